@@ -1,0 +1,1 @@
+"""Espalier: an MLIR compiler for pruned neural networks."""

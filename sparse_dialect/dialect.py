@@ -1,0 +1,291 @@
+"""The ``sparse`` dialect: one op a layer, its sparsity scheme as an attribute.
+
+    %y = "sparse.conv"(%x, %w, %b) {scheme = #sparse.pattern<[3, 3], [[0, 1, 3, 4]]>, strides = [1, 1], ...}
+
+Defined in Python on the bindings' ``dialects.ext``; ``irdl_text`` gives the IRDL that any ``mlir-opt --irdl-file``
+reads. Ops print in generic form. Tensors are ``nchw`` (or ``ncdhw``) until ``sparse-assign-layouts`` gives them a lane
+grid (see ``layouts.py``); weights are ``fchw``.
+"""
+
+# No `from __future__ import annotations` here: the bindings read the field annotations below as types.
+
+from collections.abc import Sequence
+from typing import Any
+
+from .errors import location_text
+from .mlir import ext, ir
+
+ACTIVATIONS = ("none", "relu", "relu6")
+POOL_KINDS = ("max", "average")
+
+
+class Sparse(ext.Dialect, name="sparse"):
+    """The dialect; ``register_dialect`` loads it into a context."""
+
+
+# -- scheme attributes (one per class in ``schemes/``) ------------------------------------------------------------------
+
+
+class UndetectedAttr(Sparse.Attribute, name="undetected"):
+    """No scheme yet: ``sparse-detect-schemes`` replaces it."""
+
+
+class DenseAttr(Sparse.Attribute, name="dense"):
+    """Nothing is cut."""
+
+
+class UnstructuredAttr(Sparse.Attribute, name="unstructured"):
+    """Zeros anywhere (CSR)."""
+
+
+class ConnectivityAttr(Sparse.Attribute, name="connectivity"):
+    """Whole kernels are kept or cut (PatDNN, section on connectivity pruning)."""
+
+    kernel: ir.ArrayAttr
+
+
+class PatternAttr(Sparse.Attribute, name="pattern"):
+    """Every kernel keeps the places of one library pattern, or none; places count row-major in ``kernel``."""
+
+    kernel: ir.ArrayAttr
+    library: ir.ArrayAttr
+
+
+# -- layout attributes (see layouts.py) ---------------------------------------------------------------------------------
+
+
+class PlainAttr(Sparse.Attribute, name="plain"):
+    """Row-major ``nchw``, no lanes."""
+
+
+class LanesAttr(Sparse.Attribute, name="lanes"):
+    """A lane grid: ``#sparse.lanes<[Lh, Lw], [H, W]>`` (architecture page, section 4)."""
+
+    grid: ir.ArrayAttr
+    image: ir.ArrayAttr
+
+
+# -- ops ----------------------------------------------------------------------------------------------------------------
+
+
+class ConvOp(Sparse.Operation, name="conv"):
+    """
+    Convolution of any rank with bias, residual and activation fused: act(conv(input, weight) + bias + residual).
+
+    input [N, C, *spatial], weight [F, C/groups, *kernel], bias [F], residual and output [N, F, *spatial'].
+    """
+
+    input: ext.Operand[Any]
+    weight: ext.Operand[Any]
+    strides: ir.ArrayAttr
+    padding_low: ir.ArrayAttr
+    padding_high: ir.ArrayAttr
+    dilations: ir.ArrayAttr
+    groups: ir.IntegerAttr
+    activation: ir.StringAttr
+    scheme: Any
+    output: ext.Result[Any]
+    bias: ext.Operand[Any] | None = None
+    residual: ext.Operand[Any] | None = None
+
+    def verify_invariants(self) -> bool:
+        return _verified(self, _check_conv(self, _shape(self.weight)))
+
+
+class LinearOp(Sparse.Operation, name="linear"):
+    """Matrix product act(input @ weight.T + bias): input [N, K], weight [M, K], bias [M], output [N, M]."""
+
+    input: ext.Operand[Any]
+    weight: ext.Operand[Any]
+    activation: ir.StringAttr
+    scheme: Any
+    output: ext.Result[Any]
+    bias: ext.Operand[Any] | None = None
+
+    def verify_invariants(self) -> bool:
+        return _verified(self, _check_linear(self, _shape(self.weight)))
+
+
+class PoolOp(Sparse.Operation, name="pool"):
+    """Pooling over the spatial dimensions: ``max`` pads with -inf; ``average`` divides by the window's size."""
+
+    input: ext.Operand[Any]
+    kind: ir.StringAttr
+    kernel: ir.ArrayAttr
+    strides: ir.ArrayAttr
+    padding_low: ir.ArrayAttr
+    padding_high: ir.ArrayAttr
+    input_layout: Any
+    output_layout: Any
+    output: ext.Result[Any]
+
+    def verify_invariants(self) -> bool:
+        return _verified(self, _check_pool(self))
+
+
+class PackedConvOp(Sparse.Operation, name="packed_conv"):
+    """
+    ``sparse.conv`` whose weight is replaced by its scheme's storage arrays (FKW, ...), named in ``storage_names``.
+
+    ``weight_shape`` is the dense weight's [F, C/groups, *kernel]; ``kernel`` says which micro-kernel runs it
+    (``sparse`` or ``dense``) and ``reason`` why; ``filters_per_group`` is the number of filters that share loaded inputs
+    (filter-level LRE); ``pool`` is [] or the [kernel, stride] of a max pool fused behind the activation.
+    """
+
+    input: ext.Operand[Any]
+    storage: Sequence[ext.Operand[Any]]
+    storage_names: ir.ArrayAttr
+    weight_shape: ir.ArrayAttr
+    strides: ir.ArrayAttr
+    padding_low: ir.ArrayAttr
+    padding_high: ir.ArrayAttr
+    dilations: ir.ArrayAttr
+    groups: ir.IntegerAttr
+    activation: ir.StringAttr
+    scheme: Any
+    kernel: ir.StringAttr
+    filters_per_group: ir.IntegerAttr
+    pool: ir.ArrayAttr
+    input_layout: Any
+    output_layout: Any
+    output: ext.Result[Any]
+    bias: ext.Operand[Any] | None = None
+    residual: ext.Operand[Any] | None = None
+
+
+class PackedLinearOp(Sparse.Operation, name="packed_linear"):
+    """``sparse.linear`` whose weight is replaced by its scheme's storage arrays, named in ``storage_names``."""
+
+    input: ext.Operand[Any]
+    storage: Sequence[ext.Operand[Any]]
+    storage_names: ir.ArrayAttr
+    weight_shape: ir.ArrayAttr
+    activation: ir.StringAttr
+    scheme: Any
+    kernel: ir.StringAttr
+    output: ext.Result[Any]
+    bias: ext.Operand[Any] | None = None
+
+
+class LiftOp(Sparse.Operation, name="lift"):
+    """``nchw`` to a lane grid: [N, C, H, W] -> [N, C, lines, lanes]."""
+
+    input: ext.Operand[Any]
+    layout: LanesAttr
+    output: ext.Result[Any]
+
+
+class UnliftOp(Sparse.Operation, name="unlift"):
+    """A lane grid back to ``nchw``: [N, C, lines, lanes] -> [N, C, H, W]."""
+
+    input: ext.Operand[Any]
+    layout: LanesAttr
+    output: ext.Result[Any]
+
+
+# -- verifiers: each returns the first complaint, or None ---------------------------------------------------------------
+
+
+def _verified(op: Any, complaint: str | None) -> bool:
+    if complaint is None:
+        return True
+    op.location.emit_error(f"'{op.operation.name}' op {complaint}")
+    return False
+
+
+def _shape(value: Any) -> list[int]:
+    return list(ir.RankedTensorType(value.type).shape)
+
+
+def _check_choice(name: str, attribute: Any, choices: tuple[str, ...]) -> str | None:
+    found = ir.StringAttr(attribute).value
+    return None if found in choices else f"expected {name} to be one of {', '.join(choices)}, found '{found}'"
+
+
+def _check_conv(op: Any, weight: list[int]) -> str | None:
+    """Shape rules of a convolution: ranks, channels, and every output size."""
+    input_shape, output_shape = _shape(op.input), _shape(op.output)
+    spatial = len(input_shape) - 2
+    if len(weight) != spatial + 2 or spatial < 1:
+        return f"expected a weight of rank {spatial + 2}, found rank {len(weight)}"
+    groups = ir.IntegerAttr(op.groups).value
+    if groups < 1 or weight[1] * groups != input_shape[1] or weight[0] % groups:
+        return (f"expected channels x groups = {input_shape[1]} input channels and filters divisible by groups, "
+                f"found weight {weight} and groups {groups}")
+    geometry = [integers(a) for a in (op.padding_low, op.padding_high, op.dilations, op.strides)]
+    for name, values in zip(("padding_low", "padding_high", "dilations", "strides"), geometry, strict=True):
+        if len(values) != spatial:
+            return f"expected {spatial} {name}, found {len(values)}"
+    if min(geometry[2] + geometry[3]) < 1:
+        return f"expected positive strides and dilations, found {geometry[3]} and {geometry[2]}"
+    expected = [input_shape[0], weight[0]] + [
+        (size + low + high - dilation * (k - 1) - 1) // stride + 1
+        for size, k, low, high, dilation, stride in zip(input_shape[2:], weight[2:], *geometry, strict=True)]
+    if output_shape != expected:
+        return f"expected an output of shape {expected}, found {output_shape}"
+    if op.bias is not None and _shape(op.bias) != [weight[0]]:
+        return f"expected a bias of shape [{weight[0]}], found {_shape(op.bias)}"
+    if op.residual is not None and _shape(op.residual) != expected:
+        return f"expected a residual of shape {expected}, found {_shape(op.residual)}"
+    return _check_choice("activation", op.activation, ACTIVATIONS)
+
+
+def _check_linear(op: Any, weight: list[int]) -> str | None:
+    input_shape, output_shape = _shape(op.input), _shape(op.output)
+    if len(input_shape) != 2 or len(weight) != 2 or input_shape[1] != weight[1]:
+        return f"expected input [N, K] and weight [M, K], found {input_shape} and {weight}"
+    if output_shape != [input_shape[0], weight[0]]:
+        return f"expected an output of shape {[input_shape[0], weight[0]]}, found {output_shape}"
+    if op.bias is not None and _shape(op.bias) != [weight[0]]:
+        return f"expected a bias of shape [{weight[0]}], found {_shape(op.bias)}"
+    return _check_choice("activation", op.activation, ACTIVATIONS)
+
+
+def _check_pool(op: Any) -> str | None:
+    spatial = len(integers(op.kernel))
+    for name in ("strides", "padding_low", "padding_high"):
+        if len(integers(op.attributes[name])) != spatial:
+            return f"expected {spatial} {name}, found {len(integers(op.attributes[name]))}"
+    return _check_choice("kind", op.kind, POOL_KINDS)
+
+
+# -- helpers ------------------------------------------------------------------------------------------------------------
+
+
+def integers(attribute: Any) -> list[int]:
+    """The values of an array of integer attributes."""
+    return [ir.IntegerAttr(a).value for a in ir.ArrayAttr(attribute)]
+
+
+def strings(attribute: Any) -> list[str]:
+    """The values of an array of string attributes."""
+    return [ir.StringAttr(a).value for a in ir.ArrayAttr(attribute)]
+
+
+def integer_array(values: Sequence[int]) -> ir.ArrayAttr:
+    """An array attribute of i64 integers (needs a current context)."""
+    i64 = ir.IntegerType.get_signless(64)
+    return ir.ArrayAttr.get([ir.IntegerAttr.get(i64, int(v)) for v in values])
+
+
+def string_array(values: Sequence[str]) -> ir.ArrayAttr:
+    """An array attribute of strings (needs a current context)."""
+    return ir.ArrayAttr.get([ir.StringAttr.get(v) for v in values])
+
+
+def register_dialect(context: ir.Context) -> None:
+    """Loads ``sparse`` into ``context``; a second call does nothing. Turns off multithreading: Python verifiers need it."""
+    context.enable_multithreading(False)
+    if not context.is_dialect_loaded(Sparse.DIALECT_NAMESPACE):
+        with context:
+            Sparse.load()
+
+
+def irdl_text() -> str:
+    """The dialect as IRDL text, for ``mlir-opt --irdl-file=FILE`` of any compiler."""
+    with ir.Context():
+        return str(Sparse._emit_module())
+
+
+__all__ = ["Sparse", "integer_array", "integers", "irdl_text", "location_text", "register_dialect", "string_array",
+           "strings"]

@@ -1,0 +1,3 @@
+"""Passes that lower to the CPU, one a file. ``PASSES`` lists their stems in pipeline order (see ``passes.py``)."""
+
+PASSES = ("lower-to-vector", "eliminate-redundant-loads", "plan-memory")
