@@ -5,11 +5,10 @@ Every message names the operation (or file), says what was expected, what was fo
 
 from __future__ import annotations
 
+from ..errors import EspalierError
 from .mlir import ir
 
-
-class EspalierError(Exception):
-    """Bad input: the message is complete as it stands, and tools print it alone, with exit code 1."""
+__all__ = ["EspalierError", "PassError", "location_text", "op_error"]
 
 
 class PassError(EspalierError):

@@ -1,0 +1,154 @@
+"""The compiled-model file: one ZIP archive whose members lie uncompressed and 64-byte aligned.
+
+Members: ``manifest.json``, ``code`` (what the executor loads), ``weights`` (every packed array, one behind
+the other) and the recorded pair ``input_<i>.npy``, ``output_<i>.npy``. Any unzip tool opens it; because
+nothing is compressed and each member's data starts at a multiple of 64 (the extra field pads it, as
+Android's zipalign does), the weights are memory-mapped as they lie and never copied. Every member's CRC-32
+is in the archive.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import struct
+import zipfile
+import zlib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from ..errors import EspalierError
+from .files import replacing
+
+FORMAT = "espalier-model"
+VERSION = 1
+ALIGNMENT = 64
+
+_LOCAL_HEADER = struct.Struct("<4s5H3L2H")  # ZIP appnote 4.3.7; ends with the lengths of name and extra
+_PADDING_ID = 0xD935  # the extra-field id that zipalign uses for its padding
+_ZIP64_EXTRA = 20  # bytes that zipfile adds to the local header of a member near or above 2 GiB
+_CHUNK = 1 << 24
+# What zipfile, json and numpy raise on damaged bytes (JSON errors are ValueErrors).
+_DAMAGE = (zipfile.BadZipFile, ValueError, KeyError, TypeError, RuntimeError, EOFError, OverflowError,
+           MemoryError, struct.error, zlib.error)
+
+
+@dataclass(frozen=True, eq=False)
+class ModelFile:
+    """A compiled model, in memory or mapped from its file.
+
+    ``manifest`` is JSON-able and belongs to the compiler (inputs, outputs, target, layers, sizes); format
+    name and version are kept beside it, not in it. ``weights`` is uint8 [bytes], read-only and mapped when
+    it was read from a file. ``sample_inputs`` and ``sample_outputs`` are the recorded pair that ``espalier
+    run --check`` replays.
+    """
+
+    manifest: dict[str, Any]
+    code: bytes
+    weights: np.ndarray
+    sample_inputs: list[np.ndarray] = field(default_factory=list)
+    sample_outputs: list[np.ndarray] = field(default_factory=list)
+
+    def write(self, path: str | Path) -> None:
+        """Writes the file whole or not at all (see ``replacing``)."""
+        header = {"format": FORMAT, "version": VERSION, "inputs": len(self.sample_inputs),
+                  "outputs": len(self.sample_outputs), "manifest": self.manifest}
+        weights = np.ascontiguousarray(self.weights).reshape(-1).view(np.uint8)
+        with replacing(path) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+            _add(archive, "manifest.json", json.dumps(header, indent=1).encode())
+            _add(archive, "code", self.code)
+            _add(archive, "weights", weights.data)
+            for kind, arrays in (("input", self.sample_inputs), ("output", self.sample_outputs)):
+                for i, array in enumerate(arrays):
+                    _add(archive, f"{kind}_{i}.npy", _npy(array))
+
+    @classmethod
+    def read(cls, path: str | Path, verify: bool = True) -> ModelFile:
+        """Reads ``path``, mapping the weights.
+
+        The CRC-32 of the small members is always checked, that of the weights unless ``verify`` is False
+        (checking reads them once, about a second per GiB). A file that is truncated, foreign, damaged or of
+        a newer version raises an EspalierError that names it.
+        """
+        try:
+            with open(path, "rb") as file:
+                return cls._parse(path, file, verify)
+        except OSError as error:
+            raise EspalierError(f"cannot read '{path}': {error.strerror or error}") from error
+        except _DAMAGE as error:
+            raise EspalierError(f"'{path}' is damaged or truncated: {error}") from error
+
+    @classmethod
+    def _parse(cls, path: str | Path, file: BinaryIO, verify: bool) -> ModelFile:
+        if file.read(4) != b"PK\x03\x04":
+            raise EspalierError(f"'{path}' is not an Espalier model file (write one with: espalier compile)")
+        size = file.seek(0, io.SEEK_END)
+        with zipfile.ZipFile(file) as archive:
+            if "manifest.json" not in archive.namelist():
+                raise EspalierError(f"'{path}' is not an Espalier model file: a ZIP without a manifest")
+            spans = {info.filename: _span(file, info, size) for info in archive.infolist()}
+            header = json.loads(archive.read("manifest.json"))
+            if not isinstance(header, dict) or header.get("format") != FORMAT:
+                raise EspalierError(f"'{path}' is not an Espalier model file: its manifest names no {FORMAT}")
+            if not isinstance(header["version"], int) or header["version"] > VERSION:
+                raise EspalierError(f"'{path}' has format version {header['version']}, this Espalier reads "
+                                    f"up to {VERSION}; update Espalier or compile the model again")
+            weights = _map(path, *spans["weights"])
+            if verify and _crc(weights) != archive.getinfo("weights").CRC:
+                raise ValueError("bad CRC-32 of member 'weights'")
+            inputs, outputs = ([_array(archive.read(f"{kind}_{i}.npy")) for i in range(header[f"{kind}s"])]
+                               for kind in ("input", "output"))
+            return cls(dict(header["manifest"]), archive.read("code"), weights, inputs, outputs)
+
+
+def _add(archive: zipfile.ZipFile, name: str, data: bytes | memoryview) -> None:
+    info = zipfile.ZipInfo(name)  # its date is a constant, so equal models give equal files
+    info.external_attr = 0o644 << 16
+    file = archive.fp
+    assert file is not None
+    large = len(data) * 1.05 > zipfile.ZIP64_LIMIT
+    start = file.tell() + _LOCAL_HEADER.size + len(name) + 4 + (_ZIP64_EXTRA if large else 0)
+    padding = -start % ALIGNMENT
+    info.extra = struct.pack("<2H", _PADDING_ID, padding) + bytes(padding)
+    with archive.open(info, "w", force_zip64=large) as member:
+        assert file.tell() % ALIGNMENT == 0, name
+        for at in range(0, len(data), _CHUNK):
+            member.write(data[at : at + _CHUNK])
+
+
+def _span(file: BinaryIO, info: zipfile.ZipInfo, size: int) -> tuple[int, int]:
+    """Where a member's data lies: offset in the file and length in bytes."""
+    file.seek(info.header_offset)
+    fields = _LOCAL_HEADER.unpack(file.read(_LOCAL_HEADER.size))
+    offset = info.header_offset + _LOCAL_HEADER.size + fields[-2] + fields[-1]
+    if info.compress_type != zipfile.ZIP_STORED or info.compress_size != info.file_size:
+        raise ValueError(f"member '{info.filename}' is compressed")
+    if fields[0] != b"PK\x03\x04" or offset % ALIGNMENT or offset + info.file_size > size:
+        raise ValueError(f"member '{info.filename}' is out of place")
+    return offset, info.file_size
+
+
+def _map(path: str | Path, offset: int, length: int) -> np.ndarray:
+    if not length:
+        return np.empty(0, np.uint8)  # an empty range cannot be mapped
+    return np.memmap(path, np.uint8, "r", offset, (length,))
+
+
+def _crc(data: np.ndarray) -> int:
+    value = 0
+    for at in range(0, len(data), _CHUNK):
+        value = zlib.crc32(data[at : at + _CHUNK].data, value)
+    return value
+
+
+def _npy(array: np.ndarray) -> bytes:
+    stream = io.BytesIO()
+    np.lib.format.write_array(stream, np.asarray(array), allow_pickle=False)
+    return stream.getvalue()
+
+
+def _array(data: bytes) -> np.ndarray:
+    return np.lib.format.read_array(io.BytesIO(data), allow_pickle=False)
