@@ -1,0 +1,215 @@
+"""Kernel patterns: each kernel keeps the places of one library pattern, or nothing (PatDNN, ASPLOS 2020;
+PCONV).
+
+    library ((0, 1, 3, 4), (1, 4, 5, 7)) of kernel (3, 3):   x x .    . x .
+                                                             x x .    . x x
+                                                             . . .    . x .
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from math import prod
+from typing import ClassVar, NamedTuple
+
+import numpy as np
+
+from ..errors import EspalierError
+from .fkw import Library, common_count, fkw_cost, keep_kernels, kernels_of, pack_fkw, unpack_fkw
+from .scheme import Cost, Scheme, is_nonzero
+
+MAX_PATTERNS = 16  # code is specialised per pattern; beyond this its size costs more than regularity gives
+
+
+@dataclass(frozen=True)
+class Pattern(Scheme):
+    """Every kept kernel stores exactly ``entries`` places, those of one pattern of ``library`` (row-major
+    places).
+
+    A kept weight may be zero by accident: its kernel belongs to any pattern that covers what is left.
+    """
+
+    kernel: tuple[int, ...]
+    library: Library
+    name: ClassVar[str] = "pattern"
+
+    def __post_init__(self) -> None:
+        places = prod(self.kernel)
+        for pattern in self.library:
+            if list(pattern) != sorted({p for p in pattern if 0 <= p < places}):
+                raise EspalierError(f"a pattern of kernel {self.kernel} lists increasing places below "
+                                    f"{places}, found {pattern}")
+        if len({len(pattern) for pattern in self.library}) != 1:
+            raise EspalierError(f"all patterns of a library keep equally many places, found {self.library}")
+
+    @property
+    def entries(self) -> int:
+        """Weights stored for each kept kernel."""
+        return len(self.library[0])
+
+    @classmethod
+    def detect(cls, weight: np.ndarray) -> Pattern | None:
+        library = _fit(weight).library
+        return cls(tuple(weight.shape[2:]), library) if library else None
+
+    @classmethod
+    def why_not(cls, weight: np.ndarray) -> str:
+        return _fit(weight).complaint
+
+    @classmethod
+    def project(cls, weight: np.ndarray, *, entries: int = 4, patterns: int = 8,
+                library: Library | None = None, connectivity: float = 1.0, balance: str = "layer") -> np.ndarray:
+        """The nearest weight whose kernels follow ``library`` (default: the ``patterns`` most frequent
+        natural ones).
+
+        Each kernel takes the pattern that leaves the largest L2 norm; then one kernel in ``connectivity``
+        stays, those of largest remaining norm, which is the exact projection onto both constraints at once
+        (PatDNN 3.2).
+        """
+        kernels = kernels_of(np.asarray(weight, np.float32))
+        if library is None:
+            library = natural_library([weight], entries, patterns)
+        squares = kernels * kernels
+        norms = np.stack([squares[:, :, list(p)].sum(axis=2) for p in library], axis=2)
+        best = norms.argmax(axis=2)
+        masks = np.zeros((len(library), kernels.shape[2]), np.float32)
+        for row, places in zip(masks, library, strict=True):
+            row[list(places)] = 1
+        result = kernels * masks[best]
+        if connectivity != 1:
+            result *= keep_kernels(norms.max(axis=2), connectivity, balance)[:, :, None]
+        return result.reshape(weight.shape)
+
+    def assign(self, weight: np.ndarray) -> np.ndarray:
+        """The pattern of each kernel: i16 [F, C], -1 where the kernel is cut; raises ``EspalierError`` if one
+        fits none.
+        """
+        if tuple(weight.shape[2:]) != self.kernel:
+            raise EspalierError(f"expected kernels of {self.kernel}, found {tuple(weight.shape[2:])}")
+        sets, inverse, _ = _distinct(is_nonzero(kernels_of(weight)))
+        ids = np.array([_covering(kept, self.library) if kept else -1 for kept in sets], np.int16)[inverse]
+        if (ids == _UNCOVERED).any():
+            at = divmod(int(np.argmax(ids == _UNCOVERED)), weight.shape[1])
+            raise EspalierError(f"kernel {at} keeps places {sets[inverse[at[0] * weight.shape[1] + at[1]]]}, "
+                                f"which no pattern of the library covers")
+        return ids.reshape(weight.shape[:2])
+
+    def pack(self, weight: np.ndarray, order: np.ndarray | None = None) -> dict[str, np.ndarray]:
+        return pack_fkw(weight, self.assign(weight), self.library, order)
+
+    def unpack(self, arrays: Mapping[str, np.ndarray], shape: Sequence[int]) -> np.ndarray:
+        return unpack_fkw(arrays, shape, self.library)
+
+    def cost(self, weight: np.ndarray) -> Cost:
+        return fkw_cost(weight, self.library)
+
+
+def natural_library(weights: Iterable[np.ndarray], entries: int, count: int) -> Library:
+    """The ``count`` most frequent natural patterns of all kernels of ``weights`` [F, C, *kernel], all of one
+    kernel size.
+
+    A natural pattern is the centre and the ``entries - 1`` others of largest magnitude (PatDNN, 3.1); a
+    kernel of even size has no centre, there it is simply the largest ``entries``. Kernels that are zero do
+    not vote.
+    """
+    votes: Counter[tuple[int, ...]] = Counter()
+    for weight in weights:
+        kernels = np.abs(kernels_of(np.asarray(weight, np.float32)).reshape(-1, prod(weight.shape[2:])))
+        places = kernels.shape[1]
+        if not 1 <= entries <= places:
+            raise EspalierError(f"a kernel of {places} places cannot keep {entries} entries")
+        kernels = kernels[kernels.any(axis=1)]
+        if all(size % 2 for size in weight.shape[2:]):
+            kernels[:, places // 2] = np.inf
+        top = np.argpartition(-kernels, entries - 1, axis=1)[:, :entries]
+        kept = np.zeros(kernels.shape, bool)
+        np.put_along_axis(kept, top, True, axis=1)
+        sets, _, counts = _distinct(kept)
+        for pattern, votes_here in zip(sets, counts, strict=True):
+            votes[pattern] += int(votes_here)
+    if not votes:
+        raise EspalierError("no kernel is left to choose patterns from")
+    ranked = sorted(votes, key=lambda pattern: (-votes[pattern], pattern))
+    return tuple(sorted(ranked[:count]))
+
+
+# -- fitting a library to a mask -----------------------------------------------------------------------------
+
+
+class _Fit(NamedTuple):
+    library: Library | None
+    complaint: str
+
+
+_UNCOVERED = -2
+
+
+def _fit(weight: np.ndarray) -> _Fit:
+    """The smallest library found that covers the mask, or the complaint."""
+    if weight.ndim < 3:
+        return _Fit(None, "a matrix has no kernels")
+    if prod(weight.shape[2:]) == 1:
+        return _Fit(None, "its kernels have one place")
+    mask = is_nonzero(kernels_of(weight))
+    kept = np.count_nonzero(mask, axis=2)
+    if not kept.any():
+        return _Fit(None, "no kernel is left")
+    entries = common_count(kept)
+    if entries == mask.shape[2]:
+        return _Fit(None, f"its kernels keep all {entries} places")
+    if kept.max() > entries:
+        at = np.unravel_index(int(kept.argmax()), kept.shape)
+        return _Fit(None, f"kernel ({at[0]}, {at[1]}) keeps {kept.max()} entries where most keep {entries}")
+    sets, _, _ = _distinct(mask)
+    full = [s for s in sets if len(s) == entries]
+    if len(full) <= MAX_PATTERNS:
+        short = [s for s in sets if 0 < len(s) < entries and _covering(s, full) == _UNCOVERED]
+        full += _extend(short, entries, weight.shape[2:])
+    if len(full) > MAX_PATTERNS:
+        return _Fit(None, f"its kernels follow {len(full)} patterns, more than {MAX_PATTERNS}")
+    return _Fit(tuple(sorted(full)), "")
+
+
+def _distinct(mask: np.ndarray) -> tuple[list[tuple[int, ...]], np.ndarray, np.ndarray]:
+    """The distinct kept-place sets of ``mask`` [..., places], each kernel's set (flat), and how often each
+    occurs.
+    """
+    rows = np.packbits(mask.reshape(-1, mask.shape[-1]), axis=1, bitorder="little")
+    if rows.shape[1] <= 8:
+        codes = np.zeros((len(rows), 8), np.uint8)
+        codes[:, : rows.shape[1]] = rows
+        keys, axis = codes.view(np.uint64).ravel(), None  # sorting integers is far faster than sorting rows
+    else:
+        keys, axis = rows, 0
+    _, first, inverse, counts = np.unique(keys, return_index=True, return_inverse=True, return_counts=True,
+                                          axis=axis)
+    flat = mask.reshape(-1, mask.shape[-1])
+    return [tuple(int(p) for p in np.flatnonzero(flat[row])) for row in first], inverse.ravel(), counts
+
+
+def _covering(kept: tuple[int, ...], library: Sequence[tuple[int, ...]]) -> int:
+    """The index of ``kept`` in ``library``, else of the first pattern that covers it, else ``_UNCOVERED``."""
+    if kept in library:
+        return library.index(kept)
+    return next((i for i, pattern in enumerate(library) if set(kept) <= set(pattern)), _UNCOVERED)
+
+
+def _extend(short: list[tuple[int, ...]], entries: int, kernel: Sequence[int]) -> list[tuple[int, ...]]:
+    """Few patterns of ``entries`` places that cover all ``short`` sets: merges greedily, then fills from the
+    centre.
+    """
+    merged: list[set[int]] = []
+    for kept in sorted(short, key=lambda s: (-len(s), s)):
+        home = next((m for m in merged if len(m | set(kept)) <= entries), None)
+        if home is None:
+            merged.append(set(kept))
+        else:
+            home |= set(kept)
+    coordinates = np.indices(tuple(kernel)).reshape(len(kernel), -1).T
+    distance = np.abs(coordinates - (np.array(kernel) - 1) / 2).sum(axis=1)
+    for pattern in merged:
+        free = [int(p) for p in np.argsort(distance, kind="stable") if p not in pattern]
+        pattern.update(free[: entries - len(pattern)])
+    return [tuple(sorted(p)) for p in {frozenset(m) for m in merged}]

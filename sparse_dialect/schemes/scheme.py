@@ -1,0 +1,151 @@
+"""The central abstraction: a scheme says which masks it covers, how they are stored and what they cost.
+
+Weights are float32, [F, C/groups, *kernel] for convolutions and [M, K] for linear layers. A scheme is a
+frozen value that holds only what the whole layer shares (kernel size, pattern library); the mask itself lies
+in the packed arrays.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple, Self
+
+import numpy as np
+
+from ..errors import EspalierError
+
+SCHEMES: dict[str, type[Scheme]] = {}  # by name, in the order of detection; __init_subclass__ fills it
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a packed weight costs; bytes count float32 values and the index arrays exactly as ``pack`` makes
+    them.
+    """
+
+    macs_per_output: int  # multiply-adds for all filters at one output place, explicit zeros included
+    nonzeros: int
+    weight_bytes: int
+    index_bytes: int
+    dense_bytes: int
+
+
+@dataclass(frozen=True)
+class Scheme(ABC):
+    """Base of every scheme; subclasses set ``name`` and register by it."""
+
+    name: ClassVar[str]
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        if "name" in cls.__dict__:
+            SCHEMES[cls.name] = cls
+
+    @classmethod
+    @abstractmethod
+    def detect(cls, weight: np.ndarray) -> Self | None:
+        """The scheme that stores every nonzero of ``weight``, or None; never approximate."""
+
+    @classmethod
+    @abstractmethod
+    def why_not(cls, weight: np.ndarray) -> str:
+        """One clause on why ``detect`` gives None (``kernel (3, 7) keeps 5 entries``); empty when it fits."""
+
+    @classmethod
+    @abstractmethod
+    def project(cls, weight: np.ndarray, *args: Any, **options: Any) -> np.ndarray:
+        """The Euclidean projection of ``weight`` onto the scheme: a new float32 array of the same shape."""
+
+    @abstractmethod
+    def pack(self, weight: np.ndarray, order: np.ndarray | None = None) -> dict[str, np.ndarray]:
+        """The storage arrays by name, in storage order; ``order`` [F] lists the filters as they are to be
+        stored.
+        """
+
+    @abstractmethod
+    def unpack(self, arrays: Mapping[str, np.ndarray], shape: Sequence[int]) -> np.ndarray:
+        """The dense float32 weight of ``shape`` again: the exact inverse of ``pack``, whatever the filter
+        order.
+        """
+
+    @abstractmethod
+    def cost(self, weight: np.ndarray) -> Cost:
+        """The cost of ``weight`` in this scheme, without packing it."""
+
+
+class Detection(NamedTuple):
+    """A layer's scheme, and why the schemes tried before it were passed over (empty when the first one fits).
+    """
+
+    scheme: Scheme
+    reason: str
+
+
+def explain_scheme(weight: np.ndarray, order: Sequence[str] = ()) -> Detection:
+    """The first scheme of ``order`` (default: all, structured first) that fits ``weight``, with the reason.
+
+    Falls back to dense whatever ``order`` says. Raises ``EspalierError`` for an unknown name or a weight
+    below rank 2.
+    """
+    if weight.ndim < 2:
+        raise EspalierError(f"a weight needs 2 dimensions [filters, channels] or more, found {weight.ndim}")
+    unknown = [name for name in order if name not in SCHEMES]
+    if unknown:
+        raise EspalierError(f"unknown scheme '{unknown[0]}': expected one of {', '.join(SCHEMES)}")
+    reasons: list[str] = []
+    for name in dict.fromkeys((*(order or SCHEMES), "dense")):
+        scheme = SCHEMES[name].detect(weight)
+        if scheme is not None:
+            return Detection(scheme, "; ".join(reasons))
+        reasons.append(f"not {name}: {SCHEMES[name].why_not(weight)}")
+    raise AssertionError("dense fits every weight")
+
+
+def detect_scheme(weight: np.ndarray, order: Sequence[str] = ()) -> Scheme:
+    """The first scheme of ``order`` that fits ``weight`` (see ``explain_scheme``)."""
+    return explain_scheme(weight, order).scheme
+
+
+def is_nonzero(weight: np.ndarray) -> np.ndarray:
+    """The mask: True where a weight is kept (NaN counts as kept)."""
+    return weight != 0
+
+
+def largest(values: np.ndarray, keep: int) -> np.ndarray:
+    """Mask of exactly ``keep`` entries of largest magnitude; among equals the first. Any shape, float32.
+
+    A radix select over the bits (positive floats order as their bits do), so that a 100-million-weight layer
+    needs one byte an entry of extra memory, not a sorted copy.
+    """
+    flat = np.ascontiguousarray(values, np.float32).reshape(-1)
+    if keep >= flat.size:
+        return np.ones(values.shape, bool)
+    if keep <= 0:
+        return np.zeros(values.shape, bool)
+    bits = flat.view(np.uint32)
+    chunks = [slice(start, start + _CHUNK) for start in range(0, flat.size, _CHUNK)]
+    histogram = np.zeros(1 << 15, np.int64)
+    for chunk in chunks:
+        histogram += np.bincount((bits[chunk] & _MAGNITUDE) >> 16, minlength=1 << 15)
+    above = np.cumsum(histogram[::-1])[::-1]  # entries whose upper half is at least the index
+    upper = int(np.flatnonzero(above >= keep)[-1])
+    remaining = keep - int(above[upper] - histogram[upper])  # to take from the threshold's bucket
+    magnitudes = (bits[chunk] & _MAGNITUDE for chunk in chunks)
+    bucket = np.concatenate([part[part >> 16 == upper] for part in magnitudes])
+    threshold = np.partition(bucket, bucket.size - remaining)[bucket.size - remaining]
+    mask = np.empty(flat.size, bool)
+    for chunk in chunks:
+        np.greater(bits[chunk] & _MAGNITUDE, threshold, out=mask[chunk])
+    missing = remaining - int(np.count_nonzero(bucket > threshold))
+    for chunk in chunks:
+        if missing > 0:
+            equal = np.flatnonzero(bits[chunk] & _MAGNITUDE == threshold)[:missing]
+            mask[chunk][equal] = True
+            missing -= equal.size
+    return mask.reshape(values.shape)
+
+
+_CHUNK = 1 << 22
+_MAGNITUDE = np.uint32(0x7FFFFFFF)
