@@ -1,0 +1,89 @@
+"""The passes and named pipelines that exist, by name; a pass's module is imported when the pass is first asked for.
+
+Our passes follow the stem rule of ``sparse_dialect/passes.py``. Third parties add theirs with an entry point of the
+group ``espalier.passes`` (``"my-pass" = "package.module:MyPass"``). Two passes of one name are an error.
+"""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import importlib
+from collections.abc import Callable, Iterable
+from importlib.metadata import entry_points
+
+from ..sparse_dialect import transforms
+from ..sparse_dialect.errors import EspalierError
+from ..sparse_dialect.lowering import cpu
+from ..sparse_dialect.passes import Pass
+from .named import PIPELINES, Named
+
+GROUP = "espalier.passes"
+PREFIX = "sparse-"
+
+
+class Registry:
+    """Pass classes and named pipelines by name."""
+
+    def __init__(self) -> None:
+        self._loaders: dict[str, Callable[[], type[Pass]]] = {}
+        self.pipelines: dict[str, Named] = {}
+
+    def names(self) -> list[str]:
+        """All pass names, in registration (for ours: pipeline) order."""
+        return list(self._loaders)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._loaders
+
+    def add(self, name: str, load: Callable[[], type[Pass]]) -> None:
+        """Registers a pass under ``name``; ``load`` imports and returns its class, when first needed."""
+        if name in self._loaders or name in self.pipelines:
+            raise EspalierError(f"the pass name '{name}' is taken: rename or uninstall one of the two")
+        self._loaders[name] = load
+
+    def add_class(self, cls: type[Pass]) -> type[Pass]:
+        """Registers a pass class under its own name; usable as a decorator."""
+        self.add(cls.name, lambda: cls)
+        return cls
+
+    def add_pipeline(self, name: str, pipeline: Named) -> None:
+        """Registers a named pipeline."""
+        if name in self._loaders or name in self.pipelines:
+            raise EspalierError(f"the pipeline name '{name}' is taken: rename or uninstall one of the two")
+        self.pipelines[name] = pipeline
+
+    def get(self, name: str) -> type[Pass]:
+        """The pass class called ``name``; raises ``EspalierError`` listing close names."""
+        if name not in self._loaders:
+            raise EspalierError(f"unknown pass '{name}'{suggestion(name, [*self._loaders, *self.pipelines])}")
+        cls = self._loaders[name]()
+        if cls.name != name:
+            raise EspalierError(f"the pass registered as '{name}' calls itself '{cls.name}'")
+        return cls
+
+
+def suggestion(name: str, known: Iterable[str]) -> str:
+    """``; did you mean a or b?``, or nothing when no name is close."""
+    close = difflib.get_close_matches(name, list(known), n=3, cutoff=0.6)
+    return f"; did you mean {' or '.join(close)}?" if close else ""
+
+
+@functools.cache
+def default_registry() -> Registry:
+    """Our passes and pipelines, and those of installed packages."""
+    registry = Registry()
+    for package in (transforms, cpu):
+        for stem in package.PASSES:
+            registry.add(PREFIX + stem, functools.partial(_load_stem, package.__name__, stem))
+    for entry in entry_points(group=GROUP):
+        registry.add(entry.name, entry.load)
+    for name, pipeline in PIPELINES.items():
+        registry.add_pipeline(name, pipeline)
+    return registry
+
+
+def _load_stem(package: str, stem: str) -> type[Pass]:
+    module = importlib.import_module(f"{package}.{stem.replace('-', '_')}")
+    cls: type[Pass] = getattr(module, "".join(part.capitalize() for part in stem.split("-")) + "Pass")
+    return cls

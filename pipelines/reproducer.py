@@ -1,0 +1,71 @@
+"""The reproducer: the IR before a failing pass and the pipeline that was left, in a file that espalier-opt runs as it is."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+from ..sparse_dialect.errors import EspalierError
+from ..sparse_dialect.mlir import ir
+from .files import write_text
+from .instrument import Instrument, Step
+from .pipeline import Item, Nest
+
+HEADER = "// espalier-opt reproducer: "
+UPSTREAM = re.compile(r'mlir_reproducer\s*:\s*\{.*?pipeline\s*:\s*"((?:\\.|[^"\\])*)"', re.DOTALL)
+
+
+class Reproducer(Instrument):
+    """
+    On failure writes ``path``; ``written`` then says so, and ``problem`` why it could not.
+
+    The IR is a clone taken before each top-level item of the pipeline (weights are shared with it, not copied); when a run
+    of upstream passes fails, the clone is stepped through it to the very pass.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.written, self.problem = path, False, ""
+        self._snapshot: ir.Operation | None = None
+        self._remaining: tuple[Item, ...] = ()
+        self._anchor = ""
+
+    def start(self, pipeline: Nest, root: ir.Operation) -> None:
+        self._anchor = pipeline.anchor
+
+    def before_item(self, remaining: tuple[Item, ...], root: ir.Operation) -> None:
+        self._snapshot, self._remaining = root.clone().operation, remaining
+
+    def failed(self, step: Step, error: BaseException) -> None:
+        if self._snapshot is None or not isinstance(error, EspalierError):
+            return
+        if len(step.items) > 1:
+            self._advance(len(step.items))
+        flags = ["--allow-unregistered-dialect"] if self._snapshot.context.allow_unregistered_dialects else []
+        arguments = [*flags, f"--pass-pipeline={Nest(self._anchor, self._remaining)}"]
+        try:
+            write_text(self.path, f"{HEADER}{shlex.join(arguments)}\n{self._snapshot}\n")
+            self.written = True
+        except EspalierError as problem:
+            self.problem = str(problem)
+
+    def _advance(self, count: int) -> None:
+        """Runs the snapshot, one item at a time, up to the item that fails among the first ``count``."""
+        from .runner import Runner  # here: the runner knows instruments, not the other way round
+
+        for _ in range(count - 1):
+            assert self._snapshot is not None  # failed() checked it
+            ahead = self._snapshot.clone().operation
+            try:
+                Runner(Nest(self._anchor, self._remaining[:1])).run(ahead)
+            except EspalierError:
+                return
+            self._snapshot, self._remaining = ahead, self._remaining[1:]
+
+
+def recorded_arguments(text: str) -> list[str] | None:
+    """The espalier-opt arguments that a reproducer's text carries (ours, or upstream's metadata); None for other files."""
+    if text.startswith(HEADER):
+        return shlex.split(text.split("\n", 1)[0].removeprefix(HEADER))
+    upstream = UPSTREAM.search(text[text.rfind("{-#") :]) if "mlir_reproducer" in text else None
+    return [f"--pass-pipeline={upstream[1]}"] if upstream else None

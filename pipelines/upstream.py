@@ -1,0 +1,82 @@
+"""What the bindings' own pass manager knows: which passes it has, where they may stand, which options they take."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import re
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from ..sparse_dialect.errors import EspalierError
+from ..sparse_dialect.mlir import ir, passmanager
+
+RESTRICTED = re.compile(r"restricted to '([\w.]+)'")
+# The bindings cannot list their passes; these are the ones people write most, for "did you mean".
+COMMON = ("canonicalize", "cse", "inline", "symbol-dce", "sccp", "loop-invariant-code-motion", "one-shot-bufferize",
+          "convert-linalg-to-loops", "convert-vector-to-scf", "convert-vector-to-llvm", "convert-scf-to-cf",
+          "convert-to-llvm", "convert-func-to-llvm", "convert-arith-to-llvm", "finalize-memref-to-llvm", "lower-affine",
+          "expand-strided-metadata", "reconcile-unrealized-casts", "linalg-generalize-named-ops",
+          "linalg-fuse-elementwise-ops", "buffer-deallocation-pipeline", "convert-linalg-to-affine-loops")
+UNKNOWN = "does not refer to a registered pass"
+
+
+class UnknownUpstream(EspalierError):
+    """The upstream pass manager has no pass of that name."""
+
+
+class WrongAnchor(EspalierError):
+    """The pass runs only on operations named ``anchor``."""
+
+    def __init__(self, message: str, anchor: str) -> None:
+        super().__init__(message)
+        self.anchor = anchor
+
+
+def check(anchor: str, name: str, options: str = "") -> None:
+    """Raises an ``EspalierError`` unless the upstream pass ``name{options}`` may stand on ``anchor``."""
+    with _context(), captured_stderr() as printed:
+        try:
+            passmanager.PassManager.parse(f"{anchor}({name}{{{options}}})")
+            return
+        except ValueError as error:
+            message = str(error)
+    if UNKNOWN in message:
+        raise UnknownUpstream(f"unknown pass '{name}'")
+    restricted = RESTRICTED.search(message)
+    if restricted:
+        raise WrongAnchor(f"pass '{name}' runs on '{restricted[1]}', not on '{anchor}': write "
+                          f"{restricted[1]}({name})", restricted[1])
+    lines = [line.strip() for line in f"{printed.text}\n{message}".splitlines()]
+    reason = next((line for line in lines if line and not line.startswith("failed to add")), "bad options")
+    raise EspalierError(f"pass '{name}' refuses '{options}': {reason.removeprefix('<Pass-Options-Parser>: ').lstrip(': ')}")
+
+
+@functools.cache
+def _context() -> ir.Context:
+    return ir.Context()
+
+
+@dataclass
+class Printed:
+    """What was written to file descriptor 2 while it was captured; set when the capture ends."""
+
+    text: str = ""
+
+
+@contextlib.contextmanager
+def captured_stderr() -> Iterator[Printed]:
+    """Collects what native code prints to stderr: the bindings' option parser reports bad values only there."""
+    printed = Printed()
+    with tempfile.TemporaryFile() as file:
+        saved = os.dup(2)
+        os.dup2(file.fileno(), 2)
+        try:
+            yield printed
+        finally:
+            os.dup2(saved, 2)
+            os.close(saved)
+            file.seek(0)
+            printed.text = file.read().decode(errors="replace")
