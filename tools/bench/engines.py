@@ -1,0 +1,77 @@
+"""The two engines that every benchmark has: Espalier (sparse or dense mode) and PyTorch."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ..compiled import Compiled, arrays, torch_module
+
+
+class EspalierEngine:
+    """A compiled model; ``variant`` tells which weights and kernels: ``sparse`` or ``dense``."""
+
+    name = "espalier"
+
+    def __init__(self, compiled: Compiled, inputs: Sequence[np.ndarray], variant: str) -> None:
+        self.compiled, self.inputs, self.variant = compiled, list(inputs), variant
+        self.threads = 1
+
+    def set_threads(self, threads: int) -> None:
+        self.threads = threads
+
+    def run(self) -> list[np.ndarray]:
+        return self.compiled.run(self.inputs, self.threads)
+
+    def layer_seconds(self) -> dict[str, float]:
+        """One profiled run: seconds by layer name."""
+        seconds = self.compiled.profile(self.inputs, self.threads)
+        return {layer.name: s for layer, s in zip(self.compiled.layers, seconds, strict=True)}
+
+
+class TorchEngine:
+    """PyTorch, eager, on the unpruned weights: what the user has today."""
+
+    name = "torch"
+    variant = "dense"
+
+    def __init__(self, model: Any, inputs: Sequence[Any]) -> None:
+        import torch
+
+        self.torch = torch
+        self.module, self.inputs = torch_module(model), list(inputs)
+
+    def set_threads(self, threads: int) -> None:
+        self.torch.set_num_threads(threads)
+
+    def run(self) -> list[np.ndarray]:
+        with self.torch.inference_mode():
+            result = self.module(*self.inputs)
+        return arrays(result if isinstance(result, (tuple, list)) else [result])
+
+    def layer_seconds(self) -> dict[str, float]:
+        """One whole run with a clock around every convolution and linear layer: seconds by module name."""
+        seconds: dict[str, float] = {}
+        started: dict[str, float] = {}
+        nn = self.torch.nn
+
+        def before(name: str) -> Any:
+            return lambda module, args: started.__setitem__(name, time.perf_counter())
+
+        def after(name: str) -> Any:
+            return lambda module, args, result: seconds.__setitem__(
+                name, seconds.get(name, 0.0) + time.perf_counter() - started[name])
+
+        layers = [(name, module) for name, module in self.module.named_modules()
+                  if isinstance(module, (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear))]
+        hooks = [hook for name, module in layers for hook in (module.register_forward_pre_hook(before(name)),
+                                                              module.register_forward_hook(after(name)))]
+        try:
+            self.run()
+        finally:
+            for hook in hooks:
+                hook.remove()
+        return seconds

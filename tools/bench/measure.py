@@ -1,0 +1,102 @@
+"""The measuring core: engines run interleaved, so that a machine's slow minute hits all of them alike.
+
+Nothing here prints, converts or imports an engine; tests measure fakes under a fake clock.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from statistics import median
+from typing import Any, Protocol
+
+import numpy as np
+
+SETTLE_S = 0.025  # with several threads, other engines' workers spin for up to 20 ms after a run
+
+
+class Engine(Protocol):
+    """Something that runs the network: ``run`` is what is timed."""
+
+    name: str
+    variant: str
+
+    def set_threads(self, threads: int) -> None: ...
+    def run(self) -> list[np.ndarray]: ...
+
+
+@dataclass(frozen=True)
+class Record:
+    """One engine's times at one thread count; ``runs`` counts timed runs, warm-up excluded."""
+
+    network: str
+    engine: str
+    variant: str
+    threads: int
+    runs: int
+    median_ms: float
+    min_ms: float
+    max_ms: float
+
+    @classmethod
+    def of(cls, network: str, engine: Engine, threads: int, seconds: Sequence[float]) -> Record:
+        times = [1000 * s for s in seconds]
+        return cls(network, engine.name, engine.variant, threads, len(times), median(times), min(times),
+                   max(times))
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def interleave(tasks: Sequence[Callable[[], object]], runs: int, *, settle: float = 0.0,
+               clock: Callable[[], float] = time.perf_counter,
+               advance: Callable[[int, int], None] = lambda done, total: None) -> list[list[float]]:
+    """Seconds of each task in each of ``runs`` rounds.
+
+    Each round runs every task once, and starts one task later than the last, so that no task always finds the
+    caches as the same other left them. ``settle`` seconds pass before each run.
+    """
+    seconds: list[list[float]] = [[] for _ in tasks]
+    for round_ in range(runs):
+        for i in range(len(tasks)):
+            at = (round_ + i) % len(tasks)
+            if settle:
+                time.sleep(settle)
+            start = clock()
+            tasks[at]()
+            seconds[at].append(clock() - start)
+            advance(round_ * len(tasks) + i + 1, runs * len(tasks))
+    return seconds
+
+
+def measure(network: str, engines: Sequence[Engine], *, threads: Sequence[int], warmup: int, runs: int,
+            clock: Callable[[], float] = time.perf_counter,
+            progress: Callable[[str, int, int], None] = lambda step, done, total: None) -> list[Record]:
+    """Times every engine at every thread count; one record each, thread counts outermost."""
+    records = []
+    tasks = [engine.run for engine in engines]
+    for count in threads:
+        for engine in engines:
+            engine.set_threads(count)
+        step = f"measuring, {count} thread{'s' if count > 1 else ''}"
+        settle = SETTLE_S if count > 1 else 0.0
+        interleave(tasks, warmup, settle=settle, clock=clock)
+        times = interleave(tasks, runs, settle=settle, clock=clock, advance=partial(progress, step))
+        records += [Record.of(network, engine, count, s) for engine, s in zip(engines, times, strict=True)]
+    return records
+
+
+def relative_error(outputs: Sequence[np.ndarray], reference: Sequence[np.ndarray]) -> float:
+    """Largest absolute difference over the largest absolute reference value; inf where shapes differ."""
+    if len(outputs) != len(reference):
+        return float("inf")
+    worst = 0.0
+    for ours, theirs in zip(outputs, reference, strict=True):
+        if ours.size != theirs.size:
+            return float("inf")
+        difference = float(np.max(np.abs(ours.ravel() - theirs.ravel()), initial=0.0))
+        scale = float(np.max(np.abs(theirs), initial=0.0)) or 1.0
+        worst = max(worst, difference / scale) if np.isfinite(difference) else float("inf")
+    return worst

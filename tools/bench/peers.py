@@ -1,0 +1,246 @@
+"""Dense peers: other inference engines that run the same unpruned network.
+
+One class a peer. Each converts the network once, in its constructor, and raises ``Unavailable`` with a
+reason when its package is missing or cannot take the network, so that the benchmark goes on without it. All
+compute in fp32: the options that let an engine round to half precision are off.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import importlib
+import os
+import subprocess
+import tempfile
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from ...errors import EspalierError
+from ..compiled import arrays, torch_module
+from .measure import Engine, relative_error
+
+TOLERANCE = 1e-2  # a conversion that is off by more is not the same network
+
+
+class Unavailable(Exception):
+    """A peer cannot take part; the message is the reason."""
+
+
+class Network:
+    """The network to convert: a torch module, its example inputs, and exports, each made once, on first use."""
+
+    def __init__(self, model: Any, inputs: Sequence[Any], folder: str | Path) -> None:
+        self.module, self.tensors = torch_module(model).eval(), tuple(inputs)
+        self.arrays, self.folder = arrays(inputs), Path(folder)
+
+    @cached_property
+    def onnx(self) -> Path:
+        """The network as an ONNX file."""
+        import torch
+
+        path = self.folder / "network.onnx"
+        with torch.no_grad():
+            torch.onnx.export(self.module, self.tensors, str(path), dynamo=False)
+        return path
+
+    @cached_property
+    def traced(self) -> Path:
+        """The network as a TorchScript file."""
+        import torch
+
+        path = self.folder / "network.pt"
+        with torch.no_grad():
+            torch.jit.trace(self.module, self.tensors, check_trace=False).save(str(path))
+        return path
+
+    @cached_property
+    def reference(self) -> list[np.ndarray]:
+        """PyTorch's outputs on the example inputs."""
+        import torch
+
+        with torch.inference_mode():
+            result = self.module(*self.tensors)
+        return arrays(result if isinstance(result, (tuple, list)) else [result])
+
+
+class Peer(Engine, Protocol):
+    """An engine made from a network."""
+
+    def __init__(self, network: Network) -> None: ...
+
+
+class OnnxRuntime:
+    """ONNX Runtime's CPU provider, on the ONNX export; idle threads stop spinning between runs."""
+
+    name, variant = "onnxruntime", "dense"
+
+    def __init__(self, network: Network) -> None:
+        self.runtime = _package("onnxruntime")
+        _package("onnx")
+        self.network = network
+
+    def set_threads(self, threads: int) -> None:
+        options = self.runtime.SessionOptions()
+        options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+        options.log_severity_level = 3
+        options.add_session_config_entry("session.force_spinning_stop", "1")
+        path = str(self.network.onnx)
+        self.session = self.runtime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        names = [value.name for value in self.session.get_inputs()]
+        self.feed = dict(zip(names, self.network.arrays, strict=True))
+
+    def run(self) -> list[np.ndarray]:
+        result: list[np.ndarray] = self.session.run(None, self.feed)
+        return result
+
+
+class OpenVino:
+    """OpenVINO's CPU plug-in, on the ONNX export, latency mode."""
+
+    name, variant = "openvino", "dense"
+
+    def __init__(self, network: Network) -> None:
+        openvino = _package("openvino")
+        _package("onnx")
+        self.core, self.arrays = openvino.Core(), network.arrays
+        self.model = self.core.read_model(str(network.onnx))
+
+    def set_threads(self, threads: int) -> None:
+        options = {"INFERENCE_NUM_THREADS": str(threads), "NUM_STREAMS": "1", "PERFORMANCE_HINT": "LATENCY",
+                   "INFERENCE_PRECISION_HINT": "f32"}
+        self.request = self.core.compile_model(self.model, "CPU", options).create_infer_request()
+
+    def run(self) -> list[np.ndarray]:
+        return list(self.request.infer(self.arrays, share_inputs=True).values())
+
+
+class Ncnn:
+    """ncnn, through pnnx; Winograd, packing and sgemm stay on, half precision is off."""
+
+    name, variant = "ncnn", "dense"
+
+    def __init__(self, network: Network) -> None:
+        self.ncnn, pnnx = _package("ncnn"), _package("pnnx")
+        if any(x.dtype != np.float32 or x.ndim < 2 or x.shape[0] != 1 for x in network.arrays):
+            raise Unavailable("ncnn takes fp32 inputs of batch 1 only")
+        self.arrays = network.arrays
+        shapes = ",".join(str(list(x.shape)).replace(" ", "") + "f32" for x in network.arrays)
+        # The program, not pnnx.convert, which also imports a Python file that pnnx gets wrong at times.
+        command = [pnnx.EXEC_PATH, str(network.traced), f"inputshape={shapes}", "fp16=0"]
+        done = subprocess.run(command, cwd=network.folder, capture_output=True, text=True, check=False)
+        stem = network.traced.with_suffix("")
+        self.files = f"{stem}.ncnn.param", f"{stem}.ncnn.bin"
+        if not all(os.path.isfile(path) for path in self.files):
+            raise Unavailable(f"pnnx wrote no ncnn model (exit code {done.returncode})")
+        for kind in ("pnnx.bin", "pnnx.onnx"):  # each as large as the weights, and not needed again
+            Path(f"{stem}.{kind}").unlink(missing_ok=True)
+
+    def set_threads(self, threads: int) -> None:
+        self.net = self.ncnn.Net()
+        options = self.net.opt
+        options.num_threads = threads  # before loading: it decides how the weights are packed
+        options.use_fp16_packed = options.use_fp16_storage = options.use_fp16_arithmetic = False
+        options.use_bf16_storage = False
+        self.ncnn.set_omp_num_threads(threads)
+        if self.net.load_param(self.files[0]) or self.net.load_model(self.files[1]):
+            raise Unavailable("ncnn cannot load what pnnx wrote")
+        self.mats = [self.ncnn.Mat(np.ascontiguousarray(x[0])).clone() for x in self.arrays]
+
+    def run(self) -> list[np.ndarray]:
+        outputs = []
+        with self.net.create_extractor() as extractor:
+            for name, mat in zip(self.net.input_names(), self.mats, strict=True):
+                extractor.input(name, mat)
+            for name in self.net.output_names():
+                status, mat = extractor.extract(name)
+                if status:
+                    raise Unavailable(f"ncnn failed to compute {name} ({status})")
+                outputs.append(np.array(mat))
+        return outputs
+
+
+class Mnn:
+    """MNN, on the ONNX export.
+
+    The converter is called through its extension module ``_tools``: the wheel's ``mnnconvert`` command (and
+    the package ``MNN.tools``, when imported) would install a logging package and send usage data.
+    """
+
+    name, variant = "mnn", "dense"
+
+    def __init__(self, network: Network) -> None:
+        self.mnn = _package("MNN")
+        converter = _package("_tools")
+        self.path = str(network.folder / "network.mnn")
+        converter.mnnconvert(["mnnconvert", "-f", "ONNX", "--modelFile", str(network.onnx), "--MNNModel",
+                              self.path, "--bizCode", "espalier"])
+        if not os.path.isfile(self.path):
+            raise Unavailable("MNN's converter wrote no model")
+        self.arrays = network.arrays
+
+    def set_threads(self, threads: int) -> None:
+        options = {"backend": "CPU", "numThread": threads, "precision": "high"}
+        self.manager = self.mnn.nn.create_runtime_manager((options,))
+        with quiet():  # it announces its precision
+            self.module = self.mnn.nn.load_module_from_file(self.path, [], [], runtime_manager=self.manager)
+        expr = self.mnn.expr
+        kinds = {"float32": expr.float, "int32": expr.int}
+        if any(x.dtype.name not in kinds for x in self.arrays):
+            raise Unavailable("MNN takes fp32 and int32 inputs only")
+        self.inputs = [expr.const(x, list(x.shape), expr.NCHW, kinds[x.dtype.name]) for x in self.arrays]
+
+    def run(self) -> list[np.ndarray]:
+        expr = self.mnn.expr
+        outputs = self.module.onForward(self.inputs)
+        return [np.array(expr.convert(value, expr.NCHW).read()) for value in outputs]
+
+
+PEERS: dict[str, type[Peer]] = {peer.name: peer for peer in (OnnxRuntime, OpenVino, Ncnn, Mnn)}
+
+
+def load_peer(name: str, network: Network) -> Engine:
+    """The peer ``name``, checked against PyTorch's outputs; raises Unavailable with the reason."""
+    try:
+        with quiet():
+            peer = PEERS[name](network)
+            peer.set_threads(1)
+            error = relative_error(peer.run(), network.reference)
+    except (Unavailable, EspalierError, KeyboardInterrupt):
+        raise
+    except Exception as error_:  # whatever a foreign converter raises, the others are still measured
+        reason = (str(error_).strip().splitlines() or [""])[0]
+        raise Unavailable(f"{type(error_).__name__}: {reason[:200]}") from error_
+    if not error <= TOLERANCE:
+        raise Unavailable(f"converted, it differs from PyTorch by {error:.1e} of the largest output")
+    return peer
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Sends file descriptors 1 and 2 to a scratch file: converters in C++ chat past ``sys.stdout``."""
+    saved = os.dup(1), os.dup(2)
+    with tempfile.TemporaryFile() as scratch, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            os.dup2(scratch.fileno(), 1)
+            os.dup2(scratch.fileno(), 2)
+            yield
+        finally:
+            ctypes.CDLL(None).fflush(None)  # what C++ has buffered belongs to the scratch file
+            os.dup2(saved[0], 1)
+            os.dup2(saved[1], 2)
+            for descriptor in saved:
+                os.close(descriptor)
+
+
+def _package(name: str) -> Any:
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise Unavailable(f"needs the package {name} (pip install 'espalier-compiler[peers]')") from error

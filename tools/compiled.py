@@ -1,0 +1,109 @@
+"""What the tools need of the compiler's public API, as types: tests stand in their own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from ..errors import EspalierError
+
+Progress = Callable[[str, int, int], None]  # (step, done, total)
+
+
+class Tensor(Protocol):
+    """An input or output of a compiled model; ``dtype`` is numpy's name."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+
+
+class Layer(Protocol):
+    """One row of the report; bytes and MACs are of the whole layer, ``sparsity`` is the share of zeros."""
+
+    name: str
+    op: str
+    shape: str
+    scheme: str
+    sparsity: float
+    kernel: str
+    reason: str
+    macs_dense: int
+    macs_packed: int
+    bytes_dense: int
+    bytes_packed: int
+    index_bytes: int
+    loads_before: int
+    loads_after: int
+    predicted_ms: float | None
+
+
+class Compiled(Protocol):
+    """The part of ``espalier.CompiledModel`` that the tools use."""
+
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+    layers: tuple[Layer, ...]
+    arena_bytes: int
+    weight_bytes: int
+
+    def run(self, inputs: Sequence[np.ndarray], threads: int = 1) -> list[np.ndarray]: ...
+    def profile(self, inputs: Sequence[np.ndarray], threads: int = 1) -> list[float]: ...
+    def save(self, path: str | Path) -> None: ...
+    def check(self) -> float: ...
+
+
+@dataclass(frozen=True)
+class Source:
+    """MODEL as the command line names it: a network's name, ``path.py:function``, ``.pt2`` or ``.mlir``."""
+
+    spec: str
+    prune: str | None = None
+    seed: int = 0
+
+    @property
+    def name(self) -> str:
+        """The network's name in tables and records: the spec without folders and suffix."""
+        path, _, function = self.spec.partition(".py:")
+        return f"{Path(path).name}:{function}" if function else Path(path).stem
+
+    def load(self, pruned: bool = True) -> tuple[Any, tuple[Any, ...]]:
+        """The model (module, exported program or path) and its example inputs; unpruned for dense peers."""
+        from ..frontends import load_model
+
+        model, inputs = load_model(self.spec, self.prune if pruned else None, self.seed)
+        return model, tuple(inputs)
+
+    def compile(self, *, sparse: bool = True, eliminate_redundant_loads: bool = True,
+                progress: Progress | None = None) -> tuple[Compiled, list[np.ndarray]]:
+        """Compiles the model with the given options; returns it with its example inputs as numpy arrays."""
+        from .. import CompileOptions
+        from .. import compile as compile_model
+
+        model, inputs = self.load()
+        options = CompileOptions(sparse=sparse, eliminate_redundant_loads=eliminate_redundant_loads)
+        return compile_model(model, inputs, options=options, progress=progress), arrays(inputs)
+
+
+def arrays(inputs: Sequence[Any]) -> list[np.ndarray]:
+    """Example inputs (torch tensors or numpy arrays) as contiguous numpy arrays."""
+    return [np.ascontiguousarray(x.detach().numpy() if hasattr(x, "detach") else x) for x in inputs]
+
+
+def load_compiled(path: str | Path) -> Compiled:
+    """The compiled model in the file ``path``, ready to run."""
+    from .. import CompiledModel
+
+    loaded: Compiled = CompiledModel.load(path)
+    return loaded
+
+
+def torch_module(model: Any) -> Any:
+    """``model`` as a torch module to call; EspalierError where there is none (an ``.mlir`` file)."""
+    if isinstance(model, (str, Path)):
+        raise EspalierError(f"'{model}' is no PyTorch model, so PyTorch cannot run it")
+    return model.module() if hasattr(model, "graph_module") else model
