@@ -1,7 +1,7 @@
-"""The passes and named pipelines that exist, by name; a pass's module is imported when the pass is first asked for.
+"""The passes and named pipelines that exist, by name; a pass's module is imported when first asked for.
 
-Our passes follow the stem rule of ``sparse_dialect/passes.py``. Third parties add theirs with an entry point of the
-group ``espalier.passes`` (``"my-pass" = "package.module:MyPass"``). Two passes of one name are an error.
+Our passes follow the stem rule of ``sparse_dialect/passes.py``. Third parties add theirs with an entry point of
+the group ``espalier.passes`` (``"my-pass" = "package.module:MyPass"``). Two passes of one name are an error.
 """
 
 from __future__ import annotations
@@ -9,8 +9,11 @@ from __future__ import annotations
 import difflib
 import functools
 import importlib
+import importlib.util
+import sys
 from collections.abc import Callable, Iterable
 from importlib.metadata import entry_points
+from pathlib import Path
 
 from ..sparse_dialect import transforms
 from ..sparse_dialect.errors import EspalierError
@@ -47,6 +50,21 @@ class Registry:
         self.add(cls.name, lambda: cls)
         return cls
 
+    def add_file(self, path: Path) -> None:
+        """Registers every pass class that the Python file ``path`` defines."""
+        spec = importlib.util.spec_from_file_location(f"espalier_plugin_{path.stem}", path)
+        if spec is None or spec.loader is None:
+            raise EspalierError(f"cannot load passes from {path}: not a Python file")
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[module.__name__] = module  # dataclasses look their own module up
+        try:
+            spec.loader.exec_module(module)
+        except Exception as error:
+            raise EspalierError(f"cannot load passes from {path}: {type(error).__name__}: {error}") from error
+        for value in vars(module).values():
+            if isinstance(value, type) and issubclass(value, Pass) and value.__module__ == module.__name__:
+                self.add_class(value)
+
     def add_pipeline(self, name: str, pipeline: Named) -> None:
         """Registers a named pipeline."""
         if name in self._loaders or name in self.pipelines:
@@ -57,7 +75,10 @@ class Registry:
         """The pass class called ``name``; raises ``EspalierError`` listing close names."""
         if name not in self._loaders:
             raise EspalierError(f"unknown pass '{name}'{suggestion(name, [*self._loaders, *self.pipelines])}")
-        cls = self._loaders[name]()
+        try:
+            cls = self._loaders[name]()
+        except (ImportError, AttributeError) as error:
+            raise EspalierError(f"pass '{name}' cannot be loaded: {error}") from error
         if cls.name != name:
             raise EspalierError(f"the pass registered as '{name}' calls itself '{cls.name}'")
         return cls

@@ -1,9 +1,10 @@
-"""The reproducer: the IR before a failing pass and the pipeline that was left, in a file that espalier-opt runs as it is."""
+"""The reproducer: the IR before a failing pass and the rest of the pipeline, in a file that espalier-opt runs."""
 
 from __future__ import annotations
 
 import re
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 
 from ..sparse_dialect.errors import EspalierError
@@ -20,12 +21,13 @@ class Reproducer(Instrument):
     """
     On failure writes ``path``; ``written`` then says so, and ``problem`` why it could not.
 
-    The IR is a clone taken before each top-level item of the pipeline (weights are shared with it, not copied); when a run
-    of upstream passes fails, the clone is stepped through it to the very pass.
+    The IR is a clone taken before each top-level item of the pipeline (it shares the weights); when a run of
+    upstream passes fails, the clone is stepped through it to the very pass. ``arguments`` are recorded besides.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, arguments: Sequence[str] = ()) -> None:
         self.path, self.written, self.problem = path, False, ""
+        self._arguments = arguments
         self._snapshot: ir.Operation | None = None
         self._remaining: tuple[Item, ...] = ()
         self._anchor = ""
@@ -42,7 +44,7 @@ class Reproducer(Instrument):
         if len(step.items) > 1:
             self._advance(len(step.items))
         flags = ["--allow-unregistered-dialect"] if self._snapshot.context.allow_unregistered_dialects else []
-        arguments = [*flags, f"--pass-pipeline={Nest(self._anchor, self._remaining)}"]
+        arguments = [*flags, *self._arguments, f"--pass-pipeline={Nest(self._anchor, self._remaining)}"]
         try:
             write_text(self.path, f"{HEADER}{shlex.join(arguments)}\n{self._snapshot}\n")
             self.written = True
@@ -64,7 +66,7 @@ class Reproducer(Instrument):
 
 
 def recorded_arguments(text: str) -> list[str] | None:
-    """The espalier-opt arguments that a reproducer's text carries (ours, or upstream's metadata); None for other files."""
+    """The espalier-opt arguments in a reproducer's text (ours, or upstream's metadata); None for other files."""
     if text.startswith(HEADER):
         return shlex.split(text.split("\n", 1)[0].removeprefix(HEADER))
     upstream = UPSTREAM.search(text[text.rfind("{-#") :]) if "mlir_reproducer" in text else None

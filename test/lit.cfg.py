@@ -1,0 +1,37 @@
+"""lit: every .mlir and .test file under test/, by espalier-opt and the Python FileCheck."""
+
+import importlib.util
+import os
+import platform
+import sys
+from pathlib import Path
+
+import lit.formats
+
+config.name = "espalier"  # type: ignore[name-defined]  # noqa: F821 (lit defines config)
+config = config  # type: ignore[name-defined]  # noqa: F821, PLW0127
+config.test_format = lit.formats.ShTest(execute_external=False)
+config.suffixes = [".mlir", ".test"]
+config.excludes = ["unit", "Inputs", "lit.cfg.py"]
+config.test_source_root = os.path.dirname(__file__)
+config.test_exec_root = os.path.join(config.test_source_root, "Output")
+lit_config.maxIndividualTestTime = 60  # type: ignore[name-defined]  # noqa: F821
+
+tools = Path(sys.executable).parent
+bindings = importlib.util.find_spec("torch_mlir")
+mlir_opt = Path(bindings.origin).parent / "_mlir_libs" / "torch-mlir-opt" if bindings and bindings.origin else None
+
+config.environment["PATH"] = os.pathsep.join([str(tools), os.environ.get("PATH", "")])
+config.environment["FILECHECK_OPTS"] = "--enable-var-scope --dump-input=fail"
+config.substitutions += [
+    ("%espalier-opt", f"{sys.executable} -m espalier.tools.espalier_opt"),
+    ("%mlir-opt", str(mlir_opt)),
+    ("%python", sys.executable),
+    (r"\bFileCheck\b", f"{tools / 'filecheck'}"),
+]
+for module in ("torch", "onnxruntime", "openvino", "ncnn"):
+    if importlib.util.find_spec(module):
+        config.available_features.add(module)
+if mlir_opt is not None and mlir_opt.exists():
+    config.available_features.add("mlir-opt")
+config.available_features.add(platform.machine().replace("_", "-"))
