@@ -1,0 +1,198 @@
+"""``sparse-raise-linalg``: linalg on tensors becomes one ``sparse`` op a layer.
+
+Layers are read backwards, so that of two convolutions that are added the later one takes the sum as its residual (the
+earlier one dominates it). What matches no rule stays as it is: every linalg program is valid input.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..constants import constant
+from ..dialect import ConvOp, LinearOp, PlainAttr, PoolOp, UndetectedAttr, integer_array, register_dialect
+from ..errors import op_error
+from ..mlir import ir
+from ..passes import Pass, PassContext
+from .raise_epilogue import Epilogue, absorb
+from .raise_layers import Layer, Pool, match_layer, match_pool
+from .raise_values import elementwise, owner, shape_of
+
+REMOVABLE = ("arith.constant", "linalg.fill", "linalg.broadcast", "linalg.transpose", "linalg.generic", "tensor.empty",
+             "tensor.pad", "tensor.expand_shape", "tensor.collapse_shape")
+
+
+@dataclass(frozen=True)
+class RaiseLinalgPass(Pass):
+    """
+    Turns linalg convolutions, matrix products and 2-D pools with constant weights into sparse.conv, sparse.linear and sparse.pool.
+
+    Padding, bias, batch norm, relu or relu6, and one added tensor (the residual) are fused into the layer, as far as each has
+    one reader. Weights become f32 [F, C/groups, *kernel] or [M, K]; batch norm is folded in f64. Each op carries the name of its
+    layer in `layer`, and the scheme #sparse.undetected. Everything else stays in linalg.
+    """
+
+    name = "sparse-raise-linalg"
+
+    def run(self, op: ir.Operation, context: PassContext) -> None:
+        register_dialect(op.context)
+        names = _Names()
+        matched: list[Layer | Pool] = []
+        for candidate in _operations(op):
+            match = match_layer(candidate) or match_pool(candidate)
+            if match is not None:
+                matched.append(match)
+        labels = [names.of(match.root) for match in matched]
+        with op.context:
+            for match, label in zip(reversed(matched), reversed(labels), strict=True):
+                if isinstance(match, Layer):
+                    _raise_layer(match, label, context)
+                else:
+                    _raise_pool(match, label, context)
+
+
+class _Names:
+    """Layer names: the name location that the importer gave, else the kind of op and a number."""
+
+    def __init__(self) -> None:
+        self._count = 0
+
+    def of(self, op: ir.Operation) -> str:
+        location = op.location
+        if isinstance(location, ir.NameLoc) and location.name_str:
+            return location.name_str
+        self._count += 1
+        kind = re.sub(r"^linalg\.(depthwise_)?", "", op.name).split("_")[0]
+        return f"{kind.replace('generic', 'pooling')}{self._count}"
+
+
+def _operations(op: ir.Operation) -> Iterator[ir.Operation]:
+    """All operations inside ``op``, in program order."""
+    for region in op.regions:
+        for block in region.blocks:
+            for view in block.operations:
+                yield view.operation
+                if not view.operation.name.startswith("linalg."):
+                    yield from _operations(view.operation)
+
+
+def _follow(result: ir.Value, epilogue: Epilogue, residuals: bool) -> tuple[Epilogue, list[ir.Operation]]:
+    """The longest epilogue that the dialect can name, and the ops that compute it; each value on the way has one reader."""
+    best: tuple[Epilogue, list[ir.Operation]] = (epilogue, [])
+    ops: list[ir.Operation] = []
+    while len(uses := list(result.uses)) == 1:
+        user = uses[0].owner.operation
+        body = elementwise(user)
+        if body is None or user.results[0].type != result.type:
+            break
+        after = absorb(epilogue, body, result, residuals)
+        if after is None:
+            break
+        epilogue, result = after, user.results[0]
+        ops = [*ops, user]
+        if epilogue.activation is not None:
+            best = (epilogue, ops)
+    return best
+
+
+def _raise_layer(layer: Layer, name: str, context: PassContext) -> None:
+    epilogue, ops = _follow(layer.result, layer.epilogue, residuals=layer.groups > 0)
+    last = ops[-1] if ops else layer.last
+    result = last.results[0]
+    with ir.InsertionPoint(last), layer.root.location:
+        weight = _weight(layer, epilogue, name)
+        bias = constant(epilogue.shift.astype(np.float32), f"{name}.bias") if np.any(epilogue.shift) else None
+        activation, scheme = ir.StringAttr.get(epilogue.activation or "none"), UndetectedAttr.get()
+        if layer.groups:
+            op = ConvOp(layer.input.source, weight, integer_array(layer.strides), integer_array(layer.input.low),
+                        integer_array(layer.input.high), integer_array(layer.dilations), _i64(layer.groups), activation,
+                        scheme, result.type, bias=bias, residual=epilogue.residual)
+        else:
+            op = LinearOp(layer.input.source, weight, activation, scheme, result.type, bias=bias)
+        op.operation.attributes["layer"] = ir.StringAttr.get(name)
+    context.statistics["convolutions raised" if layer.groups else "matrix products raised"] += 1
+    context.statistics["batch norms folded"] += epilogue.is_scaled
+    context.statistics["residuals fused"] += epilogue.residual is not None
+    context.statistics["activations fused"] += epilogue.activation != "none"
+    _replace(result, op.operation.results[0], [*([layer.root] if layer.last != layer.root else []), layer.last, *ops])
+
+
+def _weight(layer: Layer, epilogue: Epilogue, name: str) -> ir.Value:
+    """The layer's weight with the epilogue's scale folded in: the program's own constant when nothing changes."""
+    array = layer.weight.array
+    if not np.isfinite(np.min(array, initial=0.0)) or not np.isfinite(np.max(array, initial=0.0)):
+        raise op_error(layer.root, f"finite weights in layer '{name}'", "NaN or infinity", "check the trained model")
+    if not epilogue.is_scaled:
+        return layer.weight.constant if layer.weight.is_original else constant(array, f"{name}.weight")
+    scale = epilogue.scale.reshape(-1, *(1,) * (array.ndim - 1))
+    return constant(np.multiply(array, scale, dtype=np.float64).astype(np.float32), f"{name}.weight")
+
+
+def _raise_pool(pool: Pool, name: str, context: PassContext) -> None:
+    ops: list[ir.Operation] = []
+    if pool.kind == "average":
+        size = int(np.prod(pool.kernel))
+        if size > 1:
+            division = _division(pool.result, size)
+            if division is None:
+                return
+            ops = [division]
+        elif not any(pool.input.low + pool.input.high) and shape_of(pool.input.source) == shape_of(pool.result):
+            context.statistics["identity pools removed"] += 1
+            _replace(pool.result, pool.input.source, [pool.root])
+            return
+    last = ops[-1] if ops else pool.root
+    result = last.results[0]
+    batch, channels, *_ = shape_of(pool.input.source)
+    collapsed = len(shape_of(result)) == 2
+    plain = PlainAttr.get()
+    with ir.InsertionPoint(last), pool.root.location:
+        type_ = ir.RankedTensorType.get([batch, channels, 1, 1], ir.F32Type.get()) if collapsed else result.type
+        op = PoolOp(pool.input.source, ir.StringAttr.get(pool.kind), integer_array(pool.kernel), integer_array(pool.strides),
+                    integer_array(pool.input.low), integer_array(pool.input.high), plain, plain, type_).operation
+        op.attributes["layer"] = ir.StringAttr.get(name)
+        if collapsed:
+            groups = ir.ArrayAttr.get([integer_array([0]), integer_array([1, 2, 3])])
+            op = ir.Operation.create("tensor.collapse_shape", [result.type], [op.results[0]], {"reassociation": groups})
+    context.statistics["pools raised"] += 1
+    _replace(result, op.results[0], [pool.root, *ops])
+
+
+def _division(total: ir.Value, size: int) -> ir.Operation | None:
+    """The only reader of ``total``, if it divides every element by ``size`` and does nothing else."""
+    uses = list(total.uses)
+    body = elementwise(uses[0].owner.operation) if len(uses) == 1 else None
+    if body is None:
+        return None
+    after = absorb(Epilogue.identity(shape_of(total)[1]), body, total, residuals=False)
+    if after is None or after.activation != "none" or np.any(after.shift):
+        return None
+    return uses[0].owner.operation if np.allclose(after.scale, 1.0 / size, rtol=1e-7, atol=0.0) else None
+
+
+def _i64(value: int) -> ir.IntegerAttr:
+    return ir.IntegerAttr.get(ir.IntegerType.get_signless(64), value)
+
+
+def _replace(old: ir.Value, new: ir.Value, ops: list[ir.Operation]) -> None:
+    """Lets readers of ``old`` read ``new``, and erases ``ops`` (in program order) and what only they read."""
+    old.replace_all_uses_with(new)
+    for op in reversed(ops):
+        _erase(op)
+
+
+def _erase(op: ir.Operation) -> None:
+    producers = {producer for value in op.operands if (producer := owner(value)) is not None}
+    op.erase()
+    for producer in producers:
+        unused = not any(list(result.uses) for result in producer.results)
+        if unused and producer.name in REMOVABLE and not _is_reduction(producer):
+            _erase(producer)
+
+
+def _is_reduction(op: ir.Operation) -> bool:
+    """A reduction may be a pool that still waits for its turn."""
+    return op.name == "linalg.generic" and "reduction" in str(op.attributes["iterator_types"])
