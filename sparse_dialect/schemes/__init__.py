@@ -1,7 +1,6 @@
 """Sparsity schemes: what a mask looks like, how it is stored, what it costs. One class a file, numpy only.
 
-The order of the imports below is the order in which ``detect_scheme`` tries them: structured first, dense
-last.
+``detect_scheme`` tries them in the order of the imports below: structured first, dense last.
 """
 
 from .connectivity import Connectivity  # isort: skip

@@ -1,6 +1,4 @@
-"""Connectivity: whole kernels are kept or cut (PatDNN's connectivity pruning; the only structure a 1x1 kernel
-has).
-"""
+"""Connectivity: whole kernels are kept or cut (PatDNN, ASPLOS 2020); all that a 1x1 kernel can have."""
 
 from __future__ import annotations
 
@@ -18,9 +16,7 @@ from .scheme import Cost, Scheme, is_nonzero
 
 @dataclass(frozen=True)
 class Connectivity(Scheme):
-    """A pattern library of the one full pattern, stored as FKW; a zero inside a kept kernel is stored as it
-    is.
-    """
+    """A library of the one full pattern, stored as FKW; a zero in a kept kernel is stored like the rest."""
 
     kernel: tuple[int, ...]
     name: ClassVar[str] = "connectivity"
@@ -57,7 +53,7 @@ class Connectivity(Scheme):
 
     @classmethod
     def project(cls, weight: np.ndarray, *, rate: float = 2.0, balance: str = "layer") -> np.ndarray:
-        """The nearest weight that keeps one kernel in ``rate``: those of largest L2 norm (PatDNN, 3.2)."""
+        """The nearest weight that keeps one kernel in ``rate``: those of largest L2 norm (PatDNN)."""
         kernels = kernels_of(np.asarray(weight, np.float32))
         norms = np.einsum("fcp,fcp->fc", kernels, kernels)
         return (kernels * keep_kernels(norms, rate, balance)[:, :, None]).reshape(weight.shape)

@@ -31,9 +31,7 @@ def kernels_of(weight: np.ndarray) -> np.ndarray:
 
 def pack_fkw(weight: np.ndarray, ids: np.ndarray, library: Library,
              order: np.ndarray | None) -> dict[str, np.ndarray]:
-    """The five arrays of ``weight`` [F, C, *kernel]; ``ids`` [F, C] is each kernel's pattern, -1 where it is
-    cut.
-    """
+    """The five arrays of ``weight`` [F, C, *kernel]; ``ids`` [F, C]: each kernel's pattern, -1 where cut."""
     filters, channels = ids.shape
     if channels > MAX_CHANNELS:
         raise EspalierError(f"FKW indexes at most {MAX_CHANNELS} input channels, found {channels}")
@@ -77,9 +75,7 @@ def fkw_cost(weight: np.ndarray, library: Library) -> Cost:
 
 
 def common_count(kept: np.ndarray) -> int:
-    """The most frequent positive number of entries in ``kept`` (the larger of equals): what a kernel keeps by
-    design.
-    """
+    """The most frequent positive count in ``kept`` (of equals the larger): what a kernel keeps by design."""
     histogram = np.bincount(kept.ravel())
     histogram[0] = 0
     return int(len(histogram) - 1 - np.argmax(histogram[::-1]))

@@ -60,13 +60,13 @@ class Pattern(Scheme):
 
     @classmethod
     def project(cls, weight: np.ndarray, *, entries: int = 4, patterns: int = 8,
-                library: Library | None = None, connectivity: float = 1.0, balance: str = "layer") -> np.ndarray:
-        """The nearest weight whose kernels follow ``library`` (default: the ``patterns`` most frequent
-        natural ones).
+                library: Library | None = None, connectivity: float = 1.0,
+                balance: str = "layer") -> np.ndarray:
+        """The nearest weight whose kernels follow ``library`` (default: the most frequent natural patterns).
 
         Each kernel takes the pattern that leaves the largest L2 norm; then one kernel in ``connectivity``
         stays, those of largest remaining norm, which is the exact projection onto both constraints at once
-        (PatDNN 3.2).
+        (the sets S and S' of PatDNN's ADMM).
         """
         kernels = kernels_of(np.asarray(weight, np.float32))
         if library is None:
@@ -83,9 +83,7 @@ class Pattern(Scheme):
         return result.reshape(weight.shape)
 
     def assign(self, weight: np.ndarray) -> np.ndarray:
-        """The pattern of each kernel: i16 [F, C], -1 where the kernel is cut; raises ``EspalierError`` if one
-        fits none.
-        """
+        """The pattern of each kernel, i16 [F, C], -1 where it is cut; ``EspalierError`` if one fits none."""
         if tuple(weight.shape[2:]) != self.kernel:
             raise EspalierError(f"expected kernels of {self.kernel}, found {tuple(weight.shape[2:])}")
         sets, inverse, _ = _distinct(is_nonzero(kernels_of(weight)))
@@ -110,7 +108,7 @@ def natural_library(weights: Iterable[np.ndarray], entries: int, count: int) -> 
     """The ``count`` most frequent natural patterns of all kernels of ``weights`` [F, C, *kernel], all of one
     kernel size.
 
-    A natural pattern is the centre and the ``entries - 1`` others of largest magnitude (PatDNN, 3.1); a
+    A natural pattern is the centre and the ``entries - 1`` others of largest magnitude (PatDNN); a
     kernel of even size has no centre, there it is simply the largest ``entries``. Kernels that are zero do
     not vote.
     """
@@ -173,18 +171,15 @@ def _fit(weight: np.ndarray) -> _Fit:
 
 
 def _distinct(mask: np.ndarray) -> tuple[list[tuple[int, ...]], np.ndarray, np.ndarray]:
-    """The distinct kept-place sets of ``mask`` [..., places], each kernel's set (flat), and how often each
-    occurs.
-    """
+    """The distinct kept-place sets of ``mask`` [..., places], the set of each kernel (flat), their counts."""
     rows = np.packbits(mask.reshape(-1, mask.shape[-1]), axis=1, bitorder="little")
     if rows.shape[1] <= 8:
         codes = np.zeros((len(rows), 8), np.uint8)
         codes[:, : rows.shape[1]] = rows
-        keys, axis = codes.view(np.uint64).ravel(), None  # sorting integers is far faster than sorting rows
-    else:
-        keys, axis = rows, 0
-    _, first, inverse, counts = np.unique(keys, return_index=True, return_inverse=True, return_counts=True,
-                                          axis=axis)
+        rows = codes.view(np.uint64)  # sorting integers is far faster than sorting rows of bytes
+    _, first, inverse, counts = np.unique(
+        rows.ravel() if rows.shape[1] == 1 else rows, axis=None if rows.shape[1] == 1 else 0,
+        return_index=True, return_inverse=True, return_counts=True)
     flat = mask.reshape(-1, mask.shape[-1])
     return [tuple(int(p) for p in np.flatnonzero(flat[row])) for row in first], inverse.ravel(), counts
 
@@ -197,9 +192,7 @@ def _covering(kept: tuple[int, ...], library: Sequence[tuple[int, ...]]) -> int:
 
 
 def _extend(short: list[tuple[int, ...]], entries: int, kernel: Sequence[int]) -> list[tuple[int, ...]]:
-    """Few patterns of ``entries`` places that cover all ``short`` sets: merges greedily, then fills from the
-    centre.
-    """
+    """Patterns of ``entries`` places that cover all ``short`` sets: merged, then filled from the centre."""
     merged: list[set[int]] = []
     for kept in sorted(short, key=lambda s: (-len(s), s)):
         home = next((m for m in merged if len(m | set(kept)) <= entries), None)

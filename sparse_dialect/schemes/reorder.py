@@ -1,6 +1,4 @@
-"""Filter kernel reorder (FKR): which filters lie next to each other in storage (PatDNN, ASPLOS 2020, figure
-on FKR).
-"""
+"""Filter kernel reorder (FKR): which filters lie next to each other in storage (PatDNN, ASPLOS 2020)."""
 
 from __future__ import annotations
 

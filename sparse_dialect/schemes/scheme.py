@@ -21,9 +21,7 @@ SCHEMES: dict[str, type[Scheme]] = {}  # by name, in the order of detection; __i
 
 @dataclass(frozen=True)
 class Cost:
-    """What a packed weight costs; bytes count float32 values and the index arrays exactly as ``pack`` makes
-    them.
-    """
+    """What a packed weight costs: bytes of float32 values, and of the index arrays as ``pack`` makes them."""
 
     macs_per_output: int  # multiply-adds for all filters at one output place, explicit zeros included
     nonzeros: int
@@ -60,15 +58,11 @@ class Scheme(ABC):
 
     @abstractmethod
     def pack(self, weight: np.ndarray, order: np.ndarray | None = None) -> dict[str, np.ndarray]:
-        """The storage arrays by name, in storage order; ``order`` [F] lists the filters as they are to be
-        stored.
-        """
+        """The storage arrays by name, in storage order; ``order`` [F] lists the filters as to be stored."""
 
     @abstractmethod
     def unpack(self, arrays: Mapping[str, np.ndarray], shape: Sequence[int]) -> np.ndarray:
-        """The dense float32 weight of ``shape`` again: the exact inverse of ``pack``, whatever the filter
-        order.
-        """
+        """The dense float32 weight of ``shape``: the exact inverse of ``pack``, whatever the filter order."""
 
     @abstractmethod
     def cost(self, weight: np.ndarray) -> Cost:
@@ -76,8 +70,7 @@ class Scheme(ABC):
 
 
 class Detection(NamedTuple):
-    """A layer's scheme, and why the schemes tried before it were passed over (empty when the first one fits).
-    """
+    """A layer's scheme, and why the schemes tried before it do not fit (empty when the first one does)."""
 
     scheme: Scheme
     reason: str

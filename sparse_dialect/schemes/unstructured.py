@@ -1,5 +1,4 @@
-"""Unstructured sparsity: zeros anywhere, stored as CSR. The honest baseline (GRIM's), and what fits any mask.
-"""
+"""Unstructured sparsity: zeros anywhere, stored as CSR. The honest baseline, and what fits any mask."""
 
 from __future__ import annotations
 
@@ -16,10 +15,10 @@ from .scheme import Cost, Scheme, is_nonzero, largest
 
 @dataclass(frozen=True)
 class Unstructured(Scheme):
-    """CSR of the matrix [F, C * places]: ``indptr`` i32 [F + 1], ``reorder`` i32 [F], ``columns`` i32 [nnz],
-    ``weight`` f32.
+    """CSR of the matrix [F, C * places], in which columns increase inside a row.
 
-    Columns increase inside a row; row r of the arrays is filter ``reorder[r]``.
+    ``indptr`` i32 [F + 1], ``reorder`` i32 [F] (the filter of each stored row), ``columns`` i32,
+    ``weight`` f32.
     """
 
     name: ClassVar[str] = "unstructured"
@@ -39,7 +38,7 @@ class Unstructured(Scheme):
     def project(cls, weight: np.ndarray, *, rate: float = 2.0) -> np.ndarray:
         """The nearest weight that keeps one entry in ``rate``: those of largest magnitude, at least one."""
         if rate < 1:
-            raise EspalierError(f"unstructured keeps one weight in `rate`: expected at least 1, found {rate:g}")
+            raise EspalierError(f"unstructured keeps one weight in `rate`: expected >= 1, found {rate:g}")
         weight = np.asarray(weight, np.float32)
         return weight * largest(weight, max(1, round(weight.size / rate)))
 
