@@ -180,17 +180,25 @@ def _i64(value: int) -> ir.IntegerAttr:
 def _replace(old: ir.Value, new: ir.Value, ops: list[ir.Operation]) -> None:
     """Lets readers of ``old`` read ``new``, and erases ``ops`` (in program order) and what only they read."""
     old.replace_all_uses_with(new)
+    pending: set[ir.Operation] = set()
     for op in reversed(ops):
-        _erase(op)
+        pending |= _producers(op)
+        pending.discard(op)
+        op.erase()
+    while pending:
+        op = pending.pop()
+        unused = not any(list(result.uses) for result in op.results)
+        if unused and op.name in REMOVABLE and not _is_reduction(op):
+            pending |= _producers(op)
+            op.erase()
 
 
-def _erase(op: ir.Operation) -> None:
-    producers = {producer for value in op.operands if (producer := owner(value)) is not None}
-    op.erase()
-    for producer in producers:
-        unused = not any(list(result.uses) for result in producer.results)
-        if unused and producer.name in REMOVABLE and not _is_reduction(producer):
-            _erase(producer)
+def _producers(op: ir.Operation) -> set[ir.Operation]:
+    """The ops outside ``op`` whose results it reads, inside its regions too."""
+    inner = {o for region in op.regions for block in region.blocks for view in block.operations
+             for o in (view.operation, *_operations(view.operation))}
+    values = [value for reader in (op, *inner) for value in reader.operands]
+    return {p for v in values if (p := owner(v)) is not None} - inner
 
 
 def _is_reduction(op: ir.Operation) -> bool:
