@@ -1,0 +1,254 @@
+"""PyTorch programs and ``.mlir`` files to linalg on tensors.
+
+torch-mlir does the translation (FX importer, then its two pipelines). Ours are the weights, which borrow PyTorch's memory instead of
+passing through Python lists; the locations, which carry layer names; and the errors, which fit on one line.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import math
+import re
+import warnings
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ...sparse_dialect.dialect import register_dialect
+from ...sparse_dialect.errors import EspalierError
+from ...sparse_dialect.mlir import PACKAGE, ir, passmanager
+
+PIPELINES = (
+    "builtin.module(func.func(torch-match-quantized-custom-ops),"
+    "torchdynamo-export-to-torch-backend-pipeline{extra-library=})",
+    "builtin.module(torch-backend-to-linalg-on-tensors-backend-pipeline{allow-non-finites=true})",
+)
+FLOATS = (torch.float16, torch.float32, torch.float64)
+DTYPES = (*FLOATS, torch.bool, torch.int8, torch.uint8, torch.int16, torch.int32, torch.int64)
+
+
+def import_module(module: torch.nn.Module, example_inputs: Sequence[torch.Tensor]) -> ir.Module:
+    """
+    Exports ``module`` in inference mode and imports it as linalg on tensors, function ``main``.
+
+    ``example_inputs`` fix shapes and dtypes. Pruning masks (weight_orig, weight_mask) are folded first. The result's constants borrow the
+    module's memory. Raises ``EspalierError`` for a module that torch.export cannot trace, and as ``import_program`` does.
+    """
+    from ..pruning.masks import fold_masks
+
+    for number, example in enumerate(example_inputs):
+        if not isinstance(example, torch.Tensor):
+            raise EspalierError(f"example input {number}: expected a tensor, found {type(example).__name__}")
+    module = fold_masks(module)
+    with _inference(module), _quiet():
+        try:
+            program = torch.export.export(module, tuple(example_inputs), strict=False)
+        except Exception as error:  # torch.export raises whatever the model's own code raises
+            raise EspalierError(
+                f"cannot export {type(module).__name__} with torch.export: {_first_line(error)}") from error
+    return import_program(program)
+
+
+def import_program(program: torch.export.ExportedProgram) -> ir.Module:
+    """
+    Imports an exported program as linalg on tensors, function ``main``; the result owns its MLIR context.
+
+    Raises ``EspalierError`` for dynamic shapes, parameters that are not finite or of an unsupported dtype (named), inputs or outputs
+    that are no tensors, and operations that torch-mlir does not lower (named, with the layer).
+    """
+    if PACKAGE != "torch_mlir":
+        raise EspalierError(f"importing PyTorch programs needs the torch_mlir bindings, found '{PACKAGE}'; "
+                            "unset ESPALIER_MLIR_PACKAGE")
+    _check_signature(program)
+    arrays = _parameters(program)
+    from torch_mlir.dialects import torch as torch_dialect
+    from torch_mlir.extras.fx_decomp_util import get_decomposition_table
+
+    from .importer import Importer
+
+    context = ir.Context()
+    torch_dialect.register_dialect(context)
+    register_dialect(context)
+    with _quiet():
+        try:
+            program = program.run_decompositions(get_decomposition_table())
+            importer = Importer(context, arrays)
+            importer.import_frozen_program(_with_all_buffers(program), func_name="main")
+        except Exception as error:  # the importer raises every kind of exception for what it does not know
+            raise EspalierError(f"cannot import the program: {_first_line(error)}") from error
+    module = importer.module
+    for pipeline in PIPELINES:
+        _run(module, pipeline)
+    return module
+
+
+def load_mlir(path: str | Path) -> ir.Module:
+    """
+    Reads an ``.mlir`` file (text or bytecode) in linalg on tensors; the result owns its MLIR context.
+
+    Raises ``EspalierError`` when the file cannot be read or parsed, holds no function, or has a dynamic dimension.
+    """
+    context = ir.Context()
+    register_dialect(context)
+    try:
+        data = Path(path).read_bytes()
+    except OSError as error:
+        raise EspalierError(f"{path}: cannot read: {error.strerror}") from error
+    try:
+        source = data if data.startswith(b"ML\xefR") else data.decode()
+    except UnicodeDecodeError as error:
+        raise EspalierError(f"{path}: expected MLIR text or bytecode, found other binary data") from error
+    try:
+        module = ir.Module.parse(source, context)
+    except ir.MLIRError as error:
+        raise EspalierError(f"{path}: {_diagnostic(error)}") from error
+    _check_static(module, str(path))
+    return module
+
+
+# -- checks -------------------------------------------------------------------------------------------------------------
+
+
+def _check_signature(program: torch.export.ExportedProgram) -> None:
+    """Inputs and outputs are tensors of static shape and known dtype."""
+    parameters = {*program.graph_signature.inputs_to_parameters, *program.graph_signature.inputs_to_buffers,
+                  *program.graph_signature.inputs_to_lifted_tensor_constants}
+    for node in program.graph.nodes:
+        value = node.meta.get("val")
+        if node.op == "placeholder" and node.name not in parameters:
+            if not isinstance(value, torch.Tensor):
+                raise EspalierError(f"input '{node.name}': expected a tensor, found {type(value).__name__}")
+            for dim, size in enumerate(value.shape):
+                if not isinstance(size, int):
+                    raise EspalierError(f"input '{node.name}': dimension {dim} is dynamic; expected static shapes, "
+                                        "export the program without dynamic_shapes")
+            _check_dtype(f"input '{node.name}'", value.dtype)
+        if node.op == "output":
+            results = [r for r in node.args[0] if not isinstance(r, torch.fx.Node)]
+            if results:
+                raise EspalierError(f"expected tensors as outputs, found {type(results[0]).__name__}")
+
+
+def _check_dtype(what: str, dtype: torch.dtype) -> None:
+    if dtype not in DTYPES:
+        names = ", ".join(str(d).removeprefix("torch.") for d in DTYPES)
+        raise EspalierError(f"{what} has dtype {str(dtype).removeprefix('torch.')}; expected one of {names}")
+
+
+def _parameters(program: torch.export.ExportedProgram) -> dict[int, tuple[str, np.ndarray]]:
+    """Name and memory of every float tensor the program holds, by the tensor's id."""
+    arrays: dict[int, tuple[str, np.ndarray]] = {}
+    for name, tensor in {**program.constants, **program.state_dict}.items():
+        if not isinstance(tensor, torch.Tensor):
+            continue
+        _check_dtype(f"parameter '{name}'", tensor.dtype)
+        if tensor.dtype not in FLOATS or tensor.numel() == 0:
+            continue
+        values = tensor.detach().cpu()
+        if not all(math.isfinite(v) for v in torch.aminmax(values)):
+            raise EspalierError(f"parameter '{name}' holds NaN or infinity; expected finite weights, check the trained model")
+        arrays[id(tensor)] = (name, values.contiguous().numpy())
+    return arrays
+
+
+def _check_static(module: ir.Module, path: str) -> None:
+    functions = [op.operation for op in module.body.operations if op.operation.name == "func.func"]
+    if not functions:
+        raise EspalierError(f"{path}: expected a func.func, found none")
+
+    def dynamic(op: ir.Operation) -> str | None:
+        if op.name == "func.func":
+            signature = ir.FunctionType(ir.TypeAttr(op.attributes["function_type"]).value)
+            types = [*signature.inputs, *signature.results]
+        else:
+            types = [result.type for result in op.results]
+        for type_ in types:
+            if isinstance(type_, ir.RankedTensorType) and not ir.RankedTensorType(type_).has_static_shape:
+                return f"'{op.name}' has the dynamic shape {type_}; expected static shapes"
+        inner = (o.operation for r in op.regions for b in r.blocks for o in b.operations)
+        return next(filter(None, map(dynamic, inner)), None)
+
+    complaint = next(filter(None, map(dynamic, functions)), None)
+    if complaint:
+        raise EspalierError(f"{path}: {complaint}")
+
+
+# -- running PyTorch and torch-mlir -------------------------------------------------------------------------------------
+
+
+def _with_all_buffers(program: torch.export.ExportedProgram) -> torch.export.ExportedProgram:
+    """The importer looks for buffers in ``state_dict`` alone, where non-persistent ones are missing."""
+    for name in program.graph_signature.inputs_to_buffers.values():
+        if name not in program.state_dict:
+            program.state_dict[name] = program.constants[name]
+    return program
+
+
+def _run(module: ir.Module, pipeline: str) -> None:
+    """Runs a pass pipeline; a failure becomes one line that names the operation and the layer."""
+    complaints: list[str] = []
+    with module.context as context:
+        context.emit_error_diagnostics = True  # some passes report without failing, which the bindings assert against
+        handler = context.attach_diagnostic_handler(lambda d: complaints.append(f"{d.location}\n{d.message}") or True)
+        try:
+            passmanager.PassManager.parse(pipeline).run(module.operation)
+        except ir.MLIRError as error:
+            raise EspalierError(_unsupported(complaints[0] if complaints else str(error))) from error
+        finally:
+            handler.detach()
+
+
+def _unsupported(complaint: str) -> str:
+    location, _, message = complaint.partition("\n")
+    layer = re.search(r'loc\("([^"]+)"\(', location)
+    operation = re.search(r"torch\.((?:aten|prims|prim|torchvision)[\w.]*)|torch\.operator \"torch\.([\w.]+)\"", message)
+    where = f"layer '{layer[1]}': " if layer else ""
+    if operation:
+        return f"{where}PyTorch operation '{operation[1] or operation[2]}' is not supported by torch-mlir"
+    return f"{where}torch-mlir cannot lower the program: {message.strip().splitlines()[0]}"
+
+
+def _first_line(error: BaseException) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__
+
+
+def _diagnostic(error: ir.MLIRError) -> str:
+    """The first diagnostic of an MLIR error: line:column: message."""
+    if not error.error_diagnostics:
+        return _first_line(error)
+    first = error.error_diagnostics[0]
+    place = re.search(r'"[^"]*":(\d+):(\d+)', str(first.location))
+    return (f"{place[1]}:{place[2]}: " if place else "") + first.message.splitlines()[0]
+
+
+@contextlib.contextmanager
+def _inference(module: torch.nn.Module) -> Iterator[None]:
+    """Evaluation mode for every submodule, and each one's own mode again afterwards."""
+    modes = {part: part.training for part in module.modules()}
+    module.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        for part, training in modes.items():
+            part.training = training
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without PyTorch's warnings and log lines about its own internals."""
+    disabled = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(disabled)
+
+
+__all__ = ["import_module", "import_program", "load_mlir"]

@@ -1,0 +1,52 @@
+"""torch-mlir's FX importer with our weights and our locations."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch_mlir.extras.fx_importer import ContextCache, FxImporter, FxImporterHooks, GraphNodeImporter
+
+from ...sparse_dialect.constants import attribute_of
+from ...sparse_dialect.mlir import ir
+
+
+class _Weights(FxImporterHooks):
+    """Turns known tensors into constants that borrow their memory (the default goes through ``tensor.tolist()``)."""
+
+    def __init__(self, arrays: dict[int, tuple[str, np.ndarray]]) -> None:
+        self._arrays = arrays
+        self._attributes: dict[int, ir.Attribute] = {}
+
+    def resolve_literal(self, gni: GraphNodeImporter, literal: Any, info: Any) -> ir.Value | None:
+        """A ``torch.vtensor.literal`` for a tensor of the program; None leaves any other literal to the importer."""
+        known = self._arrays.get(id(literal))
+        if known is None:
+            return None
+        name, array = known
+        attribute = self._attributes.setdefault(id(literal), attribute_of(array, name))
+        type_ = gni._cc.tensor_to_vtensor_type(literal)
+        return ir.Operation.create("torch.vtensor.literal", [type_], attributes={"value": attribute}).result
+
+
+class _NamedLocations(ContextCache):
+    """Locations that carry the layer's name, which the report prints, around the place in the Python source."""
+
+    def get_node_location(self, node: torch.fx.Node) -> ir.Location | None:
+        """The module path of the innermost ``nn.Module`` that ``node`` came from; the node's own name outside of any."""
+        inner = super().get_node_location(node)
+        stack = list((node.meta.get("nn_module_stack") or {}).values())
+        path = str(stack[-1][0]).removeprefix("L['self'].") if stack else ""
+        return ir.Location.name(path or node.name, inner, context=self._c)
+
+
+class Importer(FxImporter):
+    """Imports one exported program into ``context``; ``arrays`` maps ids of its tensors to (name, memory)."""
+
+    def __init__(self, context: ir.Context, arrays: dict[int, tuple[str, np.ndarray]]) -> None:
+        super().__init__(context=context, hooks=_Weights(arrays))
+        self._cc = _NamedLocations(context, py_attr_tracker=self._py_attr_tracker)
+
+
+__all__ = ["Importer"]
