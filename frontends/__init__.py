@@ -1,1 +1,90 @@
+"""Ways in: reference networks, Python files, saved ``torch.export`` programs and ``.mlir`` files."""
 
+from __future__ import annotations
+
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..sparse_dialect.errors import EspalierError
+from .models import NETWORKS, reference_model
+
+if TYPE_CHECKING:
+    from torch import nn
+    from torch.export import ExportedProgram
+
+    Model = nn.Module | ExportedProgram | Path
+
+__all__ = ["NETWORKS", "load_model", "reference_model"]
+
+
+def load_model(spec: str, prune: str | None = None, seed: int = 0) -> tuple[Model, tuple[Any, ...]]:
+    """What the user calls MODEL, with example inputs: a module, a program, or the path of an ``.mlir`` file.
+
+    ``spec`` is a reference network's name, ``path.py:function`` (the function returns ``(module, example_inputs)``),
+    a ``.pt2`` file or an ``.mlir`` file (whose example inputs are empty: its function's types say them). ``prune``
+    applies to the first two, ``seed`` to reference networks. Raises ``EspalierError`` that names what is wrong.
+    """
+    path, colon, function = spec.rpartition(":")
+    if spec in NETWORKS:
+        return reference_model(spec, prune, seed)
+    if colon and path.endswith(".py"):
+        return _from_python(_existing(path), function, prune)
+    if Path(spec).suffix not in (".pt2", ".mlir"):
+        raise EspalierError(f"unknown model '{spec}': expected {', '.join(NETWORKS)}, path.py:function, a .pt2 file "
+                            f"or an .mlir file")
+    if prune:
+        raise EspalierError(f"{spec}: --prune works on reference networks and path.py:function only")
+    return _from_program(_existing(spec)) if spec.endswith(".pt2") else (_existing(spec), ())
+
+
+def _existing(path: str) -> Path:
+    if not Path(path).is_file():
+        raise EspalierError(f"{path}: no such file")
+    return Path(path)
+
+
+def _from_python(path: Path, name: str, prune: str | None) -> tuple[nn.Module, tuple[Any, ...]]:
+    """Runs the file, calls its function, and prunes a copy of the module that comes back."""
+    import torch
+
+    file_spec = spec_from_file_location(path.stem, path)
+    assert file_spec is not None
+    assert file_spec.loader is not None
+    source = module_from_spec(file_spec)
+    try:
+        file_spec.loader.exec_module(source)
+        function = getattr(source, name, None)
+        if not callable(function):
+            raise EspalierError(f"{path}: no function '{name}'")
+        result = function()
+    except EspalierError:
+        raise
+    except Exception as error:  # user code may raise anything: it is input, and its message is what helps
+        raise EspalierError(f"{path}:{name}: {type(error).__name__}: {error}") from error
+    if not (isinstance(result, tuple) and len(result) == 2 and isinstance(result[0], torch.nn.Module)):
+        raise EspalierError(f"{path}:{name}: expected it to return (module, example_inputs), found "
+                            f"{type(result).__name__}")
+    module, inputs = result
+    inputs = tuple(inputs) if isinstance(inputs, tuple | list) else (inputs,)
+    if prune:
+        from .pruning.project import prune_module
+
+        prune_module(module, prune)
+    return module.eval(), inputs
+
+
+def _from_program(path: Path) -> tuple[ExportedProgram, tuple[Any, ...]]:
+    import torch
+
+    try:
+        program = torch.export.load(str(path))
+    except Exception as error:  # a damaged archive fails in many ways inside torch: all mean the same to the user
+        reason = str(error).strip().partition("\n")[0]
+        raise EspalierError(f"{path}: not a torch.export program ({reason})") from error
+    if program.example_inputs is None:
+        raise EspalierError(f"{path}: the program was saved without example inputs")
+    inputs, keywords = program.example_inputs
+    if keywords:
+        raise EspalierError(f"{path}: keyword inputs are not supported, found {', '.join(keywords)}")
+    return program, tuple(inputs)

@@ -113,7 +113,8 @@ def test_too_many_patterns_are_rejected() -> None:
     (Unstructured.project(random_weight(8, 64), rate=8), Unstructured()),
     (Unstructured.project(random_weight(8, 8, 3, 3), rate=3), Unstructured()),
     (random_weight(8, 8, 3, 3), Dense()), (random_weight(8, 8, 1, 1), Dense()),
-    (random_weight(8, 64), Dense()), (np.zeros((4, 4, 3, 3), np.float32), Dense()), (np.zeros((4, 4), np.float32), Dense())])
+    (random_weight(8, 64), Dense()),
+    (np.zeros((4, 4, 3, 3), np.float32), Dense()), (np.zeros((4, 4), np.float32), Dense())])
 def test_detection_picks_the_most_structured_scheme(weight: np.ndarray, scheme: Scheme) -> None:
     assert detect_scheme(weight) == scheme
 

@@ -1,0 +1,54 @@
+"""Seeded weights that behave like trained ones, for networks whose real weights are not at hand.
+
+Trained kernels differ widely in norm, which is why pruning works on them. Plain normal weights would lose two thirds
+of their energy in every pruned layer, so that after thirteen layers only the biases would reach the output and an
+equality check would prove nothing. Kernels therefore get log-normal norms, with He's variance on average.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import nn
+
+from .resnet import BasicBlock, Bottleneck
+
+SPREAD = 1.0  # sigma of the log of a kernel's norm
+BRANCH = 0.3  # scale of the last batch norm of a residual branch: keeps sums of many branches near 1
+
+
+def seed_weights(module: nn.Module, seed: int) -> None:
+    """Fills every parameter and buffer of ``module``, made of the layers of this folder, in place from ``seed``."""
+    generator = torch.Generator().manual_seed(seed)
+    branch_ends = {id(block.bn3 if isinstance(block, Bottleneck) else block.bn2)
+                   for block in module.modules() if isinstance(block, BasicBlock | Bottleneck)}
+    with torch.no_grad():
+        for layer in module.modules():
+            if isinstance(layer, nn.Conv2d | nn.Linear):
+                _seed_weight(layer, generator)
+            elif isinstance(layer, nn.BatchNorm2d):
+                _seed_norm(layer, BRANCH if id(layer) in branch_ends else 1.0, generator)
+
+
+def _seed_weight(layer: nn.Conv2d | nn.Linear, generator: torch.Generator) -> None:
+    """He's variance 2 / fan_in; one log-normal factor a kernel (convolutions) or an input (linear layers)."""
+    weight = layer.weight
+    weight.normal_(0, math.sqrt(2 / weight[0].numel()), generator=generator)
+    factors = torch.empty(weight.shape[:2] if weight.dim() == 4 else weight.shape[1:])
+    factors.log_normal_(-SPREAD * SPREAD, SPREAD, generator=generator)  # the mean of the squares is 1
+    weight.mul_(factors[..., None, None] if weight.dim() == 4 else factors)
+    if layer.bias is not None:
+        layer.bias.normal_(0, 0.02, generator=generator)
+
+
+def _seed_norm(layer: nn.BatchNorm2d, scale: float, generator: torch.Generator) -> None:
+    """Statistics and affine terms that differ from channel to channel, so that folding them is put to the test."""
+    assert layer.running_mean is not None
+    assert layer.running_var is not None
+    assert layer.num_batches_tracked is not None
+    layer.running_mean.normal_(0, 0.1, generator=generator)
+    layer.running_var.uniform_(0.5, 1.5, generator=generator)
+    layer.weight.uniform_(0.5 * scale, 1.5 * scale, generator=generator)
+    layer.bias.normal_(0, 0.1, generator=generator)
+    layer.num_batches_tracked.zero_()
