@@ -19,14 +19,14 @@ UPSTREAM = re.compile(r'mlir_reproducer\s*:\s*\{.*?pipeline\s*:\s*"((?:\\.|[^"\\
 
 class Reproducer(Instrument):
     """
-    On failure writes ``path``; ``written`` then says so, and ``problem`` why it could not.
+    On failure writes ``path``; then ``written`` says so, ``failing`` names the pass, or ``problem`` says why not.
 
     The IR is a clone taken before each top-level item of the pipeline (it shares the weights); when a run of
     upstream passes fails, the clone is stepped through it to the very pass. ``arguments`` are recorded besides.
     """
 
     def __init__(self, path: Path, arguments: Sequence[str] = ()) -> None:
-        self.path, self.written, self.problem = path, False, ""
+        self.path, self.written, self.problem, self.failing = path, False, "", ""
         self._arguments = arguments
         self._snapshot: ir.Operation | None = None
         self._remaining: tuple[Item, ...] = ()
@@ -43,6 +43,7 @@ class Reproducer(Instrument):
             return
         if len(step.items) > 1:
             self._advance(len(step.items))
+        self.failing = self._remaining[0].name if len(step.items) > 1 else step.name
         flags = ["--allow-unregistered-dialect"] if self._snapshot.context.allow_unregistered_dialects else []
         arguments = [*flags, *self._arguments, f"--pass-pipeline={Nest(self._anchor, self._remaining)}"]
         try:

@@ -9,7 +9,7 @@ grid (see ``layouts.py``); weights are ``fchw``.
 
 # No `from __future__ import annotations` here: the bindings read the field annotations below as types.
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from .errors import location_text
@@ -89,7 +89,7 @@ class ConvOp(Sparse.Operation, name="conv"):
     residual: ext.Operand[Any] | None = None
 
     def verify_invariants(self) -> bool:
-        return _verified(self, _check_conv(self, _shape(self.weight)))
+        return _verified(self, _check_conv)
 
 
 class LinearOp(Sparse.Operation, name="linear"):
@@ -103,7 +103,7 @@ class LinearOp(Sparse.Operation, name="linear"):
     bias: ext.Operand[Any] | None = None
 
     def verify_invariants(self) -> bool:
-        return _verified(self, _check_linear(self, _shape(self.weight)))
+        return _verified(self, _check_linear)
 
 
 class PoolOp(Sparse.Operation, name="pool"):
@@ -120,7 +120,7 @@ class PoolOp(Sparse.Operation, name="pool"):
     output: ext.Result[Any]
 
     def verify_invariants(self) -> bool:
-        return _verified(self, _check_pool(self))
+        return _verified(self, _check_pool)
 
 
 class PackedConvOp(Sparse.Operation, name="packed_conv"):
@@ -130,10 +130,12 @@ class PackedConvOp(Sparse.Operation, name="packed_conv"):
     ``weight_shape`` is the dense weight's [F, C/groups, *kernel]; ``kernel`` says which micro-kernel runs it
     (``sparse`` or ``dense``) and ``reason`` why; ``filters_per_group`` is the number of filters that share loaded inputs
     (filter-level LRE); ``pool`` is [] or the [kernel, stride] of a max pool fused behind the activation.
+
+    The arrays are operands of their own, ``array_0`` on (``storage_operands`` names them, ``storage`` lists them):
+    IRDL binds one type to a variadic operand, and these differ in type.
     """
 
     input: ext.Operand[Any]
-    storage: Sequence[ext.Operand[Any]]
     storage_names: ir.ArrayAttr
     weight_shape: ir.ArrayAttr
     strides: ir.ArrayAttr
@@ -151,13 +153,28 @@ class PackedConvOp(Sparse.Operation, name="packed_conv"):
     output: ext.Result[Any]
     bias: ext.Operand[Any] | None = None
     residual: ext.Operand[Any] | None = None
+    array_0: ext.Operand[Any] | None = None
+    array_1: ext.Operand[Any] | None = None
+    array_2: ext.Operand[Any] | None = None
+    array_3: ext.Operand[Any] | None = None
+    array_4: ext.Operand[Any] | None = None
+    array_5: ext.Operand[Any] | None = None
+    array_6: ext.Operand[Any] | None = None
+    array_7: ext.Operand[Any] | None = None
+
+    @property
+    def storage(self) -> list[Any]:
+        """The storage arrays, in the order of ``storage_names``."""
+        return _storage(self)
+
+    def verify_invariants(self) -> bool:
+        return _verified(self, _check_packed)
 
 
 class PackedLinearOp(Sparse.Operation, name="packed_linear"):
     """``sparse.linear`` whose weight is replaced by its scheme's storage arrays, named in ``storage_names``."""
 
     input: ext.Operand[Any]
-    storage: Sequence[ext.Operand[Any]]
     storage_names: ir.ArrayAttr
     weight_shape: ir.ArrayAttr
     activation: ir.StringAttr
@@ -165,6 +182,22 @@ class PackedLinearOp(Sparse.Operation, name="packed_linear"):
     kernel: ir.StringAttr
     output: ext.Result[Any]
     bias: ext.Operand[Any] | None = None
+    array_0: ext.Operand[Any] | None = None
+    array_1: ext.Operand[Any] | None = None
+    array_2: ext.Operand[Any] | None = None
+    array_3: ext.Operand[Any] | None = None
+    array_4: ext.Operand[Any] | None = None
+    array_5: ext.Operand[Any] | None = None
+    array_6: ext.Operand[Any] | None = None
+    array_7: ext.Operand[Any] | None = None
+
+    @property
+    def storage(self) -> list[Any]:
+        """The storage arrays, in the order of ``storage_names``."""
+        return _storage(self)
+
+    def verify_invariants(self) -> bool:
+        return _verified(self, _check_packed)
 
 
 class LiftOp(Sparse.Operation, name="lift"):
@@ -174,6 +207,9 @@ class LiftOp(Sparse.Operation, name="lift"):
     layout: LanesAttr
     output: ext.Result[Any]
 
+    def verify_invariants(self) -> bool:
+        return _verified(self, _check_lift)
+
 
 class UnliftOp(Sparse.Operation, name="unlift"):
     """A lane grid back to ``nchw``: [N, C, lines, lanes] -> [N, C, H, W]."""
@@ -182,15 +218,64 @@ class UnliftOp(Sparse.Operation, name="unlift"):
     layout: LanesAttr
     output: ext.Result[Any]
 
+    def verify_invariants(self) -> bool:
+        return _verified(self, _check_lift)
+
+
+STORAGE_SLOTS = 8
+SCHEMES = (UndetectedAttr, DenseAttr, UnstructuredAttr, ConnectivityAttr, PatternAttr)
+LAYOUTS = {"layout": LanesAttr, "input_layout": (PlainAttr, LanesAttr), "output_layout": (PlainAttr, LanesAttr)}
+KINDS = {ir.ArrayAttr: "an array", ir.IntegerAttr: "an integer", ir.StringAttr: "a string"}
 
 # -- verifiers: each returns the first complaint, or None ---------------------------------------------------------------
 
 
-def _verified(op: Any, complaint: str | None) -> bool:
+def _verified(op: Any, check: Callable[[Any], str | None]) -> bool:
+    """Runs ``check`` on a well-formed op. The bindings run Python verifiers before IRDL's, so form comes first."""
+    try:
+        complaint = _check_form(op) or check(op)
+    except (IndexError, KeyError, TypeError, ValueError) as error:  # an exception would lose the location
+        complaint = f"is malformed: {error}"
     if complaint is None:
         return True
     op.location.emit_error(f"'{op.operation.name}' op {complaint}")
     return False
+
+
+def _check_form(op: Any) -> str | None:
+    """Attributes present and of their declared kind, operands static ranked tensors, segments that add up."""
+    attributes, operands = op.operation.attributes, list(op.operation.operands)
+    for name, kind in type(op).__annotations__.items():
+        if kind not in KINDS and name not in ("scheme", *LAYOUTS):
+            continue
+        if name not in attributes:
+            return f"requires attribute '{name}'"
+        if kind in KINDS and not isinstance(attributes[name], kind):
+            return f"expected attribute '{name}' to be {KINDS[kind]}, found {attributes[name]}"
+        if name in ("scheme", *LAYOUTS) and not isinstance(attributes[name], LAYOUTS.get(name, SCHEMES)):
+            return f"expected a sparse dialect {name.replace('_', ' ')}, found {attributes[name]}"
+    if "operandSegmentSizes" in attributes:
+        found = list(attributes["operandSegmentSizes"])
+        if sum(found) != len(operands):
+            return f"expected operandSegmentSizes that add up to {len(operands)} operands, found {found}"
+    elif any("None" in str(kind) for kind in type(op).__annotations__.values()):
+        return "requires attribute 'operandSegmentSizes' (operands can be left out)"
+    for value in [*operands, *op.operation.results]:
+        if not isinstance(value.type, ir.RankedTensorType) or not value.type.has_static_shape:
+            return f"expected tensors of static shape, found {value.type}"
+    return None
+
+
+def _storage(op: Any) -> list[Any]:
+    slots = (getattr(op, f"array_{place}") for place in range(STORAGE_SLOTS))
+    return [value for value in slots if value is not None]
+
+
+def storage_operands(values: Sequence[Any]) -> dict[str, Any]:
+    """Keyword arguments that give a packed op its storage arrays: ``PackedConvOp(..., **storage_operands(values))``."""
+    if len(values) > STORAGE_SLOTS:
+        raise ValueError(f"{len(values)} storage arrays, but packed ops have {STORAGE_SLOTS} slots")
+    return {f"array_{place}": value for place, value in enumerate(values)}
 
 
 def _shape(value: Any) -> list[int]:
@@ -202,11 +287,13 @@ def _check_choice(name: str, attribute: Any, choices: tuple[str, ...]) -> str | 
     return None if found in choices else f"expected {name} to be one of {', '.join(choices)}, found '{found}'"
 
 
-def _check_conv(op: Any, weight: list[int]) -> str | None:
+def _check_conv(op: Any) -> str | None:
     """Shape rules of a convolution: ranks, channels, and every output size."""
-    input_shape, output_shape = _shape(op.input), _shape(op.output)
+    input_shape, weight, output_shape = _shape(op.input), _shape(op.weight), _shape(op.output)
     spatial = len(input_shape) - 2
-    if len(weight) != spatial + 2 or spatial < 1:
+    if spatial < 1:
+        return f"expected an input of rank 3 or more, found rank {len(input_shape)}"
+    if len(weight) != spatial + 2:
         return f"expected a weight of rank {spatial + 2}, found rank {len(weight)}"
     groups = ir.IntegerAttr(op.groups).value
     if groups < 1 or weight[1] * groups != input_shape[1] or weight[0] % groups:
@@ -230,8 +317,8 @@ def _check_conv(op: Any, weight: list[int]) -> str | None:
     return _check_choice("activation", op.activation, ACTIVATIONS)
 
 
-def _check_linear(op: Any, weight: list[int]) -> str | None:
-    input_shape, output_shape = _shape(op.input), _shape(op.output)
+def _check_linear(op: Any) -> str | None:
+    input_shape, weight, output_shape = _shape(op.input), _shape(op.weight), _shape(op.output)
     if len(input_shape) != 2 or len(weight) != 2 or input_shape[1] != weight[1]:
         return f"expected input [N, K] and weight [M, K], found {input_shape} and {weight}"
     if output_shape != [input_shape[0], weight[0]]:
@@ -247,6 +334,24 @@ def _check_pool(op: Any) -> str | None:
         if len(integers(op.attributes[name])) != spatial:
             return f"expected {spatial} {name}, found {len(integers(op.attributes[name]))}"
     return _check_choice("kind", op.kind, POOL_KINDS)
+
+
+def _check_packed(op: Any) -> str | None:
+    """Storage arrays and their names go together; the epilogue operands fit the output."""
+    names, storage = strings(op.storage_names), list(op.storage)
+    if len(names) != len(storage):
+        return f"expected one storage name for each of {len(storage)} storage operands, found {names}"
+    filters = integers(op.weight_shape)[0]
+    if op.bias is not None and _shape(op.bias) != [filters]:
+        return f"expected a bias of shape [{filters}], found {_shape(op.bias)}"
+    return _check_choice("activation", op.activation, ACTIVATIONS)
+
+
+def _check_lift(op: Any) -> str | None:
+    """The side that is not lifted is an image of the layout's size."""
+    plain = op.input if op.operation.name == "sparse.lift" else op.output
+    image = integers(op.layout.image)
+    return None if _shape(plain)[2:] == image else f"expected an image of size {image}, found {_shape(plain)}"
 
 
 # -- helpers ------------------------------------------------------------------------------------------------------------
@@ -287,5 +392,5 @@ def irdl_text() -> str:
         return str(Sparse._emit_module())
 
 
-__all__ = ["Sparse", "integer_array", "integers", "irdl_text", "location_text", "register_dialect", "string_array",
-           "strings"]
+__all__ = ["Sparse", "integer_array", "integers", "irdl_text", "location_text", "register_dialect", "storage_operands",
+           "string_array", "strings"]

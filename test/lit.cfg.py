@@ -15,11 +15,12 @@ config.suffixes = [".mlir", ".test"]
 config.excludes = ["unit", "Inputs", "lit.cfg.py"]
 config.test_source_root = os.path.dirname(__file__)
 config.test_exec_root = os.path.join(config.test_source_root, "Output")
-lit_config.maxIndividualTestTime = 60  # type: ignore[name-defined]  # noqa: F821
+config.maxIndividualTestTime = 60  # seconds a test
 
 tools = Path(sys.executable).parent
 bindings = importlib.util.find_spec("torch_mlir")
-mlir_opt = Path(bindings.origin).parent / "_mlir_libs" / "torch-mlir-opt" if bindings and bindings.origin else None
+folders = list(bindings.submodule_search_locations or []) if bindings else []  # a namespace package has no origin
+mlir_opt = Path(folders[0]) / "_mlir_libs" / "torch-mlir-opt" if folders else None
 
 config.environment["PATH"] = os.pathsep.join([str(tools), os.environ.get("PATH", "")])
 config.environment["FILECHECK_OPTS"] = "--enable-var-scope --dump-input=fail"

@@ -63,7 +63,7 @@ def _run(words: list[str]) -> int:
     source = _read(arguments.input)
     recorded = recorded_arguments(source) if isinstance(source, str) else None
     if recorded is not None and (arguments.run_reproducer or not arguments.has_pipeline):
-        arguments = parse_arguments([*recorded, *words])
+        arguments = parse_arguments([*recorded, "--mlir-pass-pipeline-crash-reproducer=", *words])
         _load_plugins(arguments)
     elif arguments.run_reproducer:
         raise EspalierError(f"{arguments.input} is no reproducer: its first line records no pipeline")
@@ -149,7 +149,8 @@ def _split(source: str) -> list[str]:
 def _process(chunk: str | bytes, pipeline: Nest, arguments: Arguments, context: ir.Context) -> bytes | None:
     """Parses, runs and prints one chunk; None (after its messages) when it failed."""
     collector = Collector(context)
-    reproducer = Reproducer(Path(arguments.reproducer), _plugin_flags(arguments)) if arguments.reproducer else None
+    keep = arguments.reproducer and not arguments.verify_diagnostics
+    reproducer = Reproducer(Path(arguments.reproducer), _plugin_flags(arguments)) if keep else None
     output = b""
     try:
         with context:
@@ -172,7 +173,8 @@ def _process(chunk: str | bytes, pipeline: Nest, arguments: Arguments, context: 
         return None if problems else output
     _report(collector.diagnostics, arguments)
     if reproducer is not None and reproducer.written:
-        print(f"espalier-opt: note: 'espalier-opt {reproducer.path}' repeats the failure", file=sys.stderr)
+        print(f"espalier-opt: note: pass '{reproducer.failing}' failed; "
+              f"'espalier-opt {reproducer.path}' repeats it", file=sys.stderr)
     elif reproducer is not None and reproducer.problem:
         print(f"espalier-opt: warning: no reproducer: {reproducer.problem}", file=sys.stderr)
     return None if collector.failed else output

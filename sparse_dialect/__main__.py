@@ -1,0 +1,11 @@
+"""``python -m espalier.sparse_dialect --irdl``: the dialect as IRDL on stdout, for ``mlir-opt --irdl-file=FILE``."""
+
+from __future__ import annotations
+
+import sys
+
+from .dialect import irdl_text
+
+if sys.argv[1:] != ["--irdl"]:
+    sys.exit("usage: python -m espalier.sparse_dialect --irdl")
+print(irdl_text())
