@@ -21,9 +21,10 @@ __all__ = ["NETWORKS", "load_model", "reference_model"]
 def load_model(spec: str, prune: str | None = None, seed: int = 0) -> tuple[Model, tuple[Any, ...]]:
     """What the user calls MODEL, with example inputs: a module, a program, or the path of an ``.mlir`` file.
 
-    ``spec`` is a reference network's name, ``path.py:function`` (the function returns ``(module, example_inputs)``),
-    a ``.pt2`` file or an ``.mlir`` file (whose example inputs are empty: its function's types say them). ``prune``
-    applies to the first two, ``seed`` to reference networks. Raises ``EspalierError`` that names what is wrong.
+    ``spec`` is a reference network's name, ``path.py:function`` (the function returns ``(module,
+    example_inputs)``), a ``.pt2`` file or an ``.mlir`` file (whose example inputs are empty: its function's
+    types say them). ``prune`` applies to the first two, ``seed`` to reference networks. Raises
+    ``EspalierError`` that names what is wrong.
     """
     path, colon, function = spec.rpartition(":")
     if spec in NETWORKS:
@@ -31,8 +32,8 @@ def load_model(spec: str, prune: str | None = None, seed: int = 0) -> tuple[Mode
     if colon and path.endswith(".py"):
         return _from_python(_existing(path), function, prune)
     if Path(spec).suffix not in (".pt2", ".mlir"):
-        raise EspalierError(f"unknown model '{spec}': expected {', '.join(NETWORKS)}, path.py:function, a .pt2 file "
-                            f"or an .mlir file")
+        raise EspalierError(f"unknown model '{spec}': expected {', '.join(NETWORKS)}, path.py:function, "
+                            f"a .pt2 file or an .mlir file")
     if prune:
         raise EspalierError(f"{spec}: --prune works on reference networks and path.py:function only")
     return _from_program(_existing(spec)) if spec.endswith(".pt2") else (_existing(spec), ())
@@ -79,7 +80,7 @@ def _from_program(path: Path) -> tuple[ExportedProgram, tuple[Any, ...]]:
 
     try:
         program = torch.export.load(str(path))
-    except Exception as error:  # a damaged archive fails in many ways inside torch: all mean the same to the user
+    except Exception as error:  # a damaged archive fails in many ways inside torch
         reason = str(error).strip().partition("\n")[0]
         raise EspalierError(f"{path}: not a torch.export program ({reason})") from error
     if program.example_inputs is None:

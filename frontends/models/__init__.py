@@ -28,7 +28,7 @@ def reference_model(name: str, prune: str | None = None,
     """
     if name not in NETWORKS:
         raise EspalierError(f"unknown network '{name}': expected one of {', '.join(NETWORKS)}")
-    spec = parse_spec(prune) if prune else None  # before the weights are made: a typing error should cost no time
+    spec = parse_spec(prune) if prune else None  # first, since making weights takes long
     import torch
 
     from ..pruning.project import prune_module

@@ -56,36 +56,37 @@ class Bottleneck(nn.Module):
 class ResNet(nn.Module):
     """A 7x7 stem, four stages of residual blocks, global average pool, one linear layer."""
 
-    def __init__(self, block: type[BasicBlock | Bottleneck], depths: Sequence[int], classes: int = 1000) -> None:
+    def __init__(self, block: type[BasicBlock | Bottleneck], depths: Sequence[int],
+                 classes: int = 1000) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(3, 64, 7, 2, padding=3, bias=False)
         self.bn1 = nn.BatchNorm2d(64)
         self.relu = nn.ReLU(inplace=True)
         self.maxpool = nn.MaxPool2d(3, 2, padding=1)
-        channels = 64
-        for stage, depth in enumerate(depths):
-            width = 64 << stage
-            blocks = []
-            for position in range(depth):
-                stride = 2 if stage and not position else 1
-                blocks.append(block(channels, width, stride, _shortcut(channels, width * block.expansion, stride)))
-                channels = width * block.expansion
-            setattr(self, f"layer{stage + 1}", nn.Sequential(*blocks))
+        self.layer1 = _stage(block, 64, 64, depths[0], stride=1)
+        self.layer2 = _stage(block, 64 * block.expansion, 128, depths[1], stride=2)
+        self.layer3 = _stage(block, 128 * block.expansion, 256, depths[2], stride=2)
+        self.layer4 = _stage(block, 256 * block.expansion, 512, depths[3], stride=2)
         self.avgpool = nn.AdaptiveAvgPool2d((1, 1))
-        self.fc = nn.Linear(channels, classes)
+        self.fc = nn.Linear(512 * block.expansion, classes)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Images f32 [N, 3, H, W] to logits f32 [N, classes]."""
         x = self.maxpool(self.relu(self.bn1(self.conv1(x))))
-        x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
+        for stage in (self.layer1, self.layer2, self.layer3, self.layer4):
+            x = stage(x)
         return self.fc(torch.flatten(self.avgpool(x), 1))
 
 
-def _shortcut(channels: int, width: int, stride: int) -> nn.Module | None:
-    """None where the block keeps its shape, else a strided 1x1 convolution."""
-    if channels == width and stride == 1:
-        return None
-    return nn.Sequential(nn.Conv2d(channels, width, 1, stride, bias=False), nn.BatchNorm2d(width))
+def _stage(block: type[BasicBlock | Bottleneck], channels: int, width: int, depth: int,
+           stride: int) -> nn.Sequential:
+    """``depth`` blocks; the first one strides, and projects its shortcut where the shape changes."""
+    outputs = width * block.expansion
+    shortcut = None
+    if stride != 1 or channels != outputs:
+        shortcut = nn.Sequential(nn.Conv2d(channels, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs))
+    rest = (block(outputs, width, 1, None) for _ in range(depth - 1))
+    return nn.Sequential(block(channels, width, stride, shortcut), *rest)
 
 
 def resnet18() -> nn.Module:

@@ -1,8 +1,9 @@
 """Seeded weights that behave like trained ones, for networks whose real weights are not at hand.
 
-Trained kernels differ widely in norm, which is why pruning works on them. Plain normal weights would lose two thirds
-of their energy in every pruned layer, so that after thirteen layers only the biases would reach the output and an
-equality check would prove nothing. Kernels therefore get log-normal norms, with He's variance on average.
+Trained kernels differ widely in norm, which is why pruning works on them. Plain normal weights would lose two
+thirds of their energy in every pruned layer, so that after thirteen layers only the biases would reach the
+output and an equality check would prove nothing. Kernels therefore get log-normal norms, with He's variance
+on average.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ BRANCH = 0.3  # scale of the last batch norm of a residual branch: keeps sums of
 
 
 def seed_weights(module: nn.Module, seed: int) -> None:
-    """Fills every parameter and buffer of ``module``, made of the layers of this folder, in place from ``seed``."""
+    """Fills every parameter and buffer of ``module``, made of the layers of this folder, from ``seed``."""
     generator = torch.Generator().manual_seed(seed)
     branch_ends = {id(block.bn3 if isinstance(block, Bottleneck) else block.bn2)
                    for block in module.modules() if isinstance(block, BasicBlock | Bottleneck)}
@@ -43,7 +44,7 @@ def _seed_weight(layer: nn.Conv2d | nn.Linear, generator: torch.Generator) -> No
 
 
 def _seed_norm(layer: nn.BatchNorm2d, scale: float, generator: torch.Generator) -> None:
-    """Statistics and affine terms that differ from channel to channel, so that folding them is put to the test."""
+    """Statistics and affine terms differ from channel to channel, so that folding them is put to the test."""
     assert layer.running_mean is not None
     assert layer.running_var is not None
     assert layer.num_batches_tracked is not None

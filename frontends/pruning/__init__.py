@@ -1,1 +1,1 @@
-"""Pruning: specifications, one-shot projection onto a scheme, and the masks that ``torch.nn.utils.prune`` leaves."""
+"""Pruning: specifications, one-shot projection onto a scheme, and folding of masks."""

@@ -1,4 +1,4 @@
-"""Folds the masks of ``torch.nn.utils.prune``: ``weight_orig * weight_mask`` becomes a plain ``weight`` with zeros."""
+"""Folds ``torch.nn.utils.prune``'s masks: ``weight_orig * weight_mask`` becomes a plain ``weight``."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from torch.nn.utils.prune import BasePruningMethod
 def fold_masks(module: nn.Module) -> nn.Module:
     """A module that computes the same with plain parameters; ``module`` itself, when nothing in it is masked.
 
-    The user's module stays as it is: modules above a mask are copied shallowly, everything else is shared, so only
-    the masked weights take new memory.
+    The user's module stays as it is: modules above a mask are copied shallowly, everything else is shared, so
+    only the masked weights take new memory.
     """
     return _fold(module, {})
 
@@ -21,7 +21,8 @@ def _fold(module: nn.Module, done: dict[nn.Module, nn.Module]) -> nn.Module:
     """``fold_masks`` with the modules already seen: a module used twice stays one module."""
     if module in done:
         return done[module]
-    children = {name: child if child is None else _fold(child, done) for name, child in module._modules.items()}
+    children = {name: child if child is None else _fold(child, done)
+                for name, child in module._modules.items()}
     masked = [name[: -len("_orig")] for name in module._parameters
               if name.endswith("_orig") and f"{name[: -len('_orig')]}_mask" in module._buffers]
     if not masked and all(children[name] is child for name, child in module._modules.items()):
@@ -35,7 +36,8 @@ def _fold(module: nn.Module, done: dict[nn.Module, nn.Module]) -> nn.Module:
         _fold_mask(folded, name)
     if masked:
         folded._forward_pre_hooks = type(module._forward_pre_hooks)(
-            (key, hook) for key, hook in module._forward_pre_hooks.items() if not isinstance(hook, BasePruningMethod))
+            (key, hook) for key, hook in module._forward_pre_hooks.items()
+            if not isinstance(hook, BasePruningMethod))
     return folded
 
 

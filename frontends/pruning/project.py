@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -21,11 +22,11 @@ Projection = Callable[[np.ndarray], np.ndarray]
 
 @dataclass(frozen=True)
 class Layer:
-    """A layer that can be pruned; ``cuttable``: a convolution that may lose kernels (neither first nor depthwise)."""
+    """A layer that can be pruned; ``cuttable``: a convolution, neither the first nor depthwise."""
 
     name: str
     module: nn.Module
-    weight: nn.Parameter
+    weight: torch.Tensor
     cuttable: bool
 
     @property
@@ -37,23 +38,24 @@ class Layer:
 def prune_module(module: nn.Module, spec: PruneSpec | str) -> nn.Module:
     """Projects the convolutions and linear layers of ``module`` as ``spec`` says, in place, and returns it.
 
-    Weights are float32 on the CPU; shared weights are pruned once. Raises ``EspalierError`` for anything else, for a
-    weight that is masked or reparametrised, and for a bad ``spec``.
+    Weights are float32 on the CPU; shared weights are pruned once. Raises ``EspalierError`` for anything
+    else, for a weight that is masked or reparametrised, and for a bad ``spec``.
     """
     if isinstance(spec, str):
         spec = parse_spec(spec)
-    convolutions, linears = list(_convolutions(module)), list(_linears(module))
-    for layer in convolutions + linears:
+    layers = list(_layers(module))
+    for layer in layers:
         _check(layer)
+    convolutions = [layer for layer in layers if not isinstance(layer.module, nn.Linear)]
     library = None
     if isinstance(spec, PatternSpec) and spec.library == "net":
         patterned = [layer.array for layer in convolutions if _has_patterns(layer, spec)]
         library = natural_library(patterned, spec.entries, spec.patterns) if patterned else None
     for layer in convolutions:
         _apply(layer, _convolution_projection(layer, spec, library))
-    if spec.linear > 1:
-        for layer in linears:
-            _apply(layer, lambda weight: Unstructured.project(weight, rate=spec.linear))
+    for layer in layers:
+        if isinstance(layer.module, nn.Linear) and spec.linear > 1:
+            _apply(layer, partial(Unstructured.project, rate=spec.linear))
     return module
 
 
@@ -76,32 +78,30 @@ def _has_patterns(layer: Layer, spec: PatternSpec) -> bool:
     return tuple(layer.weight.shape[2:]) == (spec.kernel, spec.kernel)
 
 
-def _convolutions(module: nn.Module) -> Iterator[Layer]:
-    """Convolutions with their own weights, in order of definition."""
-    for position, (name, layer) in enumerate(_unique(module, nn.Conv1d | nn.Conv2d | nn.Conv3d)):
-        depthwise = layer.groups > 1 and layer.groups == layer.in_channels
-        yield Layer(name, layer, layer.weight, position > 0 and not depthwise)
-
-
-def _linears(module: nn.Module) -> Iterator[Layer]:
-    for name, layer in _unique(module, nn.Linear):
-        yield Layer(name, layer, layer.weight, False)
-
-
-def _unique(module: nn.Module, kinds: type) -> Iterator[tuple[str, nn.Module]]:
+def _layers(module: nn.Module) -> Iterator[Layer]:
+    """Convolutions and linear layers in order of definition; a shared weight comes once."""
     seen: set[int] = set()
+    first = True
     for name, layer in module.named_modules():
-        if isinstance(layer, kinds) and id(layer.weight) not in seen:
-            seen.add(id(layer.weight))
-            yield name, layer
+        if not isinstance(layer, nn.Conv1d | nn.Conv2d | nn.Conv3d | nn.Linear):
+            continue
+        if id(layer.weight) in seen:
+            continue
+        seen.add(id(layer.weight))
+        if isinstance(layer, nn.Linear):
+            yield Layer(name, layer, layer.weight, cuttable=False)
+            continue
+        depthwise = layer.groups > 1 and layer.groups == layer.in_channels
+        yield Layer(name, layer, layer.weight, cuttable=not first and not depthwise)
+        first = False
 
 
 def _check(layer: Layer) -> None:
     if layer.module._parameters.get("weight") is not layer.weight:
-        raise EspalierError(f"layer '{layer.name}' computes its weight (a mask or a parametrization): fold it first")
+        raise EspalierError(f"layer '{layer.name}' computes its weight (a mask or the like): fold it first")
     if layer.weight.dtype != torch.float32 or layer.weight.device.type != "cpu":
-        raise EspalierError(f"layer '{layer.name}' expected a float32 weight on the CPU, found {layer.weight.dtype} "
-                            f"on {layer.weight.device}")
+        raise EspalierError(f"layer '{layer.name}' needs a float32 weight on the CPU, found "
+                            f"{layer.weight.dtype} on {layer.weight.device}")
 
 
 def _apply(layer: Layer, projection: Projection | None) -> None:

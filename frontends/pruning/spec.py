@@ -1,6 +1,6 @@
 """What to prune, as text: ``pattern:entries=4,patterns=8,connectivity=3.6,linear=8``.
 
-One frozen dataclass a kind; its fields are the keys of the text, and ``str`` prints the text back. No torch here.
+One frozen dataclass a kind; its fields are the keys of the text, and ``str`` prints the text back. No torch.
 """
 
 from __future__ import annotations
@@ -32,8 +32,7 @@ class PruneSpec:
                 raise EspalierError(f"--prune {self.name}: {key} must be at least 1, found {value:g}")
 
     def __str__(self) -> str:
-        items = (f"{key}={value:g}" if isinstance(value, float) else f"{key}={value}" for key, value in self._items())
-        return f"{self.name}:{','.join(items)}"
+        return f"{self.name}:{','.join(f'{key}={value}' for key, value in self._items())}"
 
     def _items(self) -> list[tuple[str, int | float | str]]:
         return [(field.name, getattr(self, field.name)) for field in fields(self)]
@@ -41,11 +40,13 @@ class PruneSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class PatternSpec(PruneSpec):
-    """PatDNN: ``entries`` weights in each ``kernel`` x ``kernel`` kernel, at the places of one of ``patterns`` patterns.
+    """PatDNN: ``entries`` weights in each ``kernel`` x ``kernel`` kernel, at the places of one of
+    ``patterns`` patterns.
 
-    ``library``: the patterns are chosen over the whole ``net`` or for each ``layer``. ``connectivity``: one kernel in so
-    many stays, in every convolution but the first and the depthwise ones, 1x1 included; ``balance`` ranks the kernels
-    of a ``layer`` together (PatDNN) or keeps equally many in each ``filter`` (PCONV). Other kernel sizes are only cut.
+    ``library``: the patterns are chosen over the whole ``net`` or for each ``layer``. ``connectivity``: one
+    kernel in so many stays, in every convolution but the first and the depthwise ones, 1x1 included;
+    ``balance`` ranks the kernels of a ``layer`` together (PatDNN) or keeps equally many in each ``filter``
+    (PCONV). Other kernel sizes are only cut.
     """
 
     name: ClassVar[str] = "pattern"
@@ -61,7 +62,8 @@ class PatternSpec(PruneSpec):
         if self.kernel % 2 == 0 or self.kernel == 1:
             raise EspalierError(f"--prune pattern: kernel must be odd and above 1, found {self.kernel}")
         if self.entries > self.kernel**2:
-            raise EspalierError(f"--prune pattern: entries must be at most {self.kernel**2}, found {self.entries}")
+            raise EspalierError(f"--prune pattern: {self.kernel}x{self.kernel} kernels have no "
+                                f"{self.entries} entries to keep")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -216,9 +216,9 @@ def test_natural_patterns_keep_the_centre_and_the_most_frequent_win() -> None:
     weight[:3, 0, [0, 1, 3]] = 1
     weight[3, 0, [5, 7, 8]] = -1
     weight[4, 0, [1, 2, 5]] = 1
-    weight = weight.reshape(5, 1, 3, 3)
-    assert natural_library([weight], 4, 1) == ((0, 1, 3, 4),)
-    assert natural_library([weight[3:], weight[:3]], 4, 3) == ((0, 1, 3, 4), (1, 2, 4, 5), (4, 5, 7, 8))
+    kernels = weight.reshape(5, 1, 3, 3)
+    assert natural_library([kernels], 4, 1) == ((0, 1, 3, 4),)
+    assert natural_library([kernels[3:], kernels[:3]], 4, 3) == ((0, 1, 3, 4), (1, 2, 4, 5), (4, 5, 7, 8))
 
 
 def test_balanced_connectivity_keeps_equally_many_kernels_in_each_filter() -> None:
