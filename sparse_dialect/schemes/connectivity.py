@@ -10,6 +10,7 @@ from typing import ClassVar
 import numpy as np
 
 from ..errors import EspalierError
+from .blocked import StoredKernels, Terms
 from .fkw import Library, common_count, fkw_cost, keep_kernels, kernels_of, pack_fkw, unpack_fkw
 from .scheme import Cost, Scheme, is_nonzero
 
@@ -69,6 +70,17 @@ class Connectivity(Scheme):
 
     def unpack(self, arrays: Mapping[str, np.ndarray], shape: Sequence[int]) -> np.ndarray:
         return unpack_fkw(arrays, shape, self.library)
+
+    def classes(self, places: int, group: int) -> tuple[Terms, ...]:
+        """One class for each set of filters of a group that keep a channel; set s holds filter f where bit f is 1."""
+        return tuple(tuple((f, place) for place in range(places) for f in range(group) if kept >> f & 1)
+                     for kept in range(1, 1 << group))
+
+    def stored_kernels(self, weight: np.ndarray, group: int) -> StoredKernels:
+        kept = (self.assign(weight) >= 0).reshape(-1, group, weight.shape[1])
+        sets = (kept << np.arange(group)[:, None]).sum(axis=1)
+        rows, channels = np.nonzero(sets)
+        return StoredKernels(rows, channels, sets[rows, channels] - 1)
 
     def cost(self, weight: np.ndarray) -> Cost:
         return fkw_cost(weight, self.library)

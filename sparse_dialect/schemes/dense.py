@@ -9,6 +9,7 @@ from typing import ClassVar
 import numpy as np
 
 from ..errors import EspalierError
+from .blocked import Terms
 from .scheme import Cost, Scheme
 
 
@@ -38,6 +39,10 @@ class Dense(Scheme):
 
     def unpack(self, arrays: Mapping[str, np.ndarray], shape: Sequence[int]) -> np.ndarray:
         return np.array(arrays["weight"], np.float32).reshape(tuple(shape))
+
+    def classes(self, places: int, group: int) -> tuple[Terms, ...]:
+        """One class: all filters of the group at all places."""
+        return (tuple((f, place) for place in range(places) for f in range(group)),)
 
     def cost(self, weight: np.ndarray) -> Cost:
         return Cost(weight.size, int(np.count_nonzero(weight)), 4 * weight.size, 0, 4 * weight.size)

@@ -17,6 +17,7 @@ from typing import ClassVar, NamedTuple
 import numpy as np
 
 from ..errors import EspalierError
+from .blocked import StoredKernels, Terms
 from .fkw import Library, common_count, fkw_cost, keep_kernels, kernels_of, pack_fkw, unpack_fkw
 from .scheme import Cost, Scheme, is_nonzero
 
@@ -99,6 +100,15 @@ class Pattern(Scheme):
 
     def unpack(self, arrays: Mapping[str, np.ndarray], shape: Sequence[int]) -> np.ndarray:
         return unpack_fkw(arrays, shape, self.library)
+
+    def classes(self, places: int, group: int) -> tuple[Terms, ...]:
+        """One class a pattern. Filters do not share kernels: two rarely have one pattern at one channel."""
+        return tuple(tuple((0, place) for place in pattern) for pattern in self.library)
+
+    def stored_kernels(self, weight: np.ndarray, group: int) -> StoredKernels:
+        ids = self.assign(weight)
+        rows, channels = np.nonzero(ids >= 0)
+        return StoredKernels(rows, channels, ids[rows, channels].astype(np.int64))
 
     def cost(self, weight: np.ndarray) -> Cost:
         return fkw_cost(weight, self.library)

@@ -15,6 +15,7 @@ from typing import Any, ClassVar, NamedTuple, Self
 import numpy as np
 
 from ..errors import EspalierError
+from .blocked import StoredKernels, Terms
 
 SCHEMES: dict[str, type[Scheme]] = {}  # by name, in the order of detection; __init_subclass__ fills it
 
@@ -63,6 +64,14 @@ class Scheme(ABC):
     @abstractmethod
     def unpack(self, arrays: Mapping[str, np.ndarray], shape: Sequence[int]) -> np.ndarray:
         """The dense float32 weight of ``shape``: the exact inverse of ``pack``, whatever the filter order."""
+
+    def classes(self, places: int, group: int) -> tuple[Terms, ...]:
+        """The kernel classes that the lowering expands, for kernels of ``places`` and groups of ``group`` filters."""
+        raise NotImplementedError(f"{self.name} has no kernel classes")
+
+    def stored_kernels(self, weight: np.ndarray, group: int) -> StoredKernels:
+        """The kernels of ``weight`` [F, C, *kernel] that are stored, each with its class."""
+        raise NotImplementedError(f"{self.name} has no kernel classes")
 
     @abstractmethod
     def cost(self, weight: np.ndarray) -> Cost:

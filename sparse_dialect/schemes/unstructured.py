@@ -9,6 +9,7 @@ from typing import ClassVar
 import numpy as np
 
 from ..errors import EspalierError
+from .blocked import StoredKernels, Terms
 from .fkw import checked_order
 from .scheme import Cost, Scheme, is_nonzero, largest
 
@@ -62,6 +63,13 @@ class Unstructured(Scheme):
         rows = np.repeat(arrays["reorder"], np.diff(arrays["indptr"]))
         dense.reshape(len(dense), -1)[rows, arrays["columns"]] = arrays["weight"]
         return dense
+
+    def classes(self, places: int, group: int) -> tuple[Terms, ...]:
+        """One class a kernel place: a stored kernel is a single weight."""
+        return tuple(((0, place),) for place in range(places))
+
+    def stored_kernels(self, weight: np.ndarray, group: int) -> StoredKernels:
+        return StoredKernels(*np.nonzero(is_nonzero(weight.reshape(*weight.shape[:2], -1))))
 
     def cost(self, weight: np.ndarray) -> Cost:
         nonzeros = int(np.count_nonzero(weight))

@@ -1,0 +1,70 @@
+"""Schemes and layouts between MLIR attributes and Python values.
+
+``sparse_dialect/schemes`` and ``layouts`` know nothing of MLIR; here their frozen values become
+``#sparse.pattern<[3, 3], [[0, 1, 3, 4]]>`` and ``#sparse.lanes<[4, 4], [56, 56]>``, and back.
+"""
+
+from __future__ import annotations
+
+from .dialect import (
+    ConnectivityAttr,
+    DenseAttr,
+    LanesAttr,
+    PatternAttr,
+    PlainAttr,
+    UndetectedAttr,
+    UnstructuredAttr,
+    integer_array,
+    integers,
+)
+from .errors import op_error
+from .layouts import LaneGrid, Layout, Plain
+from .mlir import ir
+from .schemes import Connectivity, Dense, Pattern, Scheme, Unstructured
+
+
+def scheme_attribute(scheme: Scheme) -> ir.Attribute:
+    """The attribute that carries ``scheme`` (needs a current context)."""
+    match scheme:
+        case Pattern():
+            library = ir.ArrayAttr.get([integer_array(places) for places in scheme.library])
+            return PatternAttr.get(integer_array(scheme.kernel), library)
+        case Connectivity():
+            return ConnectivityAttr.get(integer_array(scheme.kernel))
+        case Unstructured():
+            return UnstructuredAttr.get()
+        case Dense():
+            return DenseAttr.get()
+    raise TypeError(f"no attribute for scheme {scheme!r}")
+
+
+def scheme_of(op: ir.Operation) -> Scheme:
+    """The scheme of an op; raises ``PassError`` while it is undetected."""
+    attribute = op.operation.attributes["scheme"]
+    match attribute:
+        case PatternAttr():
+            library = tuple(tuple(integers(places)) for places in ir.ArrayAttr(attribute.library))
+            return Pattern(tuple(integers(attribute.kernel)), library)
+        case ConnectivityAttr():
+            return Connectivity(tuple(integers(attribute.kernel)))
+        case UnstructuredAttr():
+            return Unstructured()
+        case DenseAttr():
+            return Dense()
+    found = "#sparse.undetected" if isinstance(attribute, UndetectedAttr) else str(attribute)
+    raise op_error(op, "a sparsity scheme", found, "run sparse-detect-schemes first")
+
+
+def layout_attribute(layout: Layout) -> ir.Attribute:
+    """``#sparse.plain`` or ``#sparse.lanes<[Lh, Lw], [H, W]>`` (needs a current context)."""
+    if isinstance(layout, Plain):
+        return PlainAttr.get()
+    return LanesAttr.get(integer_array((layout.lanes_high, layout.lanes_wide)),
+                         integer_array((layout.height, layout.width)))
+
+
+def layout_of(attribute: ir.Attribute, value: ir.Value) -> Layout:
+    """The layout behind ``attribute``; a plain one takes its size from the [N, C, H, W] type of ``value``."""
+    if isinstance(attribute, LanesAttr):
+        return LaneGrid(*integers(attribute.grid), *integers(attribute.image))
+    return Plain(*list(ir.RankedTensorType(value.type).shape)[2:])

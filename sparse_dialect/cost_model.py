@@ -1,0 +1,78 @@
+"""What a kernel costs on a CPU, and the sizes that follow: which kernel, how many filters share loads, channel blocks.
+
+A deliberately small model: multiply-adds over the share of the FMA peak that each kernel class reaches, and bytes over
+memory bandwidth for matrix-vector products. The shares were measured on one Sapphire Rapids core (AVX-512, 165 GFLOP/s
+peak, VGG-16 and ResNet-50 layers inside the whole network); they only steer choices, the report shows measured times.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import prod
+
+from .schemes import Connectivity, Dense, Pattern, Scheme
+
+DENSE_SHARE = 0.80
+PATTERN_SHARE = 0.60  # single-entry patterns load a vector for each multiply, like unstructured ones
+CONNECTIVITY_SHARE = 0.60
+SINGLE_SHARE = 0.30
+SPARSE_MATRIX_BYTES = 5.0  # a stored weight of a sparse matrix: 4 bytes and a one-byte column
+SPARSE_MATRIX_MARGIN = 1.5  # gathers run behind the memory stream that dense rows keep up with
+
+L1_BLOCK = {True: 64, False: 32}  # channels a block, for 1x1 kernels and larger: what a visit reads stays near L1
+
+
+@dataclass(frozen=True)
+class Machine:
+    """The target's peak: ``gflops`` of one core, ``gigabytes`` a second of memory bandwidth."""
+
+    gflops: float = 165.0
+    gigabytes: float = 15.0
+
+
+def share_of_peak(scheme: Scheme) -> float:
+    """The share of the FMA peak that the scheme's convolution kernel reaches."""
+    match scheme:
+        case Dense():
+            return DENSE_SHARE
+        case Pattern():
+            return PATTERN_SHARE if scheme.entries > 1 else SINGLE_SHARE
+        case Connectivity():
+            return CONNECTIVITY_SHARE
+    return SINGLE_SHARE
+
+
+def convolution_ms(scheme: Scheme, macs: int, machine: Machine = Machine()) -> float:
+    """Predicted milliseconds of ``macs`` stored multiply-adds on one core."""
+    return 2e-6 * macs / (machine.gflops * share_of_peak(scheme))
+
+
+def linear_ms(scheme: Scheme, stored: int, machine: Machine = Machine()) -> float:
+    """Predicted milliseconds of a matrix-vector product of ``stored`` weights on one core: the time to stream them."""
+    bytes_each = 4.0 if isinstance(scheme, Dense) else SPARSE_MATRIX_BYTES * SPARSE_MATRIX_MARGIN
+    return 1e-6 * stored * bytes_each / machine.gigabytes
+
+
+def filters_per_group(scheme: Scheme, filters: int, places: int) -> int:
+    """How many filters share loaded inputs (LRE, filter level).
+
+    Pattern kernels share none: two filters rarely keep one pattern at one channel. Pairs of 1x1 kernels share a third
+    of their loads at 3.6x; groups of four share more but have 15 kernel classes, and short runs cost more than that.
+    """
+    match scheme:
+        case Dense():
+            wanted = 4
+        case Connectivity() if places == 1:
+            wanted = 2
+        case _:
+            wanted = 1
+    return max(size for size in range(1, wanted + 1) if filters % size == 0)
+
+
+def channel_block(scheme: Scheme, channels: int, kernel: tuple[int, ...]) -> int:
+    """Channels a block (a divisor of ``channels``): a block's packed tile should stay near L1 while filters pass."""
+    target = L1_BLOCK[prod(kernel) == 1]
+    if isinstance(scheme, Dense) or channels < 2 * target:
+        return channels
+    best = max(size for size in range(1, target + 1) if channels % size == 0)
+    return best if 4 * best >= target else channels

@@ -1,0 +1,173 @@
+"""The geometry of one convolution on lane grids: register tiles, what each packs, and where it stores. Numpy only.
+
+A *tile* is Tr x Tc output lines held in accumulators. Its *region* is the input lines that the tile's taps touch. Line
+(vr, vq) of the region of the tile at (r0, q0) holds, in lane (i, j), the input pixel
+
+    y = i * rows * stride + r0 * stride + vr - padding        (x likewise)
+
+Mostly that is one stored line of the input (a copy); at tile borders, and where input and output grids differ, its lanes
+come from several lines, or are zero (a gather, by a table of element offsets; -1 reads zero).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ...layouts import LaneGrid, Layout
+
+ITEM_FIELDS = ("image", "source_line", "border", "output_line", "pack", "group_begin", "group_end")
+
+
+@dataclass(frozen=True)
+class Window:
+    """A 2-D window: kernel size, strides, low padding, dilations."""
+
+    kernel: tuple[int, int]
+    strides: tuple[int, int] = (1, 1)
+    padding: tuple[int, int] = (0, 0)
+    dilations: tuple[int, int] = (1, 1)
+
+    @property
+    def taps(self) -> list[tuple[int, int]]:
+        """Offsets (rows, columns) of every kernel place, row-major."""
+        return [(y * self.dilations[0], x * self.dilations[1]) for y in range(self.kernel[0]) for x in range(self.kernel[1])]
+
+
+@dataclass
+class ConvPlan:
+    """What ``conv_kernel`` emits and the tables that it reads.
+
+    ``region``: (row, column) of each region line, relative to the tile; ``source_offsets``: the same lines as offsets
+    from the first, for tiles whose region is a plain rectangle of stored lines; ``items``: i32 [count, ITEM_FIELDS];
+    ``borders``: i32 [border tiles, region lines], a stored line, or -1 - g for row g of ``gathers`` i32 [rows, lanes].
+    """
+
+    window: Window
+    tile: tuple[int, int]
+    region: list[tuple[int, int]]
+    source_offsets: list[int]
+    direct: bool
+    items: np.ndarray
+    borders: np.ndarray
+    gathers: np.ndarray
+    line_of: dict[tuple[int, int], int] = field(default_factory=dict)
+
+    @property
+    def interior_tiles(self) -> bool:
+        """Whether any tile is packed by plain copies alone."""
+        return bool((self.items[:, 2] < 0).any())
+
+    @property
+    def border_tiles(self) -> bool:
+        return bool((self.items[:, 2] >= 0).any())
+
+
+def plan_conv(source: Layout, target: LaneGrid, window: Window, tile: tuple[int, int], batch: int,
+              group_ranges: list[tuple[int, int]], pooled: LaneGrid | None = None) -> ConvPlan:
+    """The plan of a convolution from ``source`` to ``target`` layout.
+
+    ``group_ranges``: the filter-group ranges that work is split into besides tiles. ``pooled``: the grid that is stored
+    when a 2x2 max pool is fused (tile sides must be even).
+    """
+    flat = _flat(source, target, window) and pooled is None
+    shape = (1, target.rows * target.columns) if flat else (target.rows, target.columns)
+    tile = (min(tile[0], shape[0]), min(tile[1], shape[1]))
+    region = _region(window, tile, flat)
+    lines = _VirtualPlane(source, target, window, flat)
+    pitch = shape[1] if flat else (source.columns if isinstance(source, LaneGrid) else 0)
+    offsets = [row * pitch + column for row, column in region]
+    items, borders = [], []
+    origins = [(r, q) for r in _starts(shape[0], tile[0]) for q in _starts(shape[1], tile[1])]
+    direct = flat
+    for image in range(batch):
+        for r, q in origins:
+            codes = lines.codes(r, q, region)
+            plain = codes[0] >= 0 and all(code == codes[0] + offset for code, offset in zip(codes, offsets, strict=True))
+            border = -1
+            if not plain:
+                border = len(borders)
+                borders.append(codes)
+                direct = False
+            stored = (r // 2) * pooled.columns + q // 2 if pooled else r * shape[1] + q
+            for first, (begin, end) in enumerate(group_ranges):
+                items.append((image, codes[0] if plain else 0, border, stored, first == 0, begin, end))
+    return ConvPlan(window, tile, region, offsets, direct, np.array(items, np.int32),
+                    np.array(borders, np.int32).reshape(-1, len(region)), lines.gather_table(),
+                    {place: line for line, place in enumerate(region)})
+
+
+def _flat(source: Layout, target: LaneGrid, window: Window) -> bool:
+    """A 1x1 window on one grid reads what it writes: rows and columns are one run of lines."""
+    return source == target and window.kernel == (1, 1) and window.strides == (1, 1) and window.padding == (0, 0)
+
+
+def _region(window: Window, tile: tuple[int, int], flat: bool) -> list[tuple[int, int]]:
+    """The input lines that a tile reads: a rectangle, or only the strided places of a 1x1 window."""
+    if window.kernel == (1, 1):
+        return [(a * window.strides[0], b * window.strides[1]) for a in range(tile[0]) for b in range(tile[1])]
+    height, width = ((t - 1) * s + (k - 1) * d + 1 for t, s, k, d in
+                     zip(tile, window.strides, window.kernel, window.dilations, strict=True))
+    return [(a, b) for a in range(height) for b in range(width)]
+
+
+def _starts(size: int, tile: int) -> list[int]:
+    """Tile origins that cover ``size``; the last tile overlaps its neighbour rather than run over."""
+    starts = list(range(0, size - tile + 1, tile))
+    return starts if starts[-1] + tile == size else [*starts, size - tile]
+
+
+class _VirtualPlane:
+    """The padded input as seen from the output's grid: for each line, the stored line or the gather that gives it."""
+
+    def __init__(self, source: Layout, target: LaneGrid, window: Window, flat: bool) -> None:
+        self.source, self.window, self.flat = source, window, flat
+        self.lanes = target.lanes
+        if flat:
+            return
+        rows, columns = ((n - 1) * s + (k - 1) * d + 1 for n, s, k, d in
+                         zip((target.rows, target.columns), window.strides, window.kernel, window.dilations, strict=True))
+        r, q = np.indices((rows, columns))
+        y, x = target.pixels(r, q, window.strides)
+        y, x = y - window.padding[0], x - window.padding[1]
+        self.want = source.places(y, x)
+        self.need = self._needed(target, rows, columns)
+        self.rows: list[np.ndarray] = []
+        self.known: dict[tuple[int, int], int] = {}
+
+    def _needed(self, target: LaneGrid, rows: int, columns: int) -> np.ndarray:
+        """Whether a valid output pixel reads (line, lane): lanes beyond the image may hold anything."""
+        y, x = target.pixels(*np.indices((target.rows, target.columns)))
+        valid = (y < target.height) & (x < target.width)
+        need = np.zeros((rows, columns, self.lanes), bool)
+        (sr, sc), window = self.window.strides, self.window
+        for dy, dx in window.taps:
+            need[dy : dy + (target.rows - 1) * sr + 1 : sr, dx : dx + (target.columns - 1) * sc + 1 : sc] |= valid
+        return need
+
+    def codes(self, r: int, q: int, region: list[tuple[int, int]]) -> list[int]:
+        """For each region line of the tile at (r, q): a stored line, or -1 - row of the gather table."""
+        if self.flat:
+            return [q + column for _, column in region]
+        base = (r * self.window.strides[0], q * self.window.strides[1])
+        return [self._code(base[0] + row, base[1] + column) for row, column in region]
+
+    def _code(self, row: int, column: int) -> int:
+        key = (row, column)
+        if key not in self.known:
+            want, need = self.want[key], self.need[key]
+            lane = np.arange(self.lanes)
+            line = (want - lane)[need] if isinstance(self.source, LaneGrid) else np.array([-1])
+            if not need.any() and isinstance(self.source, LaneGrid):
+                self.known[key] = 0
+            elif len(line) and line[0] >= 0 and (line == line[0]).all() and line[0] % self.lanes == 0:
+                self.known[key] = int(line[0]) // self.lanes
+            else:
+                self.rows.append(np.where(need, want, -1).astype(np.int32))
+                self.known[key] = -len(self.rows)
+        return self.known[key]
+
+    def gather_table(self) -> np.ndarray:
+        """i32 [rows, lanes]: element offsets inside a source plane, -1 for zero."""
+        return np.array([] if self.flat else self.rows, np.int32).reshape(-1, self.lanes)

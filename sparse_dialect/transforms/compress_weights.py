@@ -1,0 +1,143 @@
+"""``sparse-compress-weights``: the dense constant gives way to the scheme's storage arrays.
+
+    %w = arith.constant dense_resource<w> : tensor<256x256x3x3xf32>
+    %y = "sparse.conv"(%x, %w, %b) {scheme = #sparse.pattern<...>, kernel = "sparse"}
+    -> %y = "sparse.packed_conv"(%x, %offset, %reorder, %stride, %index, %weight, %b)
+              {storage_names = ["offset", "reorder", "stride", "index", "weight"], weight_shape = [256, 256, 3, 3], ...}
+
+Convolutions: FKW a channel block (``schemes/blocked.py``; PatDNN's FKW where there is one block), or dense weights
+[F/G, C, terms]. Linear layers: lane-major slices of CSR or of the dense rows (``schemes/slices.py``).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import prod
+
+import numpy as np
+
+from ..attributes import scheme_of
+from ..constants import constant, weight_of
+from ..dialect import ConvOp, LinearOp, PackedConvOp, PackedLinearOp, PlainAttr, integer_array, string_array
+from ..mlir import ir
+from ..passes import Pass, PassContext, operations, option
+from ..schemes import Connectivity, Dense
+from ..schemes.blocked import StoredKernels, pack_blocked
+from ..schemes.slices import pack_dense_rows, pack_sparse_rows
+
+
+@dataclass(frozen=True)
+class CompressWeightsPass(Pass):
+    """
+    Packs the weights of every sparse.conv and sparse.linear as their scheme and kernel ask; the dense constants go.
+
+    Records the bytes before and after, index data apart, in `cost`.
+    """
+
+    name = "sparse-compress-weights"
+
+    lanes: int = option(16, "vector lanes of the target: rows of a linear layer are stored so many at a time")
+    chunks: int = option(8, "parts of equal work that the filters of a convolution are cut into for threads")
+
+    def run(self, op: ir.Operation, context: PassContext) -> None:
+        with op.context:
+            for layer in operations(op, ConvOp, LinearOp):
+                weight = weight_of(layer, layer.weight)
+                source = layer.weight.owner
+                with layer.operation.location, ir.InsertionPoint(layer.operation):
+                    if isinstance(layer, ConvOp):
+                        arrays = self._pack_conv(layer, weight)
+                        packed = _packed_conv(layer, arrays, weight.shape)
+                    else:
+                        arrays = self._pack_linear(layer, weight)
+                        packed = _packed_linear(layer, arrays, weight.shape)
+                _carry_over(layer, packed, weight, arrays, context)
+                layer.output.replace_all_uses_with(packed.output)
+                layer.operation.erase()
+                if not list(source.results[0].uses):
+                    source.erase()
+
+    def _pack_conv(self, layer: ConvOp, weight: np.ndarray) -> dict[str, np.ndarray]:
+        scheme, attributes = scheme_of(layer), layer.operation.attributes
+        places, groups = prod(weight.shape[2:]), ir.IntegerAttr(layer.groups).value
+        group = ir.IntegerAttr(attributes["filters_per_group"]).value if "filters_per_group" in attributes else 1
+        channels = weight.shape[1] * groups
+        block = ir.IntegerAttr(attributes["channel_block"]).value if "channel_block" in attributes else channels
+        if isinstance(scheme, Dense) and (groups == 1 or weight.shape[1] == 1):
+            return {"weight": pack_dense(weight, group)}
+        if isinstance(scheme, Dense):  # a grouped convolution: each filter keeps its own group's channels
+            scheme = Connectivity(tuple(weight.shape[2:]))
+            every = np.indices(weight.shape[:2]).reshape(2, -1)
+            kernels = StoredKernels(every[0], every[1], np.zeros(every.shape[1], np.int64))
+            order = np.arange(weight.shape[0])
+        else:
+            order = _filter_order(layer, weight.shape[0])
+            kernels = scheme.stored_kernels(weight[order], group)
+        chunks = self.chunks if weight.shape[0] // group >= 4 * self.chunks and block < channels else 1
+        return pack_blocked(weight, scheme.classes(places, group), kernels, order, group, block, chunks, groups)
+
+    def _pack_linear(self, layer: LinearOp, weight: np.ndarray) -> dict[str, np.ndarray]:
+        if isinstance(scheme_of(layer), Dense):
+            return pack_dense_rows(weight, self.lanes)
+        return pack_sparse_rows(weight, self.lanes)
+
+
+def pack_dense(weight: np.ndarray, group: int) -> np.ndarray:
+    """[F, C, *kernel] -> [F/group, C, places * group], the filters of a group innermost."""
+    filters, channels = weight.shape[:2]
+    packed = weight.reshape(filters // group, group, channels, -1).transpose(0, 2, 3, 1)
+    return np.ascontiguousarray(packed, np.float32).reshape(filters // group, channels, -1)
+
+
+def _filter_order(layer: ConvOp, filters: int) -> np.ndarray:
+    attributes = layer.operation.attributes
+    if "filter_order" not in attributes:
+        return np.arange(filters)
+    return np.array(list(ir.DenseI32ArrayAttr(attributes["filter_order"])))
+
+
+def _packed_conv(layer: ConvOp, arrays: dict[str, np.ndarray], shape: tuple[int, ...]) -> PackedConvOp:
+    attributes, i64 = layer.operation.attributes, ir.IntegerType.get_signless(64)
+    name = _layer_name(layer)
+    group = attributes["filters_per_group"] if "filters_per_group" in attributes else ir.IntegerAttr.get(i64, 1)
+    kernel = attributes["kernel"] if "kernel" in attributes else ir.StringAttr.get(
+        "dense" if isinstance(scheme_of(layer), Dense) else "sparse")
+    return PackedConvOp(
+        input=layer.input, storage=[constant(array, f"{name}.{key}") for key, array in arrays.items()],
+        storage_names=string_array(list(arrays)), weight_shape=integer_array(shape), strides=layer.strides,
+        padding_low=layer.padding_low, padding_high=layer.padding_high, dilations=layer.dilations, groups=layer.groups,
+        activation=layer.activation, scheme=layer.scheme, kernel=kernel, filters_per_group=group, pool=integer_array(()),
+        input_layout=PlainAttr.get(), output_layout=PlainAttr.get(), output=layer.output.type, bias=layer.bias,
+        residual=layer.residual)
+
+
+def _packed_linear(layer: LinearOp, arrays: dict[str, np.ndarray], shape: tuple[int, ...]) -> PackedLinearOp:
+    attributes = layer.operation.attributes
+    kernel = attributes["kernel"] if "kernel" in attributes else ir.StringAttr.get(
+        "dense" if isinstance(scheme_of(layer), Dense) else "sparse")
+    return PackedLinearOp(
+        input=layer.input, storage=[constant(array, f"{_layer_name(layer)}.{key}") for key, array in arrays.items()],
+        storage_names=string_array(list(arrays)), weight_shape=integer_array(shape), activation=layer.activation,
+        scheme=layer.scheme, kernel=kernel, output=layer.output.type, bias=layer.bias)
+
+
+def _layer_name(layer: ConvOp | LinearOp) -> str:
+    attributes = layer.operation.attributes
+    return ir.StringAttr(attributes["layer"]).value if "layer" in attributes else "layer"
+
+
+def _carry_over(layer: ConvOp | LinearOp, packed: PackedConvOp | PackedLinearOp, weight: np.ndarray,
+                arrays: dict[str, np.ndarray], context: PassContext) -> None:
+    """Names, reasons and sizes move on to the packed op, for the report."""
+    for key in ("layer", "reason", "detected", "channel_block", "tile"):
+        if key in layer.operation.attributes:
+            packed.operation.attributes[key] = layer.operation.attributes[key]
+    total = sum(array.nbytes for array in arrays.values())
+    cost = {"dense_bytes": weight.size * 4, "packed_bytes": total, "index_bytes": total - arrays["weight"].nbytes,
+            "nonzeros": int(np.count_nonzero(weight)), "stored": arrays["weight"].size}
+    i64 = ir.IntegerType.get_signless(64)
+    packed.operation.attributes["cost"] = ir.DictAttr.get({k: ir.IntegerAttr.get(i64, v) for k, v in cost.items()})
+    context.statistics["dense bytes"] += cost["dense_bytes"]
+    context.statistics["packed bytes"] += cost["packed_bytes"]
+
+

@@ -1,0 +1,51 @@
+"""``sparse-detect-schemes``: looks at the zeros of every layer and attaches the scheme that they follow.
+
+    "sparse.conv"(%x, %w) {scheme = #sparse.undetected, ...}
+    -> "sparse.conv"(%x, %w) {scheme = #sparse.pattern<[3, 3], [[0, 1, 3, 4], ...]>, reason = "", ...}
+
+The mask is reproduced exactly, whatever it is: what fits no structured scheme becomes unstructured or dense, and
+``reason`` says why.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..attributes import scheme_attribute
+from ..constants import weight_of
+from ..dialect import ConvOp, LinearOp, UndetectedAttr
+from ..errors import op_error
+from ..mlir import ir
+from ..passes import Pass, PassContext, operations
+from ..schemes import explain_scheme
+
+
+@dataclass(frozen=True)
+class DetectSchemesPass(Pass):
+    """
+    Replaces #sparse.undetected on sparse.conv and sparse.linear by the scheme that the weight's zeros follow.
+
+    Tries connectivity, pattern, unstructured and dense in this order. `reason` records why the schemes before the chosen
+    one do not fit. A layer that already carries a scheme is left alone. NaN and infinite weights are errors.
+    """
+
+    name = "sparse-detect-schemes"
+
+    def run(self, op: ir.Operation, context: PassContext) -> None:
+        with op.context:
+            for layer in operations(op, ConvOp, LinearOp):
+                if isinstance(layer.scheme, UndetectedAttr):
+                    _detect(layer, context)
+
+
+def _detect(layer: ConvOp | LinearOp, context: PassContext) -> None:
+    weight = weight_of(layer, layer.weight)
+    if not np.isfinite(weight).all():
+        found = "NaN" if np.isnan(weight).any() else "infinity"
+        raise op_error(layer, "finite weights", found, "repair the weights before compiling")
+    scheme, reason = explain_scheme(weight)
+    layer.operation.attributes["scheme"] = scheme_attribute(scheme)
+    layer.operation.attributes["reason"] = ir.StringAttr.get(reason)
+    context.statistics[f"{scheme.name} layers"] += 1

@@ -1,0 +1,73 @@
+"""``sparse-select-kernels``: dense or sparse code for each layer, and why.
+
+    "sparse.conv"(...) {scheme = #sparse.pattern<...>}
+    -> {kernel = "sparse", reason = "12.3 % of the multiply-adds, pays below 75.0 %", filters_per_group = 1,
+        channel_block = 32}
+
+A layer that gains nothing runs dense, whatever its zeros: never slower than dense, and the report says so.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import prod
+from typing import Literal
+
+import numpy as np
+
+from ..attributes import scheme_attribute, scheme_of
+from ..constants import weight_of
+from ..cost_model import channel_block, convolution_ms, filters_per_group, linear_ms
+from ..dialect import ConvOp, LinearOp
+from ..mlir import ir
+from ..passes import Pass, PassContext, operations, option
+from ..schemes import Dense, Scheme
+
+
+@dataclass(frozen=True)
+class SelectKernelsPass(Pass):
+    """
+    Chooses dense or sparse code for every sparse.conv and sparse.linear by the cost model, and records the reason.
+
+    A layer for which dense is chosen gets the scheme #sparse.dense. Also sets what the kernels are specialised by:
+    filters_per_group (filters that share loaded inputs) and channel_block (channels that stay in cache together).
+    """
+
+    name = "sparse-select-kernels"
+
+    kernel: Literal["auto", "dense", "sparse"] = option("auto", "force dense or sparse code, or let the cost model choose")
+
+    def run(self, op: ir.Operation, context: PassContext) -> None:
+        with op.context:
+            for layer in operations(op, ConvOp, LinearOp):
+                self._select(layer, context)
+
+    def _select(self, layer: ConvOp | LinearOp, context: PassContext) -> None:
+        weight, scheme = weight_of(layer, layer.weight), scheme_of(layer)
+        chosen, reason = self._choose(scheme, weight, isinstance(layer, LinearOp))
+        attributes = layer.operation.attributes
+        known = ir.StringAttr(attributes["reason"]).value if "reason" in attributes else ""
+        attributes["reason"] = ir.StringAttr.get(reason + (f" ({known})" if known and isinstance(chosen, Dense) else ""))
+        attributes["detected"] = ir.StringAttr.get(scheme.name)
+        attributes["kernel"] = ir.StringAttr.get("dense" if isinstance(chosen, Dense) else "sparse")
+        attributes["scheme"] = scheme_attribute(chosen)
+        context.statistics["dense layers" if isinstance(chosen, Dense) else "sparse layers"] += 1
+        if isinstance(layer, ConvOp):
+            i64 = ir.IntegerType.get_signless(64)
+            places, groups = prod(weight.shape[2:]), ir.IntegerAttr(layer.groups).value
+            group = filters_per_group(chosen, weight.shape[0] // groups, places) if groups == 1 else 1
+            block = channel_block(chosen, weight.shape[1] * groups, weight.shape[2:]) if groups == 1 else weight.shape[1] * groups
+            attributes["filters_per_group"] = ir.IntegerAttr.get(i64, group)
+            attributes["channel_block"] = ir.IntegerAttr.get(i64, block)
+
+    def _choose(self, scheme: Scheme, weight: np.ndarray, linear: bool) -> tuple[Scheme, str]:
+        """The scheme to run with, and the reason in one clause."""
+        if isinstance(scheme, Dense):
+            return scheme, "dense: no weight is zero" if weight.all() else "dense: nothing to gain"
+        predict = linear_ms if linear else convolution_ms
+        stored = scheme.cost(weight).macs_per_output
+        share, limit = stored / weight.size, predict(Dense(), weight.size) * stored / (weight.size * predict(scheme, stored))
+        facts = f"{share:.1%} of the multiply-adds, pays below {limit:.1%}"
+        if self.kernel == "dense" or (self.kernel == "auto" and share >= limit):
+            return Dense(), f"dense: {'asked for' if self.kernel == 'dense' else facts}"
+        return scheme, f"sparse: {'asked for' if self.kernel == 'sparse' else facts}"
