@@ -49,10 +49,9 @@ class IRPrinting(Instrument):
 
     def _print(self, when: str, step: Step, suffix: str = "", generic: bool = False) -> None:
         op = step.op
+        symbol = f": @{op.attributes['sym_name'].value}" if "sym_name" in op.attributes else ""
+        banner = f"// -----// IR Dump {when} {step.name}{suffix} ('{op.name}' operation{symbol}) //----- //"
         while self._module_scope and op.parent is not None:
             op = op.parent.operation
-        symbol = op.attributes["sym_name"] if "sym_name" in op.attributes else None
-        name = f" ('{op.name}' operation{f': @{symbol.value}' if symbol is not None else ''})"
-        text = op.get_asm(**{**self._flags, **({"print_generic_op_form": True} if generic else {})})
-        stream = self._stream or sys.stderr
-        print(f"// -----// IR Dump {when} {step.name}{suffix}{name} //----- //\n{text}\n", file=stream, flush=True)
+        text = op.get_asm(**(self._flags | ({"print_generic_op_form": True} if generic else {})))
+        print(f"{banner}\n{text}\n", file=self._stream or sys.stderr, flush=True)

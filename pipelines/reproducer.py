@@ -56,14 +56,17 @@ class Reproducer(Instrument):
         """Runs the snapshot, one item at a time, up to the item that fails among the first ``count``."""
         from .runner import Runner  # here: the runner knows instruments, not the other way round
 
-        for _ in range(count - 1):
-            assert self._snapshot is not None  # failed() checked it
-            ahead = self._snapshot.clone().operation
-            try:
+        assert self._snapshot is not None  # failed() checked it
+        mute = self._snapshot.context.attach_diagnostic_handler(lambda _: True)  # they were all reported already
+        try:
+            for _ in range(count - 1):
+                ahead = self._snapshot.clone().operation
                 Runner(Nest(self._anchor, self._remaining[:1])).run(ahead)
-            except EspalierError:
-                return
-            self._snapshot, self._remaining = ahead, self._remaining[1:]
+                self._snapshot, self._remaining = ahead, self._remaining[1:]
+        except EspalierError:
+            pass
+        finally:
+            mute.detach()
 
 
 def recorded_arguments(text: str) -> list[str] | None:

@@ -75,8 +75,8 @@ def _run(words: list[str]) -> int:
     context.allow_unregistered_dialects = arguments.allow_unregistered_dialect
     chunks = _split(source) if arguments.split_input_file and isinstance(source, str) else [source]
     outputs = [_process(chunk, pipeline, arguments, context) for chunk in chunks]
-    good = [output for output in outputs if output is not None]
-    failed = len(good) < len(outputs)
+    good = [output for output in outputs if output]
+    failed = None in outputs
     if good and not (failed and arguments.output != STDIN):
         _write(arguments.output, f"{SEPARATOR}\n".encode().join(good))
     return int(failed)
@@ -147,7 +147,7 @@ def _split(source: str) -> list[str]:
 
 
 def _process(chunk: str | bytes, pipeline: Nest, arguments: Arguments, context: ir.Context) -> bytes | None:
-    """Parses, runs and prints one chunk; None (after its messages) when it failed."""
+    """One chunk parsed, run, printed; None (after its messages) when it failed, empty when it failed as expected."""
     collector = Collector(context)
     keep = arguments.reproducer and not arguments.verify_diagnostics
     reproducer = Reproducer(Path(arguments.reproducer), _plugin_flags(arguments)) if keep else None
