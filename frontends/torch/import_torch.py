@@ -1,12 +1,14 @@
 """PyTorch programs and ``.mlir`` files to linalg on tensors.
 
-torch-mlir does the translation (FX importer, then its two pipelines). Ours are the weights, which borrow PyTorch's memory instead of
-passing through Python lists; the locations, which carry layer names; and the errors, which fit on one line.
+torch-mlir does the translation (FX importer, then its two pipelines). Ours are the weights, which borrow
+PyTorch's memory instead of passing through Python lists; the locations, which carry layer names; and the errors,
+which fit on one line.
 """
 
 from __future__ import annotations
 
 import contextlib
+import io
 import logging
 import math
 import re
@@ -34,8 +36,9 @@ def import_module(module: torch.nn.Module, example_inputs: Sequence[torch.Tensor
     """
     Exports ``module`` in inference mode and imports it as linalg on tensors, function ``main``.
 
-    ``example_inputs`` fix shapes and dtypes. Pruning masks (weight_orig, weight_mask) are folded first. The result's constants borrow the
-    module's memory. Raises ``EspalierError`` for a module that torch.export cannot trace, and as ``import_program`` does.
+    ``example_inputs`` fix shapes and dtypes. Pruning masks (weight_orig, weight_mask) are folded first. The
+    result's constants borrow the module's memory. Raises ``EspalierError`` for a module that torch.export cannot
+    trace, and as ``import_program`` does.
     """
     from ..pruning.masks import fold_masks
 
@@ -56,13 +59,14 @@ def import_program(program: torch.export.ExportedProgram) -> ir.Module:
     """
     Imports an exported program as linalg on tensors, function ``main``; the result owns its MLIR context.
 
-    Raises ``EspalierError`` for dynamic shapes, parameters that are not finite or of an unsupported dtype (named), inputs or outputs
-    that are no tensors, and operations that torch-mlir does not lower (named, with the layer).
+    Raises ``EspalierError`` for dynamic shapes, values of an unsupported dtype, parameters that are not finite
+    (named), inputs or outputs that are no tensors, models that update their own state, and operations that
+    torch-mlir does not lower (named, with the layer).
     """
     if PACKAGE != "torch_mlir":
         raise EspalierError(f"importing PyTorch programs needs the torch_mlir bindings, found '{PACKAGE}'; "
                             "unset ESPALIER_MLIR_PACKAGE")
-    _check_signature(program)
+    _check_program(program)
     arrays = _parameters(program)
     from torch_mlir.dialects import torch as torch_dialect
     from torch_mlir.extras.fx_decomp_util import get_decomposition_table
@@ -75,13 +79,17 @@ def import_program(program: torch.export.ExportedProgram) -> ir.Module:
     with _quiet():
         try:
             program = program.run_decompositions(get_decomposition_table())
+            _check_stateless(program)
             importer = Importer(context, arrays)
             importer.import_frozen_program(_with_all_buffers(program), func_name="main")
+        except EspalierError:
+            raise
         except Exception as error:  # the importer raises every kind of exception for what it does not know
             raise EspalierError(f"cannot import the program: {_first_line(error)}") from error
     module = importer.module
     for pipeline in PIPELINES:
         _run(module, pipeline)
+    _check_static(module, "the imported program")
     return module
 
 
@@ -89,7 +97,8 @@ def load_mlir(path: str | Path) -> ir.Module:
     """
     Reads an ``.mlir`` file (text or bytecode) in linalg on tensors; the result owns its MLIR context.
 
-    Raises ``EspalierError`` when the file cannot be read or parsed, holds no function, or has a dynamic dimension.
+    Raises ``EspalierError`` when the file cannot be read or parsed, holds no function, or has a dynamic
+    dimension.
     """
     context = ir.Context()
     register_dialect(context)
@@ -109,27 +118,43 @@ def load_mlir(path: str | Path) -> ir.Module:
     return module
 
 
-# -- checks -------------------------------------------------------------------------------------------------------------
+# -- checks ---------------------------------------------------------------------------------------------------
 
 
-def _check_signature(program: torch.export.ExportedProgram) -> None:
-    """Inputs and outputs are tensors of static shape and known dtype."""
-    parameters = {*program.graph_signature.inputs_to_parameters, *program.graph_signature.inputs_to_buffers,
-                  *program.graph_signature.inputs_to_lifted_tensor_constants}
+def _check_program(program: torch.export.ExportedProgram) -> None:
+    """Tensors of static shape and known dtype in, tensors out."""
+    signature = program.graph_signature
+    parameters = {*signature.inputs_to_parameters, *signature.inputs_to_buffers,
+                  *signature.inputs_to_lifted_tensor_constants}
     for node in program.graph.nodes:
         value = node.meta.get("val")
         if node.op == "placeholder" and node.name not in parameters:
-            if not isinstance(value, torch.Tensor):
-                raise EspalierError(f"input '{node.name}': expected a tensor, found {type(value).__name__}")
-            for dim, size in enumerate(value.shape):
-                if not isinstance(size, int):
-                    raise EspalierError(f"input '{node.name}': dimension {dim} is dynamic; expected static shapes, "
-                                        "export the program without dynamic_shapes")
-            _check_dtype(f"input '{node.name}'", value.dtype)
+            _check_input(node.name, value)
         if node.op == "output":
-            results = [r for r in node.args[0] if not isinstance(r, torch.fx.Node)]
-            if results:
-                raise EspalierError(f"expected tensors as outputs, found {type(results[0]).__name__}")
+            others = [r for r in node.args[0] if not isinstance(r, torch.fx.Node)]
+            if others:
+                raise EspalierError(f"expected tensors as outputs, found {type(others[0]).__name__}")
+        for tensor in value if isinstance(value, list | tuple) else [value]:
+            if isinstance(tensor, torch.Tensor) and node.name not in parameters:
+                _check_dtype(f"operation '{node.name}'", tensor.dtype)
+
+
+def _check_stateless(program: torch.export.ExportedProgram) -> None:
+    """Only the decomposed program's signature lists what it overwrites."""
+    signature = program.graph_signature
+    for name in (*signature.buffers_to_mutate.values(), *signature.user_inputs_to_mutate.values()):
+        raise EspalierError(f"the model overwrites '{name}' when it runs; expected a model without state, "
+                            "call .eval() before exporting it")
+
+
+def _check_input(name: str, value: object) -> None:
+    if not isinstance(value, torch.Tensor):
+        raise EspalierError(f"input '{name}': expected a tensor, found {type(value).__name__}")
+    for dim, size in enumerate(value.shape):
+        if not isinstance(size, int):
+            raise EspalierError(f"input '{name}': dimension {dim} is dynamic; expected static shapes, "
+                                "export the program without dynamic_shapes")
+    _check_dtype(f"input '{name}'", value.dtype)
 
 
 def _check_dtype(what: str, dtype: torch.dtype) -> None:
@@ -141,6 +166,7 @@ def _check_dtype(what: str, dtype: torch.dtype) -> None:
 def _parameters(program: torch.export.ExportedProgram) -> dict[int, tuple[str, np.ndarray]]:
     """Name and memory of every float tensor the program holds, by the tensor's id."""
     arrays: dict[int, tuple[str, np.ndarray]] = {}
+    trained = set(program.graph_signature.parameters)
     for name, tensor in {**program.constants, **program.state_dict}.items():
         if not isinstance(tensor, torch.Tensor):
             continue
@@ -148,16 +174,19 @@ def _parameters(program: torch.export.ExportedProgram) -> dict[int, tuple[str, n
         if tensor.dtype not in FLOATS or tensor.numel() == 0:
             continue
         values = tensor.detach().cpu()
-        if not all(math.isfinite(v) for v in torch.aminmax(values)):
-            raise EspalierError(f"parameter '{name}' holds NaN or infinity; expected finite weights, check the trained model")
+        smallest, largest = (float(v) for v in torch.aminmax(values))
+        if math.isnan(smallest) or (name in trained and math.isinf(largest - smallest)):  # masks hold -inf
+            raise EspalierError(f"parameter '{name}' holds NaN or infinity; expected finite weights, "
+                                "check the trained model")
         arrays[id(tensor)] = (name, values.contiguous().numpy())
     return arrays
 
 
-def _check_static(module: ir.Module, path: str) -> None:
+def _check_static(module: ir.Module, what: str) -> None:
+    """Functions, all of whose tensors have static shapes."""
     functions = [op.operation for op in module.body.operations if op.operation.name == "func.func"]
     if not functions:
-        raise EspalierError(f"{path}: expected a func.func, found none")
+        raise EspalierError(f"{what}: expected a func.func, found none")
 
     def dynamic(op: ir.Operation) -> str | None:
         if op.name == "func.func":
@@ -173,10 +202,10 @@ def _check_static(module: ir.Module, path: str) -> None:
 
     complaint = next(filter(None, map(dynamic, functions)), None)
     if complaint:
-        raise EspalierError(f"{path}: {complaint}")
+        raise EspalierError(f"{what}: {complaint}")
 
 
-# -- running PyTorch and torch-mlir -------------------------------------------------------------------------------------
+# -- running PyTorch and torch-mlir ---------------------------------------------------------------------------
 
 
 def _with_all_buffers(program: torch.export.ExportedProgram) -> torch.export.ExportedProgram:
@@ -189,31 +218,38 @@ def _with_all_buffers(program: torch.export.ExportedProgram) -> torch.export.Exp
 
 def _run(module: ir.Module, pipeline: str) -> None:
     """Runs a pass pipeline; a failure becomes one line that names the operation and the layer."""
-    complaints: list[str] = []
+    complaints: list[tuple[str, str]] = []
+
+    def keep(diagnostic: ir.Diagnostic) -> bool:
+        complaints.append((str(diagnostic.location), diagnostic.message))
+        return True
+
     with module.context as context:
-        context.emit_error_diagnostics = True  # some passes report without failing, which the bindings assert against
-        handler = context.attach_diagnostic_handler(lambda d: complaints.append(f"{d.location}\n{d.message}") or True)
+        context.emit_error_diagnostics = True  # some passes report without failing; the bindings assert on that
+        handler = context.attach_diagnostic_handler(keep)
         try:
             passmanager.PassManager.parse(pipeline).run(module.operation)
         except ir.MLIRError as error:
-            raise EspalierError(_unsupported(complaints[0] if complaints else str(error))) from error
+            raise EspalierError(_unsupported(*complaints[0]) if complaints else _first_line(error)) from error
         finally:
             handler.detach()
+            context.emit_error_diagnostics = False
 
 
-def _unsupported(complaint: str) -> str:
-    location, _, message = complaint.partition("\n")
+def _unsupported(location: str, message: str) -> str:
+    """What a torch-mlir diagnostic means: the layer and the PyTorch operation, or the message's first line."""
     layer = re.search(r'loc\("([^"]+)"\(', location)
-    operation = re.search(r"torch\.((?:aten|prims|prim|torchvision)[\w.]*)|torch\.operator \"torch\.([\w.]+)\"", message)
     where = f"layer '{layer[1]}': " if layer else ""
+    operation = re.search(r"torch\.((?:aten|prims|prim|torchvision)\.[\w.]+)", message)
     if operation:
-        return f"{where}PyTorch operation '{operation[1] or operation[2]}' is not supported by torch-mlir"
+        return f"{where}PyTorch operation '{operation[1]}' is not supported by torch-mlir"
     return f"{where}torch-mlir cannot lower the program: {message.strip().splitlines()[0]}"
 
 
 def _first_line(error: BaseException) -> str:
+    """An exception as one line; its type too, where the text alone says little (KeyError)."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0] if lines else type(error).__name__
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
 
 
 def _diagnostic(error: ir.MLIRError) -> str:
@@ -222,7 +258,8 @@ def _diagnostic(error: ir.MLIRError) -> str:
         return _first_line(error)
     first = error.error_diagnostics[0]
     place = re.search(r'"[^"]*":(\d+):(\d+)', str(first.location))
-    return (f"{place[1]}:{place[2]}: " if place else "") + first.message.splitlines()[0]
+    known = place is not None and place[1] != "0"
+    return (f"{place[1]}:{place[2]}: " if place and known else "") + first.message.splitlines()[0]
 
 
 @contextlib.contextmanager
@@ -244,7 +281,7 @@ def _quiet() -> Iterator[None]:
     disabled = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
             warnings.simplefilter("ignore")
             yield
     finally:

@@ -1,0 +1,171 @@
+// RUN: %espalier-opt --sparse-raise-linalg --split-input-file %s | FileCheck %s
+
+// Padding, bias and relu become one op.
+
+#id = affine_map<(d0, d1, d2, d3) -> (d0, d1, d2, d3)>
+
+// CHECK-LABEL: func.func @conv_bias_relu
+// CHECK-NOT: linalg
+// CHECK: %[[B:.*]] = arith.constant dense<[1.000000e+00, 2.000000e+00]>
+// CHECK: %[[Y:.*]] = "sparse.conv"(%arg0, %{{.*}}, %[[B]])
+// CHECK-SAME: activation = "relu"
+// CHECK-SAME: layer = "conv1"
+// CHECK-SAME: padding_high = [1, 0], padding_low = [0, 1], scheme = #sparse.undetected, strides = [1, 2]
+// CHECK-NEXT: return %[[Y]]
+func.func @conv_bias_relu(%x: tensor<1x1x4x5xf32>) -> tensor<1x2x3x2xf32> {
+  %w = arith.constant dense<1.0> : tensor<2x1x3x3xf32>
+  %b = arith.constant dense<[1.0, 2.0]> : tensor<2xf32>
+  %zero = arith.constant 0.0 : f32
+  %p = tensor.pad %x low[0, 0, 0, 1] high[0, 0, 1, 0] {
+  ^bb0(%i: index, %j: index, %k: index, %l: index):
+    tensor.yield %zero : f32
+  } : tensor<1x1x4x5xf32> to tensor<1x1x5x6xf32>
+  %e = tensor.empty() : tensor<1x2x3x2xf32>
+  %init = linalg.broadcast ins(%b : tensor<2xf32>) outs(%e : tensor<1x2x3x2xf32>) dimensions = [0, 2, 3]
+  %y = linalg.conv_2d_nchw_fchw {strides = dense<[1, 2]> : vector<2xi64>}
+    ins(%p, %w : tensor<1x1x5x6xf32>, tensor<2x1x3x3xf32>) outs(%init : tensor<1x2x3x2xf32>) -> tensor<1x2x3x2xf32>
+  %r = linalg.generic {indexing_maps = [#id, #id], iterator_types = ["parallel", "parallel", "parallel", "parallel"]}
+    ins(%y : tensor<1x2x3x2xf32>) outs(%e : tensor<1x2x3x2xf32>) {
+  ^bb0(%in: f32, %out: f32):
+    %m = arith.maximumf %in, %zero : f32
+    linalg.yield %m : f32
+  } -> tensor<1x2x3x2xf32>
+  return %r : tensor<1x2x3x2xf32>
+}
+
+// -----
+
+// A name location names the layer.
+
+// CHECK-LABEL: func.func @depthwise
+// CHECK: "sparse.conv"(%arg0, %{{.*}}) {{.*}}groups = 2 : i64, layer = "features.3"
+// CHECK-SAME: (tensor<1x2x4x4xf32>, tensor<2x1x3x3xf32>) -> tensor<1x2x2x2xf32>
+func.func @depthwise(%x: tensor<1x2x4x4xf32>) -> tensor<1x2x2x2xf32> {
+  %w = arith.constant dense<1.0> : tensor<2x3x3xf32>
+  %zero = arith.constant 0.0 : f32
+  %e = tensor.empty() : tensor<1x2x2x2xf32>
+  %init = linalg.fill ins(%zero : f32) outs(%e : tensor<1x2x2x2xf32>) -> tensor<1x2x2x2xf32>
+  %y = linalg.depthwise_conv_2d_nchw_chw ins(%x, %w : tensor<1x2x4x4xf32>, tensor<2x3x3xf32>)
+    outs(%init : tensor<1x2x2x2xf32>) -> tensor<1x2x2x2xf32> loc("features.3")
+  return %y : tensor<1x2x2x2xf32>
+}
+
+// -----
+
+// Batch norm in one generic: scale 2 and shift -1 go into weight and bias; zeros stay zeros.
+
+#id = affine_map<(d0, d1, d2, d3) -> (d0, d1, d2, d3)>
+#channel = affine_map<(d0, d1, d2, d3) -> (d1)>
+
+// CHECK-LABEL: func.func @norm
+// CHECK-DAG: %[[W:.*]] = arith.constant dense<{{\[\[\[\[}}2.000000e+00]]], {{\[\[\[}}0.000000e+00]]]]>
+// CHECK-DAG: %[[B:.*]] = arith.constant dense<-1.000000e+00> : tensor<2xf32>
+// CHECK: "sparse.conv"(%arg0, %[[W]], %[[B]])
+// CHECK-NEXT: return
+func.func @norm(%x: tensor<1x1x4x4xf32>) -> tensor<1x2x4x4xf32> {
+  %w = arith.constant dense<[[[[1.0]]], [[[0.0]]]]> : tensor<2x1x1x1xf32>
+  %scale = arith.constant dense<2.0> : tensor<2xf32>
+  %one = arith.constant 1.0 : f32
+  %zero = arith.constant 0.0 : f32
+  %e = tensor.empty() : tensor<1x2x4x4xf32>
+  %init = linalg.fill ins(%zero : f32) outs(%e : tensor<1x2x4x4xf32>) -> tensor<1x2x4x4xf32>
+  %y = linalg.conv_2d_nchw_fchw ins(%x, %w : tensor<1x1x4x4xf32>, tensor<2x1x1x1xf32>)
+    outs(%init : tensor<1x2x4x4xf32>) -> tensor<1x2x4x4xf32>
+  %r = linalg.generic {indexing_maps = [#channel, #id, #id],
+                       iterator_types = ["parallel", "parallel", "parallel", "parallel"]}
+    ins(%scale, %y : tensor<2xf32>, tensor<1x2x4x4xf32>) outs(%e : tensor<1x2x4x4xf32>) {
+  ^bb0(%s: f32, %in: f32, %out: f32):
+    %0 = arith.mulf %s, %in : f32
+    %1 = arith.subf %0, %one : f32
+    linalg.yield %1 : f32
+  } -> tensor<1x2x4x4xf32>
+  return %r : tensor<1x2x4x4xf32>
+}
+
+// -----
+
+// The transposed constant is undone: the op reads the original.
+
+#rows = affine_map<(d0, d1) -> (d1)>
+#id = affine_map<(d0, d1) -> (d0, d1)>
+
+// CHECK-LABEL: func.func @linear
+// CHECK: arith.constant dense<{{\[\[}}1.000000e+00, 2.000000e+00, 3.000000e+00], [4.000000e+00, 5.000000e+00, 6.000000e+00]]>
+// CHECK-NOT: linalg
+// CHECK: "sparse.linear"(%arg0, %{{.*}}, %{{.*}}) {activation = "none"
+// CHECK-SAME: (tensor<1x3xf32>, tensor<2x3xf32>, tensor<2xf32>) -> tensor<1x2xf32>
+func.func @linear(%x: tensor<1x3xf32>) -> tensor<1x2xf32> {
+  %w = arith.constant dense<[[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]> : tensor<2x3xf32>
+  %b = arith.constant dense<[1.0, 2.0]> : tensor<2xf32>
+  %zero = arith.constant 0.0 : f32
+  %et = tensor.empty() : tensor<3x2xf32>
+  %t = linalg.transpose ins(%w : tensor<2x3xf32>) outs(%et : tensor<3x2xf32>) permutation = [1, 0]
+  %e = tensor.empty() : tensor<1x2xf32>
+  %init = linalg.fill ins(%zero : f32) outs(%e : tensor<1x2xf32>) -> tensor<1x2xf32>
+  %y = linalg.matmul ins(%x, %t : tensor<1x3xf32>, tensor<3x2xf32>) outs(%init : tensor<1x2xf32>) -> tensor<1x2xf32>
+  %r = linalg.generic {indexing_maps = [#id, #rows, #id], iterator_types = ["parallel", "parallel"]}
+    ins(%y, %b : tensor<1x2xf32>, tensor<2xf32>) outs(%e : tensor<1x2xf32>) {
+  ^bb0(%in: f32, %add: f32, %out: f32):
+    %0 = arith.addf %in, %add : f32
+    linalg.yield %0 : f32
+  } -> tensor<1x2xf32>
+  return %r : tensor<1x2xf32>
+}
+
+// -----
+
+// A matrix product with a transposed right-hand side, by its maps.
+
+// CHECK-LABEL: func.func @linear_transposed
+// CHECK: "sparse.linear"(%arg0, %{{.*}}) {{.*}} (tensor<1x3xf32>, tensor<2x3xf32>) -> tensor<1x2xf32>
+func.func @linear_transposed(%x: tensor<1x3xf32>) -> tensor<1x2xf32> {
+  %w = arith.constant dense<1.0> : tensor<2x3xf32>
+  %zero = arith.constant 0.0 : f32
+  %e = tensor.empty() : tensor<1x2xf32>
+  %init = linalg.fill ins(%zero : f32) outs(%e : tensor<1x2xf32>) -> tensor<1x2xf32>
+  %y = linalg.matmul indexing_maps = [affine_map<(d0, d1, d2) -> (d0, d2)>, affine_map<(d0, d1, d2) -> (d1, d2)>,
+                                      affine_map<(d0, d1, d2) -> (d0, d1)>]
+    ins(%x, %w : tensor<1x3xf32>, tensor<2x3xf32>) outs(%init : tensor<1x2xf32>) -> tensor<1x2xf32>
+  return %y : tensor<1x2xf32>
+}
+
+// -----
+
+#id = affine_map<(d0, d1, d2, d3) -> (d0, d1, d2, d3)>
+#mean = affine_map<(d0, d1, d2, d3) -> (d0, d1)>
+#row = affine_map<(d0, d1) -> (d0, d1)>
+
+// CHECK-LABEL: func.func @pools
+// CHECK: %[[M:.*]] = "sparse.pool"(%arg0) {{.*}}kernel = [3, 3], kind = "max", {{.*}}padding_high = [1, 1], padding_low = [1, 1], strides = [2, 2]
+// CHECK: %[[A:.*]] = "sparse.pool"(%[[M]]) {{.*}}kernel = [4, 4], kind = "average"{{.*}} -> tensor<1x2x1x1xf32>
+// CHECK: %[[R:.*]] = tensor.collapse_shape %[[A]] {{\[\[0\], \[1, 2, 3\]\]}}
+// CHECK: return %[[R]]
+func.func @pools(%x: tensor<1x2x8x8xf32>) -> tensor<1x2xf32> {
+  %low = arith.constant 0xFF800000 : f32
+  %zero = arith.constant 0.0 : f32
+  %sixteen = arith.constant 16.0 : f32
+  %p = tensor.pad %x low[0, 0, 1, 1] high[0, 0, 1, 1] {
+  ^bb0(%i: index, %j: index, %k: index, %l: index):
+    tensor.yield %low : f32
+  } : tensor<1x2x8x8xf32> to tensor<1x2x10x10xf32>
+  %e = tensor.empty() : tensor<1x2x4x4xf32>
+  %init = linalg.fill ins(%low : f32) outs(%e : tensor<1x2x4x4xf32>) -> tensor<1x2x4x4xf32>
+  %window = tensor.empty() : tensor<3x3xf32>
+  %m = linalg.pooling_nchw_max {strides = dense<2> : vector<2xi64>} ins(%p, %window : tensor<1x2x10x10xf32>, tensor<3x3xf32>)
+    outs(%init : tensor<1x2x4x4xf32>) -> tensor<1x2x4x4xf32>
+  %e2 = tensor.empty() : tensor<1x2xf32>
+  %init2 = linalg.fill ins(%zero : f32) outs(%e2 : tensor<1x2xf32>) -> tensor<1x2xf32>
+  %sum = linalg.generic {indexing_maps = [#id, #mean], iterator_types = ["parallel", "parallel", "reduction", "reduction"]}
+    ins(%m : tensor<1x2x4x4xf32>) outs(%init2 : tensor<1x2xf32>) {
+  ^bb0(%in: f32, %out: f32):
+    %0 = arith.addf %in, %out : f32
+    linalg.yield %0 : f32
+  } -> tensor<1x2xf32>
+  %r = linalg.generic {indexing_maps = [#row, #row], iterator_types = ["parallel", "parallel"]}
+    ins(%sum : tensor<1x2xf32>) outs(%e2 : tensor<1x2xf32>) {
+  ^bb0(%in: f32, %out: f32):
+    %0 = arith.divf %in, %sixteen : f32
+    linalg.yield %0 : f32
+  } -> tensor<1x2xf32>
+  return %r : tensor<1x2xf32>
+}
