@@ -80,13 +80,20 @@ class Source:
 
     def compile(self, *, sparse: bool = True, eliminate_redundant_loads: bool = True,
                 progress: Progress | None = None) -> tuple[Compiled, list[np.ndarray]]:
-        """Compiles the model with the given options; returns it with its example inputs as numpy arrays."""
+        """Compiles the model; returns it with its example inputs as numpy arrays."""
         from .. import CompileOptions
         from .. import compile as compile_model
 
         model, inputs = self.load()
         options = CompileOptions(sparse=sparse, eliminate_redundant_loads=eliminate_redundant_loads)
-        return compile_model(model, inputs, options=options, progress=progress), arrays(inputs)
+        compiled: Compiled = compile_model(model, inputs, options=options, progress=progress)
+        return compiled, arrays(inputs) if inputs else self.draw_inputs(compiled)
+
+    def draw_inputs(self, compiled: Compiled) -> list[np.ndarray]:
+        """Inputs for an ``.mlir`` file, which brings none: seeded normal floats, zeros of any other type."""
+        random = np.random.default_rng(self.seed)
+        return [random.standard_normal(spec.shape).astype(spec.dtype) if np.dtype(spec.dtype).kind == "f"
+                else np.zeros(spec.shape, spec.dtype) for spec in compiled.inputs]
 
 
 def arrays(inputs: Sequence[Any]) -> list[np.ndarray]:

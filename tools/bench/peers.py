@@ -28,12 +28,12 @@ from .measure import Engine, relative_error
 TOLERANCE = 1e-2  # a conversion that is off by more is not the same network
 
 
-class Unavailable(Exception):
+class Unavailable(EspalierError):
     """A peer cannot take part; the message is the reason."""
 
 
 class Network:
-    """The network to convert: a torch module, its example inputs, and exports, each made once, on first use."""
+    """The network to convert: a torch module, its example inputs, and exports made once, on first use."""
 
     def __init__(self, model: Any, inputs: Sequence[Any], folder: str | Path) -> None:
         self.module, self.tensors = torch_module(model).eval(), tuple(inputs)
@@ -186,8 +186,8 @@ class Mnn:
 
     def set_threads(self, threads: int) -> None:
         options = {"backend": "CPU", "numThread": threads, "precision": "high"}
-        self.manager = self.mnn.nn.create_runtime_manager((options,))
         with quiet():  # it announces its precision
+            self.manager = self.mnn.nn.create_runtime_manager((options,))
             self.module = self.mnn.nn.load_module_from_file(self.path, [], [], runtime_manager=self.manager)
         expr = self.mnn.expr
         kinds = {"float32": expr.float, "int32": expr.int}
@@ -211,7 +211,7 @@ def load_peer(name: str, network: Network) -> Engine:
             peer = PEERS[name](network)
             peer.set_threads(1)
             error = relative_error(peer.run(), network.reference)
-    except (Unavailable, EspalierError, KeyboardInterrupt):
+    except EspalierError:
         raise
     except Exception as error_:  # whatever a foreign converter raises, the others are still measured
         reason = (str(error_).strip().splitlines() or [""])[0]

@@ -1,0 +1,43 @@
+# Two commands: "make demo" shows the main job, "make test" passes all tests. Both start from nothing but
+# Python 3.11 and gcc, and make their environment in .venv.
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV ?= .venv
+JOBS ?= 2
+# Extra arguments for installing torch, e.g. "--index-url https://download.pytorch.org/whl/cpu" for the small wheel.
+TORCH_PIP ?=
+
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
+CHECKED := errors.py sparse_dialect pipelines frontends runtime tools
+
+.PHONY: demo test fast lint clean
+
+demo: $(VENV)/.torch
+	$(BIN)/python -m espalier.tools.demo
+
+test: lint
+	$(BIN)/python -m pytest -n $(JOBS)
+	$(BIN)/lit -j $(JOBS) test
+
+fast: lint
+	$(BIN)/python -m pytest -n $(JOBS) -m "not slow"
+	$(BIN)/lit -j $(JOBS) test
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/mypy $(CHECKED)
+
+# torch first: it is by far the largest, and the rest may change without fetching it again.
+$(VENV)/.torch: pyproject.toml setup.py
+	test -x $(BIN)/python || $(PYTHON) tools/make_env.py $(VENV)
+	$(PIP) $(TORCH_PIP) torch==2.13.0
+	$(PIP) -e '.[torch]'
+	touch $@
+
+$(VENV)/.dev: $(VENV)/.torch
+	$(PIP) -e '.[torch,peers,dev]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) out build .pytest_cache .mypy_cache .ruff_cache .hypothesis

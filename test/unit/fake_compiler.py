@@ -1,0 +1,118 @@
+"""A compiler that takes no time: the tools' tests put it in the place of the real one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from espalier.errors import EspalierError
+from espalier.runtime.model_file import ModelFile
+
+
+@dataclass(frozen=True)
+class FakeTensor:
+    name: str
+    shape: tuple[int, ...]
+    dtype: str = "float32"
+
+
+@dataclass(frozen=True)
+class FakeLayer:
+    name: str
+    op: str = "conv"
+    shape: str = "3x8x8 -> 4x8x8, 3x3"
+    scheme: str = "pattern"
+    sparsity: float = 0.876
+    kernel: str = "sparse 7x2"
+    reason: str = "8.1x fewer MACs"
+    macs_dense: int = 8100
+    macs_packed: int = 1000
+    bytes_dense: int = 40960
+    bytes_packed: int = 5120
+    index_bytes: int = 512
+    loads_before: int = 900
+    loads_after: int = 300
+    predicted_ms: float | None = 0.25
+
+
+@dataclass
+class FakeModel:
+    """Doubles its input. ``error`` is what ``check`` finds."""
+
+    layers: tuple[FakeLayer, ...] = (
+        FakeLayer("0"), FakeLayer("2", "linear", scheme="dense", predicted_ms=None))
+    inputs: tuple[FakeTensor, ...] = (FakeTensor("x", (1, 3)),)
+    outputs: tuple[FakeTensor, ...] = (FakeTensor("y", (1, 3)),)
+    arena_bytes: int = 4096
+    weight_bytes: int = 10240
+    error: float = 1e-7
+    threads: list[int] = field(default_factory=list)
+    ran: list[np.ndarray] = field(default_factory=list)
+
+    def run(self, inputs: Sequence[np.ndarray], threads: int = 1) -> list[np.ndarray]:
+        if inputs[0].shape != self.inputs[0].shape:
+            raise EspalierError(f"input x expects shape {self.inputs[0].shape}, found {inputs[0].shape}")
+        self.threads.append(threads)
+        self.ran.append(inputs[0])
+        return [2 * inputs[0]]
+
+    def profile(self, inputs: Sequence[np.ndarray], threads: int = 1) -> list[float]:
+        return [0.001 * (i + 1) for i in range(len(self.layers))]
+
+    def save(self, path: str | Path) -> None:
+        manifest = {"inputs": [asdict(x) for x in self.inputs], "target": "host", "error": self.error,
+                    "layers": [asdict(layer) for layer in self.layers]}
+        ModelFile(manifest, b"code", np.arange(99, dtype=np.uint8)).write(path)
+
+    @classmethod
+    def load(cls, path: str | Path) -> FakeModel:
+        return cls(error=ModelFile.read(path).manifest["error"])
+
+    def check(self) -> float:
+        return self.error
+
+
+@dataclass(frozen=True)
+class FakeOptions:
+    sparse: bool = True
+    eliminate_redundant_loads: bool = True
+
+
+@dataclass
+class FakeCompiler:
+    """Stands for the public API; ``model`` is what compiling gives, ``seen`` what was asked for."""
+
+    model: FakeModel = field(default_factory=FakeModel)
+    torch_model: Any = "model.mlir"
+    example: tuple[Any, ...] = (np.ones((1, 3), np.float32),)
+    seen: list[Any] = field(default_factory=list)
+    failure: BaseException | None = None
+
+    def compile(self, model: Any, inputs: Any, *, options: FakeOptions,
+                progress: Callable[[str, int, int], None] | None = None) -> FakeModel:
+        self.seen.append((model, options))
+        if self.failure is not None:
+            raise self.failure
+        if progress is not None:
+            progress("lowering", 1, 2)
+        return self.model
+
+    def load_model(self, spec: str, prune: str | None, seed: int) -> tuple[Any, tuple[Any, ...]]:
+        self.seen.append((spec, prune, seed))
+        if spec == "nothing":
+            raise EspalierError("unknown model 'nothing'")
+        return self.torch_model, self.example
+
+    def install(self, patch: Any) -> FakeCompiler:
+        """Puts this compiler in place of the real one while ``patch`` (pytest's monkeypatch) lasts."""
+        import espalier
+        import espalier.frontends
+
+        patch.setattr(espalier, "compile", self.compile, raising=False)
+        patch.setattr(espalier, "CompileOptions", FakeOptions, raising=False)
+        patch.setattr(espalier, "CompiledModel", FakeModel, raising=False)
+        patch.setattr(espalier.frontends, "load_model", self.load_model, raising=False)
+        return self

@@ -1,0 +1,223 @@
+"""The command line: every subcommand on a fake compiler, and every bad input as one line and an exit code."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+from espalier.errors import EspalierError
+from espalier.tools.espalier import main
+
+sys.path.insert(0, str(Path(__file__).parent))
+from fake_compiler import FakeCompiler, FakeModel, FakeOptions
+
+
+class Result(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+
+Cli = Callable[..., Result]
+
+
+@pytest.fixture
+def compiler(monkeypatch: pytest.MonkeyPatch) -> FakeCompiler:
+    return FakeCompiler().install(monkeypatch)
+
+
+@pytest.fixture
+def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Cli:
+    def call(*arguments: str | Path) -> Result:
+        monkeypatch.setattr(sys, "argv", ["espalier", *map(str, arguments)])
+        code = 0
+        try:
+            main()
+        except SystemExit as exit_:
+            code = exit_.code if isinstance(exit_.code, int) else 0
+        return Result(code, *capsys.readouterr())
+
+    return call
+
+
+def one_line(result: Result, *parts: str) -> bool:
+    lines = result.err.splitlines()
+    return result.code == 1 and len(lines) == 1 and lines[0].startswith("espalier: error: ") and all(
+        part in lines[0] for part in parts)
+
+
+def test_compile(cli: Cli, compiler: FakeCompiler, tmp_path: Path) -> None:
+    result = cli("compile", "vgg16", "-o", tmp_path / "m", "--prune", "pattern:entries=4", "--seed", "3")
+    assert result.code == 0, result.err
+    assert "vgg16, 2 layers, weights 80.0 KiB -> 10.0 KiB (8.0x)" in result.out
+    assert compiler.seen == [("vgg16", "pattern:entries=4", 3), ("model.mlir", FakeOptions())]
+    assert (tmp_path / "m").is_file()
+
+
+def test_compile_options(cli: Cli, compiler: FakeCompiler, tmp_path: Path) -> None:
+    assert cli("compile", "vgg16", "-o", tmp_path / "m", "--dense", "--no-lre").code == 0
+    assert compiler.seen[1][1] == FakeOptions(sparse=False, eliminate_redundant_loads=False)
+
+
+def test_run_and_check(cli: Cli, compiler: FakeCompiler, tmp_path: Path) -> None:
+    model, x, y = tmp_path / "m", tmp_path / "x.npy", tmp_path / "y.npy"
+    compiler.model.save(model)
+    np.save(x, np.array([[1, 2, 3]], np.float32))
+    result = cli("run", model, "--input", x, "--output", y, "--check", "--threads", "2")
+    assert result.code == 0, result.err
+    assert np.array_equal(np.load(y), [[2, 4, 6]])
+    assert "check passed: max abs error 1.0e-07" in result.out
+    assert "y: float32[1, 3], min 2, max 6" in result.out
+    assert "2 threads" in result.out
+
+
+def test_failed_check(cli: Cli, compiler: FakeCompiler, tmp_path: Path) -> None:
+    for error in (2e-3, float("nan")):
+        FakeModel(error=error).save(tmp_path / "m")
+        assert one_line(cli("run", tmp_path / "m", "--check"), "differ from the recorded ones", str(tmp_path))
+
+
+def test_inspect(cli: Cli, compiler: FakeCompiler, tmp_path: Path) -> None:
+    compiler.model.save(tmp_path / "m")
+    result = cli("inspect", tmp_path / "m")
+    assert result.code == 0, result.err
+    for text in ("99 B", "target", "x: float32[1, 3]", "sparse 7x2", "5.0 KiB"):
+        assert text in result.out
+    assert json.loads(cli("inspect", tmp_path / "m", "--json").out)["target"] == "host"
+
+
+def test_report(cli: Cli, compiler: FakeCompiler, tmp_path: Path) -> None:
+    page, data = tmp_path / "r.html", tmp_path / "r.json"
+    result = cli("report", "a/vgg16.pt2", "--runs", "3", "--html", page, "--json", data)
+    assert result.code == 0, result.err
+    assert "8.1x fewer MACs" in result.out
+    report = json.loads(data.read_text())
+    assert report["network"] == "vgg16"
+    assert report["rows"][1]["measured_ms"] == pytest.approx(2.0)
+    assert "8.1x fewer MACs" in page.read_text()
+
+
+def test_report_without_runs(cli: Cli, compiler: FakeCompiler) -> None:
+    assert cli("report", "vgg16", "--runs", "0").code == 0
+    assert compiler.model.threads == []
+
+
+def test_bench_without_torch_model(cli: Cli, compiler: FakeCompiler, tmp_path: Path) -> None:
+    compiler.example = ()
+    result = cli("bench", "model.mlir", "--threads", "2,1", "--runs", "2", "--warmup", "0",
+                 "--against", "ncnn", "--json", tmp_path / "b.json", "--trace", tmp_path / "t.json",
+                 "--layers")
+    assert result.code == 0, result.err
+    assert {x.dtype.name for x in compiler.model.ran} == {"float32"}  # drawn: the file brings no inputs
+    records = json.loads((tmp_path / "b.json").read_text())
+    assert [(r["engine"], r["variant"], r["threads"], r["runs"]) for r in records] == [
+        ("espalier", "sparse", 1, 2), ("espalier", "dense", 1, 2),
+        ("espalier", "sparse", 2, 2), ("espalier", "dense", 2, 2)]
+    assert [layer["ours_ms"] for layer in records[0]["layers"]] == pytest.approx([1.0, 2.0])
+    assert "layers" not in records[1]
+    assert "ncnn: left out, 'model.mlir' is no PyTorch model" in result.out
+    assert "warm-up 0, runs 2, interleaved" in result.out
+    events = json.loads((tmp_path / "t.json").read_text())["traceEvents"]
+    assert [(e["name"], e["ts"], e["dur"]) for e in events[1:]] == [("0", 0.0, 1000.0), ("2", 1000.0, 2000.0)]
+
+
+def test_bench_against_torch(cli: Cli, compiler: FakeCompiler, tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch")
+
+    class Double(torch.nn.Module):  # type: ignore[misc]
+        def forward(self, x: object) -> object:
+            return x + x
+
+    compiler.torch_model, compiler.example = Double(), (torch.ones(1, 3),)
+    assert cli("bench", "m.pt2", "--prune", "p", "--threads", "1", "--runs", "2", "--json",
+               tmp_path / "b.json").code == 0
+    records = json.loads((tmp_path / "b.json").read_text())
+    assert [(r["engine"], r["variant"]) for r in records] == [
+        ("espalier", "sparse"), ("espalier", "dense"), ("torch", "dense")]
+    assert ("m.pt2", None, 0) in compiler.seen  # PyTorch runs the unpruned weights
+
+    class Triple(torch.nn.Module):  # type: ignore[misc]
+        def forward(self, x: object) -> object:
+            return x + x + x
+
+    compiler.torch_model = Triple()
+    assert one_line(cli("bench", "m.pt2", "--runs", "1"), "sparse outputs differ from PyTorch's by 3.3e-01")
+
+
+@pytest.mark.parametrize(("arguments", "parts"), [
+    (["compile", "nothing", "-o", "OUT"], ["unknown model 'nothing'"]),
+    (["compile", "vgg16", "-o", "/no/such/folder/m"], ["cannot write '/no/such/folder/m'", "no folder"]),
+    (["compile", "vgg16", "-o", "DIR"], ["it is a folder"]),
+    (["run", "/absent", "--check"], ["cannot read '/absent'", "No such file"]),
+    (["run", "FOREIGN", "--check"], ["not an Espalier model file"]),
+    (["run", "MODEL"], ["nothing to do"]),
+    (["run", "MODEL", "--check", "--output", "OUT"], ["--output needs --input"]),
+    (["run", "MODEL", "--input", "/absent.npy"], ["cannot read '/absent.npy'"]),
+    (["run", "MODEL", "--input", "FOREIGN"], ["not a .npy file"]),
+    (["run", "MODEL", "--input", "WRONG.npy"], ["input x expects shape (1, 3), found (2,)"]),
+    (["run", "MODEL", "--input", "X.npy", "--output", "OUT", "--output", "OUT"], ["has 1 outputs, found 2"]),
+    (["inspect", "FOREIGN"], ["not an Espalier model file"]),
+    (["report", "vgg16", "--html", "/no/such/folder/r.html"], ["cannot write"]),
+    (["bench", "vgg16", "--threads", "0"], ["--threads expects"]),
+    (["bench", "vgg16", "--threads", "two"], ["--threads expects", "'two'"]),
+    (["bench", "vgg16", "--against", "torch,tvm"], ["found 'tvm'", "onnxruntime"]),
+])
+def test_bad_input(cli: Cli, compiler: FakeCompiler, tmp_path: Path, arguments: list[str],
+                   parts: list[str]) -> None:
+    names = {"OUT": "out", "DIR": ".", "FOREIGN": "foreign", "MODEL": "m", "WRONG.npy": "w.npy",
+             "X.npy": "x.npy"}
+    (tmp_path / "foreign").write_text("hello")
+    np.save(tmp_path / "w.npy", np.zeros(2, np.float32))
+    np.save(tmp_path / "x.npy", np.zeros((1, 3), np.float32))
+    compiler.model.save(tmp_path / "m")
+    result = cli(*(tmp_path / names[a] if a in names else a for a in arguments))
+    assert one_line(result, *parts), result
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("arguments", [[], ["nonsense"], ["compile"], ["compile", "vgg16"],
+                                       ["run", "m", "--threads", "0"], ["bench", "vgg16", "--nonsense"]])
+def test_usage_errors(cli: Cli, arguments: list[str]) -> None:
+    result = cli(*arguments)
+    assert result.code == 2
+    assert "Traceback" not in result.err
+
+
+@pytest.mark.parametrize(("failure", "code", "text"), [
+    (KeyboardInterrupt(), 130, "espalier: interrupted"),
+    (EspalierError("weight 'w' holds NaN"), 1, "espalier: error: weight 'w' holds NaN"),
+    (EspalierError("two\nlines"), 1, "espalier: error: two lines"),
+    (MemoryError(), 1, "espalier: error: out of memory"),
+    (OSError(28, "No space left on device"), 1, "espalier: error: [Errno 28] No space left on device"),
+    (KeyError("bug"), 1, "espalier: internal error: KeyError: 'bug' (--debug shows where)"),
+])
+def test_failures_are_one_line(cli: Cli, compiler: FakeCompiler, tmp_path: Path, failure: BaseException,
+                               code: int, text: str) -> None:
+    compiler.failure = failure
+    assert cli("compile", "vgg16", "-o", tmp_path / "m") == Result(code, "", text + "\n")
+    assert not list(tmp_path.iterdir())
+    debug = cli("compile", "vgg16", "-o", tmp_path / "m", "--debug")
+    assert debug.code == code
+    assert "Traceback" in debug.err
+    assert debug.err.splitlines()[-1] == text
+
+
+def test_version_and_help(cli: Cli) -> None:
+    assert cli("--version").out.startswith("espalier 0.")
+    result = cli("--help")
+    assert result.code == 0
+    assert all(name in result.out for name in ("compile", "run", "bench", "report", "inspect"))
+
+
+def test_help_imports_neither_torch_nor_mlir() -> None:
+    script = ("import sys; sys.argv = ['espalier', '--help']\nfrom espalier.tools.espalier import main\n"
+              "try: main()\nexcept SystemExit: pass\n"
+              "sys.exit(' '.join(m for m in ('torch', 'torch_mlir', 'onnxruntime') if m in sys.modules))")
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert result.stderr.strip() == ""

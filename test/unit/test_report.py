@@ -1,0 +1,109 @@
+"""The report: totals, number formats, the table and the page."""
+
+from __future__ import annotations
+
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from espalier.tools.report.data import Report, count, factor, milliseconds, size
+from espalier.tools.report.page import report_page
+from espalier.tools.report.table import report_table
+from rich.console import Console
+
+sys.path.insert(0, str(Path(__file__).parent))
+from fake_compiler import FakeLayer, FakeModel
+
+
+def report(model: FakeModel, measured: list[float] | None = None) -> Report:
+    return Report.of("net", model, measured, machine="a machine", threads=2, runs=5)  # type: ignore[arg-type]
+
+
+def test_totals() -> None:
+    totals = report(FakeModel(), [1.5, 2.0]).totals
+    assert (totals.macs_dense, totals.bytes_packed, totals.loads_after) == (16200, 10240, 600)
+    assert totals.measured_ms == 3.5
+    assert totals.predicted_ms is None  # one layer has no prediction
+    assert report(FakeModel(layers=())).totals.measured_ms is None
+
+
+def test_one_time_a_layer() -> None:
+    with pytest.raises(ValueError, match="zip"):
+        report(FakeModel(), [1.0])
+
+
+@pytest.mark.parametrize(("value", "text"), [(0, "0"), (999, "999"), (1000, "1 k"), (1.85e9, "1.85 G"),
+                                         (12_345_678, "12.3 M"), (999_700, "1000 k")])
+def test_count(value: float, text: str) -> None:
+    assert count(value) == text
+
+
+@pytest.mark.parametrize(("value", "text"), [
+    (0, "0 B"), (1023, "1023 B"), (1536, "1.5 KiB"), (2**30, "1.0 GiB")])
+def test_size(value: float, text: str) -> None:
+    assert size(value) == text
+
+
+def test_times_and_factors() -> None:
+    assert (milliseconds(None), milliseconds(0.12345), milliseconds(12.345)) == ("-", "0.123", "12.3")
+    assert (factor(81, 10), factor(0, 10), factor(10, 0)) == ("8.1x", "", "")
+
+
+def text_of(value: Report) -> str:
+    console = Console(width=200, record=True, file=open("/dev/null", "w"))
+    console.print(report_table(value))
+    return console.export_text()
+
+
+def test_table() -> None:
+    text = text_of(report(FakeModel(), [0.5, 0.25]))
+    for part in ("net on a machine", "pattern", "87.6%", "8.1 k → 1 k", "40.0 KiB → 5.0 KiB", "900 → 300",
+                 "0.250", "0.500", "2 layers", "0.750", "8.1x fewer", "loads 3.0x fewer",
+                 "index 1.0 KiB of 10.0 KiB",
+                 "median of 5 runs, 2 threads", "sparse 7x2: 8.1x fewer MACs (0, 2)"):
+        assert part in text
+    assert "median of" not in text_of(report(FakeModel()))
+
+
+def test_markup_in_names_is_text() -> None:
+    model = FakeModel(layers=(FakeLayer("[red]<b>x</b>"),))
+    assert "[red]<b>x</b>" in text_of(report(model))
+    page = report_page(report(model, [1.0]))
+    assert "<b>x</b>" not in page
+    assert "&lt;b&gt;x&lt;/b&gt;" in page
+
+
+class Page(HTMLParser):
+    """Collects what a page refers to, and checks that its tags nest."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.links: list[str] = []
+        self.bars = 0
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.links += [value or "" for name, value in attrs if name in ("src", "href")]
+        self.bars += ("class", "bar") in attrs
+        if tag != "meta":
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+@pytest.mark.parametrize("measured", [None, [1.0, 2.0]])
+def test_page(measured: list[float] | None) -> None:
+    text = report_page(report(FakeModel(), measured))
+    page = Page()
+    page.feed(text)
+    assert page.open == []
+    assert page.links == []  # readable without a network
+    assert "http" not in text
+    assert page.bars == 2 * (4 if measured else 3)
+    assert ("measured, all layers" in text) == bool(measured)
+
+
+def test_page_without_layers() -> None:
+    assert "0 layers" in report_page(report(FakeModel(layers=())))

@@ -1,0 +1,146 @@
+"""``espalier bench MODEL``."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ...errors import EspalierError
+from ...runtime.files import check_writable
+from ..bench.engines import EspalierEngine, TorchEngine
+from ..bench.layers import LayerTime, measure_layers
+from ..bench.machine import Machine
+from ..bench.measure import Engine, Record, measure, relative_error
+from ..bench.peers import PEERS, Network, Unavailable, load_peer
+from ..bench.show import layers_table, records_table, scaling_lines
+from ..bench.trace import chrome_trace
+from ..compiled import Progress, Source
+from .common import (
+    DebugOption,
+    ModelArgument,
+    PruneOption,
+    SeedOption,
+    available_cores,
+    out,
+    progress_bars,
+    thread_counts,
+    write_json,
+)
+
+SAME = 1e-4  # our outputs may differ from PyTorch's by this share of the largest output
+
+
+@dataclass
+class Field:
+    """Who takes part: engines in the order of the table, and those left out with the reason."""
+
+    ours: list[EspalierEngine] = field(default_factory=list)
+    torch: TorchEngine | None = None
+    peers: list[Engine] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)
+
+    @property
+    def engines(self) -> list[Engine]:
+        return [*self.ours, *([self.torch] if self.torch else []), *self.peers]
+
+
+def bench_command(
+    model: ModelArgument, prune: PruneOption = None, seed: SeedOption = 0,
+    dense: Annotated[bool, typer.Option("--dense", help="Leave out our sparse variant.")] = False,
+    against: Annotated[str, typer.Option(
+        metavar="PEERS", help=f"Dense engines to compare with: torch,{','.join(PEERS)}")] = "torch",
+    threads: Annotated[str | None, typer.Option(
+        metavar="N,N", help="Thread counts (default: 1 and every core).")] = None,
+    warmup: Annotated[int, typer.Option(min=0, help="Untimed rounds first.")] = 3,
+    runs: Annotated[int, typer.Option(min=1, help="Timed rounds; each runs every engine once.")] = 15,
+    layers: Annotated[bool, typer.Option("--layers", help="Time every layer, ours and PyTorch's.")] = False,
+    json: Annotated[Path | None, typer.Option(metavar="FILE", help="Also write the records as JSON.")] = None,
+    trace: Annotated[Path | None, typer.Option(
+        metavar="FILE", help="Also write one profiled run as a Chrome trace.")] = None,
+    debug: DebugOption = False,
+) -> None:
+    """Measure ours sparse, ours dense and PyTorch (and other engines), interleaved in one process."""
+    counts = thread_counts(threads or f"1,{available_cores()}")
+    names = peer_names(against)
+    for path in (json, trace):
+        if path is not None:
+            check_writable(path)
+    source = Source(model, prune, seed)
+    with progress_bars() as progress, tempfile.TemporaryDirectory(prefix="espalier-bench-") as folder:
+        field_ = gather(source, names, folder, progress, sparse=not dense)
+        records = measure(source.name, field_.engines, threads=counts, warmup=warmup, runs=runs,
+                          progress=progress)
+        times = {count: measure_layers(field_.ours[0], field_.torch, threads=count, warmup=1, runs=runs,
+                                       progress=progress) for count in (counts if layers else [])}
+        if trace is not None:
+            first = field_.ours[0]
+            seconds = first.compiled.profile(first.inputs, counts[0])
+            write_json(trace, chrome_trace(source.name, first.compiled.layers, seconds))
+    out.print(f"{source.name}{f' --prune {prune}' if prune else ''}\n{Machine.here()}\n"
+              f"warm-up {warmup}, runs {runs}, interleaved, one process", markup=False)
+    out.print(records_table(records))
+    for line in [*scaling_lines(records), *field_.left_out]:
+        out.print(line, markup=False)
+    for count, of_count in times.items():
+        out.print(layers_table(of_count, count))
+    if json is not None:
+        write_json(json, as_json(records, field_.ours[0].variant, times))
+
+
+def peer_names(text: str) -> list[str]:
+    """The peers named in ``--against``; ``torch`` always takes part and is not among them."""
+    names = [name for name in dict.fromkeys(text.split(",")) if name not in ("", "torch")]
+    unknown = [name for name in names if name not in PEERS]
+    if unknown:
+        raise EspalierError(f"--against knows torch, {', '.join(PEERS)}; found '{unknown[0]}'")
+    return names
+
+
+def gather(source: Source, names: Sequence[str], folder: str, progress: Progress, *, sparse: bool) -> Field:
+    """Compiles and converts everything that takes part, and checks it against PyTorch on the way."""
+    field_ = Field()
+    for variant in ("sparse", "dense") if sparse else ("dense",):
+        def step(text: str, done: int, total: int, variant: str = variant) -> None:
+            progress(f"{variant}: {text}", done, total)
+
+        compiled, inputs = source.compile(sparse=variant == "sparse", progress=step)
+        field_.ours.append(EspalierEngine(compiled, inputs, variant))
+    pruned, tensors = source.load()
+    try:
+        reference = TorchEngine(pruned, tensors).run()
+    except EspalierError as error:
+        field_.left_out += [f"{name}: left out, {error}" for name in ("torch", *names)]
+        return field_
+    for ours in field_.ours:
+        error_ = relative_error(ours.run(), reference)
+        if not error_ <= SAME:
+            raise EspalierError(f"our {ours.variant} outputs differ from PyTorch's by {error_:.1e} of the "
+                                f"largest output (allowed: {SAME:.0e}): times would mean nothing")
+    dense, tensors = source.load(pruned=False) if source.prune else (pruned, tensors)
+    field_.torch = TorchEngine(dense, tensors)
+    network = Network(dense, tensors, folder)
+    for done, name in enumerate(names):
+        progress("converting for the peers", done, len(names))
+        try:
+            field_.peers.append(load_peer(name, network))
+        except Unavailable as reason:
+            field_.left_out.append(f"{name}: left out, {reason}")
+    progress("converting for the peers", len(names), max(1, len(names)))
+    return field_
+
+
+def as_json(records: Sequence[Record], variant: str,
+            layers: dict[int, list[LayerTime]]) -> list[dict[str, Any]]:
+    """The records; those of our measured variant carry their ``layers`` where they were timed."""
+    result = []
+    for record in records:
+        value = record.as_json()
+        if (record.engine, record.variant) == ("espalier", variant) and record.threads in layers:
+            value["layers"] = [layer.as_json() for layer in layers[record.threads]]
+        result.append(value)
+    return result

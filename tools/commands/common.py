@@ -1,0 +1,126 @@
+"""What the subcommands share: options, progress bars, files, and how errors reach the user."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from typer.core import TyperGroup
+
+from ...errors import EspalierError
+from ...runtime.files import replacing
+from ..compiled import Progress as Report
+
+_DEBUG = "espalier.debug"
+
+out = Console(highlight=False, soft_wrap=True)
+err = Console(highlight=False, soft_wrap=True, stderr=True)
+
+
+class Guard(TyperGroup):
+    """Runs a subcommand so that every failure is one line on stderr and an exit code.
+
+    1: bad input (or a bug, which asks for --debug); 130: Ctrl-C. With ``--debug`` the traceback is shown.
+    Usage errors are typer's own (2).
+    """
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            _fail(ctx, "interrupted", 130)
+        except BrokenPipeError:  # the reader of our output left; what it left unread is nobody's error
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise typer.Exit(1) from None
+        except EspalierError as error:
+            _fail(ctx, f"error: {error}", 1)
+        except OSError as error:
+            _fail(ctx, f"error: {error}", 1)
+        except (typer.Exit, typer.Abort):
+            raise
+        except MemoryError:
+            _fail(ctx, "error: out of memory", 1)
+        except Exception as error:
+            if _is_usage_error(error):
+                raise
+            _fail(ctx, f"internal error: {type(error).__name__}: {error} (--debug shows where)", 1)
+
+
+def _is_usage_error(error: Exception) -> bool:
+    """Whether typer shows this error itself: click's exceptions, which typer may or may not carry inside."""
+    return any(base.__name__ == "ClickException" for base in type(error).__mro__)
+
+
+def _fail(ctx: Any, message: str, code: int) -> None:
+    if ctx.meta.get(_DEBUG):
+        err.print_exception()
+    err.print("espalier: " + " ".join(message.split()), markup=False)
+    raise typer.Exit(code) from None
+
+
+def _remember_debug(ctx: typer.Context, value: bool) -> bool:
+    if value:
+        ctx.meta[_DEBUG] = True  # shared with the parent context, where Guard reads it
+    return value
+
+
+ModelArgument = Annotated[str, typer.Argument(
+    metavar="MODEL", help="vgg16, resnet18, resnet50, mobilenet_v2, path.py:function, a .pt2 or .mlir file")]
+PruneOption = Annotated[str | None, typer.Option(
+    metavar="SPEC", help="Prune first, e.g. pattern:entries=4,patterns=8,connectivity=3.6,linear=8")]
+SeedOption = Annotated[int, typer.Option(help="Seed of a reference network's weights and input.")]
+DebugOption = Annotated[bool, typer.Option(
+    "--debug", help="Show tracebacks.", callback=_remember_debug, is_eager=True)]
+LreOption = Annotated[bool, typer.Option(
+    "--lre/--no-lre", help="Eliminate redundant loads; off to measure what it gives.")]
+
+
+@contextmanager
+def progress_bars() -> Iterator[Report]:
+    """A ``progress(step, done, total)`` callback: one bar a step on stderr, if that is a terminal."""
+    columns = TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}")
+    with Progress(*columns, TimeElapsedColumn(), console=err, transient=True,
+                  disable=not err.is_terminal) as bars:
+        tasks: dict[str, Any] = {}
+
+        def report(step: str, done: int, total: int) -> None:
+            if step not in tasks:
+                tasks[step] = bars.add_task(step, total=total)
+            bars.update(tasks[step], completed=done, total=total)
+
+        yield report
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes ``text`` whole or not at all."""
+    with replacing(path) as file:
+        file.write(text.encode())
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Writes ``value`` as indented JSON, whole or not at all."""
+    write_text(path, json.dumps(value, indent=1) + "\n")
+
+
+def thread_counts(text: str) -> list[int]:
+    """``1,2`` as numbers, ascending and without repeats; EspalierError for anything else."""
+    try:
+        counts = sorted({int(part) for part in text.split(",")})
+    except ValueError:
+        counts = []
+    if not counts or counts[0] < 1:
+        raise EspalierError(f"--threads expects thread counts such as 1,2, found '{text}'")
+    return counts
+
+
+def available_cores() -> int:
+    """The cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

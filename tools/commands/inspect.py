@@ -1,0 +1,60 @@
+"""``espalier inspect FILE``."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any
+
+import typer
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from ...runtime.model_file import ModelFile
+from ..report.data import size
+from .common import DebugOption, out
+from .run import FileArgument
+
+
+def inspect_command(
+    file: FileArgument,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the manifest as it is.")] = False,
+    verify: Annotated[bool, typer.Option(
+        "--verify/--no-verify", help="Check the weights' checksum too.")] = True,
+    debug: DebugOption = False,
+) -> None:
+    """Show what a compiled model holds, without running it."""
+    model = ModelFile.read(file, verify)
+    if as_json:
+        out.print(json.dumps(model.manifest, indent=1), markup=False)
+        return
+    table = Table(box=None, show_header=False, pad_edge=False)
+    rows = [("file", f"{file} ({size(file.stat().st_size)})"), ("code", size(len(model.code))),
+            ("weights", size(model.weights.nbytes) + ("" if verify else " (not verified)")),
+            ("recorded", f"{len(model.sample_inputs)} inputs, {len(model.sample_outputs)} outputs")]
+    rows += [(key, _text(value)) for key, value in model.manifest.items() if key != "layers"]
+    for key, value in rows:
+        table.add_row(Text(key, style="bold"), Text(value))
+    out.print(table)
+    layers = [layer for layer in model.manifest.get("layers", []) if isinstance(layer, dict)]
+    if layers:
+        out.print(_layers(layers))
+
+
+def _text(value: Any) -> str:
+    """A manifest value on one line; tensors as ``x: float32[1, 3, 224, 224]``."""
+    if isinstance(value, list) and value and all(isinstance(v, dict) and "shape" in v for v in value):
+        return ", ".join(f"{v.get('name', '')}: {v.get('dtype', '')}{list(v['shape'])}" for v in value)
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _layers(layers: list[dict[str, Any]]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    columns = ("name", "op", "shape", "scheme", "kernel", "bytes_packed")
+    for column in columns:
+        right = column == "bytes_packed"
+        table.add_column(column.replace("_", " "), justify="right" if right else "left")
+    for layer in layers:
+        *texts, packed = (layer.get(column, "") for column in columns)
+        table.add_row(*(Text(str(text)) for text in texts), size(packed) if packed != "" else "")
+    return table

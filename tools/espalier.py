@@ -1,0 +1,46 @@
+"""``espalier``: compile, run, bench, report and inspect pruned networks from the command line."""
+
+from __future__ import annotations
+
+import sys
+from importlib.metadata import version
+from typing import Annotated
+
+import typer
+
+from .commands.bench import bench_command
+from .commands.common import Guard
+from .commands.compile import compile_command
+from .commands.inspect import inspect_command
+from .commands.report import report_command
+from .commands.run import run_command
+
+app = typer.Typer(cls=Guard, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
+                  context_settings={"help_option_names": ["-h", "--help"]})
+app.command("compile")(compile_command)
+app.command("run")(run_command)
+app.command("bench")(bench_command)
+app.command("report")(report_command)
+app.command("inspect")(inspect_command)
+
+
+def _show_version(value: bool) -> None:
+    if value:
+        typer.echo(f"espalier {version('espalier-compiler')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version_: Annotated[bool, typer.Option(
+        "--version", help="Show the version.", callback=_show_version, is_eager=True)] = False,
+) -> None:
+    """Espalier makes pruned networks as fast as their arithmetic promises."""
+
+
+def main() -> None:
+    """The console script. Exit codes: 0; 1 bad input; 2 usage; 130 Ctrl-C."""
+    try:
+        app(prog_name="espalier")
+    except KeyboardInterrupt:  # before or after the command itself
+        sys.exit(130)

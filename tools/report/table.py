@@ -1,0 +1,62 @@
+"""The report as a table for the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from rich import box
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from .data import Report, Row, Totals, count, factor, milliseconds, size
+
+
+def report_table(report: Report) -> RenderableType:
+    """One row a layer, totals below; why each kernel was chosen follows under the table."""
+    table = Table(box=box.SIMPLE_HEAD, title=f"{report.network} on {report.machine}", title_justify="left",
+                  pad_edge=False, show_footer=True, caption=_caption(report), caption_justify="left")
+    footer = [f"{len(report.rows)} layers", "", "", "", "", "", *_numbers(report.totals)]
+    titles = ("layer", "op", "shape", "scheme", "zeros", "kernel", "MACs", "bytes", "loads", "pred. ms", "ms")
+    for at, (title, total) in enumerate(zip(titles, footer, strict=True)):
+        number = at == 4 or at >= 6
+        table.add_column(title, Text(total), justify="right" if number else "left", no_wrap=number or at == 0)
+    for row in report.rows:
+        cells = (row.name, row.op, row.shape, row.scheme, f"{row.sparsity:.1%}", row.kernel, *_numbers(row))
+        table.add_row(*(Text(cell) for cell in cells))
+    return Group(table, Text("why each kernel", style="bold"), *_reasons(report))
+
+
+def _numbers(values: Row | Totals) -> tuple[str, ...]:
+    return (_change(count(values.macs_dense), count(values.macs_packed)),
+            _change(size(values.bytes_dense), size(values.bytes_packed)),
+            _change(count(values.loads_before), count(values.loads_after)),
+            milliseconds(values.predicted_ms), milliseconds(values.measured_ms))
+
+
+def _change(before: str, after: str) -> str:
+    return before if before == after else f"{before} → {after}"
+
+
+def _reasons(report: Report) -> Iterator[Text]:
+    """Layers that share a kernel and its reason share a line."""
+    groups: dict[tuple[str, str], list[str]] = {}
+    for row in report.rows:
+        groups.setdefault((row.kernel, row.reason), []).append(row.name)
+    for (kernel, reason), names in groups.items():
+        shown = ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
+        yield Text(f"  {kernel}: {reason or 'no choice to make'} ({shown})")
+
+
+def _caption(report: Report) -> str:
+    totals = report.totals
+    facts = [f"{what} {factor(before, after)} fewer" for what, before, after in
+             (("MACs", totals.macs_dense, totals.macs_packed),
+              ("weight bytes", totals.bytes_dense, totals.bytes_packed),
+              ("loads", totals.loads_before, totals.loads_after)) if factor(before, after)]
+    facts += [f"index {size(totals.index_bytes)} of {size(totals.bytes_packed)}",
+              f"arena {size(report.arena_bytes)}"]
+    if totals.measured_ms is not None:
+        plural = "s" if report.threads > 1 else ""
+        facts.append(f"median of {report.runs} runs, {report.threads} thread{plural}")
+    return ", ".join(facts)
