@@ -110,7 +110,7 @@ def load_compiled(path: str | Path) -> Compiled:
 
 
 def torch_module(model: Any) -> Any:
-    """``model`` as a torch module to call; EspalierError where there is none (an ``.mlir`` file)."""
+    """``model`` as a torch module in evaluation mode; EspalierError where there is none (``.mlir``)."""
     if isinstance(model, (str, Path)):
         raise EspalierError(f"'{model}' is no PyTorch model, so PyTorch cannot run it")
-    return model.module() if hasattr(model, "graph_module") else model
+    return model.module() if hasattr(model, "graph_module") else model.eval()

@@ -18,7 +18,7 @@ from ..errors import EspalierError
 from ..runtime.files import replacing
 from .bench.engines import EspalierEngine, TorchEngine
 from .bench.machine import Machine
-from .bench.measure import measure, relative_error
+from .bench.measure import Engine, measure, relative_error
 from .bench.show import records_table
 from .commands.common import err, out, progress_bars, write_text
 from .compiled import Source, load_compiled
@@ -65,7 +65,7 @@ def demo(source: Source, folder: Path, runs: int) -> None:
     out.print(report_table(report))
 
     dense, _ = replace(source, prune=None).load()
-    engines = [EspalierEngine(compiled, [x], "sparse"), TorchEngine(dense, [tensor])]
+    engines: list[Engine] = [EspalierEngine(compiled, [x], "sparse"), TorchEngine(dense, [tensor])]
     with progress_bars() as progress:
         records = measure(source.name, engines, threads=[1], warmup=2, runs=runs, progress=progress)
     out.print("5. against PyTorch's dense network, interleaved")

@@ -120,7 +120,7 @@ def test_measure_layers() -> None:
 
 def test_espalier_engine() -> None:
     model = FakeModel()
-    engine = EspalierEngine(model, [np.ones((1, 3), np.float32)], "sparse")  # type: ignore[arg-type]
+    engine = EspalierEngine(model, [np.ones((1, 3), np.float32)], "sparse")
     engine.set_threads(2)
     assert np.array_equal(engine.run()[0], [[2, 2, 2]])
     assert model.threads == [2]

@@ -17,7 +17,7 @@ from fake_compiler import FakeLayer, FakeModel
 
 
 def report(model: FakeModel, measured: list[float] | None = None) -> Report:
-    return Report.of("net", model, measured, machine="a machine", threads=2, runs=5)  # type: ignore[arg-type]
+    return Report.of("net", model, measured, machine="a machine", threads=2, runs=5)
 
 
 def test_totals() -> None:

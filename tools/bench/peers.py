@@ -36,7 +36,7 @@ class Network:
     """The network to convert: a torch module, its example inputs, and exports made once, on first use."""
 
     def __init__(self, model: Any, inputs: Sequence[Any], folder: str | Path) -> None:
-        self.module, self.tensors = torch_module(model).eval(), tuple(inputs)
+        self.module, self.tensors = torch_module(model), tuple(inputs)
         self.arrays, self.folder = arrays(inputs), Path(folder)
 
     @cached_property
