@@ -1,4 +1,4 @@
-"""Diagnostics of a context as values, and the ``expected-error {{...}}`` comments that tests compare them with."""
+"""Diagnostics of a context as values, and the ``expected-error {{...}}`` comments to compare them with."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from ..sparse_dialect.errors import PassError, location_text
 from ..sparse_dialect.mlir import ir
 
 FILE_LOCATION = re.compile(r'"((?:[^"\\]|\\.)*)":(\d+):(\d+)')
-EXPECTED = re.compile(r"expected-(error|note|remark|warning)(-re)? *(?:@([+-]\d+|above|below|unknown))? *\{\{(.*)\}\} *$")
+EXPECTED = re.compile(r"expected-(error|note|remark|warning)(-re)?"
+                      r" *(?:@([+-]\d+|above|below|unknown))? *\{\{(.*)\}\} *$")
 CURRENT_OP = "see current operation"  # MLIR's note that dumps the whole operation
 
 
@@ -52,7 +53,7 @@ class Collector:
         self._handler.detach()
 
     def add(self, error: Exception) -> None:
-        """Adds ``error``, unless it only sums up errors that are here already (an ``MLIRError`` caused it)."""
+        """Adds ``error``, unless it only sums up errors already here (an ``MLIRError`` caused it)."""
         if isinstance(error.__cause__ or error, ir.MLIRError) and self.failed:
             return
         message = error.message if isinstance(error, PassError) else str(error)

@@ -15,7 +15,7 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_bytes(path: Path, data: bytes) -> None:
-    """Writes ``data`` to ``path`` through a temporary file and a rename; nothing is left behind on failure."""
+    """Writes ``data`` to ``path`` through a temporary file and a rename; a failure leaves nothing behind."""
     if path.exists() and not path.is_file():  # /dev/stdout, /dev/null: there is nothing to rename onto
         try:
             path.write_bytes(data)

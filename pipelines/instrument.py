@@ -25,7 +25,7 @@ class Step:
 
 
 class Instrument:
-    """Hooks around every step; ``each_pass`` asks the runner for one step a pass instead of whole upstream runs."""
+    """Hooks around every step; ``each_pass`` asks for one step a pass instead of whole upstream runs."""
 
     each_pass = False
 

@@ -16,15 +16,15 @@ class IRPrinting(Instrument):
     """
     Prints the operation that a pass runs on.
 
-    ``before`` and ``after`` are sets of pass names (``ALL`` for every pass); ``only_changed`` skips prints after passes
-    that changed nothing; ``module_scope`` prints the whole module; ``flags`` go to ``Operation.print``.
+    ``before`` and ``after`` are sets of pass names (``ALL`` for every pass); ``only_changed`` skips prints
+    after passes that changed nothing; ``module_scope`` prints the whole module; ``flags`` go to ``get_asm``.
     """
 
     each_pass = True
 
     def __init__(self, before: frozenset[str] = frozenset(), after: frozenset[str] = frozenset(), *,
-                 only_changed: bool = False, module_scope: bool = False, flags: Mapping[str, Any] | None = None,
-                 stream: TextIO | None = None) -> None:
+                 only_changed: bool = False, module_scope: bool = False,
+                 flags: Mapping[str, Any] | None = None, stream: TextIO | None = None) -> None:
         self._before, self._after = before, after
         self._only_changed, self._module_scope = only_changed, module_scope
         self._flags, self._stream = dict(flags or {}), stream

@@ -27,8 +27,8 @@ TO_LOOPS = (*TO_VECTOR,
             "function-boundary-type-conversion=identity-layout-map}",
             "func.func(convert-linalg-to-loops)", "sparse-plan-memory")
 TO_LLVM = (*TO_LOOPS, "convert-vector-to-scf", "convert-scf-to-cf", "expand-strided-metadata", "lower-affine",
-           "convert-vector-to-llvm", "finalize-memref-to-llvm", "convert-to-llvm", "reconcile-unrealized-casts",
-           "canonicalize", "cse")
+           "convert-vector-to-llvm", "finalize-memref-to-llvm", "convert-to-llvm",
+           "reconcile-unrealized-casts", "canonicalize", "cse")
 
 PIPELINES = {
     "sparse-prepare": Named("linalg to packed sparse ops with layouts, on tensors", PREPARE),

@@ -1,8 +1,9 @@
-"""Pass options between text and dataclass fields: ``{tile=4 grid=8,2}`` <-> ``SomePass(tile=4, grid=(8, 2))``.
+"""Pass options, text to fields and back: ``{tile=4 grid=8,2}`` <-> ``SomePass(tile=4, grid=(8, 2))``.
 
 An option is spelt like its field with ``-`` for ``_``. Field types: bool, int, float, str, ``Literal``, a
-``tuple[int, ...]`` (or of bool, float, ``Literal``) as a comma list, and ``X | None`` of those, where ``none`` is None. The grammar is MLIR's
-(``name=value`` separated by spaces, a bare name means true, quotes around odd strings); inside quotes ``\\`` escapes.
+``tuple[int, ...]`` (or of bool, float, ``Literal``) as a comma list, and ``X | None`` of those, where
+``none`` is None. The grammar is MLIR's (``name=value`` separated by spaces, a bare name means true, quotes
+around odd strings); inside quotes ``\\`` escapes.
 """
 
 from __future__ import annotations
@@ -58,7 +59,7 @@ def options_of(cls: type[Pass]) -> dict[str, Option]:
 
 
 def parse_options(cls: type[Pass], text: str) -> Pass:
-    """The pass that ``cls`` with the options ``text`` (no braces) means; raises ``OptionError`` with a position."""
+    """The pass that ``cls`` with the options ``text`` (no braces) means; raises ``OptionError``."""
     known, values, position = options_of(cls), {}, 0
     while text[position:].strip():
         match = TOKEN.match(text, position)

@@ -3,7 +3,7 @@
     pipeline := anchor `(` [item {`,` item}] `)`
     item     := pipeline | name [`{` options `}`]
 
-``str(parse_pipeline(text))`` parses to the same value again. Every error names the line and column in the text.
+``str(parse_pipeline(text))`` parses to the same value again. Every error names its line and column.
 """
 
 from __future__ import annotations
@@ -141,7 +141,7 @@ class _Parser:
         return UpstreamItem(name, options)
 
     def braces(self, marks: re.Pattern[str]) -> str:
-        """The text of a ``{...}`` that follows, braces inside balanced (``marks`` says what is skipped), or empty."""
+        """The text of a ``{...}`` that follows, inner braces balanced (``marks``: what to skip), or empty."""
         if not self.take("{"):
             return ""
         start, depth = self.position, 1

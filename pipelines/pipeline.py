@@ -42,7 +42,7 @@ class UpstreamItem:
 
 @dataclass(frozen=True)
 class Nest:
-    """``anchor(item,item)``: the items run on every operation named ``anchor`` (``any``: on every isolated one)."""
+    """``anchor(item,item)``: the items run on every op named ``anchor`` (``any``: on every isolated one)."""
 
     anchor: str
     items: tuple[PassItem | UpstreamItem | Nest, ...] = ()
@@ -68,4 +68,5 @@ Item = PassItem | UpstreamItem | Nest
 
 def is_upstream(item: Item) -> bool:
     """Whether the upstream pass manager can run the whole of ``item`` by itself."""
-    return all(isinstance(leaf, UpstreamItem) for leaf in (item.leaves() if isinstance(item, Nest) else (item,)))
+    leaves = item.leaves() if isinstance(item, Nest) else (item,)
+    return all(isinstance(leaf, UpstreamItem) for leaf in leaves)

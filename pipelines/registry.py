@@ -1,7 +1,7 @@
 """The passes and named pipelines that exist, by name; a pass's module is imported when first asked for.
 
-Our passes follow the stem rule of ``sparse_dialect/passes.py``. Third parties add theirs with an entry point of
-the group ``espalier.passes`` (``"my-pass" = "package.module:MyPass"``). Two passes of one name are an error.
+Our passes follow the stem rule of ``sparse_dialect/passes.py``. Third parties add theirs with an entry point
+of the group ``espalier.passes`` (``"my-pass" = "package.module:MyPass"``). Two of one name are an error.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The reproducer: the IR before a failing pass and the rest of the pipeline, in a file that espalier-opt runs."""
+"""The reproducer: the IR before a failing pass and the rest of the pipeline, in a file for espalier-opt."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ UPSTREAM = re.compile(r'mlir_reproducer\s*:\s*\{.*?pipeline\s*:\s*"((?:\\.|[^"\\
 
 class Reproducer(Instrument):
     """
-    On failure writes ``path``; then ``written`` says so, ``failing`` names the pass, or ``problem`` says why not.
+    On failure writes ``path``; then ``written`` is set and ``failing`` names the pass, or ``problem`` is set.
 
     The IR is a clone taken before each top-level item of the pipeline (it shares the weights); when a run of
-    upstream passes fails, the clone is stepped through it to the very pass. ``arguments`` are recorded besides.
+    upstream passes fails, the clone is stepped through it to the very pass. ``arguments`` are recorded too.
     """
 
     def __init__(self, path: Path, arguments: Sequence[str] = ()) -> None:
@@ -57,7 +57,7 @@ class Reproducer(Instrument):
         from .runner import Runner  # here: the runner knows instruments, not the other way round
 
         assert self._snapshot is not None  # failed() checked it
-        mute = self._snapshot.context.attach_diagnostic_handler(lambda _: True)  # they were all reported already
+        mute = self._snapshot.context.attach_diagnostic_handler(lambda _: True)  # all reported already
         try:
             for _ in range(count - 1):
                 ahead = self._snapshot.clone().operation
@@ -70,7 +70,7 @@ class Reproducer(Instrument):
 
 
 def recorded_arguments(text: str) -> list[str] | None:
-    """The espalier-opt arguments in a reproducer's text (ours, or upstream's metadata); None for other files."""
+    """The espalier-opt arguments in a reproducer's text (ours, or upstream's metadata), or None."""
     if text.startswith(HEADER):
         return shlex.split(text.split("\n", 1)[0].removeprefix(HEADER))
     upstream = UPSTREAM.search(text[text.rfind("{-#") :]) if "mlir_reproducer" in text else None

@@ -1,4 +1,4 @@
-"""Runs a pipeline: our passes by themselves, the longest runs of upstream passes through the bindings' pass manager.
+"""Runs a pipeline: our passes by themselves, the longest upstream runs by the bindings' pass manager.
 
     Runner(parse_pipeline("builtin.module(sparse-detect-schemes,cse)")).run(module.operation)
 """
@@ -26,7 +26,7 @@ class Runner:
     """
     A pipeline with its instruments.
 
-    ``verify`` checks the IR after every pass. ``progress`` hears (name, done, total) before each top-level item.
+    ``verify`` checks the IR after every pass. ``progress`` hears (name, done, total) before each item.
     """
 
     pipeline: Nest
@@ -39,7 +39,7 @@ class Runner:
         object.__setattr__(self, "_each_pass", any(i.each_pass for i in self.instruments))
 
     def run(self, root: Any) -> None:
-        """Rewrites ``root`` (an operation named like the pipeline's anchor) in place; raises ``EspalierError``."""
+        """Rewrites ``root`` (an operation named like the anchor) in place; raises ``EspalierError``."""
         root = root.operation
         if root.name != self.pipeline.anchor and self.pipeline.anchor != ANY:
             raise PassError(f"the pipeline runs on '{self.pipeline.anchor}', not on '{root.name}'",
@@ -127,14 +127,15 @@ class Runner:
 
 def _targets(op: ir.Operation, anchor: str) -> list[ir.Operation]:
     """The operations directly inside ``op`` that a nest on ``anchor`` runs on."""
-    children = [child.operation for region in op.regions for block in region.blocks for child in block.operations]
+    blocks = [block for region in op.regions for block in region.blocks]
+    children = [child.operation for block in blocks for child in block.operations]
     if anchor == ANY:
         return [child for child in children if child.has_trait(ir.IsIsolatedFromAboveTrait)]
     return [child for child in children if child.name == anchor]
 
 
 def _mlir_message(error: Any) -> str:
-    """The first diagnostic behind an ``MLIRError``, on one line; its summary when a handler took the diagnostics."""
+    """The first diagnostic behind an ``MLIRError``, on one line; its summary when a handler took those."""
     diagnostics = [d for d in error.error_diagnostics or () if not d.message.startswith(NOTE_OF_OP)]
     if not diagnostics:
         return str(error).splitlines()[0].rstrip(":")

@@ -13,7 +13,7 @@ RULE = "===" + "-" * 73 + "==="
 
 
 class Statistics(Instrument):
-    """Adds up each pass's counters over all the operations that it ran on; upstream's are compiled out of the wheel."""
+    """Adds up each pass's counters over all that it ran on; the wheel has upstream's compiled out."""
 
     each_pass = True
 

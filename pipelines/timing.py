@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from typing import TextIO
 
 from ..sparse_dialect.passes import PassContext
@@ -12,12 +12,12 @@ from .instrument import Instrument, Step
 
 
 class Timing(Instrument):
-    """Adds up the seconds of each pass over all the operations that it ran on, in order of first appearance."""
+    """Adds up the seconds of each pass over all that it ran on, in order of first appearance."""
 
     each_pass = True
 
     def __init__(self, stream: TextIO | None = None) -> None:
-        self.seconds: Counter[str] = Counter()
+        self.seconds: defaultdict[str, float] = defaultdict(float)
         self.runs: Counter[str] = Counter()
         self._stream = stream
         self._began = 0.0

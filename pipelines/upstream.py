@@ -1,4 +1,4 @@
-"""What the bindings' own pass manager knows: which passes it has, where they may stand, which options they take."""
+"""What the bindings' own pass manager knows: which passes it has, where they may stand, their options."""
 
 from __future__ import annotations
 
@@ -15,12 +15,14 @@ from ..sparse_dialect.mlir import ir, passmanager
 
 RESTRICTED = re.compile(r"restricted to '([\w.]+)'")
 # The bindings cannot list their passes; these are the ones people write most, for "did you mean".
-COMMON = ("canonicalize", "cse", "inline", "symbol-dce", "sccp", "loop-invariant-code-motion", "one-shot-bufferize",
-          "convert-linalg-to-loops", "convert-vector-to-scf", "convert-vector-to-llvm", "convert-scf-to-cf",
-          "convert-to-llvm", "convert-func-to-llvm", "convert-arith-to-llvm", "finalize-memref-to-llvm", "lower-affine",
-          "expand-strided-metadata", "reconcile-unrealized-casts", "linalg-generalize-named-ops",
-          "linalg-fuse-elementwise-ops", "buffer-deallocation-pipeline", "convert-linalg-to-affine-loops")
-UNKNOWN = "does not refer to a registered pass"
+COMMON = (
+    "buffer-deallocation-pipeline", "canonicalize", "convert-arith-to-llvm", "convert-func-to-llvm",
+    "convert-linalg-to-affine-loops", "convert-linalg-to-loops", "convert-scf-to-cf", "convert-to-llvm",
+    "convert-vector-to-llvm", "convert-vector-to-scf", "cse", "expand-strided-metadata",
+    "finalize-memref-to-llvm", "inline", "linalg-fuse-elementwise-ops", "linalg-generalize-named-ops",
+    "loop-invariant-code-motion", "lower-affine", "one-shot-bufferize", "reconcile-unrealized-casts", "sccp",
+    "symbol-dce")
+UNKNOWN = "'{}' does not refer to a registered pass"
 
 
 class UnknownUpstream(EspalierError):
@@ -43,7 +45,7 @@ def check(anchor: str, name: str, options: str = "") -> None:
             return
         except ValueError as error:
             message = str(error)
-    if UNKNOWN in message:
+    if UNKNOWN.format(name) in message:
         raise UnknownUpstream(f"unknown pass '{name}'")
     restricted = RESTRICTED.search(message)
     if restricted:
@@ -51,7 +53,8 @@ def check(anchor: str, name: str, options: str = "") -> None:
                           f"{restricted[1]}({name})", restricted[1])
     lines = [line.strip() for line in f"{printed.text}\n{message}".splitlines()]
     reason = next((line for line in lines if line and not line.startswith("failed to add")), "bad options")
-    raise EspalierError(f"pass '{name}' refuses '{options}': {reason.removeprefix('<Pass-Options-Parser>: ').lstrip(': ')}")
+    reason = reason.removeprefix("<Pass-Options-Parser>: ").lstrip(": ")
+    raise EspalierError(f"pass '{name}' refuses '{options}': {reason}")
 
 
 @functools.cache
@@ -68,7 +71,7 @@ class Printed:
 
 @contextlib.contextmanager
 def captured_stderr() -> Iterator[Printed]:
-    """Collects what native code prints to stderr: the bindings' option parser reports bad values only there."""
+    """Collects what native code prints to stderr: the option parser reports bad values only there."""
     printed = Printed()
     with tempfile.TemporaryFile() as file:
         saved = os.dup(2)

@@ -1,4 +1,4 @@
-"""``python -m espalier.sparse_dialect --irdl``: the dialect as IRDL on stdout, for ``mlir-opt --irdl-file=FILE``."""
+"""``python -m espalier.sparse_dialect --irdl``: the dialect as IRDL, for ``mlir-opt --irdl-file=FILE``."""
 
 from __future__ import annotations
 

@@ -2,10 +2,13 @@
 
     %y = "sparse.conv"(%x, %w, %b) {scheme = #sparse.pattern<[3, 3], [[0, 1, 3, 4]]>, strides = [1, 1], ...}
 
-Defined in Python on the bindings' ``dialects.ext``; ``irdl_text`` gives the IRDL that any ``mlir-opt --irdl-file``
-reads. Ops print in generic form. Tensors are ``nchw`` (or ``ncdhw``) until ``sparse-assign-layouts`` gives them a lane
-grid (see ``layouts.py``); weights are ``fchw``.
+Defined in Python on the bindings' ``dialects.ext``; ``irdl_text`` gives the IRDL that any ``mlir-opt
+--irdl-file`` reads. Ops print in generic form. Tensors are ``nchw`` (or ``ncdhw``) until
+``sparse-assign-layouts`` gives them a lane grid (see ``layouts.py``); weights are ``fchw``.
 """
+
+# The metaclass of the bindings' Dialect makes Sparse.Operation and Sparse.Attribute, which mypy cannot see:
+# mypy: disable-error-code="call-arg,name-defined"
 
 # No `from __future__ import annotations` here: the bindings read the field annotations below as types.
 
@@ -23,7 +26,7 @@ class Sparse(ext.Dialect, name="sparse"):
     """The dialect; ``register_dialect`` loads it into a context."""
 
 
-# -- scheme attributes (one per class in ``schemes/``) ------------------------------------------------------------------
+# -- scheme attributes (one per class in ``schemes/``) -------------------------------------------------------
 
 
 class UndetectedAttr(Sparse.Attribute, name="undetected"):
@@ -51,7 +54,7 @@ class PatternAttr(Sparse.Attribute, name="pattern"):
     library: ir.ArrayAttr
 
 
-# -- layout attributes (see layouts.py) ---------------------------------------------------------------------------------
+# -- layout attributes (see layouts.py) ----------------------------------------------------------------------
 
 
 class PlainAttr(Sparse.Attribute, name="plain"):
@@ -65,12 +68,12 @@ class LanesAttr(Sparse.Attribute, name="lanes"):
     image: ir.ArrayAttr
 
 
-# -- ops ----------------------------------------------------------------------------------------------------------------
+# -- ops -----------------------------------------------------------------------------------------------------
 
 
 class ConvOp(Sparse.Operation, name="conv"):
     """
-    Convolution of any rank with bias, residual and activation fused: act(conv(input, weight) + bias + residual).
+    Convolution of any rank, with all fused: act(conv(input, weight) + bias + residual).
 
     input [N, C, *spatial], weight [F, C/groups, *kernel], bias [F], residual and output [N, F, *spatial'].
     """
@@ -107,7 +110,7 @@ class LinearOp(Sparse.Operation, name="linear"):
 
 
 class PoolOp(Sparse.Operation, name="pool"):
-    """Pooling over the spatial dimensions: ``max`` pads with -inf; ``average`` divides by the window's size."""
+    """Pooling over the spatial dimensions: ``max`` pads with -inf; ``average`` divides by the window."""
 
     input: ext.Operand[Any]
     kind: ir.StringAttr
@@ -125,13 +128,13 @@ class PoolOp(Sparse.Operation, name="pool"):
 
 class PackedConvOp(Sparse.Operation, name="packed_conv"):
     """
-    ``sparse.conv`` whose weight is replaced by its scheme's storage arrays (FKW, ...), named in ``storage_names``.
+    ``sparse.conv`` with its scheme's storage arrays (FKW, ...) for a weight, named in ``storage_names``.
 
     ``weight_shape`` is the dense weight's [F, C/groups, *kernel]; ``kernel`` says which micro-kernel runs it
-    (``sparse`` or ``dense``) and ``reason`` why; ``filters_per_group`` is the number of filters that share loaded inputs
-    (filter-level LRE); ``pool`` is [] or the [kernel, stride] of a max pool fused behind the activation.
+    (``sparse`` or ``dense``) and ``reason`` why; ``filters_per_group`` is the number of filters that share
+    loaded inputs (filter-level LRE); ``pool`` is [] or the [kernel, stride] of a max pool fused behind it.
 
-    The arrays are operands of their own, ``array_0`` on (``storage_operands`` names them, ``storage`` lists them):
+    The arrays are operands ``array_0`` on (``storage_operands`` names them, ``storage`` lists them):
     IRDL binds one type to a variadic operand, and these differ in type.
     """
 
@@ -172,7 +175,7 @@ class PackedConvOp(Sparse.Operation, name="packed_conv"):
 
 
 class PackedLinearOp(Sparse.Operation, name="packed_linear"):
-    """``sparse.linear`` whose weight is replaced by its scheme's storage arrays, named in ``storage_names``."""
+    """``sparse.linear`` with its scheme's storage arrays for a weight, named in ``storage_names``."""
 
     input: ext.Operand[Any]
     storage_names: ir.ArrayAttr
@@ -224,14 +227,15 @@ class UnliftOp(Sparse.Operation, name="unlift"):
 
 STORAGE_SLOTS = 8
 SCHEMES = (UndetectedAttr, DenseAttr, UnstructuredAttr, ConnectivityAttr, PatternAttr)
-LAYOUTS = {"layout": LanesAttr, "input_layout": (PlainAttr, LanesAttr), "output_layout": (PlainAttr, LanesAttr)}
+EITHER = (PlainAttr, LanesAttr)
+LAYOUTS: dict[str, Any] = {"layout": LanesAttr, "input_layout": EITHER, "output_layout": EITHER}
 KINDS = {ir.ArrayAttr: "an array", ir.IntegerAttr: "an integer", ir.StringAttr: "a string"}
 
-# -- verifiers: each returns the first complaint, or None ---------------------------------------------------------------
+# -- verifiers: each returns the first complaint, or None ----------------------------------------------------
 
 
 def _verified(op: Any, check: Callable[[Any], str | None]) -> bool:
-    """Runs ``check`` on a well-formed op. The bindings run Python verifiers before IRDL's, so form comes first."""
+    """Runs ``check`` on a well-formed op. Python verifiers run before IRDL's, so form comes first."""
     try:
         complaint = _check_form(op) or check(op)
     except (IndexError, KeyError, TypeError, ValueError) as error:  # an exception would lose the location
@@ -272,7 +276,7 @@ def _storage(op: Any) -> list[Any]:
 
 
 def storage_operands(values: Sequence[Any]) -> dict[str, Any]:
-    """Keyword arguments that give a packed op its storage arrays: ``PackedConvOp(..., **storage_operands(values))``."""
+    """A packed op's storage arrays as keywords: ``PackedConvOp(..., **storage_operands(values))``."""
     if len(values) > STORAGE_SLOTS:
         raise ValueError(f"{len(values)} storage arrays, but packed ops have {STORAGE_SLOTS} slots")
     return {f"array_{place}": value for place, value in enumerate(values)}
@@ -297,8 +301,8 @@ def _check_conv(op: Any) -> str | None:
         return f"expected a weight of rank {spatial + 2}, found rank {len(weight)}"
     groups = ir.IntegerAttr(op.groups).value
     if groups < 1 or weight[1] * groups != input_shape[1] or weight[0] % groups:
-        return (f"expected channels x groups = {input_shape[1]} input channels and filters divisible by groups, "
-                f"found weight {weight} and groups {groups}")
+        return (f"expected channels x groups = {input_shape[1]} input channels and filters divisible by "
+                f"groups, found weight {weight} and groups {groups}")
     geometry = [integers(a) for a in (op.padding_low, op.padding_high, op.dilations, op.strides)]
     for name, values in zip(("padding_low", "padding_high", "dilations", "strides"), geometry, strict=True):
         if len(values) != spatial:
@@ -354,7 +358,7 @@ def _check_lift(op: Any) -> str | None:
     return None if _shape(plain)[2:] == image else f"expected an image of size {image}, found {_shape(plain)}"
 
 
-# -- helpers ------------------------------------------------------------------------------------------------------------
+# -- helpers -------------------------------------------------------------------------------------------------
 
 
 def integers(attribute: Any) -> list[int]:
@@ -379,7 +383,7 @@ def string_array(values: Sequence[str]) -> ir.ArrayAttr:
 
 
 def register_dialect(context: ir.Context) -> None:
-    """Loads ``sparse`` into ``context``; a second call does nothing. Turns off multithreading: Python verifiers need it."""
+    """Loads ``sparse`` into ``context``, once; turns off multithreading: Python verifiers need that."""
     context.enable_multithreading(False)
     if not context.is_dialect_loaded(Sparse.DIALECT_NAMESPACE):
         with context:
@@ -392,5 +396,5 @@ def irdl_text() -> str:
         return str(Sparse._emit_module())
 
 
-__all__ = ["Sparse", "integer_array", "integers", "irdl_text", "location_text", "register_dialect", "storage_operands",
-           "string_array", "strings"]
+__all__ = ["Sparse", "integer_array", "integers", "irdl_text", "location_text", "register_dialect",
+           "storage_operands", "string_array", "strings"]

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import lit.formats
 
-config.name = "espalier"  # type: ignore[name-defined]  # noqa: F821 (lit defines config)
-config = config  # type: ignore[name-defined]  # noqa: F821, PLW0127
+config = globals()["config"]  # lit defines it
+config.name = "espalier"
 config.test_format = lit.formats.ShTest(execute_external=False)
 config.suffixes = [".mlir", ".test"]
 config.excludes = ["unit", "Inputs", "lit.cfg.py"]
@@ -19,7 +19,7 @@ config.maxIndividualTestTime = 60  # seconds a test
 
 tools = Path(sys.executable).parent
 bindings = importlib.util.find_spec("torch_mlir")
-folders = list(bindings.submodule_search_locations or []) if bindings else []  # a namespace package has no origin
+folders = list(bindings.submodule_search_locations or []) if bindings else []  # the package has no origin
 mlir_opt = Path(folders[0]) / "_mlir_libs" / "torch-mlir-opt" if folders else None
 
 config.environment["PATH"] = os.pathsep.join([str(tools), os.environ.get("PATH", "")])

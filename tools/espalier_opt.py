@@ -50,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Exception as error:
         if debug:
             raise
-        print(f"espalier-opt: internal error: {type(error).__name__}: {error}; --debug shows where", file=sys.stderr)
+        print(f"espalier-opt: internal error: {_summary(error)}", file=sys.stderr)
         return 1
 
 
@@ -130,13 +130,19 @@ def _read(path: str) -> str | bytes:
                             f"is no UTF-8") from error
 
 
+def _summary(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}; --debug shows where"
+
+
 def _shown(path: str) -> str:
     return "<stdin>" if path == STDIN else path
 
 
 def _split(source: str) -> list[str]:
-    """The chunks between ``// -----`` lines, each led by empty lines so that its line numbers stay the file's."""
-    chunks, current, start = [], [], 0
+    """The chunks between ``// -----`` lines, each led by empty lines that keep its line numbers."""
+    chunks: list[str] = []
+    current: list[str] = []
+    start = 0
     for number, line in enumerate(source.split("\n")):
         if line.startswith(SEPARATOR):
             chunks.append("\n" * start + "\n".join(current) + "\n")
@@ -147,7 +153,7 @@ def _split(source: str) -> list[str]:
 
 
 def _process(chunk: str | bytes, pipeline: Nest, arguments: Arguments, context: ir.Context) -> bytes | None:
-    """One chunk parsed, run, printed; None (after its messages) when it failed, empty when it failed as expected."""
+    """One chunk parsed, run, printed; None (after its messages) on failure, empty on an expected one."""
     collector = Collector(context)
     keep = arguments.reproducer and not arguments.verify_diagnostics
     reproducer = Reproducer(Path(arguments.reproducer), _plugin_flags(arguments)) if keep else None
@@ -164,7 +170,7 @@ def _process(chunk: str | bytes, pipeline: Nest, arguments: Arguments, context: 
     except Exception as error:  # a Python verifier met an operation too malformed to look at
         if arguments.debug:
             raise
-        collector.add(EspalierError(f"malformed operation ({type(error).__name__}: {error}); --debug shows where"))
+        collector.add(EspalierError(f"malformed operation: {_summary(error)}"))
     finally:
         collector.detach()
     if arguments.verify_diagnostics:
@@ -188,10 +194,12 @@ def _report(diagnostics: Sequence[Diagnostic], arguments: Arguments) -> None:
 def _instruments(arguments: Arguments, reproducer: Reproducer | None) -> list[Instrument]:
     found: list[Instrument] = [reproducer] if reproducer is not None else []
     before = {*arguments.print_before, *([ALL] if arguments.print_before_all else [])}
-    after = {*arguments.print_after, *([ALL] if arguments.print_after_all or arguments.print_after_change else [])}
+    every = arguments.print_after_all or arguments.print_after_change
+    after = {*arguments.print_after, *([ALL] if every else [])}
     if before or after:
-        found.append(IRPrinting(frozenset(before), frozenset(after), only_changed=arguments.print_after_change,
-                                module_scope=arguments.print_module_scope, flags=_print_flags(arguments)))
+        found.append(IRPrinting(
+            frozenset(before), frozenset(after), only_changed=arguments.print_after_change,
+            module_scope=arguments.print_module_scope, flags=_print_flags(arguments)))
     if arguments.statistics:
         found.append(Statistics())
     if arguments.timing:

@@ -66,8 +66,8 @@ class Arguments:
         """The pipeline that the arguments spell."""
         if self.pass_pipeline is not None:
             if self.pass_flags:
-                raise EspalierError(f"give either --pass-pipeline or pass flags such as --{self.pass_flags[0][0]}, "
-                                    "not both")
+                flag = self.pass_flags[0][0]
+                raise EspalierError(f"give either --pass-pipeline or pass flags such as --{flag}, not both")
             return parse_pipeline(self.pass_pipeline)
         items: list[Item] = []
         for name, options in self.pass_flags:
@@ -88,15 +88,15 @@ class _Parser(argparse.ArgumentParser):
 def _parser() -> _Parser:
     parser = _Parser(prog="espalier-opt", add_help=False, allow_abbrev=False,
                      usage="espalier-opt [FILE] [--pass-pipeline=TEXT | --PASS[=OPTIONS] ...] [options]",
-                     formatter_class=lambda prog: argparse.HelpFormatter(prog, max_help_position=44, width=120))
+                     formatter_class=lambda prog: argparse.HelpFormatter(prog, 24, 44, 120))
     add = parser.add_argument
     add("input", nargs="?", default="-", metavar="FILE", help="MLIR text or bytecode; - or nothing: stdin")
     add("-o", dest="output", default="-", metavar="FILE", help="where the result goes (default: stdout)")
     add("--pass-pipeline", metavar="TEXT", help="e.g. 'builtin.module(sparse-detect-schemes,func.func(cse))'")
     switches = {
         "--split-input-file": ("split_input_file", "handle the parts between '// -----' lines one by one"),
-        "--verify-diagnostics": ("verify_diagnostics", "compare diagnostics with expected-error {{...}} comments"),
-        "--allow-unregistered-dialect": ("allow_unregistered_dialect", "accept operations of unknown dialects"),
+        "--verify-diagnostics": ("verify_diagnostics", "compare with expected-error {{...}} comments"),
+        "--allow-unregistered-dialect": ("allow_unregistered_dialect", "accept unknown dialects"),
         "--emit-bytecode": ("emit_bytecode", "write MLIR bytecode"),
         "--mlir-print-op-generic": ("print_generic", "print the generic form"),
         "--mlir-print-debuginfo": ("print_debuginfo", "print locations"),
@@ -104,11 +104,11 @@ def _parser() -> _Parser:
         "--mlir-print-ir-before-all": ("print_before_all", "print the IR before each pass, to stderr"),
         "--mlir-print-ir-after-all": ("print_after_all", "print the IR after each pass, to stderr"),
         "--mlir-print-ir-after-change": ("print_after_change", "print after passes that changed the IR"),
-        "--mlir-print-ir-module-scope": ("print_module_scope", "print the whole module, not the pass's operation"),
+        "--mlir-print-ir-module-scope": ("print_module_scope", "print the whole module each time"),
         "--mlir-timing": ("timing", "report the time of each pass"),
         "--mlir-pass-statistics": ("statistics", "report what each pass counted"),
         "--dump-pass-pipeline": ("dump_pass_pipeline", "print the pipeline that will run, to stderr"),
-        "--run-reproducer": ("run_reproducer", "run the pipeline recorded in FILE (done anyway if no pass is named)"),
+        "--run-reproducer": ("run_reproducer", "run what FILE records (the default if no pass is named)"),
         "--show-dialects": ("show_dialects", "list the dialects and exit"),
         "--show-irdl": ("show_irdl", "print the sparse dialect as IRDL, for mlir-opt --irdl-file, and exit"),
         "--list-passes": ("list_passes", "list our passes and pipelines and exit"),
@@ -119,15 +119,16 @@ def _parser() -> _Parser:
         add(name, dest=dest, action="store_true", help=text)
     add("-h", "--help", dest="help", action="store_true", help="print this and exit")
     for name, dest in (("--mlir-print-ir-before", "print_before"), ("--mlir-print-ir-after", "print_after")):
-        add(name, dest=dest, action="extend", type=lambda text: text.split(","), default=[], metavar="PASS,...",
-            help=f"print the IR {dest.removeprefix('print_')} these passes, to stderr")
+        add(name, dest=dest, action="extend", type=lambda text: text.split(","), default=[],
+            metavar="PASS,...", help=f"print the IR {dest.removeprefix('print_')} these passes, to stderr")
     add("--load-pass-plugin", dest="plugins", action="append", default=[], metavar="FILE.py",
         help="add the pass classes that a Python file defines")
     add("--mlir-elide-elementsattrs-if-larger", dest="elide_elements", type=int, metavar="N",
         help="print larger dense<...> constants as '...' (such a dump cannot be read back)")
     add("--mlir-elide-resource-strings-if-larger", dest="elide_resources", type=int, metavar="N",
         help="leave out weights whose text is longer (such a dump cannot be read back)")
-    add("--verify-each", type=_boolean, default=True, metavar="BOOL", help="verify after each pass (default: true)")
+    add("--verify-each", type=_boolean, default=True, metavar="BOOL",
+        help="verify after each pass (default: true)")
     add("--mlir-pass-pipeline-crash-reproducer", dest="reproducer", default=REPRODUCER, metavar="FILE",
         help=f"where a failing pass's IR and remaining pipeline go (default: {REPRODUCER}; empty: nowhere)")
     return parser
@@ -148,7 +149,7 @@ def parse_arguments(words: Sequence[str]) -> Arguments:
         word = words[position]
         position += 1
         match = FLAG.match(word)
-        if match is None or word in SHORT or word.startswith("-o") and not word.startswith("-one"):
+        if match is None or word in SHORT or (word.startswith("-o") and not word.startswith("-one")):
             rest.append(word)
             if word == "-o":
                 rest += words[position : position + 1]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-
 from espalier.sparse_dialect.constants import constant, constant_of
 from espalier.sparse_dialect.dialect import (
     STORAGE_SLOTS,
@@ -25,8 +24,10 @@ def test_packed_linear_holds_arrays_of_different_types():
         with ir.InsertionPoint(module.body):
             arrays = [np.arange(3, dtype=np.int32), np.arange(2, dtype=np.int16), np.ones(2, np.float32)]
             op = PackedLinearOp(
-                input=constant(np.zeros((1, 4), np.float32)), output=ir.RankedTensorType.get([1, 2], ir.F32Type.get()),
-                storage_names=string_array(["indptr", "columns", "weight"]), weight_shape=integer_array([2, 4]),
+                input=constant(np.zeros((1, 4), np.float32)),
+                output=ir.RankedTensorType.get([1, 2], ir.F32Type.get()),
+                storage_names=string_array(["indptr", "columns", "weight"]),
+                weight_shape=integer_array([2, 4]),
                 activation=ir.StringAttr.get("none"), scheme=ir.Attribute.parse("#sparse.unstructured"),
                 kernel=ir.StringAttr.get("sparse"), **storage_operands([constant(a) for a in arrays]))
         assert module.operation.verify()
