@@ -1,8 +1,8 @@
 """PyTorch programs and ``.mlir`` files to linalg on tensors.
 
 torch-mlir does the translation (FX importer, then its two pipelines). Ours are the weights, which borrow
-PyTorch's memory instead of passing through Python lists; the locations, which carry layer names; and the errors,
-which fit on one line.
+PyTorch's memory instead of passing through Python lists; the locations, which carry layer names; and the
+errors, which fit on one line.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ def import_module(module: torch.nn.Module, example_inputs: Sequence[torch.Tensor
     Exports ``module`` in inference mode and imports it as linalg on tensors, function ``main``.
 
     ``example_inputs`` fix shapes and dtypes. Pruning masks (weight_orig, weight_mask) are folded first. The
-    result's constants borrow the module's memory. Raises ``EspalierError`` for a module that torch.export cannot
-    trace, and as ``import_program`` does.
+    result's constants borrow the module's memory. Raises ``EspalierError`` for a module that torch.export
+    cannot trace, and as ``import_program`` does.
     """
     from ..pruning.masks import fold_masks
 
@@ -59,9 +59,9 @@ def import_program(program: torch.export.ExportedProgram) -> ir.Module:
     """
     Imports an exported program as linalg on tensors, function ``main``; the result owns its MLIR context.
 
-    Raises ``EspalierError`` for dynamic shapes, values of an unsupported dtype, parameters that are not finite
-    (named), inputs or outputs that are no tensors, models that update their own state, and operations that
-    torch-mlir does not lower (named, with the layer).
+    Raises ``EspalierError`` for dynamic shapes, values of an unsupported dtype, parameters that are not
+    finite (named), inputs or outputs that are no tensors, models that update their own state, and
+    operations that torch-mlir does not lower (named, with the layer).
     """
     if PACKAGE != "torch_mlir":
         raise EspalierError(f"importing PyTorch programs needs the torch_mlir bindings, found '{PACKAGE}'; "
@@ -118,7 +118,7 @@ def load_mlir(path: str | Path) -> ir.Module:
     return module
 
 
-# -- checks ---------------------------------------------------------------------------------------------------
+# -- checks -----------------------------------------------------------------------------------
 
 
 def _check_program(program: torch.export.ExportedProgram) -> None:
@@ -205,7 +205,7 @@ def _check_static(module: ir.Module, what: str) -> None:
         raise EspalierError(f"{what}: {complaint}")
 
 
-# -- running PyTorch and torch-mlir ---------------------------------------------------------------------------
+# -- running PyTorch and torch-mlir -------------------------------------------------------------
 
 
 def _with_all_buffers(program: torch.export.ExportedProgram) -> torch.export.ExportedProgram:
@@ -225,7 +225,7 @@ def _run(module: ir.Module, pipeline: str) -> None:
         return True
 
     with module.context as context:
-        context.emit_error_diagnostics = True  # some passes report without failing; the bindings assert on that
+        context.emit_error_diagnostics = True  # for passes that report and do not fail
         handler = context.attach_diagnostic_handler(keep)
         try:
             passmanager.PassManager.parse(pipeline).run(module.operation)
@@ -237,7 +237,7 @@ def _run(module: ir.Module, pipeline: str) -> None:
 
 
 def _unsupported(location: str, message: str) -> str:
-    """What a torch-mlir diagnostic means: the layer and the PyTorch operation, or the message's first line."""
+    """What a torch-mlir diagnostic means: the layer and the operation, or else the message's first line."""
     layer = re.search(r'loc\("([^"]+)"\(', location)
     where = f"layer '{layer[1]}': " if layer else ""
     operation = re.search(r"torch\.((?:aten|prims|prim|torchvision)\.[\w.]+)", message)

@@ -13,28 +13,30 @@ from ...sparse_dialect.mlir import ir
 
 
 class _Weights(FxImporterHooks):
-    """Turns known tensors into constants that borrow their memory (the default goes through ``tensor.tolist()``)."""
+    """Turns known tensors into constants that borrow their memory; the default goes through lists."""
 
     def __init__(self, arrays: dict[int, tuple[str, np.ndarray]]) -> None:
         self._arrays = arrays
         self._attributes: dict[int, ir.Attribute] = {}
 
     def resolve_literal(self, gni: GraphNodeImporter, literal: Any, info: Any) -> ir.Value | None:
-        """A ``torch.vtensor.literal`` for a tensor of the program; None leaves any other literal to the importer."""
+        """A ``torch.vtensor.literal`` for a tensor of the program; None leaves others to the importer."""
         known = self._arrays.get(id(literal))
         if known is None:
             return None
         name, array = known
-        attribute = self._attributes.setdefault(id(literal), attribute_of(array, name))
+        if id(literal) not in self._attributes:  # tied weights stay one
+            self._attributes[id(literal)] = attribute_of(array, name)
         type_ = gni._cc.tensor_to_vtensor_type(literal)
-        return ir.Operation.create("torch.vtensor.literal", [type_], attributes={"value": attribute}).result
+        attributes = {"value": self._attributes[id(literal)]}
+        return ir.Operation.create("torch.vtensor.literal", [type_], attributes=attributes).result
 
 
 class _NamedLocations(ContextCache):
-    """Locations that carry the layer's name, which the report prints, around the place in the Python source."""
+    """Locations that carry the layer's name, which reports print, around the place in the Python source."""
 
     def get_node_location(self, node: torch.fx.Node) -> ir.Location | None:
-        """The module path of the innermost ``nn.Module`` that ``node`` came from; the node's own name outside of any."""
+        """The path of the innermost ``nn.Module`` around ``node``; outside of any, the node's name."""
         inner = super().get_node_location(node)
         stack = list((node.meta.get("nn_module_stack") or {}).values())
         path = str(stack[-1][0]).removeprefix("L['self'].") if stack else ""

@@ -1,14 +1,15 @@
 """What follows a layer: batch norm, bias, residual and activation, read off as one expression.
 
-The elementwise ops behind a convolution or a matrix product are folded, in any order and any grouping into generics, into
-``clamp(scale * y + shift + residual, low, high)`` with ``scale`` and ``shift`` one f64 number a channel (axis 1). What does not
-fit this form ends the epilogue and stays in linalg.
+The elementwise ops behind a convolution or a matrix product are folded, in any order and any grouping into
+generics, into ``clamp(scale * y + shift + residual, low, high)`` with ``scale`` and ``shift`` one f64
+number a channel (axis 1). What does not fit this form ends the epilogue and stays in linalg.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from typing import TypeGuard
 
 import numpy as np
 
@@ -59,7 +60,7 @@ _Term = Epilogue | _Other | np.ndarray
 
 
 def absorb(before: Epilogue, body: Elementwise, value: ir.Value, residuals: bool) -> Epilogue | None:
-    """``before`` followed by ``body``, in which ``value`` is the layer's output; None when the form does not hold it.
+    """``before`` followed by ``body``, which reads the layer's output ``value``; None for another form.
 
     ``value`` has type [N, channels, ...]; ``residuals`` allows one added tensor of the same type.
     """
@@ -81,7 +82,8 @@ def absorb(before: Epilogue, body: Elementwise, value: ir.Value, residuals: bool
     return after if isinstance(after, Epilogue) else None
 
 
-def _channel_constant(value: ir.Value, dims: tuple[int | None, ...], rank: int, channels: int) -> np.ndarray | None:
+def _channel_constant(value: ir.Value, dims: tuple[int | None, ...], rank: int,
+                      channels: int) -> np.ndarray | None:
     """A constant as one number a channel (or one for all); None when it varies along another axis."""
     array = evaluate(value)
     aligned = None if array is None else align(array, dims, rank)
@@ -123,21 +125,22 @@ def _apply(name: str, *terms: _Term) -> _Term | None:
     return None
 
 
-def _is_constant(term: object) -> bool:
+def _is_constant(term: object) -> TypeGuard[np.ndarray]:
     return isinstance(term, np.ndarray | np.floating)
 
 
 def _scaled(term: Epilogue, factor: np.ndarray | float, offset: np.ndarray | float) -> Epilogue | None:
     """term * factor + offset; not behind a residual or a clamp, and only with finite numbers."""
     scale, shift = term.scale * factor, term.shift * factor + offset
-    finite = np.all(np.isfinite(scale)) and np.all(np.isfinite(shift))
-    return replace(term, scale=scale, shift=shift) if finite and term.is_linear and term.residual is None else None
+    if not np.all(np.isfinite(scale)) or not np.all(np.isfinite(shift)):
+        return None
+    return replace(term, scale=scale, shift=shift) if term.is_linear and term.residual is None else None
 
 
 def _clamped(term: Epilogue, name: str, bound: _Term | None) -> Epilogue | None:
     if not _is_constant(bound) or np.ndim(bound) != 0:
         return None
-    number = float(bound)  # type: ignore[arg-type]
+    number = float(bound)
     if name == "max":
         after = replace(term, low=max(term.low, number))
     else:

@@ -1,7 +1,7 @@
-"""Matchers of ``sparse-raise-linalg``: which linalg op is a convolution, a matrix product or a pool, and with what geometry.
+"""Matchers of ``sparse-raise-linalg``: which linalg op is a convolution, a matrix product or a pool.
 
-A matcher reads one op and returns a ``Layer`` or a ``Pool``, or None when the op has another form and must stay in linalg.
-Nothing is rewritten here.
+A matcher reads one op and returns a ``Layer`` or a ``Pool`` with its geometry, or None when the op has
+another form and must stay in linalg. Nothing is rewritten here.
 """
 
 from __future__ import annotations
@@ -99,7 +99,8 @@ def padding_of(value: ir.Value, fill: float) -> Padded:
     spatial = len(shape_of(value)) - 2
     low, high = (0,) * spatial, (0,) * spatial
     while (op := owner(value)) is not None and op.name == "tensor.pad" and len(op.operands) == 1:
-        before, after = (tuple(ir.DenseI64ArrayAttr(op.attributes[f"static_{side}"])) for side in ("low", "high"))
+        before, after = (tuple(ir.DenseI64ArrayAttr(op.attributes[f"static_{side}"]))
+                         for side in ("low", "high"))
         body = list(op.regions[0].blocks[0].operations)
         number = scalar_of(body[0].operation.operands[0]) if len(body) == 1 else None
         if number != fill or any(before[:2] + after[:2]) or min(before + after) < 0:
@@ -111,7 +112,7 @@ def padding_of(value: ir.Value, fill: float) -> Padded:
 
 
 def channel_bias(value: ir.Value, channels: int) -> np.ndarray | None:
-    """The initial value of an accumulation as f64 [channels], when it is constant along every other axis; else None.
+    """The start of an accumulation as f64 [channels], when it is constant along every other axis; else None.
 
     Reads ``linalg.fill`` and ``linalg.broadcast`` without expanding them.
     """
@@ -150,7 +151,7 @@ def _match_conv(op: ir.Operation) -> Layer | None:
 
 
 def _match_grouped_conv(op: ir.Operation) -> Layer | None:
-    """input [N, G, C, H, W] expanded from [N, GC, H, W]; output [N, G, F, H, W] collapsed by its only reader."""
+    """Input [N, G, C, H, W] expanded from [N, GC, H, W]; output [N, G, F, H, W] collapsed by its reader."""
     (image, weight_value), (initial,) = segments(op)
     weight, expand, uses = weight_of(weight_value), owner(image), list(op.results[0].uses)
     if weight is None or expand is None or expand.name != "tensor.expand_shape" or len(uses) != 1:
@@ -188,10 +189,11 @@ def _match_linear(op: ir.Operation) -> Layer | None:
         return None
     if maps == ROW_BY_COLUMN:
         weight = weight.viewed(weight.array.T)
-    bias = channel_bias(initial, weight.array.shape[0])
+    columns = weight.array.shape[0]
+    bias = channel_bias(initial, columns)
     if bias is None:
         return None
-    return Layer(op, op, op.results[0], Padded(rows, (), ()), weight, Epilogue.identity(weight.array.shape[0], bias))
+    return Layer(op, op, op.results[0], Padded(rows, (), ()), weight, Epilogue.identity(columns, bias))
 
 
 def _match_window(op: ir.Operation) -> Pool | None:
@@ -203,7 +205,8 @@ def _match_window(op: ir.Operation) -> Pool | None:
         return None
     if any(d != 1 for d in _integers(op, "dilations", 2)):
         return None
-    return Pool(op, op.results[0], padding_of(image, fill), kind, shape_of(window), _integers(op, "strides", 2))
+    strides = _integers(op, "strides", 2)
+    return Pool(op, op.results[0], padding_of(image, fill), kind, shape_of(window), strides)
 
 
 def _match_global_sum(op: ir.Operation) -> Pool | None:
@@ -217,9 +220,9 @@ def _match_global_sum(op: ir.Operation) -> Pool | None:
         return None
     block = op.regions[0].blocks[0]
     body = [view.operation for view in block.operations]
-    if [o.name for o in body] != ["arith.addf", "linalg.yield"] or list(body[1].operands) != [body[0].results[0]]:
+    if [o.name for o in body] != ["arith.addf", "linalg.yield"]:
         return None
-    if set(body[0].operands) != set(block.arguments):
+    if set(body[0].operands) != set(block.arguments) or body[1].operands[0] != body[0].results[0]:
         return None
     kernel = shape_of(inputs[0])[2:]
     return Pool(op, op.results[0], Padded(inputs[0], (0, 0), (0, 0)), "average", kernel, (1, 1))

@@ -1,7 +1,7 @@
 """``sparse-raise-linalg``: linalg on tensors becomes one ``sparse`` op a layer.
 
-Layers are read backwards, so that of two convolutions that are added the later one takes the sum as its residual (the
-earlier one dominates it). What matches no rule stays as it is: every linalg program is valid input.
+Layers are read backwards, so that of two added convolutions the later one takes the earlier as its
+residual. What matches no rule stays as it is: every linalg program is valid input.
 """
 
 from __future__ import annotations
@@ -21,18 +21,19 @@ from .raise_epilogue import Epilogue, absorb
 from .raise_layers import Layer, Pool, match_layer, match_pool
 from .raise_values import elementwise, owner, shape_of
 
-REMOVABLE = ("arith.constant", "linalg.fill", "linalg.broadcast", "linalg.transpose", "linalg.generic", "tensor.empty",
-             "tensor.pad", "tensor.expand_shape", "tensor.collapse_shape")
+REMOVABLE = ("arith.constant", "linalg.fill", "linalg.broadcast", "linalg.transpose", "linalg.generic",
+             "tensor.empty", "tensor.pad", "tensor.expand_shape", "tensor.collapse_shape")
 
 
 @dataclass(frozen=True)
 class RaiseLinalgPass(Pass):
     """
-    Turns linalg convolutions, matrix products and 2-D pools with constant weights into sparse.conv, sparse.linear and sparse.pool.
+    Turns linalg convolutions, matrix products and 2-D pools into sparse.conv, sparse.linear and sparse.pool.
 
-    Padding, bias, batch norm, relu or relu6, and one added tensor (the residual) are fused into the layer, as far as each has
-    one reader. Weights become f32 [F, C/groups, *kernel] or [M, K]; batch norm is folded in f64. Each op carries the name of its
-    layer in `layer`, and the scheme #sparse.undetected. Everything else stays in linalg.
+    Padding, bias, batch norm, relu or relu6, and one added tensor (the residual) are fused into the layer,
+    as far as each has one reader. Weights must be constant; they become f32 [F, C/groups, *kernel] or [M,
+    K], and batch norm is folded into them in f64. Each op carries its layer's name in `layer`, and the
+    scheme #sparse.undetected. Everything else stays in linalg.
     """
 
     name = "sparse-raise-linalg"
@@ -80,7 +81,7 @@ def _operations(op: ir.Operation) -> Iterator[ir.Operation]:
 
 
 def _follow(result: ir.Value, epilogue: Epilogue, residuals: bool) -> tuple[Epilogue, list[ir.Operation]]:
-    """The longest epilogue that the dialect can name, and the ops that compute it; each value on the way has one reader."""
+    """The longest epilogue that the dialect can name, and its ops; each value on the way has one reader."""
     best: tuple[Epilogue, list[ir.Operation]] = (epilogue, [])
     ops: list[ir.Operation] = []
     while len(uses := list(result.uses)) == 1:
@@ -107,9 +108,9 @@ def _raise_layer(layer: Layer, name: str, context: PassContext) -> None:
         bias = constant(epilogue.shift.astype(np.float32), f"{name}.bias") if np.any(epilogue.shift) else None
         activation, scheme = ir.StringAttr.get(epilogue.activation or "none"), UndetectedAttr.get()
         if layer.groups:
-            op = ConvOp(layer.input.source, weight, integer_array(layer.strides), integer_array(layer.input.low),
-                        integer_array(layer.input.high), integer_array(layer.dilations), _i64(layer.groups), activation,
-                        scheme, result.type, bias=bias, residual=epilogue.residual)
+            geometry = map(integer_array, (layer.strides, layer.input.low, layer.input.high, layer.dilations))
+            op = ConvOp(layer.input.source, weight, *geometry, _i64(layer.groups), activation, scheme,
+                        result.type, bias=bias, residual=epilogue.residual)
         else:
             op = LinearOp(layer.input.source, weight, activation, scheme, result.type, bias=bias)
         op.operation.attributes["layer"] = ir.StringAttr.get(name)
@@ -117,14 +118,16 @@ def _raise_layer(layer: Layer, name: str, context: PassContext) -> None:
     context.statistics["batch norms folded"] += epilogue.is_scaled
     context.statistics["residuals fused"] += epilogue.residual is not None
     context.statistics["activations fused"] += epilogue.activation != "none"
-    _replace(result, op.operation.results[0], [*([layer.root] if layer.last != layer.root else []), layer.last, *ops])
+    own = [layer.root] if layer.last == layer.root else [layer.root, layer.last]
+    _replace(result, op.operation.results[0], [*own, *ops])
 
 
 def _weight(layer: Layer, epilogue: Epilogue, name: str) -> ir.Value:
-    """The layer's weight with the epilogue's scale folded in: the program's own constant when nothing changes."""
+    """The weight with the epilogue's scale folded in: the program's own constant when nothing changes."""
     array = layer.weight.array
     if not np.isfinite(np.min(array, initial=0.0)) or not np.isfinite(np.max(array, initial=0.0)):
-        raise op_error(layer.root, f"finite weights in layer '{name}'", "NaN or infinity", "check the trained model")
+        raise op_error(layer.root, f"finite weights in layer '{name}'", "NaN or infinity",
+                       "check the trained model")
     if not epilogue.is_scaled:
         return layer.weight.constant if layer.weight.is_original else constant(array, f"{name}.weight")
     scale = epilogue.scale.reshape(-1, *(1,) * (array.ndim - 1))
@@ -132,33 +135,38 @@ def _weight(layer: Layer, epilogue: Epilogue, name: str) -> ir.Value:
 
 
 def _raise_pool(pool: Pool, name: str, context: PassContext) -> None:
+    size = int(np.prod(pool.kernel))
     ops: list[ir.Operation] = []
-    if pool.kind == "average":
-        size = int(np.prod(pool.kernel))
-        if size > 1:
-            division = _division(pool.result, size)
-            if division is None:
-                return
-            ops = [division]
-        elif not any(pool.input.low + pool.input.high) and shape_of(pool.input.source) == shape_of(pool.result):
-            context.statistics["identity pools removed"] += 1
-            _replace(pool.result, pool.input.source, [pool.root])
+    if pool.kind == "average" and size > 1:
+        division = _division(pool.result, size)
+        if division is None:
             return
+        ops = [division]
+    elif pool.kind == "average" and pool.result.type == pool.input.source.type:  # windows of one element
+        context.statistics["identity pools removed"] += 1
+        _replace(pool.result, pool.input.source, [pool.root])
+        return
     last = ops[-1] if ops else pool.root
     result = last.results[0]
+    with ir.InsertionPoint(last), pool.root.location:
+        new = _pool(pool, result, name)
+    context.statistics["pools raised"] += 1
+    _replace(result, new, [pool.root, *ops])
+
+
+def _pool(pool: Pool, result: ir.Value, name: str) -> ir.Value:
+    """The new op's result [N, C, H', W'], collapsed where ``result`` is [N, C]."""
     batch, channels, *_ = shape_of(pool.input.source)
     collapsed = len(shape_of(result)) == 2
+    type_ = ir.RankedTensorType.get([batch, channels, 1, 1], ir.F32Type.get()) if collapsed else result.type
+    geometry = map(integer_array, (pool.kernel, pool.strides, pool.input.low, pool.input.high))
     plain = PlainAttr.get()
-    with ir.InsertionPoint(last), pool.root.location:
-        type_ = ir.RankedTensorType.get([batch, channels, 1, 1], ir.F32Type.get()) if collapsed else result.type
-        op = PoolOp(pool.input.source, ir.StringAttr.get(pool.kind), integer_array(pool.kernel), integer_array(pool.strides),
-                    integer_array(pool.input.low), integer_array(pool.input.high), plain, plain, type_).operation
-        op.attributes["layer"] = ir.StringAttr.get(name)
-        if collapsed:
-            groups = ir.ArrayAttr.get([integer_array([0]), integer_array([1, 2, 3])])
-            op = ir.Operation.create("tensor.collapse_shape", [result.type], [op.results[0]], {"reassociation": groups})
-    context.statistics["pools raised"] += 1
-    _replace(result, op.results[0], [pool.root, *ops])
+    op = PoolOp(pool.input.source, ir.StringAttr.get(pool.kind), *geometry, plain, plain, type_).operation
+    op.attributes["layer"] = ir.StringAttr.get(name)
+    if not collapsed:
+        return op.results[0]
+    attributes = {"reassociation": ir.ArrayAttr.get([integer_array([0]), integer_array([1, 2, 3])])}
+    return ir.Operation.create("tensor.collapse_shape", [result.type], [op.results[0]], attributes).result
 
 
 def _division(total: ir.Value, size: int) -> ir.Operation | None:

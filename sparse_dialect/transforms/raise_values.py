@@ -1,8 +1,9 @@
-"""What ``sparse-raise-linalg`` reads out of linalg: elementwise bodies as expression trees, and constant tensors.
+"""What ``sparse-raise-linalg`` reads out of linalg: elementwise bodies as expression trees, and constants.
 
-A ``linalg.generic`` whose loops are all parallel becomes an ``Elementwise``: one expression tree over its inputs. The tree is
-read twice: here with numpy values, which folds small constant subgraphs (torch-mlir emits batch norm's 1/sqrt(var + eps) as
-three of them), and in ``raise_epilogue`` with a layer's output among the inputs.
+A ``linalg.generic`` whose loops are all parallel becomes an ``Elementwise``: one expression tree over its
+inputs. The tree is read twice: here with numpy values, which folds small constant subgraphs (torch-mlir
+emits batch norm's 1/sqrt(var + eps) as three of them), and in ``raise_epilogue`` with a layer's output
+among the inputs.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from ..mlir import ir
 FOLD_LIMIT = 1 << 20  # elements; larger constant subgraphs stay in the program
 RESHAPES = ("tensor.expand_shape", "tensor.collapse_shape")
 
-Node = tuple  # ("input", index) | ("number", value) | (operation name, *nodes); tuples do not nest in the type system
+Node = tuple[Any, ...]  # ("input", index) | ("number", value) | (operation name, *nodes)
 T = TypeVar("T")
 
 _OPERATIONS = {
@@ -30,11 +31,13 @@ _OPERATIONS = {
     "arith.maximumf": "max", "arith.maxnumf": "max", "arith.minimumf": "min", "arith.minnumf": "min",
     "math.sqrt": "sqrt", "math.rsqrt": "rsqrt", "arith.truncf": "cast", "arith.extf": "cast",
 }
-_PREDICATES = ("false", "oeq", "ogt", "oge", "olt", "ole", "one", "ord", "ueq", "ugt", "uge", "ult", "ule", "une", "uno")
+_PREDICATES = ("false", "oeq", "ogt", "oge", "olt", "ole", "one", "ord", "ueq", "ugt", "uge", "ult", "ule",
+               "une", "uno", "true")  # arith.cmpf's numbering
 _NUMPY: dict[str, Callable[..., Any]] = {
-    "add": np.add, "sub": np.subtract, "mul": np.multiply, "div": np.divide, "neg": np.negative, "max": np.maximum,
-    "min": np.minimum, "sqrt": np.sqrt, "rsqrt": lambda a: 1.0 / np.sqrt(a), "cast": lambda a: a, "one": np.not_equal,
-    "une": np.not_equal, "ogt": np.greater, "ugt": np.greater, "oge": np.greater_equal, "uge": np.greater_equal,
+    "add": np.add, "sub": np.subtract, "mul": np.multiply, "div": np.divide, "neg": np.negative,
+    "max": np.maximum, "min": np.minimum, "sqrt": np.sqrt, "rsqrt": lambda a: 1.0 / np.sqrt(a),
+    "cast": lambda a: a, "select": np.where, "one": np.not_equal, "une": np.not_equal,
+    "ogt": np.greater, "ugt": np.greater, "oge": np.greater_equal, "uge": np.greater_equal,
     "olt": np.less, "ult": np.less, "ole": np.less_equal, "ule": np.less_equal,
 }
 
@@ -75,7 +78,7 @@ def scalar_of(value: ir.Value) -> float | None:
 
 @lru_cache(maxsize=4096)
 def map_dims(text: str) -> tuple[int | None, ...] | None:
-    """The loop that each result of an affine map names, None for a constant 0; None as a whole for any other map."""
+    """The loop that each result of an affine map names, None for a constant 0; None for any other map."""
     results = text[text.index("->") + 2 :].strip(" ()>")
     dims: list[int | None] = []
     for result in filter(None, (r.strip() for r in results.split(","))):
@@ -87,7 +90,7 @@ def map_dims(text: str) -> tuple[int | None, ...] | None:
 
 @dataclass(frozen=True)
 class Elementwise:
-    """An all-parallel generic with one identity-mapped result: ``result`` and the conditions it asserts, as trees."""
+    """An all-parallel generic with one identity-mapped result: its value and what it asserts, as trees."""
 
     inputs: tuple[ir.Value, ...]
     maps: tuple[tuple[int | None, ...], ...]
@@ -106,7 +109,7 @@ def generic_maps(op: ir.Operation) -> list[tuple[int | None, ...] | None]:
 
 
 def elementwise(op: ir.Operation) -> Elementwise | None:
-    """Reads a ``linalg.generic`` as one expression; None when it has another form or an operation not listed above."""
+    """Reads a ``linalg.generic`` as one expression; None for another form or an operation not listed."""
     if op.name != "linalg.generic" or len(op.results) != 1:
         return None
     maps = generic_maps(op)
@@ -128,16 +131,16 @@ def _body(block: ir.Block, inputs: int) -> tuple[Node, tuple[Node, ...]] | None:
     asserts: list[Node] = []
     for view in block.operations:
         op = view.operation
-        operands = [_node(v, nodes) for v in op.operands]
-        if any(n is None for n in operands):
+        operands = [n for v in op.operands if (n := _node(v, nodes)) is not None]
+        if len(operands) != len(op.operands):
             return None
         if op.name == "linalg.yield":
-            return (operands[0], tuple(asserts)) if len(operands) == 1 and operands[0] else None
+            return operands[0], tuple(asserts)
         if op.name == "cf.assert":
-            asserts.append(operands[0] or ())
+            asserts.append(operands[0])
         elif op.name == "arith.cmpf":
             predicate = ir.IntegerAttr(op.attributes["predicate"]).value
-            nodes[op.results[0]] = (_PREDICATES[predicate] if predicate < len(_PREDICATES) else "true", *operands)
+            nodes[op.results[0]] = (_PREDICATES[predicate], *operands)
         elif op.name == "arith.select":
             nodes[op.results[0]] = _select(*operands)
         elif op.name in _OPERATIONS:
@@ -165,7 +168,7 @@ def _select(condition: Node, yes: Node, no: Node) -> Node:
 
 def evaluate_tree(node: Node, leaf: Callable[[int], T], number: Callable[[float], T],
                   apply: Callable[..., T | None]) -> T | None:
-    """Folds a tree bottom-up: ``leaf(i)`` for inputs, ``apply(name, *values)`` inside; None anywhere gives None."""
+    """Folds a tree: ``leaf(i)`` for inputs, ``apply(name, *values)`` inside; None anywhere gives None."""
     name, *rest = node
     if name == "input":
         return leaf(rest[0])
@@ -176,7 +179,7 @@ def evaluate_tree(node: Node, leaf: Callable[[int], T], number: Callable[[float]
 
 
 def evaluate(value: ir.Value) -> np.ndarray | None:
-    """The array (f64) that a small float tensor is known to hold, through reshapes and elementwise generics; else None."""
+    """The f64 array that a small float tensor is known to hold, through reshapes and generics; else None."""
     op = owner(value)
     if op is None or not isinstance(value.type, ir.RankedTensorType):
         return None
@@ -212,7 +215,7 @@ def _evaluate_generic(body: Elementwise, shape: tuple[int, ...]) -> np.ndarray |
     def compute(node: Node) -> Any:
         return evaluate_tree(node, arrays.__getitem__, np.float64, apply_numpy)
 
-    with np.errstate(all="ignore"):  # a bad value shows in the assertion, or in the finite check behind the fold
+    with np.errstate(all="ignore"):  # a bad value fails the assertion, or the finite check later
         if any(condition is None or not np.all(condition) for condition in map(compute, body.asserts)):
             return None
         result = compute(body.result)
@@ -221,14 +224,12 @@ def _evaluate_generic(body: Elementwise, shape: tuple[int, ...]) -> np.ndarray |
 
 def apply_numpy(name: str, *values: Any) -> Any:
     """One operation of a tree on arrays or numbers; None when it has no numpy form."""
-    if name == "select":
-        return np.where(*values)
     function = _NUMPY.get(name)
     return None if function is None else function(*values)
 
 
 def align(array: np.ndarray, dims: tuple[int | None, ...], rank: int) -> np.ndarray | None:
-    """A view of ``array`` with one axis a loop (size 1 where the map does not name the loop); None for odd maps."""
+    """A view of ``array`` with one axis a loop, of size 1 where the map does not name it; else None."""
     index = tuple(0 if d is None else slice(None) for d in dims)
     named = [d for d in dims if d is not None]
     if len(dims) != array.ndim or len(set(named)) != len(named):
@@ -240,7 +241,7 @@ def align(array: np.ndarray, dims: tuple[int | None, ...], rank: int) -> np.ndar
 
 @dataclass(frozen=True)
 class Weight:
-    """A view of a constant of the program: ``array`` is what the op reads, ``original`` what ``constant`` holds."""
+    """A view of a constant of the program: ``array`` is what an op reads, ``original`` the constant."""
 
     array: np.ndarray
     constant: ir.Value
@@ -259,7 +260,7 @@ class Weight:
 
 
 def weight_of(value: ir.Value) -> Weight | None:
-    """The constant behind ``value`` through reshapes and transposes, without a copy where numpy can; else None."""
+    """The constant behind ``value``, through reshapes and transposes, a view where it can be; else None."""
     op = owner(value)
     if op is None:
         return None
@@ -274,5 +275,6 @@ def weight_of(value: ir.Value) -> Weight | None:
     return None if array is None else Weight(array, value, array)
 
 
-__all__ = ["RESHAPES", "Elementwise", "Node", "Weight", "align", "apply_numpy", "elementwise", "evaluate", "evaluate_tree", "generic_maps",
-           "is_f32_tensor", "map_dims", "owner", "scalar_of", "segments", "shape_of", "weight_of"]
+__all__ = ["RESHAPES", "Elementwise", "Node", "Weight", "align", "apply_numpy", "elementwise", "evaluate",
+           "evaluate_tree", "generic_maps", "is_f32_tensor", "map_dims", "owner", "scalar_of", "segments",
+           "shape_of", "weight_of"]

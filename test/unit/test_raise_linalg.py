@@ -20,7 +20,8 @@ from espalier.sparse_dialect.transforms.raise_linalg import RaiseLinalgPass
 from torch import nn
 from torch.nn import functional
 
-CONVOLUTIONS: tuple[Callable[..., torch.Tensor], ...] = (functional.conv1d, functional.conv2d, functional.conv3d)
+CONVOLUTIONS: tuple[Callable[..., torch.Tensor], ...] = (
+    functional.conv1d, functional.conv2d, functional.conv3d)
 
 
 def raised(module: nn.Module, *inputs: torch.Tensor) -> tuple[ir.Module, Counter[str]]:
@@ -44,7 +45,8 @@ def names(module: ir.Module) -> Counter[str]:
 
 def layers(module: ir.Module) -> list[str]:
     """The layer names of the sparse ops, in order."""
-    return [ir.StringAttr(op.attributes["layer"]).value for op in operations(module) if op.name.startswith("sparse.")]
+    ops = [op for op in operations(module) if op.name.startswith("sparse.")]
+    return [ir.StringAttr(op.attributes["layer"]).value for op in ops]
 
 
 def execute(module: ir.Module, *inputs: torch.Tensor) -> list[torch.Tensor]:
@@ -63,7 +65,8 @@ def _result(op: ir.Operation, operands: list[torch.Tensor]) -> Any:
     attributes = op.attributes
     if op.name == "arith.constant":
         value = attributes["value"]
-        return torch.from_numpy(np.array(read_attribute(value))) if isinstance(value.type, ir.ShapedType) else None
+        is_tensor = isinstance(value.type, ir.ShapedType)
+        return torch.from_numpy(np.array(read_attribute(value))) if is_tensor else None
     if op.name in ("tensor.collapse_shape", "tensor.expand_shape"):
         return operands[0].reshape(ir.RankedTensorType(op.results[0].type).shape)
     assert op.name.startswith("sparse."), op.name
@@ -78,8 +81,9 @@ def _result(op: ir.Operation, operands: list[torch.Tensor]) -> Any:
         return pool(padded, integers(attributes["kernel"]), strides)
     _, _, has_bias, has_residual = ir.DenseI32ArrayAttr(attributes["operandSegmentSizes"])
     padded, weight = functional.pad(operands[0], sides), operands[1]
-    result = CONVOLUTIONS[weight.ndim - 3](padded, weight, operands[2] if has_bias else None, strides, 0,
-                                           integers(attributes["dilations"]), ir.IntegerAttr(attributes["groups"]).value)
+    dilations, groups = integers(attributes["dilations"]), ir.IntegerAttr(attributes["groups"]).value
+    bias = operands[2] if has_bias else None
+    result = CONVOLUTIONS[weight.ndim - 3](padded, weight, bias, strides, 0, dilations, groups)
     return _activated(op, result + operands[-1] if has_residual else result)
 
 
@@ -142,7 +146,7 @@ def settle(norm: nn.modules.batchnorm._BatchNorm) -> nn.modules.batchnorm._Batch
     (nn.AdaptiveAvgPool2d(1), (1, 4, 7, 5)),
     (nn.Sequential(nn.Conv2d(3, 4, 3), settle(nn.BatchNorm2d(4)), nn.ReLU6()), (1, 3, 6, 6)),
     (nn.Sequential(nn.Conv3d(1, 4, 3), settle(nn.BatchNorm3d(4)), nn.ReLU()), (1, 1, 4, 6, 6)),
-    (nn.Sequential(nn.Conv2d(4, 8, 3, groups=2), settle(nn.BatchNorm2d(8)), nn.Hardtanh(0.0, 6.0)), (1, 4, 6, 6)),
+    (nn.Sequential(nn.Conv2d(4, 8, 3, groups=2), settle(nn.BatchNorm2d(8)), nn.Hardtanh(0, 6)), (1, 4, 6, 6)),
     (nn.Sequential(nn.Linear(6, 4), settle(nn.BatchNorm1d(4)), nn.ReLU()), (3, 6)),
 ], ids=lambda value: str(value).replace("\n", "") if isinstance(value, nn.Module) else "")
 def test_layers_become_one_sparse_op(layer: nn.Module, shape: tuple[int, ...]) -> None:
@@ -158,8 +162,8 @@ def test_layers_become_one_sparse_op(layer: nn.Module, shape: tuple[int, ...]) -
     pytest.param("resnet50", 53, 1, 2, 53, 16, marks=pytest.mark.slow),
     ("mobilenet_v2", 52, 1, 1, 52, 10),
 ])
-def test_reference_networks_raise_completely(network: str, convolutions: int, linears: int, pools: int, norms: int,
-                                             residuals: int) -> None:
+def test_reference_networks_raise_completely(network: str, convolutions: int, linears: int, pools: int,
+                                             norms: int, residuals: int) -> None:
     network_module, inputs = reference_model(network)
     odd = image(2, 3, 97, 65)  # VGG's adaptive pool is a pool at its native size only
     _, statistics = check(network_module, *(inputs if network == "vgg16" else (odd,)))
@@ -171,7 +175,8 @@ def test_reference_networks_raise_completely(network: str, convolutions: int, li
 
 
 def test_residual_goes_to_the_later_convolution() -> None:
-    two = Function(lambda s, x: torch.relu(s.first(x) + s.second(x)), first=nn.Conv2d(3, 4, 1), second=nn.Conv2d(3, 4, 3, 1, 1))
+    two = Function(lambda s, x: torch.relu(s.first(x) + s.second(x)),
+                   first=nn.Conv2d(3, 4, 1), second=nn.Conv2d(3, 4, 3, 1, 1))
     module, statistics = check(two, image(1, 3, 6, 6))
     first, second = (op for op in operations(module) if op.name == "sparse.conv")
     assert second.operands[3] == first.results[0]
@@ -187,7 +192,8 @@ def test_activation_before_the_sum_is_not_moved_behind_it() -> None:
 
 
 def test_norm_behind_a_residual_stays() -> None:
-    block = Function(lambda s, x: s.norm(s.conv(x) + x), conv=nn.Conv2d(3, 3, 1), norm=settle(nn.BatchNorm2d(3)))
+    block = Function(lambda s, x: s.norm(s.conv(x) + x), conv=nn.Conv2d(3, 3, 1),
+                     norm=settle(nn.BatchNorm2d(3)))
     module, statistics = raised(block, image(1, 3, 6, 6))
     assert statistics["residuals fused"] == 1
     assert statistics["batch norms folded"] == 0
@@ -205,13 +211,15 @@ def test_norm_keeps_zeros_and_unscaled_weights_are_not_copied() -> None:
     conv, plain = nn.Conv2d(8, 8, 3), nn.Conv2d(8, 8, 3)
     conv.weight.data[:, ::2] = 0.0
     module, _ = raised(nn.Sequential(conv, settle(nn.BatchNorm2d(8)), plain), image(1, 8, 9, 9))
-    folded, untouched = (op.operands[1].owner.attributes["value"] for op in operations(module) if op.name == "sparse.conv")
+    folded, untouched = (op.operands[1].owner.attributes["value"]
+                         for op in operations(module) if op.name == "sparse.conv")
     assert np.array_equal(read_attribute(folded) == 0, conv.weight.detach().numpy() == 0)
     assert np.shares_memory(read_attribute(untouched), plain.weight.detach().numpy())
 
 
 def test_weights_computed_at_run_time_stay_in_linalg() -> None:
-    module, statistics = raised(Function(lambda s, x, w: functional.conv2d(x, w)), image(1, 3, 6, 6), image(4, 3, 3, 3))
+    convolution = Function(lambda s, x, w: functional.conv2d(x, w))
+    module, statistics = raised(convolution, image(1, 3, 6, 6), image(4, 3, 3, 3))
     assert not statistics
     assert names(module)["linalg.conv_2d_nchw_fchw"] == 1
 
@@ -226,5 +234,5 @@ def test_weight_with_nan_is_an_error() -> None:
              outs(%f : tensor<1x1x2x2xf32>) -> tensor<1x1x2x2xf32>
       return %y : tensor<1x1x2x2xf32>
     }"""
-    with ir.Context(), pytest.raises(PassError, match=r"expected finite weights in layer 'conv1', found NaN or infinity"):
+    with ir.Context(), pytest.raises(PassError, match=r"finite weights in layer 'conv1', found NaN"):
         RaiseLinalgPass().run(ir.Module.parse(text).operation, PassContext())
