@@ -7,9 +7,9 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
+from ..runtime.files import replacing
 from ..sparse_dialect.errors import EspalierError
 from ..sparse_dialect.mlir import ir
-from .files import write_text
 from .instrument import Instrument, Step
 from .pipeline import Item, Nest
 
@@ -47,7 +47,8 @@ class Reproducer(Instrument):
         flags = ["--allow-unregistered-dialect"] if self._snapshot.context.allow_unregistered_dialects else []
         arguments = [*flags, *self._arguments, f"--pass-pipeline={Nest(self._anchor, self._remaining)}"]
         try:
-            write_text(self.path, f"{HEADER}{shlex.join(arguments)}\n{self._snapshot}\n")
+            with replacing(self.path) as file:
+                file.write(f"{HEADER}{shlex.join(arguments)}\n{self._snapshot}\n".encode())
             self.written = True
         except EspalierError as problem:
             self.problem = str(problem)

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from ..pipelines.diagnostics import Collector, Diagnostic, mismatches
-from ..pipelines.files import write_bytes
 from ..pipelines.instrument import Instrument
 from ..pipelines.ir_printing import ALL, IRPrinting
 from ..pipelines.pipeline import Nest
@@ -22,6 +21,7 @@ from ..pipelines.reproducer import Reproducer, recorded_arguments
 from ..pipelines.runner import Runner
 from ..pipelines.statistics import Statistics
 from ..pipelines.timing import Timing
+from ..runtime.files import replacing
 from ..sparse_dialect.dialect import irdl_text, register_dialect
 from ..sparse_dialect.errors import EspalierError
 from ..sparse_dialect.mlir import ir
@@ -231,7 +231,8 @@ def _write(path: str, data: bytes) -> None:
         sys.stdout.buffer.write(data)
         sys.stdout.buffer.flush()
     else:
-        write_bytes(Path(path), data)
+        with replacing(path) as file:
+            file.write(data)
 
 
 if __name__ == "__main__":

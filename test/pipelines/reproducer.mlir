@@ -27,7 +27,7 @@
 // BREAK-NEXT: note: pass 'test-break' failed
 // BUG: error: pass 'test-bug' has a bug: KeyError: 'forgotten'
 // NONE-NOT: repeats it
-// UNWRITABLE: warning: no reproducer: cannot write /nowhere/x.mlir: No such file or directory
+// UNWRITABLE: warning: no reproducer: cannot write '/nowhere/x.mlir': No such file or directory
 // FOREIGN: reproducer.mlir is no reproducer
 
 func.func @a() -> i32 {
