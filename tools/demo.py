@@ -20,7 +20,7 @@ from .bench.engines import EspalierEngine, TorchEngine
 from .bench.machine import Machine
 from .bench.measure import Engine, measure, relative_error
 from .bench.show import records_table
-from .commands.common import err, out, progress_bars, write_text
+from .commands.common import err, out, progress_bars, show, write_text
 from .compiled import Source, load_compiled
 from .picture import draw, normalised, png
 from .report.data import Report
@@ -62,14 +62,14 @@ def demo(source: Source, folder: Path, runs: int) -> None:
     report = Report.of(source.name, compiled, measured, machine=str(Machine.here()), threads=1, runs=runs)
     write_text(folder / "report.html", report_page(report))
     out.print(f"4. the report, also in {folder / 'report.html'}")
-    out.print(report_table(report))
+    show(report_table(report))
 
     dense, _ = replace(source, prune=None).load()
     engines: list[Engine] = [EspalierEngine(compiled, [x], "sparse"), TorchEngine(dense, [tensor])]
     with progress_bars() as progress:
         records = measure(source.name, engines, threads=[1], warmup=2, runs=runs, progress=progress)
     out.print("5. against PyTorch's dense network, interleaved")
-    out.print(records_table(records))
+    show(records_table(records))
     ours, theirs = (record.median_ms for record in records)
     out.print(f"{source.name} is {theirs / ours:.1f}x faster than dense PyTorch on one core.", style="bold")
 

@@ -103,6 +103,14 @@ def test_report(cli: Cli, compiler: FakeCompiler, tmp_path: Path) -> None:
     assert "8.1x fewer MACs" in page.read_text()
 
 
+def test_a_narrow_terminal_keeps_every_column(cli: Cli, compiler: FakeCompiler,
+                                              monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    text = cli("report", "vgg16", "--runs", "1").out
+    for part in ("3x8x8 -> 4x8x8, 3x3", "pattern", "87.6%", "sparse 7x2", "8.1 k → 1 k", "pred. ms"):
+        assert part in text
+
+
 def test_report_without_runs(cli: Cli, compiler: FakeCompiler) -> None:
     assert cli("report", "vgg16", "--runs", "0").code == 0
     assert compiler.model.threads == []

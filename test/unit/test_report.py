@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from espalier.tools.report.data import Report, count, factor, milliseconds, size
 from espalier.tools.report.page import report_page
-from espalier.tools.report.table import report_table
+from espalier.tools.report.table import reason_lines, report_table
 from rich.console import Console
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -52,7 +52,7 @@ def test_times_and_factors() -> None:
 
 def text_of(value: Report) -> str:
     console = Console(width=200, record=True, file=open("/dev/null", "w"))
-    console.print(report_table(value))
+    console.print(report_table(value), *reason_lines(value), sep="\n", markup=False)
     return console.export_text()
 
 

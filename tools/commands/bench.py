@@ -28,6 +28,7 @@ from .common import (
     available_cores,
     out,
     progress_bars,
+    show,
     thread_counts,
     write_json,
 )
@@ -83,11 +84,11 @@ def bench_command(
             write_json(trace, chrome_trace(source.name, first.compiled.layers, seconds))
     out.print(f"{source.name}{f' --prune {prune}' if prune else ''}\n{Machine.here()}\n"
               f"warm-up {warmup}, runs {runs}, interleaved, one process", markup=False)
-    out.print(records_table(records))
+    show(records_table(records))
     for line in [*scaling_lines(records), *field_.left_out]:
         out.print(line, markup=False)
     for count, of_count in times.items():
-        out.print(layers_table(of_count, count))
+        show(layers_table(of_count, count))
     if json is not None:
         write_json(json, as_json(records, field_.ours[0].variant, times))
 

@@ -12,7 +12,9 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.measure import Measurement
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
 from typer.core import TyperGroup
 
 from ...errors import EspalierError
@@ -81,6 +83,12 @@ DebugOption = Annotated[bool, typer.Option(
     "--debug", help="Show tracebacks.", callback=_remember_debug, is_eager=True)]
 LreOption = Annotated[bool, typer.Option(
     "--lre/--no-lre", help="Eliminate redundant loads; off to measure what it gives.")]
+
+
+def show(table: Table) -> None:
+    """Prints ``table`` whole, on a narrow terminal too: better wrapped lines than lost columns."""
+    options = out.options.update(max_width=1000)
+    Console(width=max(out.width, Measurement.get(out, options, table).maximum)).print(table)
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from ...runtime.model_file import ModelFile
 from ..report.data import size
-from .common import DebugOption, out
+from .common import DebugOption, out, show
 from .run import FileArgument
 
 
@@ -35,10 +35,10 @@ def inspect_command(
     rows += [(key, _text(value)) for key, value in model.manifest.items() if key != "layers"]
     for key, value in rows:
         table.add_row(Text(key, style="bold"), Text(value))
-    out.print(table)
+    show(table)
     layers = [layer for layer in model.manifest.get("layers", []) if isinstance(layer, dict)]
     if layers:
-        out.print(_layers(layers))
+        show(_layers(layers))
 
 
 def _text(value: Any) -> str:

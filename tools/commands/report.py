@@ -13,7 +13,7 @@ from ..bench.machine import Machine
 from ..compiled import Source
 from ..report.data import Report
 from ..report.page import report_page
-from ..report.table import report_table
+from ..report.table import reason_lines, report_table
 from .common import (
     DebugOption,
     LreOption,
@@ -22,6 +22,7 @@ from .common import (
     SeedOption,
     out,
     progress_bars,
+    show,
     write_json,
     write_text,
 )
@@ -53,7 +54,9 @@ def report_command(
     measured = [1000 * median(layer) for layer in zip(*times, strict=True)] if times else None
     report = Report.of(source.name, compiled, measured, machine=str(Machine.here()), threads=threads,
                        runs=runs)
-    out.print(report_table(report))
+    show(report_table(report))
+    for line in reason_lines(report):
+        out.print(line, markup=False)
     if html is not None:
         write_text(html, report_page(report))
         out.print(f"wrote {html}", markup=False)

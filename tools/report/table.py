@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from rich import box
-from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from .data import Report, Row, Totals, count, factor, milliseconds, size
 
 
-def report_table(report: Report) -> RenderableType:
-    """One row a layer, totals below; why each kernel was chosen follows under the table."""
+def report_table(report: Report) -> Table:
+    """One row a layer, totals below."""
     table = Table(box=box.SIMPLE_HEAD, title=f"{report.network} on {report.machine}", title_justify="left",
                   pad_edge=False, show_footer=True, caption=_caption(report), caption_justify="left")
     footer = [f"{len(report.rows)} layers", "", "", "", "", "", *_numbers(report.totals)]
@@ -24,7 +21,7 @@ def report_table(report: Report) -> RenderableType:
     for row in report.rows:
         cells = (row.name, row.op, row.shape, row.scheme, f"{row.sparsity:.1%}", row.kernel, *_numbers(row))
         table.add_row(*(Text(cell) for cell in cells))
-    return Group(table, Text("why each kernel", style="bold"), *_reasons(report))
+    return table
 
 
 def _numbers(values: Row | Totals) -> tuple[str, ...]:
@@ -38,14 +35,16 @@ def _change(before: str, after: str) -> str:
     return before if before == after else f"{before} → {after}"
 
 
-def _reasons(report: Report) -> Iterator[Text]:
-    """Layers that share a kernel and its reason share a line."""
+def reason_lines(report: Report) -> list[str]:
+    """Why each kernel was chosen; layers that share a kernel and its reason share a line."""
     groups: dict[tuple[str, str], list[str]] = {}
     for row in report.rows:
         groups.setdefault((row.kernel, row.reason), []).append(row.name)
+    lines = []
     for (kernel, reason), names in groups.items():
         shown = ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
-        yield Text(f"  {kernel}: {reason or 'no choice to make'} ({shown})")
+        lines.append(f"{kernel}: {reason or 'no choice to make'} ({shown})")
+    return lines
 
 
 def _caption(report: Report) -> str:
