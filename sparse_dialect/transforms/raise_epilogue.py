@@ -84,14 +84,13 @@ def absorb(before: Epilogue, body: Elementwise, value: ir.Value, residuals: bool
 
 def _channel_constant(value: ir.Value, dims: tuple[int | None, ...], rank: int,
                       channels: int) -> np.ndarray | None:
-    """A constant as one number a channel (or one for all); None when it varies along another axis."""
+    """A constant as f64 [channels] or, one number for all, [1]; None when it varies along another axis."""
     array = evaluate(value)
     aligned = None if array is None else align(array, dims, rank)
-    if aligned is None or aligned.size not in (1, channels):
+    if aligned is None or aligned.shape[1] not in (1, channels):
         return None
-    if aligned.size > 1 and aligned.shape[1] != channels:
-        return None
-    return aligned.reshape(-1) if aligned.size > 1 else aligned.reshape(())
+    line = aligned[(slice(0, 1), slice(None), *(slice(0, 1),) * (rank - 2))]
+    return line.reshape(-1) if aligned.size == line.size or np.all(aligned == line) else None
 
 
 def _apply(name: str, *terms: _Term) -> _Term | None:
@@ -138,9 +137,9 @@ def _scaled(term: Epilogue, factor: np.ndarray | float, offset: np.ndarray | flo
 
 
 def _clamped(term: Epilogue, name: str, bound: _Term | None) -> Epilogue | None:
-    if not _is_constant(bound) or np.ndim(bound) != 0:
+    if not _is_constant(bound) or np.any(bound != np.ravel(bound)[0]):
         return None
-    number = float(bound)
+    number = float(np.ravel(bound)[0])
     if name == "max":
         after = replace(term, low=max(term.low, number))
     else:

@@ -7,19 +7,20 @@ residual. What matches no rule stays as it is: every linalg program is valid inp
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
-from ..constants import constant
+from ..constants import constant, dtype_of
 from ..dialect import ConvOp, LinearOp, PlainAttr, PoolOp, UndetectedAttr, integer_array, register_dialect
 from ..errors import op_error
 from ..mlir import ir
 from ..passes import Pass, PassContext
 from .raise_epilogue import Epilogue, absorb
 from .raise_layers import Layer, Pool, match_layer, match_pool
-from .raise_values import elementwise, owner, shape_of
+from .raise_values import elementwise, evaluate, owner, shape_of
 
 REMOVABLE = ("arith.constant", "linalg.fill", "linalg.broadcast", "linalg.transpose", "linalg.generic",
              "tensor.empty", "tensor.pad", "tensor.expand_shape", "tensor.collapse_shape")
@@ -53,21 +54,26 @@ class RaiseLinalgPass(Pass):
                     _raise_layer(match, label, context)
                 else:
                     _raise_pool(match, label, context)
+            _fold_constants(op, context)
 
 
 class _Names:
     """Layer names: the name location that the importer gave, else the kind of op and a number."""
 
     def __init__(self) -> None:
-        self._count = 0
+        self._seen: Counter[str] = Counter()
 
     def of(self, op: ir.Operation) -> str:
+        """A name that no other layer has: a module that runs twice gives ``fc`` and ``fc#2``."""
         location = op.location
-        if isinstance(location, ir.NameLoc) and location.name_str:
-            return location.name_str
-        self._count += 1
-        kind = re.sub(r"^linalg\.(depthwise_)?", "", op.name).split("_")[0]
-        return f"{kind.replace('generic', 'pooling')}{self._count}"
+        named = isinstance(location, ir.NameLoc) and location.name_str
+        kind = re.sub(r"^linalg\.(depthwise_)?", "", op.name).split("_")[0].replace("generic", "pooling")
+        name = location.name_str if named else kind
+        self._seen[name] += 1
+        count = self._seen[name]
+        if named:
+            return name if count == 1 else f"{name}#{count}"
+        return f"{kind}{count}"
 
 
 def _operations(op: ir.Operation) -> Iterator[ir.Operation]:
@@ -87,7 +93,7 @@ def _follow(result: ir.Value, epilogue: Epilogue, residuals: bool) -> tuple[Epil
     while len(uses := list(result.uses)) == 1:
         user = uses[0].owner.operation
         body = elementwise(user)
-        if body is None or user.results[0].type != result.type:
+        if body is None or user.results[0].type != result.type or user.parent != result.owner.parent:
             break
         after = absorb(epilogue, body, result, residuals)
         if after is None:
@@ -179,6 +185,19 @@ def _division(total: ir.Value, size: int) -> ir.Operation | None:
     if after is None or after.activation != "none" or np.any(after.shift):
         return None
     return uses[0].owner.operation if np.allclose(after.scale, 1.0 / size, rtol=1e-7, atol=0.0) else None
+
+
+def _fold_constants(op: ir.Operation, context: PassContext) -> None:
+    """Replaces what is left of generics on constants alone, with the assertions inside them."""
+    for generic in [o for o in _operations(op) if o.name == "linalg.generic" and len(o.results) == 1]:
+        array = evaluate(generic.results[0])
+        if array is None or not np.all(np.isfinite(array)):
+            continue
+        dtype = dtype_of(ir.RankedTensorType(generic.results[0].type).element_type)
+        with ir.InsertionPoint(generic), generic.location:
+            new = constant(array.astype(dtype), "folded")
+        context.statistics["constants folded"] += 1
+        _replace(generic.results[0], new, [generic])
 
 
 def _i64(value: int) -> ir.IntegerAttr:

@@ -21,6 +21,8 @@ from ..constants import constant_of, read_attribute
 from ..mlir import ir
 
 FOLD_LIMIT = 1 << 20  # elements; larger constant subgraphs stay in the program
+NAMED = ("linalg.add", "linalg.sub", "linalg.mul", "linalg.div", "linalg.max", "linalg.min", "linalg.negf",
+         "linalg.sqrt", "linalg.rsqrt")
 RESHAPES = ("tensor.expand_shape", "tensor.collapse_shape")
 
 Node = tuple[Any, ...]  # ("input", index) | ("number", value) | (operation name, *nodes)
@@ -109,15 +111,19 @@ def generic_maps(op: ir.Operation) -> list[tuple[int | None, ...] | None]:
 
 
 def elementwise(op: ir.Operation) -> Elementwise | None:
-    """Reads a ``linalg.generic`` as one expression; None for another form or an operation not listed."""
-    if op.name != "linalg.generic" or len(op.results) != 1:
+    """A generic, or a named op by its hidden body, as one expression; None for any other."""
+    if len(op.results) != 1 or (op.name != "linalg.generic" and op.name not in NAMED):
         return None
-    maps = generic_maps(op)
-    iterators = [str(a) for a in ir.ArrayAttr(op.attributes["iterator_types"])]
-    inputs, outputs = segments(op)
-    rank = len(iterators)
-    if len(outputs) != 1 or any("parallel" not in i for i in iterators) or maps[-1] != tuple(range(rank)):
-        return None
+    inputs, _ = segments(op)
+    if op.name in NAMED:
+        rank = len(shape_of(op.results[0]))
+        maps: list[tuple[int | None, ...] | None] = [tuple(range(rank))] * (len(inputs) + 1)
+    else:
+        maps = generic_maps(op)
+        iterators = [str(a) for a in ir.ArrayAttr(op.attributes["iterator_types"])]
+        rank = len(iterators)
+        if any("parallel" not in i for i in iterators) or maps[-1] != tuple(range(rank)):
+            return None
     known = [m for m in maps[:-1] if m is not None]
     if len(known) != len(inputs):
         return None

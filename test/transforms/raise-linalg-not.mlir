@@ -148,3 +148,26 @@ func.func @double(%x: tensor<1x3xf64>) -> tensor<1x2xf64> {
   %y = linalg.matmul ins(%x, %w : tensor<1x3xf64>, tensor<3x2xf64>) outs(%init : tensor<1x2xf64>) -> tensor<1x2xf64>
   return %y : tensor<1x2xf64>
 }
+
+// -----
+
+// An assertion that fails stays in the program.
+
+#id = affine_map<(d0) -> (d0)>
+
+// CHECK-LABEL: func.func @failing_assertion
+// CHECK: linalg.generic
+// CHECK: cf.assert
+func.func @failing_assertion() -> tensor<4xf32> {
+  %c = arith.constant dense<0.0> : tensor<4xf32>
+  %zero = arith.constant 0.0 : f32
+  %e = tensor.empty() : tensor<4xf32>
+  %r = linalg.generic {indexing_maps = [#id, #id], iterator_types = ["parallel"]}
+    ins(%c : tensor<4xf32>) outs(%e : tensor<4xf32>) {
+  ^bb0(%in: f32, %out: f32):
+    %ok = arith.cmpf one, %in, %zero : f32
+    cf.assert %ok, "zero"
+    linalg.yield %in : f32
+  } -> tensor<4xf32>
+  return %r : tensor<4xf32>
+}

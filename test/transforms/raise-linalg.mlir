@@ -169,3 +169,52 @@ func.func @pools(%x: tensor<1x2x8x8xf32>) -> tensor<1x2xf32> {
   } -> tensor<1x2xf32>
   return %r : tensor<1x2xf32>
 }
+
+// -----
+
+// Named elementwise ops have a body as well. A module that runs twice gives two names.
+
+// CHECK-LABEL: func.func @named
+// CHECK: %[[Y:.*]] = "sparse.conv"(%arg0, {{.*}}layer = "block"
+// CHECK: %[[Z:.*]] = "sparse.conv"(%[[Y]], %{{.*}}, %arg0) {activation = "relu", {{.*}}layer = "block#2"
+// CHECK-NEXT: return %[[Z]]
+func.func @named(%x: tensor<1x1x4x4xf32>) -> tensor<1x1x4x4xf32> {
+  %w = arith.constant dense<2.0> : tensor<1x1x1x1xf32>
+  %zero = arith.constant 0.0 : f32
+  %e = tensor.empty() : tensor<1x1x4x4xf32>
+  %init = linalg.fill ins(%zero : f32) outs(%e : tensor<1x1x4x4xf32>) -> tensor<1x1x4x4xf32>
+  %y = linalg.conv_2d_nchw_fchw ins(%x, %w : tensor<1x1x4x4xf32>, tensor<1x1x1x1xf32>)
+    outs(%init : tensor<1x1x4x4xf32>) -> tensor<1x1x4x4xf32> loc("block")
+  %z = linalg.conv_2d_nchw_fchw ins(%y, %w : tensor<1x1x4x4xf32>, tensor<1x1x1x1xf32>)
+    outs(%init : tensor<1x1x4x4xf32>) -> tensor<1x1x4x4xf32> loc("block")
+  %s = linalg.add ins(%z, %x : tensor<1x1x4x4xf32>, tensor<1x1x4x4xf32>) outs(%e : tensor<1x1x4x4xf32>)
+    -> tensor<1x1x4x4xf32>
+  %r = linalg.max ins(%s, %init : tensor<1x1x4x4xf32>, tensor<1x1x4x4xf32>) outs(%e : tensor<1x1x4x4xf32>)
+    -> tensor<1x1x4x4xf32>
+  return %r : tensor<1x1x4x4xf32>
+}
+
+// -----
+
+// Generics on constants fold, assertions included.
+
+#id = affine_map<(d0) -> (d0)>
+
+// CHECK-LABEL: func.func @fold
+// CHECK-NEXT: %[[C:.*]] = arith.constant dense<5.000000e-01> : tensor<4xf32>
+// CHECK-NEXT: return %[[C]]
+func.func @fold() -> tensor<4xf32> {
+  %two = arith.constant dense<2.0> : tensor<4xf32>
+  %one = arith.constant 1.0 : f32
+  %zero = arith.constant 0.0 : f32
+  %e = tensor.empty() : tensor<4xf32>
+  %r = linalg.generic {indexing_maps = [#id, #id], iterator_types = ["parallel"]}
+    ins(%two : tensor<4xf32>) outs(%e : tensor<4xf32>) {
+  ^bb0(%in: f32, %out: f32):
+    %ok = arith.cmpf one, %in, %zero : f32
+    cf.assert %ok, "zero"
+    %0 = arith.divf %one, %in : f32
+    linalg.yield %0 : f32
+  } -> tensor<4xf32>
+  return %r : tensor<4xf32>
+}
