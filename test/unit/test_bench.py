@@ -90,6 +90,7 @@ def test_records_table() -> None:
     assert "7.10x faster" in text
     assert "70.00..80.00" in text
     assert text.count("faster") == 1
+    assert "2.00x slower" in shown(records_table([*records, Record("net", "mnn", "dense", 1, 5, 5, 5, 5)]))
     assert scaling_lines(records) == ["espalier sparse: 2 threads 2.00x faster than 1"]
 
 
@@ -113,7 +114,7 @@ def test_measure_layers() -> None:
     assert median_ratio(times) == 6.0
     assert median_ratio([]) is None
     assert ours.threads == theirs.threads == 2
-    text = shown(layers_table(times, 2))
+    text = shown(layers_table(times))
     assert "6.00x" in text
     assert "median 6.00x" in text
 
@@ -194,6 +195,16 @@ def test_mnn_reports_nothing_home(network: peers.Network) -> None:
     pytest.importorskip("MNN")
     peers.load_peer("mnn", network)
     assert "MNN.tools" not in sys.modules
+
+
+def test_an_exported_program_is_a_network_too(network: peers.Network, tmp_path: Path) -> None:
+    import torch
+
+    pytest.importorskip("onnxruntime")
+    program = torch.export.export(network.module, network.tensors)
+    exported = peers.Network(program, network.tensors, tmp_path)
+    peer = peers.load_peer("onnxruntime", exported)
+    assert relative_error(peer.run(), network.reference) < 1e-4
 
 
 def test_torch_layers(network: peers.Network) -> None:

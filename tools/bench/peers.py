@@ -46,7 +46,9 @@ class Network:
 
         path = self.folder / "network.onnx"
         with torch.no_grad():
-            torch.onnx.export(self.module, self.tensors, str(path), dynamo=False)
+            # PRESERVE: the module is in evaluation mode, and an exported program's has no train() to call.
+            torch.onnx.export(self.module, self.tensors, str(path), dynamo=False,
+                              training=torch.onnx.TrainingMode.PRESERVE)
         return path
 
     @cached_property

@@ -23,11 +23,15 @@ def records_table(records: Sequence[Record]) -> Table:
             if (record.engine, record.variant) == ("espalier", "sparse")}
     for record in records:
         base = ours.get(record.threads)
-        ratio = "" if base is None or record is base else f"{record.median_ms / base.median_ms:.2f}x faster"
+        ratio = "" if base is None or record is base else _compared(record.median_ms / base.median_ms)
         cells = (record.engine, record.variant, str(record.threads), str(record.runs),
                  f"{record.median_ms:.2f}", f"{record.min_ms:.2f}..{record.max_ms:.2f}", ratio)
         table.add_row(*(Text(cell) for cell in cells), style="bold" if record is base else "")
     return table
+
+
+def _compared(ratio: float) -> str:
+    return f"{ratio:.2f}x faster" if ratio >= 1 else f"{1 / ratio:.2f}x slower"
 
 
 def scaling_lines(records: Sequence[Record]) -> list[str]:
@@ -44,12 +48,10 @@ def scaling_lines(records: Sequence[Record]) -> list[str]:
     return lines
 
 
-def layers_table(times: Sequence[LayerTime], threads: int) -> Table:
+def layers_table(times: Sequence[LayerTime]) -> Table:
     """Our layers against PyTorch's modules of the same name; the median ratio in the footer."""
     ratio = median_ratio(list(times))
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_footer=True, title_justify="left",
-                  title=f"layers, {threads} thread{'s' if threads > 1 else ''} (ours with activation and "
-                        "residual; PyTorch's without)")
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_footer=True)
     table.add_column("layer", f"{len(times)} layers")
     table.add_column("ours ms", f"{sum(t.ours_ms for t in times):.2f}", justify="right")
     table.add_column("torch ms", f"{sum(t.torch_ms or 0.0 for t in times):.2f}", justify="right")

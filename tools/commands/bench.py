@@ -88,7 +88,9 @@ def bench_command(
     for line in [*scaling_lines(records), *field_.left_out]:
         out.print(line, markup=False)
     for count, of_count in times.items():
-        show(layers_table(of_count, count))
+        out.print(f"layers, {count} thread{'s' if count > 1 else ''} (ours with activation and residual; "
+                  "PyTorch's without)", markup=False)
+        show(layers_table(of_count))
     if json is not None:
         write_json(json, as_json(records, field_.ours[0].variant, times))
 
