@@ -32,13 +32,19 @@ class StoredKernels:
     classes: np.ndarray
 
 
+def thread_chunks(groups: int) -> int:
+    """Parts that filter groups are cut into for threads: up to 8, a divisor, so that parts are equal."""
+    return max(count for count in range(1, 9) if groups % count == 0)
+
+
 def pack_blocked(weight: np.ndarray, classes: tuple[Terms, ...], kernels: StoredKernels, order: np.ndarray, group: int,
-                 channel_block: int, chunks: int = 1, convolution_groups: int = 1) -> dict[str, np.ndarray]:
+                 channel_block: int, convolution_groups: int = 1) -> dict[str, np.ndarray]:
     """The arrays of ``weight`` [F, C / convolution_groups, *kernel].
 
-    ``order`` [F] lists the filters as to be stored (FKR); ``kernels`` and groups count in that order. The groups are
-    dealt into ``chunks`` of near-equal work, which stay together in every block (a thread owns chunks); inside a chunk
-    and a block, rows of equal run lengths become neighbours, which the branch predictor rewards.
+    ``order`` [F] lists the filters as to be stored (FKR); ``kernels`` and groups count in that order. Where there are
+    several blocks the groups are dealt into ``thread_chunks`` of near-equal work, which stay together in every block (a
+    thread owns chunks); inside a chunk and a block, rows of equal run lengths become neighbours, which the branch
+    predictor rewards.
     """
     filters, channels = weight.shape[0], weight.shape[1] * convolution_groups
     groups, blocks = filters // group, channels // channel_block
@@ -48,7 +54,7 @@ def pack_blocked(weight: np.ndarray, classes: tuple[Terms, ...], kernels: Stored
     block = absolute // channel_block
     runs = np.zeros((blocks, groups, len(classes)), np.int64)
     np.add.at(runs, (block, kernels.groups, kernels.classes), 1)
-    rows = _row_order(runs, chunks if groups % chunks == 0 else 1)
+    rows = _row_order(runs)
 
     place = np.empty((blocks, groups), np.int64)
     place[np.arange(blocks)[:, None], rows] = np.arange(groups)
@@ -78,11 +84,12 @@ def pack_blocked(weight: np.ndarray, classes: tuple[Terms, ...], kernels: Stored
     return arrays
 
 
-def _row_order(runs: np.ndarray, chunks: int) -> np.ndarray:
+def _row_order(runs: np.ndarray) -> np.ndarray:
     """The filter groups of each block in storage order, [blocks, groups]; ``runs`` [blocks, groups, classes]."""
     blocks, groups, _ = runs.shape
-    if blocks == 1 and chunks == 1:
+    if blocks == 1:
         return np.arange(groups)[None]
+    chunks = thread_chunks(groups)
     heavy_first = np.argsort(-runs.sum(axis=(0, 2)), kind="stable")
     lap, lane = np.divmod(np.arange(groups), chunks)
     lane = np.where(lap % 2, chunks - 1 - lane, lane)  # dealt forth and back, so that chunks weigh the same

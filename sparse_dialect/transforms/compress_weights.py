@@ -18,7 +18,7 @@ import numpy as np
 
 from ..attributes import scheme_of
 from ..constants import constant, weight_of
-from ..dialect import ConvOp, LinearOp, PackedConvOp, PackedLinearOp, PlainAttr, integer_array, string_array
+from ..dialect import ConvOp, LinearOp, PackedConvOp, PackedLinearOp, PlainAttr, integer_array, storage_operands, string_array
 from ..mlir import ir
 from ..passes import Pass, PassContext, operations, option
 from ..schemes import Connectivity, Dense
@@ -37,7 +37,6 @@ class CompressWeightsPass(Pass):
     name = "sparse-compress-weights"
 
     lanes: int = option(16, "vector lanes of the target: rows of a linear layer are stored so many at a time")
-    chunks: int = option(8, "parts of equal work that the filters of a convolution are cut into for threads")
 
     def run(self, op: ir.Operation, context: PassContext) -> None:
         with op.context:
@@ -63,7 +62,7 @@ class CompressWeightsPass(Pass):
         group = ir.IntegerAttr(attributes["filters_per_group"]).value if "filters_per_group" in attributes else 1
         channels = weight.shape[1] * groups
         block = ir.IntegerAttr(attributes["channel_block"]).value if "channel_block" in attributes else channels
-        if isinstance(scheme, Dense) and (groups == 1 or weight.shape[1] == 1):
+        if isinstance(scheme, Dense) and groups in (1, weight.shape[0]):
             return {"weight": pack_dense(weight, group)}
         if isinstance(scheme, Dense):  # a grouped convolution: each filter keeps its own group's channels
             scheme = Connectivity(tuple(weight.shape[2:]))
@@ -73,8 +72,7 @@ class CompressWeightsPass(Pass):
         else:
             order = _filter_order(layer, weight.shape[0])
             kernels = scheme.stored_kernels(weight[order], group)
-        chunks = self.chunks if weight.shape[0] // group >= 4 * self.chunks and block < channels else 1
-        return pack_blocked(weight, scheme.classes(places, group), kernels, order, group, block, chunks, groups)
+        return pack_blocked(weight, scheme.classes(places, group), kernels, order, group, block, groups)
 
     def _pack_linear(self, layer: LinearOp, weight: np.ndarray) -> dict[str, np.ndarray]:
         if isinstance(scheme_of(layer), Dense):
@@ -103,10 +101,10 @@ def _packed_conv(layer: ConvOp, arrays: dict[str, np.ndarray], shape: tuple[int,
     kernel = attributes["kernel"] if "kernel" in attributes else ir.StringAttr.get(
         "dense" if isinstance(scheme_of(layer), Dense) else "sparse")
     return PackedConvOp(
-        input=layer.input, storage=[constant(array, f"{name}.{key}") for key, array in arrays.items()],
+        input=layer.input, **storage_operands([constant(a, f"{name}.{key}") for key, a in arrays.items()]),
         storage_names=string_array(list(arrays)), weight_shape=integer_array(shape), strides=layer.strides,
         padding_low=layer.padding_low, padding_high=layer.padding_high, dilations=layer.dilations, groups=layer.groups,
-        activation=layer.activation, scheme=layer.scheme, kernel=kernel, filters_per_group=group, pool=integer_array(()),
+        activation=layer.activation, scheme=layer.scheme, kernel=kernel, filters_per_group=group, pool=integer_array((1, 1)),
         input_layout=PlainAttr.get(), output_layout=PlainAttr.get(), output=layer.output.type, bias=layer.bias,
         residual=layer.residual)
 
@@ -116,7 +114,7 @@ def _packed_linear(layer: LinearOp, arrays: dict[str, np.ndarray], shape: tuple[
     kernel = attributes["kernel"] if "kernel" in attributes else ir.StringAttr.get(
         "dense" if isinstance(scheme_of(layer), Dense) else "sparse")
     return PackedLinearOp(
-        input=layer.input, storage=[constant(array, f"{_layer_name(layer)}.{key}") for key, array in arrays.items()],
+        input=layer.input, **storage_operands([constant(a, f"{_layer_name(layer)}.{k}") for k, a in arrays.items()]),
         storage_names=string_array(list(arrays)), weight_shape=integer_array(shape), activation=layer.activation,
         scheme=layer.scheme, kernel=kernel, output=layer.output.type, bias=layer.bias)
 

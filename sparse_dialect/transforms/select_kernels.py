@@ -44,7 +44,10 @@ class SelectKernelsPass(Pass):
 
     def _select(self, layer: ConvOp | LinearOp, context: PassContext) -> None:
         weight, scheme = weight_of(layer, layer.weight), scheme_of(layer)
-        chosen, reason = self._choose(scheme, weight, isinstance(layer, LinearOp))
+        if isinstance(layer, ConvOp) and ir.IntegerAttr(layer.groups).value == weight.shape[0] and weight.shape[1] == 1:
+            chosen, reason = Dense(), "dense: depthwise, a filter has one kernel"  # nothing to skip but taps
+        else:
+            chosen, reason = self._choose(scheme, weight, isinstance(layer, LinearOp))
         attributes = layer.operation.attributes
         known = ir.StringAttr(attributes["reason"]).value if "reason" in attributes else ""
         attributes["reason"] = ir.StringAttr.get(reason + (f" ({known})" if known and isinstance(chosen, Dense) else ""))

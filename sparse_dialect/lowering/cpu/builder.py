@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -43,6 +43,9 @@ class Builder:
         """A vector that holds ``value`` in every lane."""
         element = ir.FloatAttr.get(self.f32, value)
         return self._constant(self.vector, ir.DenseElementsAttr.get_splat(self.vector, element))
+
+    def integer_attribute(self, value: int) -> ir.Attribute:
+        return ir.IntegerAttr.get(ir.IntegerType.get_signless(64), value)
 
     def constant(self, type_: ir.Type, value: int | bool) -> Value:
         """A vector of an integer type that holds ``value`` in every lane."""
@@ -94,6 +97,14 @@ class Builder:
         """Stores a scalar."""
         memref.StoreOp(value, base, list(indices))
 
+    def flatten(self, lifted: Value) -> Value:
+        """[N, C, lines, lanes] as [N, C, lines * lanes]."""
+        n, c, lines, lanes = ir.MemRefType(lifted.type).shape
+        type_ = ir.MemRefType.get([n, c, lines * lanes], self.f32)
+        groups = ir.ArrayAttr.get([ir.ArrayAttr.get([ir.IntegerAttr.get(ir.IntegerType.get_signless(64), d) for d in dims])
+                                   for dims in ((0,), (1,), (2, 3))])
+        return memref.CollapseShapeOp(type_, lifted, groups).result
+
     # -- vectors --------------------------------------------------------------------------------------------------
 
     def broadcast(self, scalar: Value) -> Value:
@@ -121,10 +132,12 @@ class Builder:
     # -- control --------------------------------------------------------------------------------------------------
 
     def loop(self, lower: Value | int, upper: Value | int, body: Callable[..., Sequence[Value] | None],
-             carried: Sequence[Value] = (), step: int = 1) -> list[Value]:
+             carried: Sequence[Value] = (), step: int = 1, attributes: Mapping[str, int] | None = None) -> list[Value]:
         """``for i in range(lower, upper, step)``: ``body(i, *carried)`` returns the next carried values."""
         bounds = [self.index(b) if isinstance(b, int) else b for b in (lower, upper)]
         op = scf.ForOp(*bounds, self.index(step), list(carried))
+        for name, value in (attributes or {}).items():
+            op.attributes[name] = self.integer_attribute(value)
         with ir.InsertionPoint(op.body):
             scf.YieldOp(list(body(op.induction_variable, *op.inner_iter_args) or ()))
         return list(op.results)
@@ -163,8 +176,8 @@ def static_memref(shape: Sequence[int], element: ir.Type) -> ir.Type:
     return ir.MemRefType.get(list(shape), element)
 
 
-def private_function(module: ir.Module, name: str, types: Sequence[ir.Type]) -> tuple[Any, ir.Block]:
+def private_function(module: ir.Operation, name: str, types: Sequence[ir.Type]) -> tuple[Any, ir.Block]:
     """A private function of the module's top level and its entry block."""
-    with ir.InsertionPoint.at_block_begin(module.body):
+    with ir.InsertionPoint.at_block_begin(module.regions[0].blocks[0]):
         op = func.FuncOp(name, (list(types), []), visibility="private")
     return op, op.add_entry_block()

@@ -1,9 +1,9 @@
 """Emits the kernel of one packed convolution, for a range of work items (architecture page, section 5).
 
-    for item in begin .. end:                       # a tile, and a range of filter groups
+    for item, chunk of filter groups in begin .. end:               # an item is a tile of one image
       for block in channel blocks:                  # so that what a visit reads stays in L1 (one block when few)
         pack the tile's input region of the block into scratch      # copies; gathers at borders
-        for group in item's groups:
+        for group in chunk:
           acc[f][t] = bias[f], or the partial sums of the block before
           for class in classes:                     # unrolled: the code is specialised per kernel class
             for k in run of class in (block, group):        # FKW: kernels of one class are neighbours
@@ -24,8 +24,9 @@ from dataclasses import dataclass
 
 from ...layouts import LaneGrid, Layout
 from ...mlir import ir
-from .builder import Builder, Value, arith, func, memref, private_function, static_memref, vector
+from .builder import Builder, Value, arith, func, private_function
 from .conv_plan import ITEM_FIELDS, ConvPlan
+from .packing import Packer, view
 
 
 WEIGHTS_IN_REGISTERS = 8  # with more terms than this a class loads each tap's weights where they are used
@@ -45,7 +46,6 @@ class ConvKernel:
     source: Layout
     target: LaneGrid
     pooled: LaneGrid | None
-    batch: int
     channels: int
     channel_block: int
     filters: int
@@ -54,6 +54,12 @@ class ConvKernel:
     dense: bool
     activation: str
     residual: bool
+    chunks: int = 1
+
+    @property
+    def groups(self) -> int:
+        """Groups of filters that share loaded inputs."""
+        return self.filters // self.group
 
     @property
     def blocks(self) -> int:
@@ -69,14 +75,14 @@ class ConvKernel:
         return self.pooled or self.target
 
 
-def emit_conv_kernel(module: ir.Module, name: str, kernel: ConvKernel, plan: ConvPlan,
+def emit_conv_kernel(module: ir.Operation, name: str, kernel: ConvKernel, plan: ConvPlan,
                      operand_types: list[ir.Type]) -> None:
     """Adds ``func.func private @name`` to ``module``.
 
     Its arguments: input, output, [residual,] bias [F], items, borders, gathers, the storage arrays (dense: weight
     [F/G, C, terms]; else offset [B * F/G + 1], reorder [B * F], stride [B * F/G, classes + 1], index [K] (the channel inside
     its block) and weight, for B channel blocks; [start [B * F/G] where classes differ in their terms]), scratch
-    (memref<?xf32>), and the items' begin and end.
+    (memref<?xf32>), begin and end of the units (item, chunk of groups).
     """
     op, entry = private_function(module, name, operand_types)
     with ir.InsertionPoint(entry):
@@ -89,113 +95,50 @@ class _Emitter:
         self.b, self.kernel, self.plan = b, kernel, plan
         self.input, self.output, *rest = arguments
         self.residual = rest.pop(0) if kernel.residual else None
-        self.bias, self.items, self.borders, self.gathers, *rest = rest
+        self.bias, self.items, borders, gathers, *rest = rest
         *self.storage, scratch, self.begin, self.end = rest
         self.accumulators = [(a, t) for a in range(plan.tile[0]) for t in range(plan.tile[1])]
-        packed = 0 if plan.direct else kernel.channel_block * len(plan.region)
-        if packed:
-            self.scratch = self._view(scratch, 0, [kernel.channel_block, len(plan.region), b.lanes])
+        self.packer = Packer(b, plan, kernel.source, self.input, borders, gathers, scratch, kernel.channel_block, 0.0)
         if kernel.blocks > 1:
-            shape = [kernel.filters, len(self.accumulators), b.lanes]
-            self.partial = self._view(scratch, packed * b.lanes, shape)
-
-    def _view(self, flat: Value, offset: int, shape: list[int]) -> Value:
-        """A row-major array inside a flat memref."""
-        strides = [1]
-        for size in reversed(shape[1:]):
-            strides.insert(0, strides[0] * size)
-        layout = ir.StridedLayoutAttr.get(offset, strides) if offset else None
-        type_ = ir.MemRefType.get(shape, self.b.f32, layout=layout)
-        return memref.ReinterpretCastOp(type_, flat, [], [], [], [offset], shape, strides).result
+            packed = 0 if plan.direct else kernel.channel_block * len(plan.region)
+            self.partial = view(b, scratch, packed * b.lanes, [kernel.filters, len(self.accumulators), b.lanes])
 
     def emit(self) -> None:
-        self.b.loop(self.begin, self.end, self._item)
+        """Units of work are (item, chunk of groups): the first and last item of a range may be done in part."""
+        b, chunks = self.b, self.kernel.chunks
+        last = arith.CeilDivSIOp(self.end, b.index(chunks)).result
+        b.loop(arith.DivSIOp(self.begin, b.index(chunks)).result, last, self._item)
 
     def _item(self, item: Value) -> None:
-        b = self.b
+        b, chunks = self.b, self.kernel.chunks
         names = dict(zip(ITEM_FIELDS, range(len(ITEM_FIELDS)), strict=True))
         self.item = {name: b.integer(self.items, item, b.index(at)) for name, at in names.items()}
-        fresh = arith.OrIOp(b.compare("ne", self.item["pack"], b.index(0)), b.compare("eq", item, self.begin)).result
+        unit, groups = b.multiply(item, chunks), self.kernel.groups // chunks
+        first = arith.MaxSIOp(arith.SubIOp(self.begin, unit).result, b.index(0)).result
+        last = b.minimum(arith.SubIOp(self.end, unit).result, b.index(chunks))
+        self.group_range = b.multiply(first, groups), b.multiply(last, groups)
         if self.kernel.blocks == 1:
-            return self._block(b.index(0), fresh)
-        b.loop(0, self.kernel.blocks, lambda block: self._block(block, None))
-        return None
+            self._block(b.index(0))
+        else:
+            b.loop(0, self.kernel.blocks, self._block)
 
-    def _block(self, block: Value, fresh: Value | None) -> None:
-        """One channel block; a single block is packed only when the item before it was of another tile."""
-        b = self.b
-        self.block, self.first_channel = block, b.multiply(block, self.kernel.channel_block)
-        if not self.plan.direct and fresh is not None:
-            with b.when(fresh):
-                self._pack()
-        elif not self.plan.direct:
-            self._pack()
-        b.loop(self.item["group_begin"], self.item["group_end"], self._group)
-
-    # -- packing ----------------------------------------------------------------------------------------------------
-
-    def _pack(self) -> None:
-        if not self.plan.border_tiles:
-            return self._pack_interior()
-        if not self.plan.interior_tiles:
-            return self._pack_border()
-        plain = self.b.compare("slt", self.item["border"], self.b.index(0))
-        return self.b.either(plain, self._pack_interior, self._pack_border)
-
-    def _pack_interior(self) -> None:
-        def channel(c: Value) -> None:
-            for line, offset in enumerate(self.plan.source_offsets):
-                at = self.b.add(self.item["source_line"], offset)
-                self._put(c, self.b.index(line), self._source(c, at))
-
-        self.b.loop(0, self.kernel.channel_block, channel)
-
-    def _pack_border(self) -> None:
-        """Lines outside, channels inside: what a line needs is decided once for all channels."""
-        b, block = self.b, self.kernel.channel_block
-
-        def line(at: Value) -> None:
-            code = b.integer(self.borders, self.item["border"], at)
-
-            def copy() -> None:
-                b.loop(0, block, lambda c: self._put(c, at, self._source(c, code)))
-
-            def gather() -> None:
-                row = arith.SubIOp(b.index(-1), code).result
-                places = vector.LoadOp(ir.VectorType.get([b.lanes], b.i32), self.gathers, [row, b.index(0)]).result
-                zeros = b.constant(ir.VectorType.get([b.lanes], b.i32), 0)
-                inside = arith.CmpIOp(arith.CmpIPredicate.sge, places, zeros).result
-                b.loop(0, block, lambda c: self._put(c, at, self._gathered(c, places, inside)))
-
-            if isinstance(self.kernel.source, LaneGrid):
-                b.either(b.compare("sge", code, b.index(0)), copy, gather)
-            else:
-                gather()
-
-        b.loop(0, len(self.plan.region), line)
-
-    def _gathered(self, c: Value, places: Value, inside: Value) -> Value:
-        b = self.b
-        trailing = [b.index(0)] * (len(ir.MemRefType(self.input.type).shape) - 2)
-        return vector.GatherOp(b.vector, self.input, [self.item["image"], self._channel(c), *trailing], places, inside,
-                               b.splat(0.0)).result
-
-    def _source(self, c: Value, line: Value) -> Value:
-        return self.b.load(self.input, self.item["image"], self._channel(c), line, self.b.index(0))
+    def _block(self, block: Value) -> None:
+        """One channel block: pack what the tile reads of it, then all groups."""
+        self.block, self.first_channel = block, self.b.multiply(block, self.kernel.channel_block)
+        if not self.plan.direct:
+            self.packer.pack(self.item, self.first_channel)
+        self.b.loop(*self.group_range, self._group)
 
     def _channel(self, c: Value) -> Value:
         """The input channel of channel ``c`` of the current block."""
         return c if self.kernel.blocks == 1 else self.b.add(self.first_channel, c)
-
-    def _put(self, c: Value, line: Value, value: Value) -> None:
-        self.b.store(value, self.scratch, c, line, self.b.index(0))
 
     # -- one group of filters ---------------------------------------------------------------------------------------
 
     def _group(self, group: Value) -> None:
         b, kernel = self.b, self.kernel
         row = group if kernel.dense or kernel.blocks == 1 else b.add(
-            b.multiply(self.block, kernel.filters // kernel.group), group)
+            b.multiply(self.block, kernel.groups), group)
         places = [b.add(b.multiply(row, kernel.group), f) for f in range(kernel.group)]
         # Sparse storage visits filters in an order of its own in every block: `reorder` says which filter this is.
         filters = places if kernel.dense else [b.integer(self.storage[1], place) for place in places]
@@ -237,7 +180,7 @@ class _Emitter:
             at = self._channel(c)
             return self._multiply(c, only, lambda term: b.scalar(weight, group, at, b.index(term)), list(acc))
 
-        return b.loop(0, self.kernel.channel_block, body, totals)
+        return b.loop(0, self.kernel.channel_block, body, totals, attributes={"espalier.class": 0})
 
     def _sparse_runs(self, row: Value, totals: list[Value]) -> list[Value]:
         """One loop a class, over the row's run of that class: bounds are offset[row] + stride[row][class]."""
@@ -257,7 +200,7 @@ class _Emitter:
                                       lambda term: b.scalar(weight, b.add(first, term)), list(acc))
                 return [*done, b.add(at, terms) if starts else at]
 
-            *totals, position = b.loop(lower, bound, body, [*totals, position])
+            *totals, position = b.loop(lower, bound, body, [*totals, position], attributes={"espalier.class": at})
         return totals
 
     def _multiply(self, c: Value, kind: KernelClass, weight, acc: list[Value]) -> list[Value]:  # type: ignore[no-untyped-def]
@@ -276,13 +219,17 @@ class _Emitter:
         for line, term, t in order:
             if term not in weights:
                 weights[term] = b.broadcast(weight(term))
-            acc[t] = b.fma(self._input_line(c, line), weights[term], acc[t])
+            loaded = self._input_line(c, line)
+            if self.kernel.group > 1:
+                loaded.owner.attributes["espalier.filter"] = b.integer_attribute(kind.terms[term][0])
+            acc[t] = b.fma(loaded, weights[term], acc[t])
         return acc
 
     def _input_line(self, c: Value, line: int) -> Value:
-        if self.plan.direct:
-            return self._source(c, self.b.add(self.item["source_line"], self.plan.source_offsets[line]))
-        return self.b.load(self.scratch, c, self.b.index(line), self.b.index(0))
+        if not self.plan.direct:
+            return self.packer.packed(c, line)
+        at = self.b.add(self.item["source_line"], self.plan.source_offsets[line])
+        return self.packer.source(self.item, self._channel(c), at)
 
     # -- storing ----------------------------------------------------------------------------------------------------
 

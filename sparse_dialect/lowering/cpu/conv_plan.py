@@ -17,7 +17,7 @@ import numpy as np
 
 from ...layouts import LaneGrid, Layout
 
-ITEM_FIELDS = ("image", "source_line", "border", "output_line", "pack", "group_begin", "group_end")
+ITEM_FIELDS = ("image", "source_line", "border", "output_line")
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Window:
 
 @dataclass
 class ConvPlan:
-    """What ``conv_kernel`` emits and the tables that it reads.
+    """What ``conv_kernel`` emits for the tiles of one shape, and the tables that it reads.
 
     ``region``: (row, column) of each region line, relative to the tile; ``source_offsets``: the same lines as offsets
     from the first, for tiles whose region is a plain rectangle of stored lines; ``items``: i32 [count, ITEM_FIELDS];
@@ -64,58 +64,68 @@ class ConvPlan:
         return bool((self.items[:, 2] >= 0).any())
 
 
-def plan_conv(source: Layout, target: LaneGrid, window: Window, tile: tuple[int, int], batch: int,
-              group_ranges: list[tuple[int, int]], pooled: LaneGrid | None = None) -> ConvPlan:
-    """The plan of a convolution from ``source`` to ``target`` layout.
+def plan_conv(source: Layout, target: LaneGrid, window: Window, tile: tuple[int, int],
+              origins: list[tuple[int, int]], batch: int, pooled: LaneGrid | None = None) -> ConvPlan:
+    """The plan of the tiles of one shape, at ``origins`` (row, column), of a convolution from ``source`` to ``target``.
 
-    ``group_ranges``: the filter-group ranges that work is split into besides tiles. ``pooled``: the grid that is stored
-    when a 2x2 max pool is fused (tile sides must be even).
+    ``pooled``: the grid that is stored when a 2x2 max pool is fused (tiles and origins must then be even).
     """
-    flat = _flat(source, target, window) and pooled is None
-    shape = (1, target.rows * target.columns) if flat else (target.rows, target.columns)
-    tile = (min(tile[0], shape[0]), min(tile[1], shape[1]))
-    region = _region(window, tile, flat)
+    flat = is_flat(source, target, window)
+    columns = plane_shape(source, target, window)[1]
+    region = _region(window, tile)
     lines = _VirtualPlane(source, target, window, flat)
-    pitch = shape[1] if flat else (source.columns if isinstance(source, LaneGrid) else 0)
+    pitch = columns if flat else (source.columns if isinstance(source, LaneGrid) else 0)
     offsets = [row * pitch + column for row, column in region]
     items, borders = [], []
-    origins = [(r, q) for r in _starts(shape[0], tile[0]) for q in _starts(shape[1], tile[1])]
-    direct = flat
     for image in range(batch):
         for r, q in origins:
             codes = lines.codes(r, q, region)
             plain = codes[0] >= 0 and all(code == codes[0] + offset for code, offset in zip(codes, offsets, strict=True))
-            border = -1
             if not plain:
-                border = len(borders)
                 borders.append(codes)
-                direct = False
-            stored = (r // 2) * pooled.columns + q // 2 if pooled else r * shape[1] + q
-            for first, (begin, end) in enumerate(group_ranges):
-                items.append((image, codes[0] if plain else 0, border, stored, first == 0, begin, end))
-    return ConvPlan(window, tile, region, offsets, direct, np.array(items, np.int32),
+            stored = (r // 2) * pooled.columns + q // 2 if pooled else r * columns + q
+            items.append((image, codes[0] if plain else 0, -1 if plain else len(borders) - 1, stored))
+    return ConvPlan(window, tile, region, offsets, flat, np.array(items, np.int32),
                     np.array(borders, np.int32).reshape(-1, len(region)), lines.gather_table(),
                     {place: line for line, place in enumerate(region)})
 
 
-def _flat(source: Layout, target: LaneGrid, window: Window) -> bool:
-    """A 1x1 window on one grid reads what it writes: rows and columns are one run of lines."""
+def is_flat(source: Layout, target: LaneGrid, window: Window) -> bool:
+    """A 1x1 window on one grid reads what it writes: rows and columns are one run of lines, nothing is packed."""
     return source == target and window.kernel == (1, 1) and window.strides == (1, 1) and window.padding == (0, 0)
 
 
-def _region(window: Window, tile: tuple[int, int], flat: bool) -> list[tuple[int, int]]:
+def plane_shape(source: Layout, target: LaneGrid, window: Window) -> tuple[int, int]:
+    """Rows and columns of lines that tiles cut up."""
+    if is_flat(source, target, window):
+        return 1, target.rows * target.columns
+    return target.rows, target.columns
+
+
+def cut(shape: tuple[int, int], tile: tuple[int, int], even: bool = False) -> dict[tuple[int, int], list[tuple[int, int]]]:
+    """Cuts ``shape`` into tiles of about ``tile``: origins by tile shape. A side is cut into parts that differ by at most
+    one line (two when ``even``), so nothing is computed twice and code stays small: at most four shapes."""
+    tiles: dict[tuple[int, int], list[tuple[int, int]]] = {}
+    for row, height in _parts(shape[0], tile[0], 2 if even else 1):
+        for column, width in _parts(shape[1], tile[1], 2 if even else 1):
+            tiles.setdefault((height, width), []).append((row, column))
+    return tiles
+
+
+def _parts(size: int, part: int, unit: int) -> list[tuple[int, int]]:
+    """(start, length) of ceil(size / part) near-equal parts, in multiples of ``unit``."""
+    count = -(-size // max(part, unit))
+    edges = [size // unit * i // count * unit for i in range(count + 1)]
+    return [(a, b - a) for a, b in zip(edges, edges[1:], strict=False) if b > a]
+
+
+def _region(window: Window, tile: tuple[int, int]) -> list[tuple[int, int]]:
     """The input lines that a tile reads: a rectangle, or only the strided places of a 1x1 window."""
     if window.kernel == (1, 1):
         return [(a * window.strides[0], b * window.strides[1]) for a in range(tile[0]) for b in range(tile[1])]
     height, width = ((t - 1) * s + (k - 1) * d + 1 for t, s, k, d in
                      zip(tile, window.strides, window.kernel, window.dilations, strict=True))
     return [(a, b) for a in range(height) for b in range(width)]
-
-
-def _starts(size: int, tile: int) -> list[int]:
-    """Tile origins that cover ``size``; the last tile overlaps its neighbour rather than run over."""
-    starts = list(range(0, size - tile + 1, tile))
-    return starts if starts[-1] + tile == size else [*starts, size - tile]
 
 
 class _VirtualPlane:
@@ -157,11 +167,10 @@ class _VirtualPlane:
         key = (row, column)
         if key not in self.known:
             want, need = self.want[key], self.need[key]
-            lane = np.arange(self.lanes)
-            line = (want - lane)[need] if isinstance(self.source, LaneGrid) else np.array([-1])
-            if not need.any() and isinstance(self.source, LaneGrid):
+            line = (want - np.arange(self.lanes))[need] if isinstance(self.source, LaneGrid) else np.array([-1])
+            if not len(line):
                 self.known[key] = 0
-            elif len(line) and line[0] >= 0 and (line == line[0]).all() and line[0] % self.lanes == 0:
+            elif line[0] >= 0 and (line == line[0]).all() and line[0] % self.lanes == 0:
                 self.known[key] = int(line[0]) // self.lanes
             else:
                 self.rows.append(np.where(need, want, -1).astype(np.int32))

@@ -46,7 +46,7 @@ class LinearKernel:
         return -(-slice_count(self.rows, self.lanes) // CHUNK_SLICES)
 
 
-def emit_linear_kernel(module: ir.Module, name: str, kernel: LinearKernel, operand_types: list[ir.Type]) -> None:
+def emit_linear_kernel(module: ir.Operation, name: str, kernel: LinearKernel, operand_types: list[ir.Type]) -> None:
     """Adds ``func.func private @name``: input [N, K], output [N, M], sums [N, padded rows], bias [padded rows], the storage
     arrays, begin and end of the units."""
     _, entry = private_function(module, name, operand_types)

@@ -1,0 +1,318 @@
+"""``sparse-lower-to-vector``: every sparse op becomes a call of a kernel made of vector, scf, memref and arith.
+
+    %y = "sparse.packed_conv"(%x, %offset, ...) : (tensor<1x64x197x16xf32>, ...) -> tensor<1x64x197x16xf32>
+    -> %in = bufferization.to_buffer %x;  %out = memref.alloc()
+       call @conv_0(%in, %out, %bias, %items, ..., %scratch, %c0, %units) {espalier.units}
+       %y = bufferization.to_tensor %out restrict
+
+Equal layers share a kernel. The function gains one argument, scratch memory (memref<?xf32>): ``espalier.scratch`` on the
+module says how many floats a thread needs. The last two operands of a kernel call are the range of its units of work:
+``sparse-distribute-work`` cuts it up for threads. ``espalier.visits`` on a call counts the runs of each kernel class's
+loop body (tagged ``espalier.class``), so that loads can be counted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from ...attributes import layout_of, scheme_of
+from ...constants import constant, constant_of
+from ...dialect import LiftOp, PackedConvOp, PackedLinearOp, PoolOp, UnliftOp, integers
+from ...errors import op_error
+from ...layouts import LaneGrid, Plain
+from ...mlir import bindings, ir
+from ...passes import Pass, PassContext, operations, option
+from ...schemes import Connectivity, Dense
+from ...schemes.blocked import thread_chunks
+from ...schemes.slices import column_blocks
+from .builder import arith, func, memref
+from .channelwise_kernel import ChannelwiseKernel, emit_channelwise_kernel, emit_global_average, emit_unlift
+from .conv_kernel import ConvKernel, KernelClass, emit_conv_kernel
+from .conv_plan import ConvPlan, Window, cut, plan_conv, plane_shape
+from .linear_kernel import LinearKernel, emit_linear_kernel
+from .tiles import choose_tile
+
+bufferization: Any = bindings("dialects.bufferization")
+
+Value = Any
+
+
+@dataclass(frozen=True)
+class LowerToVectorPass(Pass):
+    """
+    Replaces every sparse op by a call of a generated kernel.
+
+    Loads are naive: one vector load for every multiply. Needs layouts (sparse-assign-layouts) and packed weights.
+    """
+
+    name = "sparse-lower-to-vector"
+
+    registers: int = option(32, "vector registers of the target")
+
+    def run(self, op: ir.Operation, context: PassContext) -> None:
+        with op.context, ir.Location.unknown(op.context):
+            for function in operations(op, func.FuncOp):
+                layers = operations(function, PackedConvOp, PackedLinearOp, PoolOp, LiftOp, UnliftOp)
+                if layers:
+                    _FunctionLowering(op, function, self.registers, context).run(layers)
+
+
+class _FunctionLowering:
+    """Lowers the layers of one function; kernels are keyed by what they do, so that equal layers share one."""
+
+    def __init__(self, module: ir.Operation, function: Any, registers: int, context: PassContext) -> None:
+        self.module, self.registers, self.context = module, registers, context
+        self.kernels: dict[Any, str] = {}
+        self.f32, self.index = ir.F32Type.get(), ir.IndexType.get()
+        dynamic = ir.ShapedType.get_dynamic_size()
+        self.scratch = _append_argument(function, ir.MemRefType.get([dynamic], self.f32))
+        self.scratch_floats = 0
+
+    def run(self, layers: list[Any]) -> None:
+        for layer in layers:
+            with layer.operation.location, ir.InsertionPoint(layer.operation):
+                match layer:
+                    case PackedConvOp():
+                        result = self._convolution(layer)
+                    case PackedLinearOp():
+                        result = self._linear(layer)
+                    case PoolOp():
+                        result = self._pool(layer)
+                    case LiftOp():
+                        result = self._lift(layer)
+                    case _:
+                        result = self._unlift(layer)
+            layer.output.replace_all_uses_with(result)
+            layer.operation.erase()
+        self._record_scratch()
+
+    # -- one method a layer -----------------------------------------------------------------------------------------
+
+    def _convolution(self, conv: PackedConvOp) -> Value:
+        weight_shape, groups = integers(conv.weight_shape), ir.IntegerAttr(conv.groups).value
+        if len(weight_shape) != 4:
+            raise op_error(conv, "a 2-D convolution", f"a weight of rank {len(weight_shape)}", "leave it in linalg")
+        source = layout_of(conv.input_layout, conv.input)
+        target = self._lanes_of(conv.output_layout, conv)
+        window = Window((weight_shape[2], weight_shape[3]),
+                        *(_pair(a) for a in (conv.strides, conv.padding_low, conv.dilations)))
+        if groups > 1 and groups == weight_shape[0] and ir.StringAttr(conv.kernel).value == "dense":
+            return self._depthwise(conv, source, target, window)
+        group = ir.IntegerAttr(conv.filters_per_group).value
+        scheme = scheme_of(conv)
+        dense = isinstance(scheme, Dense) and groups == 1
+        if isinstance(scheme, Dense) and not dense:
+            scheme = Connectivity(tuple(weight_shape[2:]))
+        channels = weight_shape[1] * groups
+        block = channels
+        if "channel_block" in conv.operation.attributes and not dense:
+            block = ir.IntegerAttr(conv.operation.attributes["channel_block"]).value
+        pooled = None
+        if integers(conv.pool) != [1, 1]:
+            pooled = LaneGrid(target.lanes_high, target.lanes_wide, target.height // 2, target.width // 2)
+        classes = tuple(KernelClass(terms) for terms in scheme.classes(prod(weight_shape[2:]), group))
+        kernel = ConvKernel(source, target, pooled, channels, block, weight_shape[0], group, classes, dense,
+                            ir.StringAttr(conv.activation).value, conv.residual is not None,
+                            thread_chunks(weight_shape[0] // group))
+        storage = list(conv.storage)
+        stored = channels * kernel.groups if dense else ir.RankedTensorType(storage[3].type).shape[0]
+        tile = choose_tile(kernel, window, stored, self.registers)
+        if "tile" in conv.operation.attributes:
+            tile = _pair(conv.operation.attributes["tile"])
+        bias = conv.bias if conv.bias is not None else constant(np.zeros(weight_shape[0], np.float32), "bias")
+        residual = [conv.residual] if conv.residual is not None else []
+        batch = _shape(conv.input)[0]
+        output = self._allocate(conv.output)
+        for shape, origins in cut(plane_shape(source, target, window), tile, pooled is not None).items():
+            plan = plan_conv(source, target, window, shape, origins, batch, pooled)
+            self.scratch_floats = max(self.scratch_floats, kernel.scratch_lines(plan) * target.lanes)
+            operands = [self._image(conv.input, source), output, *residual, bias, *_tables(plan), *storage]
+            call = self._call("conv", (kernel, window, shape), operands, len(plan.items) * kernel.chunks, conv,
+                              lambda name, types, plan=plan: emit_conv_kernel(self.module, name, kernel, plan, types))
+            visits = [channels * kernel.groups] if dense else _runs(storage[2])
+            call.attributes["espalier.visits"] = ir.DenseI64ArrayAttr.get([v * len(plan.items) for v in visits])
+        return self._tensor(output, conv.output.type)
+
+    def _depthwise(self, conv: PackedConvOp, source: Plain | LaneGrid, target: LaneGrid, window: Window) -> Value:
+        filters = integers(conv.weight_shape)[0]
+        kernel = ChannelwiseKernel("depthwise", source, target, filters, ir.StringAttr(conv.activation).value,
+                                   conv.residual is not None)
+        bias = conv.bias if conv.bias is not None else constant(np.zeros(filters, np.float32), "bias")
+        residual = [conv.residual] if conv.residual is not None else []
+        return self._channelwise(conv, kernel, window, residual, [bias, *conv.storage])
+
+    def _pool(self, pool: PoolOp) -> Value:
+        source = layout_of(pool.input_layout, pool.input)
+        kind: Any = ir.StringAttr(pool.kind).value
+        if _shape(pool.output)[2:] == [1, 1] and isinstance(source, LaneGrid):
+            return self._global_average(pool, source)
+        window = Window(*(_pair(a) for a in (pool.kernel, pool.strides, pool.padding_low)))
+        target = self._lanes_of(pool.output_layout, pool)
+        kernel = ChannelwiseKernel(kind, source, target, _shape(pool.input)[1])
+        return self._channelwise(pool, kernel, window, [], [])
+
+    def _lift(self, lift: LiftOp) -> Value:
+        """Lifting is a 1x1 max pool from row-major planes."""
+        target = self._lanes_of(lift.layout, lift)
+        source = Plain(*_shape(lift.input)[2:])
+        kernel = ChannelwiseKernel("max", source, target, _shape(lift.input)[1])
+        return self._channelwise(lift, kernel, Window((1, 1)), [], [])
+
+    def _channelwise(self, layer: Any, kernel: ChannelwiseKernel, window: Window, residual: list[Value],
+                     parameters: list[Value]) -> Value:
+        batch, tile = _shape(layer.input)[0], (4, 4) if kernel.kind == "depthwise" else (2, 4)
+        output = self._allocate(layer.output)
+        shape = (kernel.target.rows, kernel.target.columns)
+        for part, origins in cut(shape, tile).items():
+            plan = plan_conv(kernel.source, kernel.target, window, part, origins, batch)
+            self.scratch_floats = max(self.scratch_floats, len(plan.region) * kernel.target.lanes)
+            operands = [self._image(layer.input, kernel.source), output, *residual, *_tables(plan), *parameters]
+            self._call(kernel.kind, (kernel, window, part), operands, len(plan.items) * kernel.channels, layer,
+                       lambda name, types, plan=plan: emit_channelwise_kernel(self.module, name, kernel, plan, types))
+        return self._tensor(output, layer.output.type)
+
+    def _global_average(self, pool: PoolOp, grid: LaneGrid) -> Value:
+        batch, channels = _shape(pool.output)[:2]
+        y, x = grid.pixels(*np.divmod(np.arange(grid.rows * grid.columns), grid.columns))
+        share = ((y < grid.height) & (x < grid.width)).astype(np.float32) / (grid.height * grid.width)
+        type_ = ir.MemRefType.get([batch, channels, 1], self.f32)
+        output = memref.AllocOp(type_, [], []).result
+        self._call("mean", grid, [pool.input, output, constant(share, "share")], batch * channels, pool,
+                   lambda name, types: emit_global_average(self.module, name, types, grid, channels))
+        return self._reshaped(output, pool.output.type)
+
+    def _unlift(self, unlift: UnliftOp) -> Value:
+        grid = self._lanes_of(unlift.layout, unlift)
+        batch, channels, height, width = _shape(unlift.output)
+        places = grid.places(*np.indices((height, width))).reshape(-1).astype(np.int32)
+        output = memref.AllocOp(ir.MemRefType.get([batch, channels, height * width], self.f32), [], []).result
+        self._call("unlift", grid, [unlift.input, output, constant(places, "places")], batch * channels, unlift,
+                   lambda name, types: emit_unlift(self.module, name, types, grid.lanes, (batch, channels), height * width))
+        return self._reshaped(output, unlift.output.type)
+
+    def _linear(self, linear: PackedLinearOp) -> Value:
+        (rows, columns), (batch, _) = integers(linear.weight_shape), _shape(linear.input)
+        dense = isinstance(scheme_of(linear), Dense)
+        lanes = ir.RankedTensorType(list(linear.storage)[-1].type).shape[-1]
+        kernel = LinearKernel(batch, rows, columns, lanes, dense, ir.StringAttr(linear.activation).value)
+        known = constant_of(linear.bias) if linear.bias is not None else np.zeros(rows, np.float32)
+        if known is None:
+            raise op_error(linear, "a constant bias", "a bias computed at run time", "fold it into a constant first")
+        bias = constant(np.pad(known, (0, kernel.padded_rows - rows)), "bias")
+        output = self._allocate(linear.output)
+        sums = memref.AllocOp(ir.MemRefType.get([batch, kernel.padded_rows], self.f32), [], []).result
+        storage = list(linear.storage)
+        if not dense and ir.RankedTensorType(storage[1].type).shape[0] % column_blocks(columns):
+            raise op_error(linear, "slices for every column block", str(storage[1].type))
+        self._call("linear", kernel, [linear.input, output, sums, bias, *storage], kernel.units, linear,
+                   lambda name, types: emit_linear_kernel(self.module, name, kernel, types), scratch=False)
+        return self._tensor(output, linear.output.type)
+
+    # -- calls ------------------------------------------------------------------------------------------------------
+
+    def _call(self, stem: str, key: Any, operands: list[Value], units: int, layer: Any,
+              emit: Callable[[str, list[ir.Type]], None], scratch: bool | None = None) -> ir.Operation:
+        """The call of the kernel of ``key`` on ``operands`` (tensors become buffers) for all its units."""
+        scratch = stem in ("conv", "depthwise", "max", "average") if scratch is None else scratch
+        buffers = [self._buffer(value) for value in operands] + ([self.scratch] if scratch else [])
+        bounds = [arith.ConstantOp(self.index, value).result for value in (0, units)]
+        types = [value.type for value in [*buffers, *bounds]]
+        key = (stem, key, tuple(str(type_) for type_ in types))
+        if key not in self.kernels:
+            self.kernels[key] = f"{stem}_{len(self.kernels)}"
+            emit(self.kernels[key], types)
+            self.context.statistics["kernels"] += 1
+        call = func.CallOp([], self.kernels[key], [*buffers, *bounds])
+        call.operation.attributes["espalier.units"] = ir.UnitAttr.get()
+        if "layer" in layer.operation.attributes:
+            call.operation.attributes["espalier.layer"] = layer.operation.attributes["layer"]
+        self.context.statistics["kernel calls"] += 1
+        return call.operation
+
+    def _buffer(self, value: Value) -> Value:
+        if isinstance(value.type, ir.MemRefType):
+            return value
+        tensor = ir.RankedTensorType(value.type)
+        type_ = ir.MemRefType.get(tensor.shape, tensor.element_type)
+        return bufferization.ToBufferOp(type_, value, read_only=True).result
+
+    def _image(self, value: Value, layout: Plain | LaneGrid) -> Value:
+        """The input of a kernel: row-major planes as [N, C, pixels]."""
+        if isinstance(layout, LaneGrid):
+            return value
+        n, c, height, width = _shape(value)
+        type_ = ir.RankedTensorType.get([n, c, height * width], ir.RankedTensorType(value.type).element_type)
+        return _reshape("tensor.collapse_shape", value, type_)
+
+    def _allocate(self, like: Value) -> Value:
+        tensor = ir.RankedTensorType(like.type)
+        alignment = ir.IntegerAttr.get(ir.IntegerType.get_signless(64), 64)
+        return memref.AllocOp(ir.MemRefType.get(tensor.shape, tensor.element_type), [], [], alignment=alignment).result
+
+    def _tensor(self, buffer: Value, type_: ir.Type) -> Value:
+        return bufferization.ToTensorOp(type_, buffer, restrict=True, writable=True).result
+
+    def _reshaped(self, buffer: Value, type_: ir.Type) -> Value:
+        """[N, C, pixels] as the tensor [N, C, H, W]."""
+        shape = ir.MemRefType(buffer.type).shape
+        flat = self._tensor(buffer, ir.RankedTensorType.get(shape, self.f32))
+        return _reshape("tensor.expand_shape", flat, type_)
+
+    def _lanes_of(self, attribute: ir.Attribute, layer: Any) -> LaneGrid:
+        layout = layout_of(attribute, layer.output)
+        if not isinstance(layout, LaneGrid):
+            raise op_error(layer, "a lane grid", "a row-major layout", "run sparse-assign-layouts first")
+        return layout
+
+    def _record_scratch(self) -> None:
+        attributes, i64 = self.module.attributes, ir.IntegerType.get_signless(64)
+        known = ir.IntegerAttr(attributes["espalier.scratch"]).value if "espalier.scratch" in attributes else 0
+        attributes["espalier.scratch"] = ir.IntegerAttr.get(i64, max(known, self.scratch_floats))
+
+
+def _append_argument(function: Any, type_: ir.Type) -> Value:
+    """A new last argument of ``function``."""
+    old = ir.FunctionType(ir.TypeAttr(function.operation.attributes["function_type"]).value)
+    function.operation.attributes["function_type"] = ir.TypeAttr.get(
+        ir.FunctionType.get([*old.inputs, type_], list(old.results)))
+    return function.regions[0].blocks[0].add_argument(type_, function.operation.location)
+
+
+def _tables(plan: ConvPlan) -> list[Value]:
+    """The plan's tables as constants; empty ones get a row, so that every kernel has the same arguments."""
+    lanes = plan.gathers.shape[1]
+    borders = plan.borders if len(plan.borders) else np.zeros((1, len(plan.region)), np.int32)
+    gathers = plan.gathers if len(plan.gathers) else np.zeros((1, lanes), np.int32)
+    return [constant(table, name) for name, table in (("items", plan.items), ("borders", borders), ("gathers", gathers))]
+
+
+def _runs(stride: Value) -> list[int]:
+    """Stored kernels of each class, from the ``stride`` array [rows, classes + 1]."""
+    table = constant_of(stride)
+    assert table is not None, "storage arrays are constants"
+    return [int(n) for n in np.diff(table.view(np.uint16).astype(np.int64), axis=1).sum(axis=0)]
+
+
+def _pair(attribute: ir.Attribute) -> tuple[int, int]:
+    first, second = integers(attribute)
+    return first, second
+
+
+def _reshape(name: str, value: Value, type_: ir.Type) -> Value:
+    """Joins or splits the last two dimensions of [N, C, H, W]."""
+    i64 = ir.IntegerType.get_signless(64)
+    groups = ir.ArrayAttr.get([ir.ArrayAttr.get([ir.IntegerAttr.get(i64, d) for d in dims])
+                               for dims in ((0,), (1,), (2, 3))])
+    attributes: dict[str, ir.Attribute] = {"reassociation": groups}
+    if name == "tensor.expand_shape":
+        attributes["static_output_shape"] = ir.DenseI64ArrayAttr.get(list(ir.RankedTensorType(type_).shape))
+    return ir.Operation.create(name, results=[type_], operands=[value], attributes=attributes).result
+
+
+def _shape(value: Value) -> list[int]:
+    return list(ir.ShapedType(value.type).shape)

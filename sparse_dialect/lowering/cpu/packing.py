@@ -1,0 +1,95 @@
+"""Emits the packing of a tile's input region into scratch: plain copies, or gathers where lanes come from several lines.
+
+Packed, a tile's input is contiguous: no cache-set conflicts between rows, few pages, and activations need no halos.
+"""
+
+from __future__ import annotations
+
+from ...layouts import LaneGrid, Layout
+from ...mlir import ir
+from .builder import Builder, Value, arith, memref, vector
+from .conv_plan import ConvPlan
+
+Item = dict[str, Value]  # the fields of a work item (conv_plan.ITEM_FIELDS), loaded
+
+
+class Packer:
+    """Packs ``channels`` channels of a region; the first lines of ``scratch`` (memref<?xf32>) hold them."""
+
+    def __init__(self, b: Builder, plan: ConvPlan, layout: Layout, source: Value, borders: Value, gathers: Value,
+                 scratch: Value, channels: int, outside: float) -> None:
+        self.b, self.plan, self.layout, self.channels = b, plan, layout, channels
+        self._source, self.borders, self.gathers, self.outside = source, borders, gathers, outside
+        if not plan.direct:
+            self.scratch = view(b, scratch, 0, [channels, len(plan.region), b.lanes])
+
+    def pack(self, item: Item, first_channel: Value) -> None:
+        """The region of ``item``, from channel ``first_channel`` on."""
+        if not self.plan.border_tiles:
+            self._pack_interior(item, first_channel)
+        elif not self.plan.interior_tiles:
+            self.pack_border(item, first_channel)
+        else:
+            plain = self.b.compare("slt", item["border"], self.b.index(0))
+            self.b.either(plain, lambda: self._pack_interior(item, first_channel),
+                          lambda: self.pack_border(item, first_channel))
+
+    def packed(self, channel: Value, line: int) -> Value:
+        """A packed line; ``channel`` counts from the first packed one."""
+        return self.b.load(self.scratch, channel, self.b.index(line), self.b.index(0))
+
+    def source(self, item: Item, channel: Value, line: Value) -> Value:
+        """A stored line of the input."""
+        return self.b.load(self._source, item["image"], channel, line, self.b.index(0))
+
+    def _pack_interior(self, item: Item, first_channel: Value) -> None:
+        def channel(c: Value) -> None:
+            for line, offset in enumerate(self.plan.source_offsets):
+                at = self.b.add(item["source_line"], offset)
+                self._put(c, self.b.index(line), self.source(item, self.b.add(first_channel, c), at))
+
+        self.b.loop(0, self.channels, channel)
+
+    def pack_border(self, item: Item, first_channel: Value) -> None:
+        """Lines outside, channels inside: what a line needs is decided once for all channels."""
+        b = self.b
+
+        def line(at: Value) -> None:
+            code = b.integer(self.borders, item["border"], at)
+
+            def copy() -> None:
+                b.loop(0, self.channels, lambda c: self._put(c, at, self.source(item, b.add(first_channel, c), code)))
+
+            def gather() -> None:
+                row = arith.SubIOp(b.index(-1), code).result
+                indices = ir.VectorType.get([b.lanes], b.i32)
+                places = vector.LoadOp(indices, self.gathers, [row, b.index(0)]).result
+                inside = arith.CmpIOp(arith.CmpIPredicate.sge, places, b.constant(indices, 0)).result
+                b.loop(0, self.channels, lambda c: self._put(
+                    c, at, self._gathered(item, b.add(first_channel, c), places, inside)))
+
+            if isinstance(self.layout, LaneGrid):
+                b.either(b.compare("sge", code, b.index(0)), copy, gather)
+            else:
+                gather()
+
+        b.loop(0, len(self.plan.region), line)
+
+    def _gathered(self, item: Item, channel: Value, places: Value, inside: Value) -> Value:
+        b = self.b
+        trailing = [b.index(0)] * (len(ir.MemRefType(self._source.type).shape) - 2)
+        return vector.GatherOp(b.vector, self._source, [item["image"], channel, *trailing], places, inside,
+                               b.splat(self.outside)).result
+
+    def _put(self, channel: Value, line: Value, value: Value) -> None:
+        self.b.store(value, self.scratch, channel, line, self.b.index(0))
+
+
+def view(b: Builder, flat: Value, offset: int, shape: list[int]) -> Value:
+    """A row-major array of ``shape`` inside a flat memref, ``offset`` elements from its start."""
+    strides = [1]
+    for size in reversed(shape[1:]):
+        strides.insert(0, strides[0] * size)
+    layout = ir.StridedLayoutAttr.get(offset, strides) if offset else None
+    type_ = ir.MemRefType.get(shape, b.f32, layout=layout)
+    return memref.ReinterpretCastOp(type_, flat, [], [], [], [offset], shape, strides).result

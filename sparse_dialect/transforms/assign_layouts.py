@@ -1,0 +1,236 @@
+"""``sparse-assign-layouts``: gives every activation between layers a lane grid.
+
+    %y = "sparse.packed_conv"(%x, ...) {output_layout = #sparse.plain}  : (tensor<1x3x56x56xf32>) -> tensor<1x8x56x56xf32>
+    -> %y = "sparse.packed_conv"(%x, ...) {output_layout = #sparse.lanes<[4, 4], [56, 56]>} : ... -> tensor<1x8x197x16xf32>
+
+Convolutions and pools read any layout and write lanes; elementwise linalg ops on lifted values stay lifted; whatever else
+reads a lifted value gets it through ``sparse.unlift``. A 2x2 max pool behind a convolution is fused where the grid allows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from ..attributes import layout_attribute
+from ..dialect import LiftOp, PackedConvOp, PoolOp, UnliftOp, integer_array, integers, storage_operands
+from ..layouts import LaneGrid, candidate_grids
+from ..mlir import ir
+from ..passes import Pass, PassContext, option
+
+SAME_GRID_MARGIN = 1.05  # a convolution keeps its input's grid up to this many times the lines of the best one
+POOL_MARGIN = 1.02  # likewise for a grid that lets a pool be fused
+
+
+@dataclass(frozen=True)
+class AssignLayoutsPass(Pass):
+    """
+    Chooses a lane grid for every tensor between 2-D layers, so that few lanes idle and few re-layouts are needed.
+
+    Fuses a 2x2 max pool into the convolution before it where both sides of its grid are even.
+    """
+
+    name = "sparse-assign-layouts"
+
+    lanes: int = option(16, "f32 vector lanes of the target (16: AVX-512, 8: AVX2, 4: NEON)")
+    fuse_pools: bool = option(True, "fuse 2x2 max pools into the convolution before them")
+
+    def run(self, op: ir.Operation, context: PassContext) -> None:
+        with op.context, ir.Location.unknown(op.context):
+            for block in _blocks(op):
+                _BlockLifter(self, context).run(block)
+
+
+def _blocks(op: ir.Operation) -> Iterator[ir.Block]:
+    for region in op.operation.regions:
+        for block in region.blocks:
+            yield block
+            for inner in block.operations:
+                yield from _blocks(inner)
+
+
+@dataclass
+class _BlockLifter:
+    """Rewrites one block from top to bottom; ``lifted`` maps a plain value to its lane-grid twin."""
+
+    options: AssignLayoutsPass
+    context: PassContext
+    lifted: dict[ir.Value, tuple[ir.Value, LaneGrid]] = field(default_factory=dict)
+    replaced: list[ir.Operation] = field(default_factory=list)
+
+    def run(self, block: ir.Block) -> None:
+        for view in list(block.operations):
+            with view.operation.location:
+                if isinstance(view, PackedConvOp) and _is_image(view.output):
+                    self._convolution(view)
+                elif isinstance(view, PoolOp) and _is_image(view.output):
+                    self._pool(view)
+                elif self._stays_lifted(view.operation):
+                    self._elementwise(view.operation)
+        for op in reversed(self.replaced):  # readers before what they read
+            self._close(op)
+
+    # -- layers -----------------------------------------------------------------------------------------------------
+
+    def _convolution(self, conv: PackedConvOp) -> None:
+        _, filters, height, width = _shape(conv.output)
+        source = self.lifted.get(conv.input)
+        pool = _fusible_pool(conv) if self.options.fuse_pools else None
+        grid = self._grid(height, width, source and source[1], pool is not None)
+        fused = pool is not None and grid.rows % 2 == 0 and grid.columns % 2 == 0
+        stored = LaneGrid(grid.lanes_high, grid.lanes_wide, height // 2, width // 2) if fused else grid
+        self.replaced.append(conv.operation)
+        replaced = conv.output
+        if pool is not None and fused:
+            self.replaced.append(pool.operation)
+            replaced = pool.output
+        with ir.InsertionPoint(conv.operation):
+            residual = None if conv.residual is None else self._on_grid(conv.residual, grid)
+            new = PackedConvOp(
+                input=source[0] if source else conv.input, **storage_operands(conv.storage), storage_names=conv.storage_names,
+                weight_shape=conv.weight_shape, strides=conv.strides, padding_low=conv.padding_low,
+                padding_high=conv.padding_high, dilations=conv.dilations, groups=conv.groups, activation=conv.activation,
+                scheme=conv.scheme, kernel=conv.kernel, filters_per_group=conv.filters_per_group,
+                pool=integer_array((2, 2) if fused else (1, 1)),
+                input_layout=layout_attribute(source[1]) if source else conv.input_layout,
+                output_layout=layout_attribute(grid), output=self._type(conv.output, filters, stored), bias=conv.bias,
+                residual=residual)
+        _carry_attributes(conv.operation, new.operation)
+        self.lifted[replaced] = (new.output, stored)
+        self.context.statistics["lifted layers"] += 1
+        self.context.statistics["fused pools"] += fused
+
+    def _pool(self, pool: PoolOp) -> None:
+        if pool.output in self.lifted:
+            return  # fused into the convolution before it
+        _, channels, height, width = _shape(pool.output)
+        source = self.lifted.get(pool.input)
+        if height * width == 1 and source is None:
+            return  # a mean of row-major planes: nothing to lift for
+        whole = height * width == 1 and source is not None and ir.StringAttr(pool.kind).value == "average"
+        grid = self._grid(height, width, source and source[1], False)
+        with ir.InsertionPoint(pool.operation):
+            new = PoolOp(input=source[0] if source else pool.input, kind=pool.kind, kernel=pool.kernel,
+                         strides=pool.strides, padding_low=pool.padding_low, padding_high=pool.padding_high,
+                         input_layout=layout_attribute(source[1]) if source else pool.input_layout,
+                         output_layout=pool.output_layout if whole else layout_attribute(grid),
+                         output=pool.output.type if whole else self._type(pool.output, channels, grid))
+        _carry_attributes(pool.operation, new.operation)
+        self.replaced.append(pool.operation)
+        if whole:
+            pool.output.replace_all_uses_with(new.output)
+        else:
+            self.lifted[pool.output] = (new.output, grid)
+        self.context.statistics["lifted layers"] += 1
+
+    def _stays_lifted(self, op: ir.Operation) -> bool:
+        """An elementwise linalg op whose image inputs all lie on one grid; the others are scalars."""
+        if op.name != "linalg.generic" or len(op.results) != 1 or not _is_image(op.results[0]):
+            return False
+        maps = [str(m) for m in ir.ArrayAttr(op.attributes["indexing_maps"])]
+        identity, scalar = "(d0, d1, d2, d3) -> (d0, d1, d2, d3)", "(d0, d1, d2, d3) -> ()"
+        if any("parallel" not in str(kind) for kind in ir.ArrayAttr(op.attributes["iterator_types"])):
+            return False
+        *inputs, out = zip(op.operands, maps, strict=True)
+        if identity not in out[1] or _owner_name(out[0]) != "tensor.empty":
+            return False
+        grids = {self.lifted[v][1] if v in self.lifted else None for v, m in inputs if identity in m}
+        return len(grids) == 1 and None not in grids and all(identity in m or scalar in m for _, m in inputs)
+
+    def _elementwise(self, op: ir.Operation) -> None:
+        grid = next(self.lifted[v][1] for v in op.operands if v in self.lifted)
+        type_ = self._type(op.results[0], _shape(op.results[0])[1], grid)
+        self.replaced.append(op)
+        with ir.InsertionPoint(op):
+            empty = ir.Operation.create("tensor.empty", results=[type_]).result
+            *inputs, _ = op.operands
+            operands = [*(self.lifted[v][0] if v in self.lifted else v for v in inputs), empty]
+            new = op.clone()
+        for at, operand in enumerate(operands):
+            new.operation.operands[at] = operand
+        new.operation.results[0].set_type(type_)
+        self.lifted[op.results[0]] = (new.operation.results[0], grid)
+
+    # -- values -----------------------------------------------------------------------------------------------------
+
+    def _grid(self, height: int, width: int, source: LaneGrid | None, pooled: bool) -> LaneGrid:
+        candidates = candidate_grids(height, width, self.options.lanes)
+        fewest = candidates[0].rows * candidates[0].columns
+        if pooled:
+            for grid in candidates:
+                if grid.rows % 2 == grid.columns % 2 == 0 and grid.rows * grid.columns <= POOL_MARGIN * fewest:
+                    return grid
+        if source:
+            same = LaneGrid(source.lanes_high, source.lanes_wide, height, width)
+            if same.rows * same.columns <= SAME_GRID_MARGIN * fewest:
+                return same
+        return candidates[0]
+
+    def _type(self, plain: ir.Value, channels: int, grid: LaneGrid) -> ir.Type:
+        type_ = ir.RankedTensorType(plain.type)
+        return ir.RankedTensorType.get([type_.shape[0], channels, grid.lines, grid.lanes], type_.element_type)
+
+    def _on_grid(self, value: ir.Value, grid: LaneGrid) -> ir.Value:
+        """``value`` on ``grid``: as it is, or lifted (from row-major if its own grid is another)."""
+        if value in self.lifted:
+            twin, own = self.lifted[value]
+            if own == grid:
+                return twin
+            value = UnliftOp(input=twin, layout=layout_attribute(own), output=value.type).output
+            self.context.statistics["re-layouts"] += 1
+        self.context.statistics["re-layouts"] += 1
+        return LiftOp(input=value, layout=layout_attribute(grid),
+                      output=self._type(value, _shape(value)[1], grid)).output
+
+    def _close(self, op: ir.Operation) -> None:
+        """Removes a replaced op; readers that know nothing of lanes get an unlifted value."""
+        plain = op.results[0]
+        if list(plain.uses):
+            value, grid = self.lifted[plain]
+            with value.owner.operation.location, ir.InsertionPoint.after(value.owner.operation):
+                unlifted = UnliftOp(input=value, layout=layout_attribute(grid), output=plain.type)
+            plain.replace_all_uses_with(unlifted.output)
+            self.context.statistics["re-layouts"] += 1
+        op.erase()
+
+
+def _fusible_pool(conv: PackedConvOp) -> PoolOp | None:
+    """The 2x2 stride-2 max pool that is the only reader of ``conv``, where image sides are even."""
+    uses = list(conv.output.uses)
+    pool = uses[0].owner if len(uses) == 1 else None
+    if not isinstance(pool, PoolOp) or conv.residual is not None or ir.StringAttr(pool.kind).value != "max":
+        return None
+    if integers(pool.kernel) != [2, 2] or integers(pool.strides) != [2, 2]:
+        return None
+    if any(integers(pool.padding_low) + integers(pool.padding_high)) or any(s % 2 for s in _shape(conv.output)[2:]):
+        return None
+    return None if _is_depthwise(conv) else pool
+
+
+def _is_depthwise(conv: PackedConvOp) -> bool:
+    groups = ir.IntegerAttr(conv.groups).value
+    return groups > 1 and groups == integers(conv.weight_shape)[0]
+
+
+def _is_image(value: ir.Value) -> bool:
+    if not isinstance(value.type, ir.RankedTensorType):
+        return False
+    type_ = ir.RankedTensorType(value.type)
+    return type_.rank == 4 and type_.has_static_shape and isinstance(type_.element_type, ir.F32Type)
+
+
+def _owner_name(value: ir.Value) -> str:
+    owner = value.owner
+    return "" if isinstance(owner, ir.Block) else owner.operation.name
+
+
+def _shape(value: ir.Value) -> list[int]:
+    return list(ir.RankedTensorType(value.type).shape)
+
+
+def _carry_attributes(old: ir.Operation, new: ir.Operation) -> None:
+    """Copies what the new op does not set itself: names, reasons, costs."""
+    for named in old.operation.attributes:
+        name = named if isinstance(named, str) else named.name
+        if name not in new.operation.attributes:
+            new.operation.attributes[name] = old.operation.attributes[name]
