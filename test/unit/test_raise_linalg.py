@@ -147,8 +147,14 @@ def settle(norm: nn.modules.batchnorm._BatchNorm) -> nn.modules.batchnorm._Batch
     (nn.Sequential(nn.Conv2d(3, 4, 3), settle(nn.BatchNorm2d(4)), nn.ReLU6()), (1, 3, 6, 6)),
     (nn.Sequential(nn.Conv3d(1, 4, 3), settle(nn.BatchNorm3d(4)), nn.ReLU()), (1, 1, 4, 6, 6)),
     (nn.Sequential(nn.Conv2d(4, 8, 3, groups=2), settle(nn.BatchNorm2d(8)), nn.Hardtanh(0, 6)), (1, 4, 6, 6)),
+    (nn.Sequential(nn.ZeroPad2d((1, 2, 3, 0)), nn.Conv2d(3, 4, 3, padding=1)), (1, 3, 6, 6)),
+    (nn.Conv1d(4, 4, 3, groups=4), (1, 4, 10)),
+    (Function(lambda s, x: s.conv(x).clamp(0, 6), conv=nn.Conv2d(3, 4, 1)), (1, 3, 6, 6)),
+    (Function(lambda s, x: 1 - s.conv(x) / 2, conv=nn.Conv2d(3, 4, 1)), (1, 3, 6, 6)),
+    (Function(lambda s, x: s.conv(x) + 1 + x, conv=nn.Conv2d(3, 3, 1)), (1, 3, 6, 6)),
+    (Function(lambda s, x: torch.relu(x + s.conv(x)), conv=nn.Conv2d(3, 3, 1)), (2, 3, 6, 6)),
     (nn.Sequential(nn.Linear(6, 4), settle(nn.BatchNorm1d(4)), nn.ReLU()), (3, 6)),
-], ids=lambda value: str(value).replace("\n", "") if isinstance(value, nn.Module) else "")
+], ids=lambda value: type(value).__name__ if isinstance(value, nn.Module) else "")
 def test_layers_become_one_sparse_op(layer: nn.Module, shape: tuple[int, ...]) -> None:
     module, _ = check(layer, image(*shape))
     left = {n for n in names(module) if not n.startswith("sparse.")}
