@@ -32,6 +32,7 @@ _OPERATIONS = {
     "arith.addf": "add", "arith.subf": "sub", "arith.mulf": "mul", "arith.divf": "div", "arith.negf": "neg",
     "arith.maximumf": "max", "arith.maxnumf": "max", "arith.minimumf": "min", "arith.minnumf": "min",
     "math.sqrt": "sqrt", "math.rsqrt": "rsqrt", "arith.truncf": "cast", "arith.extf": "cast",
+    "arith.sitofp": "cast",
 }
 _PREDICATES = ("false", "oeq", "ogt", "oge", "olt", "ole", "one", "ord", "ueq", "ugt", "uge", "ult", "ule",
                "une", "uno", "true")  # arith.cmpf's numbering
@@ -185,13 +186,15 @@ def evaluate_tree(node: Node, leaf: Callable[[int], T], number: Callable[[float]
 
 
 def evaluate(value: ir.Value) -> np.ndarray | None:
-    """The f64 array that a small float tensor is known to hold, through reshapes and generics; else None."""
+    """The f64 array that a small tensor is known to hold, through reshapes and generics; else None."""
     op = owner(value)
     if op is None or not isinstance(value.type, ir.RankedTensorType):
         return None
     shape = shape_of(value)
     element = str(ir.RankedTensorType(value.type).element_type)
-    if min(shape, default=1) < 0 or math.prod(shape) > FOLD_LIMIT or element not in ("f16", "f32", "f64"):
+    if min(shape, default=1) < 0 or math.prod(shape) > FOLD_LIMIT:
+        return None
+    if element not in ("f16", "f32", "f64") and (element not in ("i32", "i64") or op.name != "arith.constant"):
         return None
     if op.name == "arith.constant":
         return read_attribute(op.attributes["value"]).astype(np.float64)
