@@ -194,7 +194,8 @@ def evaluate(value: ir.Value) -> np.ndarray | None:
     element = str(ir.RankedTensorType(value.type).element_type)
     if min(shape, default=1) < 0 or math.prod(shape) > FOLD_LIMIT:
         return None
-    if element not in ("f16", "f32", "f64") and (element not in ("i32", "i64") or op.name != "arith.constant"):
+    is_integer_constant = element in ("i32", "i64") and op.name == "arith.constant"
+    if element not in ("f16", "f32", "f64") and not is_integer_constant:
         return None
     if op.name == "arith.constant":
         return read_attribute(op.attributes["value"]).astype(np.float64)
