@@ -21,18 +21,22 @@ class Named:
 
 PREPARE = ("sparse-raise-linalg", "sparse-detect-schemes", "sparse-select-kernels", "sparse-reorder-filters",
            "sparse-compress-weights", "sparse-assign-layouts")
-TO_VECTOR = (*PREPARE, "sparse-lower-to-vector", "sparse-eliminate-redundant-loads")
-TO_LOOPS = (*TO_VECTOR,
-            "one-shot-bufferize{bufferize-function-boundaries=true "
-            "function-boundary-type-conversion=identity-layout-map}",
-            "func.func(convert-linalg-to-loops)", "sparse-plan-memory")
-TO_LLVM = (*TO_LOOPS, "convert-vector-to-scf", "convert-scf-to-cf", "expand-strided-metadata", "lower-affine",
-           "convert-vector-to-llvm", "finalize-memref-to-llvm", "convert-to-llvm",
-           "reconcile-unrealized-casts", "canonicalize", "cse")
+VECTOR = ("sparse-lower-to-vector", "sparse-eliminate-redundant-loads")
+BUFFERS = ("canonicalize", "cse",
+           "one-shot-bufferize{allow-unknown-ops=false bufferize-function-boundaries=true "
+           "function-boundary-type-conversion=identity-layout-map}",
+           "buffer-results-to-out-params{hoist-static-allocs=true modify-public-functions=true}",
+           "func.func(buffer-hoisting,buffer-loop-hoisting,convert-linalg-to-parallel-loops)", "canonicalize", "cse")
+ARENA = ("sparse-distribute-work", "sparse-plan-memory")
+LLVM = ("canonicalize", "cse", "convert-scf-to-cf", "convert-vector-to-llvm", "expand-strided-metadata", "lower-affine",
+        "convert-math-to-llvm", "convert-math-to-libm", "finalize-memref-to-llvm",
+        "convert-to-llvm", "reconcile-unrealized-casts", "canonicalize", "cse")
 
 PIPELINES = {
     "sparse-prepare": Named("linalg to packed sparse ops with layouts, on tensors", PREPARE),
-    "sparse-to-vector": Named("sparse-prepare, then vector code with redundant loads removed", TO_VECTOR),
-    "sparse-to-loops": Named("sparse-to-vector, then buffers, loops and one arena", TO_LOOPS),
-    "sparse-to-llvm": Named("the whole way to the LLVM dialect for the host CPU", TO_LLVM),
+    "sparse-to-vector": Named("sparse-prepare, then vector code with redundant loads removed", (*PREPARE, *VECTOR)),
+    "sparse-to-loops": Named("sparse-to-vector, then buffers, loops and one arena",
+                             (*PREPARE, *VECTOR, *BUFFERS, *ARENA)),
+    "sparse-to-llvm": Named("the whole way to the LLVM dialect for the host CPU",
+                            (*PREPARE, *VECTOR, *BUFFERS, *ARENA, *LLVM)),
 }

@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..runtime.files import replacing
+from ..files import replacing
 from ..sparse_dialect.errors import EspalierError
 from ..sparse_dialect.mlir import ir
 from .instrument import Instrument, Step

@@ -21,7 +21,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from ..errors import EspalierError
-from .files import replacing
+from ..files import replacing
 
 FORMAT = "espalier-model"
 VERSION = 1

@@ -15,7 +15,7 @@ from statistics import median
 import numpy as np
 
 from ..errors import EspalierError
-from ..runtime.files import replacing
+from ..files import replacing
 from .bench.engines import EspalierEngine, TorchEngine
 from .bench.machine import Machine
 from .bench.measure import Engine, measure, relative_error

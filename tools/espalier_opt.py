@@ -21,7 +21,7 @@ from ..pipelines.reproducer import Reproducer, recorded_arguments
 from ..pipelines.runner import Runner
 from ..pipelines.statistics import Statistics
 from ..pipelines.timing import Timing
-from ..runtime.files import replacing
+from ..files import replacing
 from ..sparse_dialect.dialect import irdl_text, register_dialect
 from ..sparse_dialect.errors import EspalierError
 from ..sparse_dialect.mlir import ir

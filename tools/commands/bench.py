@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from ...errors import EspalierError
-from ...runtime.files import check_writable
+from ...files import check_writable
 from ..bench.engines import EspalierEngine, TorchEngine
 from ..bench.layers import LayerTime, measure_layers
 from ..bench.machine import Machine

@@ -18,7 +18,7 @@ from rich.table import Table
 from typer.core import TyperGroup
 
 from ...errors import EspalierError
-from ...runtime.files import replacing
+from ...files import replacing
 from ..compiled import Progress as Report
 
 _DEBUG = "espalier.debug"

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from ...runtime.files import check_writable
+from ...files import check_writable
 from ..compiled import Source
 from ..report.data import factor, size
 from .common import DebugOption, LreOption, ModelArgument, PruneOption, SeedOption, out, progress_bars

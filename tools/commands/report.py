@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from ...runtime.files import check_writable
+from ...files import check_writable
 from ..bench.machine import Machine
 from ..compiled import Source
 from ..report.data import Report

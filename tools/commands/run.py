@@ -10,7 +10,7 @@ import numpy as np
 import typer
 
 from ...errors import EspalierError
-from ...runtime.files import check_writable, replacing
+from ...files import check_writable, replacing
 from ..compiled import load_compiled
 from .common import DebugOption, out
 

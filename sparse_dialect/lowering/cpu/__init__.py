@@ -1,3 +1,3 @@
 """Passes that lower to the CPU, one a file. ``PASSES`` lists their stems in pipeline order (see ``passes.py``)."""
 
-PASSES = ("lower-to-vector", "eliminate-redundant-loads", "plan-memory")
+PASSES = ("lower-to-vector", "eliminate-redundant-loads", "externalize-constants", "distribute-work", "plan-memory")

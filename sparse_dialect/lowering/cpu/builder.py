@@ -176,8 +176,10 @@ def static_memref(shape: Sequence[int], element: ir.Type) -> ir.Type:
     return ir.MemRefType.get(list(shape), element)
 
 
-def private_function(module: ir.Operation, name: str, types: Sequence[ir.Type]) -> tuple[Any, ir.Block]:
-    """A private function of the module's top level and its entry block."""
+def private_function(module: ir.Operation, name: str, types: Sequence[ir.Type],
+                     writes: Sequence[int] = (1,)) -> tuple[Any, ir.Block]:
+    """A private kernel function of the module's top level and its entry block; ``writes``: the operands it writes."""
     with ir.InsertionPoint.at_block_begin(module.regions[0].blocks[0]):
         op = func.FuncOp(name, (list(types), []), visibility="private")
+    op.attributes["espalier.writes"] = ir.DenseI64ArrayAttr.get(list(writes))
     return op, op.add_entry_block()

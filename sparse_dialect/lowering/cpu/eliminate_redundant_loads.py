@@ -4,12 +4,12 @@
     %b = vector.load %x[%c, %l, %0];  %t = vector.fma %b, %w1, %s
     -> the second load goes, and its multiply reads %a
 
-The lowering emits one load for every multiply. Two kinds are redundant: a kernel's weights read the same input
-lines for neighbouring outputs (kernel level), and filters of a group read the same line of the same channel
-(filter level).
+The lowering emits one load for every multiply. Two kinds are redundant: a kernel's weights read the same
+lines for neighbouring outputs (kernel level), and filters of a group read the same line of a channel (filter
+level).
 
-Registers are finite. Accumulators and broadcast weights take what they take; in the other registers stay the lines
-whose next use is nearest (Belady, 1966), so that what the pass keeps fits.
+Registers are finite. Accumulators and broadcast weights take what they take; in the other registers stay the
+lines whose next use is nearest (Belady, 1966), so that what the pass keeps fits.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ llvm: Any = bindings("dialects.llvm")
 
 ARITHMETIC = ("arith.addi", "arith.muli")  # index arithmetic that addresses are compared through
 READS = ("vector.load", "memref.load", "vector.gather")
-PURE = ("arith.", "math.", "vector.broadcast", "vector.fma", "vector.extract", "vector.insert", "vector.shuffle",
-        "vector.reduction", "memref.reinterpret_cast", "memref.collapse_shape")
+PURE = ("arith.", "math.", "vector.broadcast", "vector.fma", "vector.extract", "vector.insert",
+        "vector.shuffle", "vector.reduction", "memref.reinterpret_cast", "memref.collapse_shape")
 
 
 @dataclass(frozen=True)
@@ -37,10 +37,10 @@ class EliminateRedundantLoadsPass(Pass):
     """
     Replaces vector loads whose value is still in a register by that value, block by block.
 
-    `level` says how far: `kernel` shares lines among the multiplies of one filter, `filter` also among the filters
-    of a group; stores and calls end what is known. `none` removes nothing and is there to measure what the pass
-    gives: LLVM would remove the same loads, so an empty `llvm.inline_asm` that clobbers memory goes before each
-    repeated load that a level below `filter` leaves.
+    `level` says how far: `kernel` shares lines among the multiplies of one filter, `filter` also among the
+    filters of a group; stores and calls end what is known. `none` removes nothing, so that one can measure what
+    the pass gives: LLVM would remove the same loads, so an empty `llvm.inline_asm` that clobbers memory goes
+    before each repeated load that a level below `filter` leaves.
 
     Calls that have `espalier.visits` (runs of each class's loop body) get `espalier.loads_before` and
     `espalier.loads_after`: vector loads of input lines that the call executes.
@@ -48,7 +48,8 @@ class EliminateRedundantLoadsPass(Pass):
 
     name = "sparse-eliminate-redundant-loads"
 
-    level: Literal["none", "kernel", "filter"] = option("filter", "share lines in no, one filter's, or all multiplies")
+    level: Literal["none", "kernel", "filter"] = option(
+        "filter", "share lines among nothing, a filter's multiplies, or those of all filters of a group")
     registers: int = option(32, "vector registers of the target (32: AVX-512 and AArch64, 16: AVX2)")
 
     def run(self, op: ir.Operation, context: PassContext) -> None:
@@ -102,7 +103,7 @@ class _Load:
 
 @dataclass
 class _Scan:
-    """What a block loads, in order. Index arithmetic is numbered by value: equal sums give equal addresses."""
+    """What a block loads, in order. Index arithmetic is numbered by value: equal sums, equal addresses."""
 
     block: ir.Block
     loads: list[_Load] = field(default_factory=list)
@@ -128,8 +129,8 @@ class _Scan:
     def _visit(self, op: ir.Operation, name: str, position: int) -> None:
         operands = list(op.operands)
         if name == "vector.load":
-            attributes = op.attributes
-            reader = ir.IntegerAttr(attributes["espalier.filter"]).value if "espalier.filter" in attributes else 0
+            tagged = "espalier.filter" in op.attributes
+            reader = ir.IntegerAttr(op.attributes["espalier.filter"]).value if tagged else 0
             address = (self.epoch, op.results[0].type, *map(self._number, operands))
             self.loads.append(_Load(op, address, reader, position))
             return

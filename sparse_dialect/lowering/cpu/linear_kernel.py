@@ -49,7 +49,7 @@ class LinearKernel:
 def emit_linear_kernel(module: ir.Operation, name: str, kernel: LinearKernel, operand_types: list[ir.Type]) -> None:
     """Adds ``func.func private @name``: input [N, K], output [N, M], sums [N, padded rows], bias [padded rows], the storage
     arrays, begin and end of the units."""
-    _, entry = private_function(module, name, operand_types)
+    _, entry = private_function(module, name, operand_types, writes=(1, 2))
     with ir.InsertionPoint(entry):
         emitter = _Emitter(Builder(entry, kernel.lanes), kernel, list(entry.arguments))
         emitter.emit()

@@ -5,7 +5,7 @@
        call @conv_0(%in, %out, %bias, %items, ..., %scratch, %c0, %units) {espalier.units}
        %y = bufferization.to_tensor %out restrict
 
-Equal layers share a kernel. The function gains one argument, scratch memory (memref<?xf32>): ``espalier.scratch`` on the
+Equal layers share a kernel. Public functions gain one argument, scratch memory (memref<?xf32>): ``espalier.scratch`` on the
 module says how many floats a thread needs. The last two operands of a kernel call are the range of its units of work:
 ``sparse-distribute-work`` cuts it up for threads. ``espalier.visits`` on a call counts the runs of each kernel class's
 loop body (tagged ``espalier.class``), so that loads can be counted.
@@ -30,6 +30,7 @@ from ...passes import Pass, PassContext, operations, option
 from ...schemes import Connectivity, Dense
 from ...schemes.blocked import thread_chunks
 from ...schemes.slices import column_blocks
+from .arguments import append_argument, dynamic_memref, public_functions, set_size
 from .builder import arith, func, memref
 from .channelwise_kernel import ChannelwiseKernel, emit_channelwise_kernel, emit_global_average, emit_unlift
 from .conv_kernel import ConvKernel, KernelClass, emit_conv_kernel
@@ -56,10 +57,9 @@ class LowerToVectorPass(Pass):
 
     def run(self, op: ir.Operation, context: PassContext) -> None:
         with op.context, ir.Location.unknown(op.context):
-            for function in operations(op, func.FuncOp):
+            for function in public_functions(op):
                 layers = operations(function, PackedConvOp, PackedLinearOp, PoolOp, LiftOp, UnliftOp)
-                if layers:
-                    _FunctionLowering(op, function, self.registers, context).run(layers)
+                _FunctionLowering(op, function, self.registers, context).run(layers)
 
 
 class _FunctionLowering:
@@ -69,13 +69,12 @@ class _FunctionLowering:
         self.module, self.registers, self.context = module, registers, context
         self.kernels: dict[Any, str] = {}
         self.f32, self.index = ir.F32Type.get(), ir.IndexType.get()
-        dynamic = ir.ShapedType.get_dynamic_size()
-        self.scratch = _append_argument(function, ir.MemRefType.get([dynamic], self.f32))
+        self.scratch = append_argument(function, dynamic_memref(self.f32))
         self.scratch_floats = 0
 
     def run(self, layers: list[Any]) -> None:
         for layer in layers:
-            with layer.operation.location, ir.InsertionPoint(layer.operation):
+            with _location(layer), ir.InsertionPoint(layer.operation):
                 match layer:
                     case PackedConvOp():
                         result = self._convolution(layer)
@@ -89,7 +88,7 @@ class _FunctionLowering:
                         result = self._unlift(layer)
             layer.output.replace_all_uses_with(result)
             layer.operation.erase()
-        self._record_scratch()
+        set_size(self.module, "espalier.scratch", self.scratch_floats)
 
     # -- one method a layer -----------------------------------------------------------------------------------------
 
@@ -269,18 +268,13 @@ class _FunctionLowering:
             raise op_error(layer, "a lane grid", "a row-major layout", "run sparse-assign-layouts first")
         return layout
 
-    def _record_scratch(self) -> None:
-        attributes, i64 = self.module.attributes, ir.IntegerType.get_signless(64)
-        known = ir.IntegerAttr(attributes["espalier.scratch"]).value if "espalier.scratch" in attributes else 0
-        attributes["espalier.scratch"] = ir.IntegerAttr.get(i64, max(known, self.scratch_floats))
 
-
-def _append_argument(function: Any, type_: ir.Type) -> Value:
-    """A new last argument of ``function``."""
-    old = ir.FunctionType(ir.TypeAttr(function.operation.attributes["function_type"]).value)
-    function.operation.attributes["function_type"] = ir.TypeAttr.get(
-        ir.FunctionType.get([*old.inputs, type_], list(old.results)))
-    return function.regions[0].blocks[0].add_argument(type_, function.operation.location)
+def _location(layer: Any) -> ir.Location:
+    """The layer's name as a location: the only thing about a call that bufferization keeps."""
+    attributes = layer.operation.attributes
+    if "layer" not in attributes:
+        return layer.operation.location
+    return ir.Location.name(ir.StringAttr(attributes["layer"]).value, layer.operation.location)
 
 
 def _tables(plan: ConvPlan) -> list[Value]:

@@ -38,4 +38,4 @@ def _cost(kernel: ConvKernel, window: Window, stored: int, shape: tuple[int, int
         pack = lines * kernel.channels * PACK if packs else 0.0
         store = rows * columns * kernel.filters * STORE * (2 * kernel.blocks - 1)
         total += len(origins) * (stored * visit + pack + store)
-    return total * (1 + 0.01 * len(shapes))
+    return total * (1 + 0.03 * len(shapes))

@@ -1,0 +1,59 @@
+"""From any model to a ``CompiledModel``: import, compile, and record a pair of input and output."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import EspalierError
+from ..pipelines.compiler import CompileOptions, compile_linalg
+from ..pipelines.target import Target
+from ..runtime.compiled_model import CompiledModel
+from ..sparse_dialect.mlir import ir
+
+
+def compile_model(model: Any, example_inputs: Sequence[Any] = (), target: Target | None = None,
+                  options: CompileOptions | None = None,
+                  progress: Callable[[str, int, int], None] | None = None) -> CompiledModel:
+    """See ``espalier.compile``."""
+    if progress is not None:
+        progress("import", 0, 1)
+    module = import_any(model, example_inputs)
+    file = compile_linalg(module, options or CompileOptions(), target or Target.host(), progress)
+    del module  # the dense weights go before the code is compiled
+    compiled = CompiledModel(file)
+    inputs = [np.ascontiguousarray(x.detach().cpu().numpy() if hasattr(x, "detach") else x) for x in example_inputs]
+    if inputs:
+        compiled.record(inputs)
+    return compiled
+
+
+def import_any(model: Any, example_inputs: Sequence[Any] = ()) -> ir.Module:
+    """``model`` as linalg on tensors, whatever it is (see ``espalier.compile``)."""
+    if isinstance(model, str | Path):
+        return _import_file(Path(model))
+    if type(model).__name__ == "ExportedProgram":
+        from .torch.import_torch import import_program
+
+        return import_program(model)
+    if not hasattr(model, "named_parameters"):
+        raise EspalierError(f"expected a torch module, an exported program or a path, found {type(model).__name__}")
+    from .torch.import_torch import import_module
+
+    return import_module(model, example_inputs)
+
+
+def _import_file(path: Path) -> ir.Module:
+    from .torch.import_torch import import_program, load_mlir
+
+    if path.suffix == ".mlir":
+        return load_mlir(path)
+    if path.suffix != ".pt2":
+        raise EspalierError(f"'{path}': expected a .pt2 or .mlir file")
+    from . import load_model
+
+    program, _ = load_model(str(path), None, 0)
+    return import_program(program)

@@ -1,0 +1,203 @@
+"""The compiler driver: linalg on tensors to a compiled model's code, weights and manifest.
+
+The named pipelines run in stages; between them the driver reads off what the report shows (a record a layer, loads
+before and after LRE) and takes the weights out of the IR.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from ..errors import EspalierError
+from ..runtime.compiled_model import LayerRecord, TensorSpec
+from ..runtime.memory import zeroed
+from ..runtime.model_file import ModelFile
+from ..sparse_dialect.attributes import scheme_of
+from ..sparse_dialect.constants import dtype_of
+from ..sparse_dialect.cost_model import convolution_ms, linear_ms
+from ..sparse_dialect.dialect import PackedConvOp, PackedLinearOp, integers
+from ..sparse_dialect.lowering.cpu.arguments import public_functions
+from ..sparse_dialect.lowering.cpu.externalize_constants import assemble, externalize, total_bytes
+from ..sparse_dialect.mlir import ir
+from ..sparse_dialect.passes import operations
+from .named import ARENA, BUFFERS, LLVM, PREPARE, VECTOR
+from .parser import parse_pipeline
+from .runner import Runner
+from .target import Target
+
+Progress = Callable[[str, int, int], None]
+ENTRY = "main"
+
+
+@dataclass(frozen=True)
+class CompileOptions:
+    """``sparse=False`` runs every layer dense; ``eliminate_redundant_loads=False`` keeps a load for every multiply."""
+
+    sparse: bool = True
+    eliminate_redundant_loads: bool = True
+
+
+@dataclass(frozen=True)
+class _Stage:
+    """Passes that run together, with the options that the target and the user set."""
+
+    elements: tuple[str, ...]
+    options: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def text(self) -> str:
+        return f"builtin.module({','.join(e + self.options.get(e, '') for e in self.elements)})"
+
+
+def compile_linalg(module: ir.Module, options: CompileOptions, target: Target,
+                   progress: Progress | None = None) -> ModelFile:
+    """
+    Compiles ``module`` (linalg on tensors with static shapes, one public function) in place.
+
+    Returns the model without recorded samples. Raises ``EspalierError`` for what cannot be compiled.
+    """
+    root = module.operation
+    function = _entry(root)
+    inputs, outputs = _signature(function)
+    lre = "filter" if options.eliminate_redundant_loads else "none"
+    stages = [
+        _Stage(PREPARE, {"sparse-select-kernels": "" if options.sparse else "{kernel=dense}",
+                         "sparse-compress-weights": f"{{lanes={target.lanes}}}",
+                         "sparse-assign-layouts": f"{{lanes={target.lanes}}}"}),
+        _Stage(VECTOR, {"sparse-lower-to-vector": f"{{registers={target.registers}}}",
+                        "sparse-eliminate-redundant-loads": f"{{level={lre} registers={target.registers}}}"}),
+        _Stage(BUFFERS), _Stage(ARENA), _Stage(LLVM)]
+    pipelines = [parse_pipeline(stage.text) for stage in stages]
+    steps = sum(len(pipeline.items) for pipeline in pipelines)
+    done = 0
+    layers: list[LayerRecord] = []
+    weights = np.zeros(0, np.uint8)
+    labels: list[str] = []
+    for number, pipeline in enumerate(pipelines):
+        step = None if progress is None else _shifted(progress, done, steps)
+        Runner(pipeline, verify=False, progress=step).run(root)
+        done += len(pipeline.items)
+        if number == 0:
+            root.verify()
+            layers = _layer_records(root)
+        elif number == 1:
+            layers = _with_loads(root, layers)
+        elif number == 2:
+            _entry(root).operation.attributes["llvm.emit_c_interface"] = ir.UnitAttr.get(root.context)
+            pieces = externalize(root)
+            weights = assemble(pieces, zeroed(total_bytes(pieces)))
+            del pieces
+        elif number == 3:
+            labels = [ir.StringAttr(label).value for label in ir.ArrayAttr(root.attributes["espalier.labels"])]
+    sizes = {name: ir.IntegerAttr(root.attributes[f"espalier.{name}"]).value
+             for name in ("arena", "scratch", "stamps", "weights")}
+    manifest: dict[str, Any] = {
+        "target": asdict(target), "inputs": [asdict(spec) for spec in inputs], "outputs": [asdict(s) for s in outputs],
+        "layers": [asdict(layer) for layer in layers], "labels": labels, "sizes": sizes}
+    return ModelFile(manifest, _bytecode(root), weights)
+
+
+def _shifted(progress: Progress, before: int, total: int) -> Progress:
+    """Progress of one stage as progress of the whole."""
+    return lambda name, done, _: progress(name, before + done, total)
+
+
+def _bytecode(root: ir.Operation) -> bytes:
+    stream = io.BytesIO()
+    root.write_bytecode(stream)
+    return stream.getvalue()
+
+
+def _entry(root: ir.Operation) -> Any:
+    """The one public function, named ``main`` from here on."""
+    functions = public_functions(root)
+    if len(functions) != 1:
+        names = ", ".join(f"@{ir.StringAttr(f.operation.attributes['sym_name']).value}" for f in functions) or "none"
+        raise EspalierError(f"expected one public function, found {names}; make the others private")
+    functions[0].operation.attributes["sym_name"] = ir.StringAttr.get(ENTRY, root.context)
+    return functions[0]
+
+
+def _signature(function: Any) -> tuple[list[TensorSpec], list[TensorSpec]]:
+    """Inputs and outputs; every tensor must be ranked and static."""
+    type_ = ir.FunctionType(ir.TypeAttr(function.operation.attributes["function_type"]).value)
+    found: list[list[TensorSpec]] = []
+    for kind, types in (("input", type_.inputs), ("output", type_.results)):
+        specs = []
+        for number, entry in enumerate(types):
+            if not isinstance(entry, ir.RankedTensorType):
+                raise EspalierError(f"{kind} {number}: expected a ranked tensor, found {entry}")
+            if not entry.has_static_shape:
+                raise EspalierError(f"{kind} {number}: expected a static shape, found {entry}; "
+                                    f"export the model with fixed sizes")
+            specs.append(TensorSpec(f"{kind}_{number}", tuple(entry.shape), dtype_of(entry.element_type).name))
+        found.append(specs)
+    return found[0], found[1]
+
+
+def _layer_records(root: ir.Operation) -> list[LayerRecord]:
+    """A record of every packed layer, in program order."""
+    records = []
+    for number, layer in enumerate(operations(root, PackedConvOp, PackedLinearOp)):
+        attributes = layer.operation.attributes
+        cost = {named: ir.IntegerAttr(ir.DictAttr(attributes["cost"])[named]).value
+                for named in ("dense_bytes", "packed_bytes", "index_bytes", "nonzeros", "stored")}
+        weight = integers(layer.weight_shape)
+        scheme = scheme_of(layer)
+        linear = isinstance(layer, PackedLinearOp)
+        places = _output_places(layer)
+        size = prod(weight)
+        predict = linear_ms if linear else convolution_ms
+        records.append(LayerRecord(
+            name=_text(attributes, "layer") or f"layer{number}", op="linear" if linear else "conv",
+            shape=_shape_text(layer, weight), scheme=_text(attributes, "detected") or scheme.name,
+            sparsity=1 - cost["nonzeros"] / size, kernel=ir.StringAttr(layer.kernel).value,
+            reason=_text(attributes, "reason"), macs_dense=size * places, macs_packed=cost["stored"] * places,
+            bytes_dense=cost["dense_bytes"], bytes_packed=cost["packed_bytes"], index_bytes=cost["index_bytes"],
+            loads_before=0, loads_after=0, predicted_ms=predict(scheme, cost["stored"] * (1 if linear else places))))
+    return records
+
+
+def _output_places(layer: PackedConvOp | PackedLinearOp) -> int:
+    """Output pixels of a convolution, or rows of a matrix product, batch included."""
+    batch = ir.RankedTensorType(layer.output.type).shape[0]
+    if isinstance(layer, PackedLinearOp):
+        return int(batch)
+    return int(batch) * prod(integers(layer.output_layout.image))
+
+
+def _shape_text(layer: PackedConvOp | PackedLinearOp, weight: list[int]) -> str:
+    if isinstance(layer, PackedLinearOp):
+        return f"{weight[1]} -> {weight[0]}"
+    height, width = integers(layer.output_layout.image)
+    stride, groups = integers(layer.strides), ir.IntegerAttr(layer.groups).value
+    extra = (f" /{stride[0]}" if stride != [1, 1] else "") + (f" groups {groups}" if groups > 1 else "")
+    return f"{weight[1] * groups} -> {weight[0]} {weight[2]}x{weight[3]}{extra} @ {height}x{width}"
+
+
+def _text(attributes: Any, name: str) -> str:
+    return ir.StringAttr(attributes[name]).value if name in attributes else ""
+
+
+def _with_loads(root: ir.Operation, layers: list[LayerRecord]) -> list[LayerRecord]:
+    """``layers`` with the vector loads of their kernel calls, before and after LRE."""
+    before: dict[str, int] = {}
+    after: dict[str, int] = {}
+    for call in _calls(root):
+        if "espalier.loads_before" in call.attributes and "espalier.layer" in call.attributes:
+            name = ir.StringAttr(call.attributes["espalier.layer"]).value
+            before[name] = before.get(name, 0) + ir.IntegerAttr(call.attributes["espalier.loads_before"]).value
+            after[name] = after.get(name, 0) + ir.IntegerAttr(call.attributes["espalier.loads_after"]).value
+    return [LayerRecord(**{**asdict(layer), "loads_before": before.get(layer.name, 0),
+                           "loads_after": after.get(layer.name, 0)}) for layer in layers]
+
+
+def _calls(root: ir.Operation) -> list[ir.Operation]:
+    block = public_functions(root)[0].regions[0].blocks[0]
+    return [view.operation for view in block.operations if view.operation.name == "func.call"]

@@ -1,0 +1,160 @@
+"""A compiled model, ready to run: one function over one arena, on as many threads as a call asks for."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import EspalierError
+from .jit_executor import JitExecutor
+from .model_file import ModelFile
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """An input or output: ``dtype`` is numpy's name."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+
+
+@dataclass(frozen=True)
+class LayerRecord:
+    """What the compiler decided for one layer; MACs and bytes are of the whole layer, batch included."""
+
+    name: str
+    op: str
+    shape: str
+    scheme: str
+    sparsity: float
+    kernel: str
+    reason: str
+    macs_dense: int
+    macs_packed: int
+    bytes_dense: int
+    bytes_packed: int
+    index_bytes: int
+    loads_before: int
+    loads_after: int
+    predicted_ms: float | None
+
+
+class CompiledModel:
+    """A network as one callable; build it with ``espalier.compile`` or ``CompiledModel.load``."""
+
+    def __init__(self, file: ModelFile) -> None:
+        self._file = file
+        manifest = file.manifest
+        try:
+            self.inputs = tuple(_spec(entry) for entry in manifest["inputs"])
+            self.outputs = tuple(_spec(entry) for entry in manifest["outputs"])
+            self.layers = tuple(LayerRecord(**entry) for entry in manifest["layers"])
+            self._labels: list[str] = list(manifest["labels"])
+            self._executor = JitExecutor(file.code, file.weights, manifest["sizes"])
+        except (KeyError, TypeError) as error:
+            raise EspalierError(f"the model's manifest is not usable: {error}; compile the model again") from error
+
+    @property
+    def arena_bytes(self) -> int:
+        """Bytes of activations."""
+        return int(self._file.manifest["sizes"]["arena"])
+
+    @property
+    def weight_bytes(self) -> int:
+        """Bytes of packed weights, biases and tables."""
+        return int(self._file.weights.nbytes)
+
+    def run(self, inputs: Sequence[np.ndarray], threads: int = 1) -> list[np.ndarray]:
+        """The outputs for ``inputs``; results are the same to the bit for any number of ``threads``.
+
+        Raises ``EspalierError`` for a wrong number, shape or dtype of inputs, or ``threads`` < 1.
+        """
+        if threads < 1:
+            raise EspalierError(f"expected at least one thread, found {threads}")
+        checked = self._checked(inputs)
+        outputs = [np.empty(spec.shape, spec.dtype) for spec in self.outputs]
+        self._executor.run(checked, outputs, threads)
+        return outputs
+
+    def __call__(self, *inputs: Any) -> Any:
+        """Runs on torch tensors or numpy arrays and answers in kind; one output comes alone, several as a tuple."""
+        tensors = any(hasattr(value, "detach") for value in inputs)
+        arrays = [value.detach().cpu().numpy() if hasattr(value, "detach") else np.asarray(value) for value in inputs]
+        outputs: list[Any] = list(self.run(arrays))
+        if tensors:
+            import torch
+
+            outputs = [torch.from_numpy(output) for output in outputs]
+        return outputs[0] if len(outputs) == 1 else tuple(outputs)
+
+    def profile(self, inputs: Sequence[np.ndarray], threads: int = 1) -> list[float]:
+        """Seconds spent in each layer of ``layers`` in one run; what no layer claims is left out."""
+        spent = dict.fromkeys((layer.name for layer in self.layers), 0.0)
+        for label, seconds in self.timeline(inputs, threads):
+            if label in spent:
+                spent[label] += seconds
+        return [spent[layer.name] for layer in self.layers]
+
+    def timeline(self, inputs: Sequence[np.ndarray], threads: int = 1) -> list[tuple[str, float]]:
+        """(label, seconds) of every statement of one run, in order: layers by name, other code by operation.
+
+        The cycle counter is scaled to the run's wall time.
+        """
+        checked = self._checked(inputs)
+        outputs = [np.empty(spec.shape, spec.dtype) for spec in self.outputs]
+        begin = time.perf_counter()
+        stamps = self._executor.run(checked, outputs, threads)
+        wall = time.perf_counter() - begin
+        cycles = np.diff(stamps[: len(self._labels)])
+        scale = wall / max(int(cycles.sum()), 1)
+        return [(label, float(c) * scale) for label, c in zip(self._labels[1:], cycles, strict=True)]
+
+    def record(self, inputs: Sequence[np.ndarray]) -> None:
+        """Runs once and keeps the pair of inputs and outputs, for ``check`` on another machine."""
+        outputs = self.run(inputs)
+        self._file = replace(self._file, sample_inputs=list(inputs), sample_outputs=outputs)
+
+    def check(self) -> float:
+        """Largest error over largest output, on the pair of input and output that was recorded at compile time."""
+        if not self._file.sample_outputs:
+            raise EspalierError("the model holds no recorded input and output; compile it with example inputs")
+        outputs = self.run(self._file.sample_inputs)
+        worst = 0.0
+        for output, expected in zip(outputs, self._file.sample_outputs, strict=True):
+            error = np.abs(output.astype(np.float64) - expected).max(initial=0.0)
+            worst = max(worst, float(error) / max(float(np.abs(expected).max(initial=0.0)), 1e-30))
+        return worst
+
+    def save(self, path: str | Path) -> None:
+        """Writes the compiled-model file, whole or not at all."""
+        self._file.write(path)
+
+    @classmethod
+    def load(cls, path: str | Path) -> CompiledModel:
+        """Reads a compiled-model file; weights are mapped, not copied."""
+        return cls(ModelFile.read(path))
+
+    def _checked(self, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
+        if len(inputs) != len(self.inputs):
+            raise EspalierError(f"expected {len(self.inputs)} inputs, found {len(inputs)}")
+        checked = []
+        for spec, array in zip(self.inputs, inputs, strict=True):
+            if tuple(array.shape) != spec.shape or array.dtype != np.dtype(spec.dtype):
+                raise EspalierError(f"input '{spec.name}': expected {_describe(spec.shape, spec.dtype)}, "
+                                    f"found {_describe(array.shape, array.dtype)}")
+            checked.append(np.ascontiguousarray(array))
+        return checked
+
+
+def _describe(shape: Sequence[int], dtype: Any) -> str:
+    return f"{'x'.join(map(str, shape)) or 'a scalar'} {np.dtype(dtype).name}"
+
+
+def _spec(entry: dict[str, Any]) -> TensorSpec:
+    return TensorSpec(str(entry["name"]), tuple(int(size) for size in entry["shape"]), str(entry["dtype"]))

@@ -1,0 +1,108 @@
+"""Runs a compiled model's code on the host: LLVM-dialect bytecode, compiled by MLIR's ExecutionEngine on first use.
+
+Of the compiler it needs the bindings alone. All threads run the same function (see ``distribute_work.py``): workers wait
+in queues between runs, and inside a run they meet at the code's own barriers, the last of which ends it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import queue
+import threading
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..errors import EspalierError
+from ..sparse_dialect.mlir import bindings, ir
+from .memory import zeroed
+
+ENTRY = "main"
+BARRIER_WORDS = 64
+OPTIMIZATION = 3
+
+
+class _MemRef(ctypes.Structure):
+    """MLIR's descriptor of a memref of rank N: allocated and aligned pointer, offset, N sizes, N strides."""
+
+    _fields_ = (("allocated", ctypes.c_void_p), ("aligned", ctypes.c_void_p), ("offset", ctypes.c_longlong))
+
+
+def _descriptor(array: np.ndarray) -> ctypes.Structure:
+    rank = array.ndim
+    fields = [*_MemRef._fields_, ("sizes", ctypes.c_longlong * rank), ("strides", ctypes.c_longlong * rank)]
+    type_ = type("MemRef", (ctypes.Structure,), {"_fields_": fields if rank else fields[:3]})
+    address = array.ctypes.data
+    made = type_(address, address, 0)
+    if rank:
+        made.sizes = (ctypes.c_longlong * rank)(*array.shape)
+        made.strides = (ctypes.c_longlong * rank)(*(stride // array.itemsize for stride in array.strides))
+    return made  # type: ignore[no-any-return]
+
+
+class JitExecutor:
+    """One model's code with its arena; calls are serialised, an instance serves one run at a time."""
+
+    def __init__(self, code: bytes, weights: np.ndarray, sizes: Mapping[str, int]) -> None:
+        """``code``: bytecode of a module in the LLVM dialect; ``sizes``: bytes or entries of arena, scratch, stamps."""
+        self._engine = _compile(code)
+        self._function = self._engine.lookup(ENTRY)
+        self._weights, self._sizes = weights, dict(sizes)
+        self._arena = zeroed(self._sizes["arena"])
+        self._barrier = np.zeros(BARRIER_WORDS, np.int32)
+        self._stamps = np.zeros(max(self._sizes["stamps"], 1), np.int64)
+        self._scratch: list[np.ndarray] = []
+        self._workers: list[queue.SimpleQueue[Any]] = []
+        self._lock = threading.Lock()
+
+    def run(self, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray], threads: int) -> np.ndarray:
+        """Fills ``outputs``; returns the cycle counter noted behind every statement, i64 [stamps]."""
+        with self._lock:
+            self._grow(threads)
+            calls = [self._arguments(inputs, outputs, thread, threads) for thread in range(threads)]
+            for worker, call in zip(self._workers, calls[1:], strict=False):
+                worker.put(call)
+            self._function(calls[0][0])
+            return self._stamps.copy()
+
+    def _arguments(self, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray], thread: int,
+                   threads: int) -> tuple[Any, list[Any]]:
+        """The packed arguments of one thread's call (``lowering/cpu/arguments.py``), and what keeps them alive."""
+        arrays = [*inputs, self._scratch[thread], *outputs, self._weights, self._barrier, self._stamps]
+        descriptors = [_descriptor(array) for array in arrays]
+        arena = _descriptor(self._arena)
+        numbers = [ctypes.c_longlong(thread), ctypes.c_longlong(threads)]
+        pointers = [ctypes.pointer(ctypes.pointer(d)) for d in descriptors]
+        slots = [*pointers, *(ctypes.pointer(n) for n in numbers), ctypes.pointer(ctypes.pointer(arena))]
+        packed = (ctypes.c_void_p * len(slots))(*(ctypes.cast(slot, ctypes.c_void_p) for slot in slots))
+        return packed, [slots, descriptors, arrays]
+
+    def _grow(self, threads: int) -> None:
+        """Scratch and workers for ``threads`` threads; the caller is thread 0."""
+        while len(self._scratch) < threads:
+            self._scratch.append(zeroed(max(self._sizes["scratch"], 16) * 4).view(np.float32))
+        while len(self._workers) < threads - 1:
+            tasks: queue.SimpleQueue[Any] = queue.SimpleQueue()
+            threading.Thread(target=_work, args=(tasks, self._function), daemon=True).start()
+            self._workers.append(tasks)
+
+    def __del__(self) -> None:
+        for worker in getattr(self, "_workers", ()):
+            worker.put(None)
+
+
+def _work(tasks: queue.SimpleQueue[Any], function: Any) -> None:
+    while (call := tasks.get()) is not None:
+        function(call[0])
+
+
+def _compile(code: bytes) -> Any:
+    context = ir.Context()
+    context.enable_multithreading(False)
+    try:
+        with context, ir.Location.unknown():
+            module = ir.Module.parse(code)
+            return bindings("execution_engine").ExecutionEngine(module, opt_level=OPTIMIZATION)
+    except (ir.MLIRError, RuntimeError) as error:
+        raise EspalierError(f"the model's code does not load ({str(error).splitlines()[0]}); compile it again") from error

@@ -1,0 +1,80 @@
+"""What compiled functions take besides their tensors, and small helpers on function arguments and buffers.
+
+After ``lower-to-vector``, ``externalize-constants``, ``distribute-work`` and ``plan-memory`` a public function takes
+
+    inputs..., scratch memref<?xf32>, outputs..., weights memref<?xi8>, barrier memref<?xi32>, stamps memref<?xi64>,
+    thread index, threads index, arena memref<?xi8>
+
+and the module says how much of each it needs: ``espalier.scratch`` (floats a thread), ``espalier.weights`` and
+``espalier.arena`` (bytes), ``espalier.stamps`` (entries).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ...mlir import bindings, ir
+
+memref: Any = bindings("dialects.memref")
+
+ALIASES = ("memref.view", "memref.cast", "memref.subview", "memref.reinterpret_cast", "memref.collapse_shape",
+           "memref.expand_shape", "memref.memory_space_cast")
+ALIGNMENT = 64
+
+
+def public_functions(module: ir.Operation) -> list[Any]:
+    """The functions with a body that others may call."""
+    found = []
+    for op in module.regions[0].blocks[0].operations:
+        if op.operation.name == "func.func" and op.regions[0].blocks and "sym_visibility" not in op.operation.attributes:
+            found.append(op)
+    return found
+
+
+def append_argument(function: Any, type_: ir.Type) -> ir.Value:
+    """A new last argument of ``function``."""
+    old = ir.FunctionType(ir.TypeAttr(function.operation.attributes["function_type"]).value)
+    function.operation.attributes["function_type"] = ir.TypeAttr.get(
+        ir.FunctionType.get([*old.inputs, type_], list(old.results)))
+    return function.regions[0].blocks[0].add_argument(type_, function.operation.location)
+
+
+def dynamic_memref(element: ir.Type) -> ir.Type:
+    """memref<?xelement>."""
+    return ir.MemRefType.get([ir.ShapedType.get_dynamic_size()], element)
+
+
+def byte_view(base: ir.Value, offset: int, type_: ir.Type) -> ir.Value:
+    """``type_`` at ``offset`` bytes of a memref<?xi8>, at the current insertion point."""
+    index = ir.IndexType.get()
+    at = ir.Operation.create("arith.constant", results=[index],
+                             attributes={"value": ir.IntegerAttr.get(index, offset)}).result
+    return memref.ViewOp(type_, base, at, []).result
+
+
+def byte_size(type_: ir.Type) -> int:
+    """Bytes of a static memref type; i1 takes a byte."""
+    shaped = ir.MemRefType(type_)
+    text = str(shaped.element_type)
+    width = 64 if text == "index" else int("".join(c for c in text if c.isdigit()))
+    count = 1
+    for size in shaped.shape:
+        count *= size
+    return count * -(-width // 8)
+
+
+def align(offset: int) -> int:
+    return -(-offset // ALIGNMENT) * ALIGNMENT
+
+
+def root(value: ir.Value) -> ir.Value:
+    """The buffer that ``value`` is a view of."""
+    while not isinstance(value.owner, ir.Block) and value.owner.operation.name in ALIASES:
+        value = value.owner.operation.operands[0]
+    return value
+
+
+def set_size(module: ir.Operation, name: str, value: int) -> None:
+    """Records a size on the module; several functions share the largest."""
+    known = ir.IntegerAttr(module.attributes[name]).value if name in module.attributes else 0
+    module.attributes[name] = ir.IntegerAttr.get(ir.IntegerType.get_signless(64), max(known, value))

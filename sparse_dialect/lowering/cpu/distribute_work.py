@@ -1,0 +1,243 @@
+"""``sparse-distribute-work``: one program for any number of threads, with barriers where data cross.
+
+    call @conv_0(..., %c0, %units)          ->  call @conv_0(..., %begin, %end)       # this thread's share of the units
+    scf.parallel (%i) = (%c0) to (%n) ...   ->  scf.parallel (%i) = (%begin) to (%end) ...
+    memref.copy %a, %b                      ->  scf.if %first_thread { memref.copy %a, %b }
+    (a statement that touches what another wrote since the last barrier)  ->  call @espalier_barrier(...) before it
+
+All threads run the whole function. Which thread computes a value never changes how it is computed, so results are the
+same to the bit for any number of threads. Behind every statement, thread 0 notes the cycle counter in ``stamps``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from ...mlir import bindings, ir
+from ...passes import Pass, PassContext
+from .arguments import ALIASES, append_argument, dynamic_memref, public_functions, root, set_size
+
+arith: Any = bindings("dialects.arith")
+func: Any = bindings("dialects.func")
+memref: Any = bindings("dialects.memref")
+scf: Any = bindings("dialects.scf")
+
+# A sense-counting barrier: word 0 counts arrivals, word 16 (another cache line) the barriers passed. It spins, then yields.
+BARRIER = """
+func.func private @sched_yield() -> i32
+func.func private @espalier_barrier(%words: memref<?xi32>, %threads: index) attributes {passthrough = ["noinline"]} {
+  %c1 = arith.constant 1 : index
+  %alone = arith.cmpi eq, %threads, %c1 : index
+  scf.if %alone {
+  } else {
+    %zero = arith.constant 0 : i32
+    %one = arith.constant 1 : i32
+    %patience = arith.constant 4096 : i32
+    %base = memref.extract_aligned_pointer_as_index %words : memref<?xi32> -> index
+    %address = arith.index_cast %base : index to i64
+    %arrived = llvm.inttoptr %address : i64 to !llvm.ptr
+    %passed = llvm.getelementptr %arrived[16] : (!llvm.ptr) -> !llvm.ptr, i32
+    %before = llvm.load %passed atomic acquire {alignment = 4 : i64} : !llvm.ptr -> i32
+    %earlier = llvm.atomicrmw add %arrived, %one acq_rel : !llvm.ptr, i32
+    %mine = arith.addi %earlier, %one : i32
+    %count = arith.index_cast %threads : index to i32
+    %last = arith.cmpi eq, %mine, %count : i32
+    scf.if %last {
+      llvm.store %zero, %arrived atomic monotonic {alignment = 4 : i64} : i32, !llvm.ptr
+      %next = arith.addi %before, %one : i32
+      llvm.store %next, %passed atomic release {alignment = 4 : i64} : i32, !llvm.ptr
+    } else {
+      %spun = scf.while (%n = %zero) : (i32) -> i32 {
+        %now = llvm.load %passed atomic acquire {alignment = 4 : i64} : !llvm.ptr -> i32
+        %waiting = arith.cmpi eq, %now, %before : i32
+        scf.condition(%waiting) %n : i32
+      } do {
+      ^bb0(%n: i32):
+        %tired = arith.cmpi sge, %n, %patience : i32
+        %more = scf.if %tired -> i32 {
+          %ignored = func.call @sched_yield() : () -> i32
+          scf.yield %n : i32
+        } else {
+          %grown = arith.addi %n, %one : i32
+          scf.yield %grown : i32
+        }
+        scf.yield %more : i32
+      }
+    }
+  }
+  return
+}
+"""
+
+PURE = ("arith.", "memref.get_global", "memref.alloc", "memref.view", "affine.apply", "cf.assert", "memref.dim")
+
+
+@dataclass(frozen=True)
+class DistributeWorkPass(Pass):
+    """
+    Makes every public function run on any number of threads, the number given when it is called.
+
+    Kernel calls and parallel loops are shared out, other statements run on the first thread, and barriers separate
+    statements that depend on each other.
+    """
+
+    name = "sparse-distribute-work"
+
+    def run(self, op: ir.Operation, context: PassContext) -> None:
+        with op.context, ir.Location.unknown(op.context):
+            barrier = ir.Module.parse(BARRIER)
+            for function in barrier.body.operations:
+                op.regions[0].blocks[0].append(function.operation.clone(ip=ir.InsertionPoint.at_block_begin(
+                    op.regions[0].blocks[0])))
+            for function in public_functions(op):
+                _Distributor(op, function, context).run()
+
+
+@dataclass
+class _Touched:
+    """Buffers (roots) read and written since the last barrier; ``writer`` is the callee for kernel outputs."""
+
+    reads: set[Any] = field(default_factory=set)
+    writes: dict[Any, Any] = field(default_factory=dict)
+
+
+class _Distributor:
+    def __init__(self, module: ir.Operation, function: Any, context: PassContext) -> None:
+        i32, i64, index = ir.IntegerType.get_signless(32), ir.IntegerType.get_signless(64), ir.IndexType.get()
+        self.module, self.function, self.context = module, function, context
+        self.written = _written_operands(module)
+        self.barrier = append_argument(function, dynamic_memref(i32))
+        self.stamps = append_argument(function, dynamic_memref(i64))
+        self.thread, self.threads = append_argument(function, index), append_argument(function, index)
+        self.index, self.i64 = index, i64
+        self.since = _Touched()
+        self.stamped = 0
+
+    def run(self) -> None:
+        entry = self.function.regions[0].blocks[0]
+        with ir.InsertionPoint.at_block_begin(entry):
+            zero = arith.ConstantOp(self.index, 0).result
+            self.first = arith.CmpIOp(arith.CmpIPredicate.eq, self.thread, zero).result
+            self._stamp("start")
+        for view in list(entry.operations):
+            op = view.operation
+            if op.name.startswith(PURE) or op.name in ALIASES or op.name in ("func.return", "scf.if", "llvm.call_intrinsic"):
+                continue
+            if op.name == "memref.store" and op.operands[1] == self.stamps:
+                continue
+            with op.location:
+                self._statement(op)
+        with ir.InsertionPoint(list(entry.operations)[-1]):
+            func.CallOp([], "espalier_barrier", [self.barrier, self.threads])
+        set_size(self.module, "espalier.stamps", self.stamped)
+
+    def _statement(self, op: ir.Operation) -> None:
+        self._separate(op)
+        if op.name == "func.call" and ir.FlatSymbolRefAttr(op.attributes["callee"]).value in self.written:
+            self._share_call(op)
+        elif op.name == "scf.parallel" and not list(op.results):
+            self._share_loop(op)
+        elif not list(op.results):
+            with ir.InsertionPoint(op):
+                alone = scf.IfOp(self.first)
+            with ir.InsertionPoint(alone.then_block):
+                end = scf.YieldOp([])
+            op.move_before(end.operation)
+            op = alone.operation
+        with ir.InsertionPoint.after(op):
+            self._stamp(_label(op))
+
+    def _share(self, count: ir.Value) -> tuple[ir.Value, ir.Value]:
+        """This thread's part of ``count`` units: [count * thread / threads, count * (thread + 1) / threads)."""
+        one = arith.ConstantOp(self.index, 1).result
+        edges = []
+        for at in (self.thread, arith.AddIOp(self.thread, one).result):
+            edges.append(arith.DivUIOp(arith.MulIOp(count, at).result, self.threads).result)
+        return edges[0], edges[1]
+
+    def _share_call(self, op: ir.Operation) -> None:
+        last = len(op.operands) - 1
+        with ir.InsertionPoint(op):
+            begin, end = self._share(op.operands[last])
+        op.operands[last - 1], op.operands[last] = begin, end
+
+    def _share_loop(self, op: ir.Operation) -> None:
+        """Shares out the first dimension of an scf.parallel, by iterations."""
+        dimensions = len(op.regions[0].blocks[0].arguments)
+        lower, upper, step = op.operands[0], op.operands[dimensions], op.operands[2 * dimensions]
+        with ir.InsertionPoint(op):
+            count = arith.CeilDivSIOp(arith.SubIOp(upper, lower).result, step).result
+            edges = [arith.AddIOp(lower, arith.MulIOp(edge, step).result).result for edge in self._share(count)]
+            end = arith.MinSIOp(edges[1], upper).result
+        op.operands[0], op.operands[dimensions] = edges[0], end
+
+    # -- order ------------------------------------------------------------------------------------------------------
+
+    def _separate(self, op: ir.Operation) -> None:
+        """A barrier before ``op`` where it touches what others touched since the last one."""
+        reads, writes, writer = self._effects(op)
+        clash = any(buffer in self.since.writes for buffer in reads) or any(
+            buffer in self.since.reads or self.since.writes.get(buffer, writer) != writer or (
+                buffer in self.since.writes and writer is None) for buffer in writes)
+        if clash:
+            with ir.InsertionPoint(op):
+                func.CallOp([], "espalier_barrier", [self.barrier, self.threads])
+            self.since = _Touched()
+            self.context.statistics["barriers"] += 1
+        self.since.reads |= reads
+        self.since.writes.update(dict.fromkeys(writes, writer))
+
+    def _effects(self, op: ir.Operation) -> tuple[set[Any], set[Any], Any]:
+        """Buffers that ``op`` reads and writes. Kernels of one layer write disjoint parts of one output: ``writer`` is
+        that output, so that they need no barrier between them; None for other statements."""
+        if op.name == "func.call":
+            places = self.written.get(ir.FlatSymbolRefAttr(op.attributes["callee"]).value)
+            if places is not None:
+                buffers = [root(v) if isinstance(v.type, ir.MemRefType) else None for v in op.operands]
+                writes = {buffers[at] for at in places}
+                reads = {b for at, b in enumerate(buffers) if b is not None and at not in places}
+                return reads, writes, buffers[places[0]]
+        touched = _buffers(op)
+        return touched, touched, None
+
+    def _stamp(self, label: str) -> None:
+        """Thread 0 notes the cycle counter; the labels are listed in ``espalier.labels``."""
+        at = arith.ConstantOp(self.index, self.stamped).result
+        now = ir.Operation.create("llvm.call_intrinsic", results=[self.i64], attributes={
+            "intrin": ir.StringAttr.get("llvm.readcyclecounter"), "op_bundle_sizes": ir.DenseI32ArrayAttr.get([]),
+            "operandSegmentSizes": ir.DenseI32ArrayAttr.get([0, 0])}).result
+        write = scf.IfOp(self.first)
+        with ir.InsertionPoint(write.then_block):
+            memref.StoreOp(now, self.stamps, [at])
+            scf.YieldOp([])
+        self.stamped += 1
+        attributes = self.module.attributes
+        known = list(ir.ArrayAttr(attributes["espalier.labels"])) if "espalier.labels" in attributes else []
+        attributes["espalier.labels"] = ir.ArrayAttr.get([*known, ir.StringAttr.get(label)])
+
+
+def _written_operands(module: ir.Operation) -> dict[str, list[int]]:
+    """The operands that each kernel function writes (``espalier.writes``), by function name."""
+    found = {}
+    for view in module.regions[0].blocks[0].operations:
+        if "espalier.writes" in view.operation.attributes:
+            name = ir.StringAttr(view.operation.attributes["sym_name"]).value
+            found[name] = list(ir.DenseI64ArrayAttr(view.operation.attributes["espalier.writes"]))
+    return found
+
+
+def _buffers(op: ir.Operation) -> set[Any]:
+    """Roots of all memrefs that ``op``, or anything inside it, uses and that are defined outside."""
+    found = {root(v) for v in op.operands if isinstance(v.type, ir.MemRefType)}
+    for region in op.regions:
+        for block in region.blocks:
+            for inner in block.operations:
+                found |= _buffers(inner.operation)
+    return found
+
+
+def _label(op: ir.Operation) -> str:
+    """What a stamp measures: the layer that the location names, else the op's name."""
+    location = op.location
+    return location.name_str if isinstance(location, ir.NameLoc) and location.name_str else op.name
