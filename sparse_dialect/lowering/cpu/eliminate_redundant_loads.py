@@ -38,7 +38,7 @@ class EliminateRedundantLoadsPass(Pass):
     Replaces vector loads whose value is still in a register by that value, block by block.
 
     `level` says how far: `kernel` shares lines among the multiplies of one filter, `filter` also among the
-    filters of a group; stores and calls end what is known. `none` removes nothing, so that one can measure what
+    filters of a group; stores and calls end what is known. `none` removes nothing, to let one measure what
     the pass gives: LLVM would remove the same loads, so an empty `llvm.inline_asm` that clobbers memory goes
     before each repeated load that a level below `filter` leaves.
 
