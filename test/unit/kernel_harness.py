@@ -18,9 +18,11 @@ from espalier.sparse_dialect.passes import PassContext
 ExecutionEngine = bindings("execution_engine").ExecutionEngine
 runtime = bindings("runtime")
 
-LOWERING = ("builtin.module(canonicalize,cse,convert-vector-to-scf,convert-scf-to-cf,expand-strided-metadata,"
-            "lower-affine,arith-expand,convert-vector-to-llvm,finalize-memref-to-llvm,convert-to-llvm,"
-            "reconcile-unrealized-casts)")
+LOWERING = (
+    "builtin.module(canonicalize,cse,convert-vector-to-scf,convert-scf-to-cf,expand-strided-metadata,"
+    "lower-affine,arith-expand,convert-vector-to-llvm,finalize-memref-to-llvm,convert-to-llvm,"
+    "reconcile-unrealized-casts)"
+)
 ALIGNMENT = 64
 
 Emit = Callable[[ir.Operation, str, list[ir.Type]], None]
@@ -48,8 +50,14 @@ def random(*shape: int, seed: int = 0) -> np.ndarray:
 class Compiled:
     """One kernel on its arrays; ``run(begin, end)`` does units of its work. ``loads``: what LRE counted."""
 
-    def __init__(self, emit: Emit, arrays: Sequence[np.ndarray], scratch_floats: int = 0, level: str = "filter",
-                 registers: int = 32) -> None:
+    def __init__(
+        self,
+        emit: Emit,
+        arrays: Sequence[np.ndarray],
+        scratch_floats: int = 0,
+        level: str = "filter",
+        registers: int = 32,
+    ) -> None:
         self.arrays = [a if a.ctypes.data % ALIGNMENT == 0 else aligned(a) for a in arrays]
         self.scratch = [unset(scratch_floats)] if scratch_floats else []
         context = PassContext()
@@ -72,8 +80,10 @@ class Compiled:
             self._engine = ExecutionEngine(module, opt_level=2)
         self.loads = context.statistics
         self._main = self._engine.lookup("main")
-        self._memrefs = [ctypes.pointer(ctypes.pointer(runtime.get_ranked_memref_descriptor(a)))
-                         for a in [*self.arrays, *self.scratch]]
+        self._memrefs = [
+            ctypes.pointer(ctypes.pointer(runtime.get_ranked_memref_descriptor(a)))
+            for a in [*self.arrays, *self.scratch]
+        ]
 
     def run(self, begin: int, end: int) -> None:
         """Does the units [begin, end)."""

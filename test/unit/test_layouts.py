@@ -9,13 +9,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 sides = st.integers(1, 40)
-grids = st.builds(lambda high, wide, height, width: LaneGrid(2**high, 2**wide, height, width),
-                  st.integers(0, 4), st.integers(0, 4), sides, sides)
+grids = st.builds(
+    lambda high, wide, height, width: LaneGrid(2**high, 2**wide, height, width),
+    st.integers(0, 4),
+    st.integers(0, 4),
+    sides,
+    sides,
+)
 
 
 def image(grid: LaneGrid) -> np.ndarray:
     """Pixels that name their place, no zeros."""
-    return np.arange(1, 2 * grid.height * grid.width + 1, dtype=np.float32).reshape(1, 2, grid.height, grid.width)
+    return np.arange(1, 2 * grid.height * grid.width + 1, dtype=np.float32).reshape(
+        1, 2, grid.height, grid.width
+    )
 
 
 @given(grids)
@@ -93,7 +100,8 @@ def test_lifting_more_leading_dimensions() -> None:
 def test_candidate_grids_are_all_and_best_first(height: int, width: int, lanes: int) -> None:
     candidates = candidate_grids(height, width, lanes)
     assert {(g.lanes_high, g.lanes_wide) for g in candidates} == {
-        (high, lanes // high) for high in range(1, lanes + 1) if lanes % high == 0}
+        (high, lanes // high) for high in range(1, lanes + 1) if lanes % high == 0
+    }
     sizes = [g.rows * g.columns for g in candidates]
     assert sizes == sorted(sizes)
     assert candidates[0].waste == min(g.waste for g in candidates)
