@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 from espalier.sparse_dialect.constants import element_type
+from espalier.sparse_dialect.layouts import LaneGrid, lift
 from espalier.sparse_dialect.lowering.cpu.builder import func
 from espalier.sparse_dialect.lowering.cpu.eliminate_redundant_loads import EliminateRedundantLoadsPass
 from espalier.sparse_dialect.mlir import bindings, ir, passmanager
@@ -45,6 +46,12 @@ def unset(*shape: int) -> np.ndarray:
 def random(*shape: int, seed: int = 0) -> np.ndarray:
     """Seeded normal f32 numbers, aligned, no exact zeros."""
     return aligned(np.random.default_rng(seed).standard_normal(shape).astype(np.float32))
+
+
+def poisoned(x: np.ndarray, grid: LaneGrid) -> np.ndarray:
+    """``x`` on a lane grid, NaN in the lanes that hold no pixel: kernels must not let them reach one."""
+    holds = lift(np.ones(x.shape, np.float32), grid)
+    return aligned(np.where(holds > 0, lift(x, grid), np.float32(np.nan)))
 
 
 class Compiled:

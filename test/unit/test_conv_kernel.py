@@ -1,0 +1,304 @@
+"""The convolution kernel, compiled and run against PyTorch: schemes, epilogues, geometries, unit ranges."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass, replace
+from math import prod
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from espalier.sparse_dialect.layouts import LaneGrid, Layout, Plain, unlift
+from espalier.sparse_dialect.lowering.cpu.conv_kernel import ConvKernel, KernelClass, emit_conv_kernel
+from espalier.sparse_dialect.lowering.cpu.conv_plan import ConvPlan, Window, cut, plan_conv, plane_shape
+from espalier.sparse_dialect.schemes import Connectivity, Dense, Pattern, Scheme, Unstructured
+from espalier.sparse_dialect.schemes.blocked import StoredKernels, pack_blocked, thread_chunks
+from espalier.sparse_dialect.transforms.compress_weights import pack_dense
+
+sys.path.insert(0, str(Path(__file__).parent))
+from kernel_harness import Compiled, aligned, close, poisoned, random, unset
+
+CORNERS = ((0, 1, 3, 4), (1, 2, 4, 5), (3, 4, 6, 7), (4, 5, 7, 8))
+SAME = Window((3, 3), padding=(1, 1))
+POINT = Window((1, 1))
+
+
+@dataclass(frozen=True)
+class Case:
+    """One convolution and how it is cut up; ``group`` filters share loads, ``groups`` share no channels."""
+
+    scheme: str
+    window: Window = SAME
+    channels: int = 8
+    filters: int = 8
+    height: int = 12
+    width: int = 12
+    lanes: int = 16
+    source_high: int | None = 4  # None: row-major input
+    target_high: int = 4
+    tile: tuple[int, int] = (2, 3)
+    padding_high: tuple[int, int] = (1, 1)
+    batch: int = 1
+    block: int | None = None
+    group: int = 1
+    groups: int = 1
+    activation: str = "none"
+    residual: bool = False
+    pooled: bool = False
+    level: str = "filter"
+
+    @property
+    def output(self) -> tuple[int, int]:
+        w = self.window
+        ends = (
+            self.height + w.padding[0] + self.padding_high[0],
+            self.width + w.padding[1] + self.padding_high[1],
+        )
+        return (
+            (ends[0] - w.dilations[0] * (w.kernel[0] - 1) - 1) // w.strides[0] + 1,
+            (ends[1] - w.dilations[1] * (w.kernel[1] - 1) - 1) // w.strides[1] + 1,
+        )
+
+
+class Run:
+    """A case on random data: its kernels (one a tile shape), its output, and what PyTorch gives."""
+
+    def __init__(self, case: Case, seed: int = 0) -> None:
+        self.case = case
+        grid = LaneGrid(case.target_high, case.lanes // case.target_high, *case.output)
+        half = LaneGrid(grid.lanes_high, grid.lanes_wide, grid.height // 2, grid.width // 2)
+        self.stored = half if case.pooled else grid
+        source: Layout = Plain(case.height, case.width)
+        if case.source_high is not None:
+            source = LaneGrid(case.source_high, case.lanes // case.source_high, case.height, case.width)
+        x = random(case.batch, case.channels, case.height, case.width, seed=seed)
+        planes = poisoned(x, source) if isinstance(source, LaneGrid) else x.reshape(*x.shape[:2], -1)
+        bias = random(case.filters, seed=seed + 1)
+        weight, scheme = make_weight(case, seed + 2)
+        residual = random(case.batch, case.filters, self.stored.height, self.stored.width, seed=seed + 3)
+        self.output = unset(case.batch, case.filters, self.stored.lines, self.stored.lanes)
+        arrays = pack(case, weight, scheme)
+        dense = isinstance(scheme, Dense)
+        block = case.block or case.channels
+        self.kernel = ConvKernel(
+            source,
+            grid,
+            half if case.pooled else None,
+            case.channels,
+            block,
+            case.filters,
+            case.group,
+            tuple(KernelClass(terms) for terms in scheme.classes(prod(case.window.kernel), case.group)),
+            dense,
+            case.activation,
+            case.residual,
+            thread_chunks(case.filters // case.group),
+        )
+        extra = [poisoned(residual, self.stored)] if case.residual else []
+        tiles = cut(plane_shape(source, grid, case.window), case.tile, case.pooled)
+        self.plans = [
+            plan_conv(source, grid, case.window, shape, origins, case.batch, half if case.pooled else None)
+            for shape, origins in tiles.items()
+        ]
+        self.compiled = [
+            Compiled(
+                lambda module, name, types, plan=plan: emit_conv_kernel(
+                    module, name, self.kernel, plan, types
+                ),
+                [aligned(planes), self.output, *extra, bias, *tables(plan), *arrays],
+                max(1, self.kernel.scratch_lines(plan) * case.lanes),
+                case.level,
+            )
+            for plan in self.plans
+        ]
+        self.expected = reference(case, x, weight, bias, residual)
+
+    def units(self, at: int) -> int:
+        """Units of work of kernel ``at``."""
+        return len(self.plans[at].items) * self.kernel.chunks
+
+    def whole(self) -> np.ndarray:
+        """The output, every kernel run on all its units."""
+        self.output[:] = np.nan
+        for at, kernel in enumerate(self.compiled):
+            kernel.run(0, self.units(at))
+        return unlift(self.output, self.stored).copy()
+
+    def check(self) -> None:
+        close(self.whole(), self.expected)
+
+
+def make_weight(case: Case, seed: int) -> tuple[np.ndarray, Scheme]:
+    """A weight [F, C / groups, *kernel] that follows the case's scheme; the first filter keeps nothing."""
+    generator = np.random.default_rng(seed)
+    shape = (case.filters, case.channels // case.groups, *case.window.kernel)
+    weight = random(*shape, seed=seed)
+    kept = generator.random(shape[:2]) < 0.5
+    kept[0] = False
+    match case.scheme:
+        case "dense":
+            return weight, Dense()
+        case "connectivity":
+            return weight * kept[:, :, None, None], Connectivity(case.window.kernel)
+        case "unstructured":
+            return weight * (generator.random(shape) < 0.3), Unstructured()
+        case "grouped":
+            return weight, Connectivity(case.window.kernel)
+    library = np.zeros((4, 9), bool)
+    for at, places in enumerate(CORNERS):
+        library[at, list(places)] = True
+    patterns = library[generator.integers(0, 4, shape[:2])].reshape(*shape[:2], 3, 3)
+    return weight * patterns * kept[:, :, None, None], Pattern((3, 3), CORNERS)
+
+
+def pack(case: Case, weight: np.ndarray, scheme: Scheme) -> list[np.ndarray]:
+    """The storage arrays, filters in an order of their own."""
+    if isinstance(scheme, Dense):
+        return [pack_dense(weight, case.group)]
+    order = np.random.default_rng(1).permutation(case.filters)
+    classes = scheme.classes(prod(case.window.kernel), case.group)
+    kernels = scheme.stored_kernels(weight[order], case.group)
+    if case.groups > 1:
+        order = np.arange(case.filters)
+        every = np.indices(weight.shape[:2]).reshape(2, -1)
+        kernels = StoredKernels(every[0], every[1], np.zeros(every.shape[1], np.int64))
+    block = case.block or case.channels
+    return list(pack_blocked(weight, classes, kernels, order, case.group, block, case.groups).values())
+
+
+def tables(plan: ConvPlan) -> list[np.ndarray]:
+    """The plan's tables, one row where they are empty."""
+    borders = plan.borders if len(plan.borders) else np.zeros((1, len(plan.region)), np.int32)
+    gathers = plan.gathers if len(plan.gathers) else np.zeros((1, plan.gathers.shape[1]), np.int32)
+    return [plan.items, borders, gathers]
+
+
+def reference(
+    case: Case, x: np.ndarray, weight: np.ndarray, bias: np.ndarray, residual: np.ndarray
+) -> np.ndarray:
+    """What PyTorch computes in f64."""
+    wide = [torch.tensor(a, dtype=torch.float64) for a in (x, weight, bias, residual)]
+    (top, left), (bottom, right) = case.window.padding, case.padding_high
+    padded = torch.nn.functional.pad(wide[0], (left, right, top, bottom))
+    strides, dilations = case.window.strides, case.window.dilations
+    y = torch.nn.functional.conv2d(padded, wide[1], wide[2], strides, 0, dilations, case.groups)
+    if case.pooled:
+        y = torch.nn.functional.max_pool2d(y, 2)
+    if case.residual:
+        y = y + wide[3]
+    return {"none": y, "relu": y.relu(), "relu6": torch.nn.functional.relu6(y)}[case.activation].numpy()
+
+
+POINTWISE = Case("connectivity", POINT, padding_high=(0, 0), tile=(1, 4))
+CASES = {
+    "pattern": Case("pattern"),
+    "connectivity": Case("connectivity"),
+    "unstructured": Case("unstructured"),
+    "dense": Case("dense"),
+    "dense, filters share loads": Case("dense", group=4),
+    "dense from planes, as first layers": Case("dense", channels=3, group=4, source_high=None),
+    "batch": Case("pattern", batch=3),
+    "odd image": Case("pattern", height=13, width=11),
+    "stride 2": Case("pattern", replace(SAME, strides=(2, 2)), height=16, width=14),
+    "stride 3, dilation 2": Case("unstructured", Window((3, 3), (3, 3), (2, 2), (2, 2)), height=17, width=20),
+    "one-sided padding": Case("dense", Window((3, 3), (2, 2)), height=14, width=14),
+    "7 x 7 from planes": Case(
+        "dense", Window((7, 7), (2, 2), (3, 3)), 3, source_high=None, padding_high=(3, 3), height=20, width=20
+    ),
+    "1 x 3": Case("connectivity", Window((1, 3), padding=(0, 1)), padding_high=(0, 1)),
+    "input on another grid": Case("pattern", source_high=1, target_high=8),
+    "8 lanes": Case("pattern", lanes=8, source_high=2, target_high=2),
+    "4 lanes": Case("pattern", lanes=4, source_high=2, target_high=1),
+    "relu": Case("pattern", activation="relu"),
+    "relu6": Case("dense", activation="relu6", group=2),
+    "residual": Case("pattern", residual=True),
+    "residual, then relu": Case("dense", residual=True, activation="relu", group=2),
+    "fused pool": Case("pattern", height=16, width=16, pooled=True, tile=(2, 4)),
+    "fused pool, relu, batch": Case(
+        "dense", group=2, height=16, width=16, pooled=True, tile=(2, 2), activation="relu", batch=2
+    ),
+    "channel blocks": Case("pattern", block=2),
+    "channel blocks, epilogue": Case("connectivity", block=4, residual=True, activation="relu", batch=2),
+    "channel blocks, pool": Case("pattern", block=4, height=16, width=16, pooled=True, tile=(2, 2)),
+    "blocks, unstructured": Case("unstructured", block=4),
+    "1 x 1 reads its input in place": POINTWISE,
+    "1 x 1 in blocks": replace(POINTWISE, block=2, residual=True),
+    "1 x 1, pairs of filters": replace(POINTWISE, group=2),
+    "1 x 1, pairs in blocks": replace(POINTWISE, group=2, block=4, activation="relu6"),
+    "1 x 1, fours of filters": replace(POINTWISE, group=4),
+    "1 x 1, stride 2": replace(POINTWISE, window=Window((1, 1), (2, 2)), group=2, tile=(2, 2)),
+    "1 x 1, dense": replace(POINTWISE, scheme="dense", group=4),
+    "3 x 3, pairs of filters": Case("connectivity", group=2),
+    "grouped": Case("grouped", groups=2),
+    "grouped by 4, stride 2": Case("grouped", replace(SAME, strides=(2, 2)), groups=4),
+    "loads as they come": Case("pattern", level="none"),
+    "loads shared in a filter": Case("dense", group=4, level="kernel"),
+    "one chunk": Case("pattern", filters=11),
+    "one pixel": Case("pattern", height=1, width=1, tile=(1, 1)),
+}
+
+
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+def test_kernel_is_pytorchs_convolution(case: Case) -> None:
+    Run(case).check()
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        Case("pattern", block=2, batch=2, residual=True),
+        Case("dense", group=2, filters=16, pooled=True, height=16, width=16, tile=(2, 2)),
+        replace(POINTWISE, group=2, filters=24, block=4),
+    ],
+    ids=["pattern in blocks", "dense with a pool", "pairs in blocks"],
+)
+def test_units_in_any_pieces_give_the_same_bits(case: Case) -> None:
+    """Threads get ranges of units; ranges may start and end inside an item, in any order."""
+    run = Run(case)
+    whole = run.whole()
+    close(whole, run.expected)
+    generator = np.random.default_rng(0)
+    for _ in range(4):
+        run.output[:] = np.nan
+        for at, kernel in enumerate(run.compiled):
+            edges = np.unique([0, *generator.integers(0, run.units(at) + 1, 6), run.units(at)])
+            for piece in generator.permutation(len(edges) - 1):
+                kernel.run(int(edges[piece]), int(edges[piece + 1]))
+        np.testing.assert_array_equal(unlift(run.output, run.stored), whole)
+
+
+def test_no_units_store_nothing() -> None:
+    run = Run(Case("pattern"))
+    for kernel in run.compiled:
+        kernel.run(3, 3)
+    assert np.isnan(run.output).all()
+
+
+def test_a_range_stores_only_its_own_units() -> None:
+    """One unit is one chunk of filters of one tile."""
+    run = Run(Case("pattern", filters=16))
+    run.compiled[0].run(1, 2)
+    stored = ~np.isnan(run.output).all(axis=(0, 2, 3))
+    assert stored.sum() == 16 // run.kernel.chunks
+
+
+@pytest.mark.parametrize("activation", ["none", "relu", "relu6"])
+def test_nan_passes_through(activation: str) -> None:
+    """As in PyTorch: no activation hides a NaN."""
+    run = Run(Case("dense", activation=activation))
+    for kernel in run.compiled:
+        kernel.arrays[2][0] = np.nan  # the bias of filter 0
+    got = run.whole()
+    assert np.isnan(got[:, 0]).all()
+    close(got[:, 1:], run.expected[:, 1:])
+
+
+def test_levels_of_load_elimination_give_the_same_bits() -> None:
+    results = {level: Run(Case("dense", group=4, level=level)) for level in ("none", "kernel", "filter")}
+    outputs = [run.whole() for run in results.values()]
+    np.testing.assert_array_equal(outputs[0], outputs[1])
+    np.testing.assert_array_equal(outputs[0], outputs[2])
+    after = [sum(kernel.loads["loads after"] for kernel in run.compiled) for run in results.values()]
+    assert after[0] > after[1] > after[2]
