@@ -1,0 +1,209 @@
+"""Depthwise convolutions, pools, lifting, unlifting and means, compiled and run against PyTorch."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pytest
+import torch
+from espalier.sparse_dialect.layouts import LaneGrid, Layout, Plain, lift, unlift
+from espalier.sparse_dialect.lowering.cpu.channelwise_kernel import (
+    ChannelwiseKernel,
+    emit_channelwise_kernel,
+    emit_global_average,
+    emit_unlift,
+)
+from espalier.sparse_dialect.lowering.cpu.conv_plan import Window, cut, plan_conv
+
+sys.path.insert(0, str(Path(__file__).parent))
+from kernel_harness import Compiled, aligned, close, poisoned, random, unset
+
+
+@dataclass(frozen=True)
+class Case:
+    """One layer of five channels."""
+
+    kind: Literal["depthwise", "max", "average"]
+    window: Window
+    height: int = 13
+    width: int = 14
+    lanes: int = 16
+    source_high: int | None = 4  # None: row-major input
+    target_high: int = 4
+    tile: tuple[int, int] = (2, 3)
+    batch: int = 2
+    activation: str = "none"
+    residual: bool = False
+    channels: int = 5
+
+    @property
+    def output(self) -> tuple[int, int]:
+        """Padding is the same on all sides."""
+        w = self.window
+        sizes = zip((self.height, self.width), w.padding, w.dilations, w.kernel, w.strides, strict=True)
+        rows, columns = [(n + 2 * p - d * (k - 1) - 1) // s + 1 for n, p, d, k, s in sizes]
+        return rows, columns
+
+
+class Run:
+    """A case on random data: its kernels (one a tile shape), its output, and what PyTorch gives."""
+
+    def __init__(self, case: Case) -> None:
+        source: Layout = Plain(case.height, case.width)
+        if case.source_high is not None:
+            source = LaneGrid(case.source_high, case.lanes // case.source_high, case.height, case.width)
+        self.case = case
+        self.grid = LaneGrid(case.target_high, case.lanes // case.target_high, *case.output)
+        x = random(case.batch, case.channels, case.height, case.width)
+        if case.kind == "max":
+            x -= 5  # all below 0: padding must not win
+        planes = poisoned(x, source) if isinstance(source, LaneGrid) else aligned(x.reshape(*x.shape[:2], -1))
+        weight, bias = random(case.channels, 1, *case.window.kernel, seed=1), random(case.channels, seed=2)
+        residual = random(case.batch, case.channels, *case.output, seed=3)
+        parameters = [bias, aligned(weight.reshape(case.channels, 1, -1))] if case.kind == "depthwise" else []
+        extra = [poisoned(residual, self.grid)] if case.residual else []
+        self.output = unset(case.batch, case.channels, self.grid.lines, self.grid.lanes)
+        kernel = ChannelwiseKernel(
+            case.kind, source, self.grid, case.channels, case.activation, case.residual
+        )
+        tiles = cut((self.grid.rows, self.grid.columns), case.tile)
+        self.kernels: list[tuple[Compiled, int]] = []
+        for shape, origins in tiles.items():
+            plan = plan_conv(source, self.grid, case.window, shape, origins, case.batch)
+            borders = plan.borders if len(plan.borders) else np.zeros((1, len(plan.region)), np.int32)
+            gathers = plan.gathers if len(plan.gathers) else np.zeros((1, case.lanes), np.int32)
+            compiled = Compiled(
+                lambda module, name, types, plan=plan: emit_channelwise_kernel(
+                    module, name, kernel, plan, types
+                ),
+                [planes, self.output, *extra, plan.items, borders, gathers, *parameters],
+                len(plan.region) * case.lanes,
+            )
+            self.kernels.append((compiled, len(plan.items) * case.channels))
+        self.expected = reference(case, x, weight, bias, residual)
+
+    def whole(self) -> np.ndarray:
+        self.output[:] = np.nan
+        for kernel, units in self.kernels:
+            kernel.run(0, units)
+        return unlift(self.output, self.grid).copy()
+
+
+def reference(
+    case: Case, x: np.ndarray, weight: np.ndarray, bias: np.ndarray, residual: np.ndarray
+) -> np.ndarray:
+    """What PyTorch computes in f64."""
+    wide = [torch.tensor(a, dtype=torch.float64) for a in (x, weight, bias, residual)]
+    w = case.window
+    if case.kind == "depthwise":
+        y = torch.nn.functional.conv2d(
+            wide[0], wide[1], wide[2], w.strides, w.padding, w.dilations, case.channels
+        )
+    elif case.kind == "max":
+        y = torch.nn.functional.max_pool2d(wide[0], w.kernel, w.strides, w.padding, w.dilations)
+    else:
+        y = torch.nn.functional.avg_pool2d(wide[0], w.kernel, w.strides, w.padding)
+    if case.residual:
+        y = y + wide[3]
+    return {"none": y, "relu": y.relu(), "relu6": torch.nn.functional.relu6(y)}[case.activation].numpy()
+
+
+SAME = Window((3, 3), padding=(1, 1))
+HALF = Window((3, 3), (2, 2), (1, 1))
+DEPTHWISE = Case("depthwise", SAME)
+CASES = {
+    "depthwise": DEPTHWISE,
+    "depthwise, stride 2": replace(DEPTHWISE, window=HALF),
+    "depthwise, stride 3": replace(DEPTHWISE, window=replace(SAME, strides=(3, 3))),
+    "depthwise, dilation 2": replace(DEPTHWISE, window=Window((3, 3), (1, 1), (2, 2), (2, 2))),
+    "depthwise 5 x 5": replace(DEPTHWISE, window=Window((5, 5), padding=(2, 2)), tile=(4, 4)),
+    "depthwise, valid": replace(DEPTHWISE, window=Window((3, 3))),
+    "depthwise, relu6": replace(DEPTHWISE, activation="relu6"),
+    "depthwise, residual, relu": replace(DEPTHWISE, residual=True, activation="relu"),
+    "depthwise from planes": replace(DEPTHWISE, source_high=None),
+    "depthwise, other grid": replace(DEPTHWISE, source_high=16, target_high=2),
+    "depthwise, 8 lanes": replace(DEPTHWISE, lanes=8, source_high=2, target_high=2),
+    "depthwise, 4 lanes": replace(DEPTHWISE, lanes=4, source_high=2, target_high=2),
+    "depthwise, 7 x 7 image": replace(DEPTHWISE, height=7, width=7, target_high=2),
+    "max": Case("max", Window((2, 2), (2, 2)), 14, 14),
+    "max, padded": Case("max", HALF),
+    "max, padded, 8 lanes": Case("max", HALF, lanes=8, source_high=1, target_high=4),
+    "max, padded, from planes": Case("max", HALF, source_high=None),
+    "max, dilated": Case("max", Window((3, 3), (1, 1), (1, 1), (2, 2))),
+    "average": Case("average", Window((2, 2), (2, 2)), 14, 14),
+    "average, padded": Case("average", HALF),
+    "average of 7": Case("average", Window((7, 7), (7, 7)), 14, 14, target_high=2, tile=(1, 1)),
+    "lift": Case("max", Window((1, 1)), source_high=None),
+    "lift, 4 lanes": Case("max", Window((1, 1)), source_high=None, lanes=4, target_high=1),
+    "change of grid": Case("max", Window((1, 1)), source_high=1, target_high=8),
+}
+
+
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+def test_kernel_is_pytorchs(case: Case) -> None:
+    run = Run(case)
+    close(run.whole(), run.expected)
+
+
+@pytest.mark.parametrize("name", ["depthwise, residual, relu", "max, padded"])
+def test_units_in_any_pieces_give_the_same_bits(name: str) -> None:
+    run = Run(CASES[name])
+    whole = run.whole()
+    run.output[:] = np.nan
+    for kernel, units in run.kernels:
+        for begin in reversed(range(0, units, 3)):
+            kernel.run(begin, min(begin + 3, units))
+    np.testing.assert_array_equal(unlift(run.output, run.grid), whole)
+
+
+def test_a_unit_is_one_channel_of_one_tile() -> None:
+    run = Run(CASES["depthwise"])
+    run.kernels[0][0].run(7, 8)
+    stored = ~np.isnan(run.output).all(axis=3)
+    assert set(np.nonzero(stored)[1]) == {7 % 5}
+
+
+def test_max_keeps_nan_out_of_lanes_without_pixels_only() -> None:
+    """A NaN pixel reaches exactly the windows that hold it."""
+    run = Run(CASES["lift"])
+    run.kernels[0][0].arrays[0][0, 0, 0] = np.nan
+    got = run.whole()
+    assert np.isnan(got[0, 0, 0, 0])
+    assert np.isnan(got).sum() == 1
+
+
+@pytest.mark.parametrize(("height", "width", "lanes", "high"), [(13, 9, 16, 4), (8, 8, 8, 2), (3, 1, 4, 1)])
+def test_unlift(height: int, width: int, lanes: int, high: int) -> None:
+    grid, x = LaneGrid(high, lanes // high, height, width), random(2, 3, height, width)
+    places = grid.places(*np.indices((height, width))).reshape(-1).astype(np.int32)
+    output, pixels = unset(2, 3, height * width), height * width
+    kernel = Compiled(
+        lambda module, name, types: emit_unlift(module, name, types, lanes, (2, 3), pixels),
+        [poisoned(x, grid), output, places],
+    )
+    kernel.run(0, 4)
+    assert np.isnan(output.reshape(6, -1)[4:]).all(), "units are planes"
+    kernel.run(4, 6)
+    np.testing.assert_array_equal(output.reshape(x.shape), x)
+
+
+@pytest.mark.parametrize("fill", [0.0, np.nan, np.inf])
+@pytest.mark.parametrize(("height", "width", "lanes", "high"), [(7, 7, 16, 4), (5, 6, 8, 2), (1, 3, 4, 4)])
+def test_global_average(height: int, width: int, lanes: int, high: int, fill: float) -> None:
+    """Lanes without a pixel may hold anything."""
+    grid, x = LaneGrid(high, lanes // high, height, width), random(2, 3, height, width)
+    share = lift(np.full((height, width), 1 / (height * width), np.float32), grid)[: grid.rows * grid.columns]
+    held = lift(np.ones(x.shape, np.float32), grid) > 0
+    output = unset(2, 3, 1)
+    kernel = Compiled(
+        lambda module, name, types: emit_global_average(module, name, types, grid, 3),
+        [aligned(np.where(held, lift(x, grid), np.float32(fill))), output, share],
+    )
+    kernel.run(0, 5)
+    assert np.isnan(output[1, 2, 0]), "units are planes"
+    kernel.run(5, 6)
+    close(output[..., 0], x.mean(axis=(2, 3), dtype=np.float64))
