@@ -168,11 +168,11 @@ def _served(loads: Sequence[_Load], registers: int, level: str) -> list[int | No
     for at, load in enumerate(loads):
         source = resident.pop(keys[at])[1] if keys[at] in resident else None
         served.append(source)
+        while len(resident) >= max(1, registers - load.pressure):  # one is for this load
+            del resident[max(resident, key=lambda key: resident[key][0])]
         following = coming[at]
         if following is not None:
             resident[keys[at]] = (following, at if source is None else source)
-        while len(resident) > max(1, registers - load.pressure):
-            del resident[max(resident, key=lambda key: resident[key][0])]
     return served
 
 
