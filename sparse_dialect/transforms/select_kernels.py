@@ -27,15 +27,18 @@ from ..schemes import Dense, Scheme
 @dataclass(frozen=True)
 class SelectKernelsPass(Pass):
     """
-    Chooses dense or sparse code for every sparse.conv and sparse.linear by the cost model, and records the reason.
+    Chooses dense or sparse code for every sparse.conv and sparse.linear by the cost model, and records the
+    reason.
 
-    A layer for which dense is chosen gets the scheme #sparse.dense. Also sets what the kernels are specialised by:
-    filters_per_group (filters that share loaded inputs) and channel_block (channels that stay in cache together).
+    A layer for which dense is chosen gets the scheme #sparse.dense. Also sets what the kernels are
+    specialised by: filters_per_group (filters that share loaded inputs) and channel_block (channels that
+    stay in cache together).
     """
 
     name = "sparse-select-kernels"
 
-    kernel: Literal["auto", "dense", "sparse"] = option("auto", "force dense or sparse code, or let the cost model choose")
+    kernel: Literal["auto", "dense",
+                    "sparse"] = option("auto", "force dense or sparse code, or let the cost model choose")
 
     def run(self, op: ir.Operation, context: PassContext) -> None:
         with op.context:
@@ -44,13 +47,15 @@ class SelectKernelsPass(Pass):
 
     def _select(self, layer: ConvOp | LinearOp, context: PassContext) -> None:
         weight, scheme = weight_of(layer, layer.weight), scheme_of(layer)
-        if isinstance(layer, ConvOp) and ir.IntegerAttr(layer.groups).value == weight.shape[0] and weight.shape[1] == 1:
+        if isinstance(layer,
+                      ConvOp) and ir.IntegerAttr(layer.groups).value == weight.shape[0] and weight.shape[1] == 1:
             chosen, reason = Dense(), "dense: depthwise, a filter has one kernel"  # nothing to skip but taps
         else:
             chosen, reason = self._choose(scheme, weight, isinstance(layer, LinearOp))
         attributes = layer.operation.attributes
         known = ir.StringAttr(attributes["reason"]).value if "reason" in attributes else ""
-        attributes["reason"] = ir.StringAttr.get(reason + (f" ({known})" if known and isinstance(chosen, Dense) else ""))
+        attributes["reason"] = ir.StringAttr.get(reason + (f" ({known})" if known
+                                                           and isinstance(chosen, Dense) else ""))
         attributes["detected"] = ir.StringAttr.get(scheme.name)
         attributes["kernel"] = ir.StringAttr.get("dense" if isinstance(chosen, Dense) else "sparse")
         attributes["scheme"] = scheme_attribute(chosen)
@@ -59,7 +64,8 @@ class SelectKernelsPass(Pass):
             i64 = ir.IntegerType.get_signless(64)
             places, groups = prod(weight.shape[2:]), ir.IntegerAttr(layer.groups).value
             group = filters_per_group(chosen, weight.shape[0] // groups, places) if groups == 1 else 1
-            block = channel_block(chosen, weight.shape[1] * groups, weight.shape[2:]) if groups == 1 else weight.shape[1] * groups
+            block = channel_block(chosen, weight.shape[1] * groups,
+                                  weight.shape[2:]) if groups == 1 else weight.shape[1] * groups
             attributes["filters_per_group"] = ir.IntegerAttr.get(i64, group)
             attributes["channel_block"] = ir.IntegerAttr.get(i64, block)
 
@@ -69,7 +75,9 @@ class SelectKernelsPass(Pass):
             return scheme, "dense: no weight is zero" if weight.all() else "dense: nothing to gain"
         predict = linear_ms if linear else convolution_ms
         stored = scheme.cost(weight).macs_per_output
-        share, limit = stored / weight.size, predict(Dense(), weight.size) * stored / (weight.size * predict(scheme, stored))
+        share, limit = stored / weight.size, predict(Dense(),
+                                                     weight.size) * stored / (weight.size
+                                                                              * predict(scheme, stored))
         facts = f"{share:.1%} of the multiply-adds, pays below {limit:.1%}"
         if self.kernel == "dense" or (self.kernel == "auto" and share >= limit):
             return Dense(), f"dense: {'asked for' if self.kernel == 'dense' else facts}"
