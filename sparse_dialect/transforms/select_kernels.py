@@ -75,9 +75,7 @@ class SelectKernelsPass(Pass):
             return scheme, "dense: no weight is zero" if weight.all() else "dense: nothing to gain"
         predict = linear_ms if linear else convolution_ms
         stored = scheme.cost(weight).macs_per_output
-        share, limit = stored / weight.size, predict(Dense(),
-                                                     weight.size) * stored / (weight.size
-                                                                              * predict(scheme, stored))
+        share, limit = stored / weight.size, predict(Dense(), weight.size) / predict(scheme, weight.size)
         facts = f"{share:.1%} of the multiply-adds, pays below {limit:.1%}"
         if self.kernel == "dense" or (self.kernel == "auto" and share >= limit):
             return Dense(), f"dense: {'asked for' if self.kernel == 'dense' else facts}"
