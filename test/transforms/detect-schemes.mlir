@@ -1,0 +1,90 @@
+// RUN: %espalier-opt --sparse-detect-schemes --split-input-file %s | FileCheck %s
+// RUN: %espalier-opt --sparse-detect-schemes --sparse-detect-schemes --split-input-file %s | FileCheck %s
+
+// Two patterns. Kernel (1, 1) has a kept weight that happens to be zero: the first pattern covers it.
+
+// CHECK-LABEL: func.func @pattern
+// CHECK: "sparse.conv"
+// CHECK-SAME: reason = "not connectivity: kernel (0, 0) keeps 4 of 9 entries"
+// CHECK-SAME: scheme = #sparse.pattern<[3, 3], {{\[\[}}0, 1, 3, 4], [1, 2, 4, 5]]>
+func.func @pattern(%x: tensor<1x2x4x4xf32>) -> tensor<1x2x2x2xf32> {
+  %w = arith.constant dense<[
+    [[[1.0, 2.0, 0.0], [3.0, 4.0, 0.0], [0.0, 0.0, 0.0]], [[0.0, 0.0, 0.0], [0.0, 0.0, 0.0], [0.0, 0.0, 0.0]]],
+    [[[0.0, 1.0, 2.0], [0.0, 3.0, 4.0], [0.0, 0.0, 0.0]], [[5.0, 0.0, 0.0], [6.0, 7.0, 0.0], [0.0, 0.0, 0.0]]]
+  ]> : tensor<2x2x3x3xf32>
+  %y = "sparse.conv"(%x, %w) {strides = [1, 1], padding_low = [0, 0], padding_high = [0, 0], dilations = [1, 1],
+      groups = 1, activation = "none", scheme = #sparse.undetected, operandSegmentSizes = array<i32: 1, 1, 0, 0>}
+      : (tensor<1x2x4x4xf32>, tensor<2x2x3x3xf32>) -> tensor<1x2x2x2xf32>
+  return %y : tensor<1x2x2x2xf32>
+}
+
+// -----
+
+// Whole kernels are cut; zeros inside a kept one are kept.
+
+// CHECK-LABEL: func.func @connectivity
+// CHECK: "sparse.conv"
+// CHECK-SAME: reason = "", scheme = #sparse.connectivity<[1, 3]>
+func.func @connectivity(%x: tensor<1x2x3x3xf32>) -> tensor<1x2x3x1xf32> {
+  %w = arith.constant dense<[[[[1.0, 2.0, 3.0]], [[0.0, 0.0, 0.0]]], [[[4.0, 5.0, 6.0]], [[7.0, 8.0, 9.0]]]]>
+    : tensor<2x2x1x3xf32>
+  %y = "sparse.conv"(%x, %w) {strides = [1, 1], padding_low = [0, 0], padding_high = [0, 0], dilations = [1, 1],
+      groups = 1, activation = "none", scheme = #sparse.undetected, operandSegmentSizes = array<i32: 1, 1, 0, 0>}
+      : (tensor<1x2x3x3xf32>, tensor<2x2x1x3xf32>) -> tensor<1x2x3x1xf32>
+  return %y : tensor<1x2x3x1xf32>
+}
+
+// -----
+
+// One place of one kernel is zero: not connectivity (nothing is cut), not a pattern (other kernels are full).
+
+// CHECK-LABEL: func.func @irregular
+// CHECK: "sparse.conv"
+// CHECK-SAME: reason = "not connectivity: no kernel is cut; not pattern: its kernels keep all 3 places"
+// CHECK-SAME: scheme = #sparse.unstructured
+func.func @irregular(%x: tensor<1x1x3x3xf32>) -> tensor<1x2x3x1xf32> {
+  %w = arith.constant dense<[[[[1.0, 2.0, 3.0]]], [[[4.0, 0.0, 6.0]]]]> : tensor<2x1x1x3xf32>
+  %y = "sparse.conv"(%x, %w) {strides = [1, 1], padding_low = [0, 0], padding_high = [0, 0], dilations = [1, 1],
+      groups = 1, activation = "none", scheme = #sparse.undetected, operandSegmentSizes = array<i32: 1, 1, 0, 0>}
+      : (tensor<1x1x3x3xf32>, tensor<2x1x1x3xf32>) -> tensor<1x2x3x1xf32>
+  return %y : tensor<1x2x3x1xf32>
+}
+
+// -----
+
+// Matrices have no kernels: unstructured or dense. A minus zero is a zero.
+
+// CHECK-LABEL: func.func @matrices
+// CHECK: "sparse.linear"
+// CHECK-SAME: reason = "not connectivity: a matrix has no kernels; not pattern: a matrix has no kernels"
+// CHECK-SAME: scheme = #sparse.unstructured
+// CHECK: "sparse.linear"
+// CHECK-SAME: not unstructured: no weight is zero", scheme = #sparse.dense
+// CHECK: "sparse.linear"
+// CHECK-SAME: not unstructured: no weight is left", scheme = #sparse.dense
+func.func @matrices(%x: tensor<1x2xf32>) -> (tensor<1x2xf32>, tensor<1x2xf32>, tensor<1x2xf32>) {
+  %u = arith.constant dense<[[1.0, -0.0], [0.0, 2.0]]> : tensor<2x2xf32>
+  %v = arith.constant dense<1.0> : tensor<2x2xf32>
+  %w = arith.constant dense<0.0> : tensor<2x2xf32>
+  %0 = "sparse.linear"(%x, %u) {activation = "none", scheme = #sparse.undetected,
+      operandSegmentSizes = array<i32: 1, 1, 0>} : (tensor<1x2xf32>, tensor<2x2xf32>) -> tensor<1x2xf32>
+  %1 = "sparse.linear"(%x, %v) {activation = "none", scheme = #sparse.undetected,
+      operandSegmentSizes = array<i32: 1, 1, 0>} : (tensor<1x2xf32>, tensor<2x2xf32>) -> tensor<1x2xf32>
+  %2 = "sparse.linear"(%x, %w) {activation = "none", scheme = #sparse.undetected,
+      operandSegmentSizes = array<i32: 1, 1, 0>} : (tensor<1x2xf32>, tensor<2x2xf32>) -> tensor<1x2xf32>
+  return %0, %1, %2 : tensor<1x2xf32>, tensor<1x2xf32>, tensor<1x2xf32>
+}
+
+// -----
+
+// What carries a scheme keeps it, whatever its weight.
+
+// CHECK-LABEL: func.func @known
+// CHECK: "sparse.linear"
+// CHECK-NOT: reason
+// CHECK-SAME: scheme = #sparse.dense
+func.func @known(%x: tensor<1x2xf32>, %w: tensor<2x2xf32>) -> tensor<1x2xf32> {
+  %0 = "sparse.linear"(%x, %w) {activation = "none", scheme = #sparse.dense,
+      operandSegmentSizes = array<i32: 1, 1, 0>} : (tensor<1x2xf32>, tensor<2x2xf32>) -> tensor<1x2xf32>
+  return %0 : tensor<1x2xf32>
+}
