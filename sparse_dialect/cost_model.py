@@ -1,8 +1,10 @@
-"""What a kernel costs on a CPU, and the sizes that follow: which kernel, how many filters share loads, channel blocks.
+"""What a kernel costs on a CPU, and the sizes that follow: which kernel, how many filters share loads,
+channel blocks.
 
-A deliberately small model: multiply-adds over the share of the FMA peak that each kernel class reaches, and bytes over
-memory bandwidth for matrix-vector products. The shares were measured on one Sapphire Rapids core (AVX-512, 165 GFLOP/s
-peak, VGG-16 and ResNet-50 layers inside the whole network); they only steer choices, the report shows measured times.
+A deliberately small model: multiply-adds over the share of the FMA peak that each kernel class reaches, and
+bytes over memory bandwidth for matrix-vector products. The shares were measured on one Sapphire Rapids core
+(AVX-512, 165 GFLOP/s peak, VGG-16 and ResNet-50 layers inside the whole network); they only steer choices,
+the report shows measured times.
 """
 
 from __future__ import annotations
@@ -19,7 +21,8 @@ SINGLE_SHARE = 0.30
 SPARSE_MATRIX_BYTES = 5.0  # a stored weight of a sparse matrix: 4 bytes and a one-byte column
 SPARSE_MATRIX_MARGIN = 1.5  # gathers run behind the memory stream that dense rows keep up with
 
-L1_BLOCK = {True: 64, False: 32}  # channels a block, for 1x1 kernels and larger: what a visit reads stays near L1
+# channels a block, for 1x1 kernels and larger: what a visit reads stays near L1
+L1_BLOCK = {True: 64, False: 32}
 
 
 @dataclass(frozen=True)
@@ -48,7 +51,8 @@ def convolution_ms(scheme: Scheme, macs: int, machine: Machine = Machine()) -> f
 
 
 def linear_ms(scheme: Scheme, stored: int, machine: Machine = Machine()) -> float:
-    """Predicted milliseconds of a matrix-vector product of ``stored`` weights on one core: the time to stream them."""
+    """Predicted milliseconds of a matrix-vector product of ``stored`` weights on one core: the time to
+    stream them."""
     bytes_each = 4.0 if isinstance(scheme, Dense) else SPARSE_MATRIX_BYTES * SPARSE_MATRIX_MARGIN
     return 1e-6 * stored * bytes_each / machine.gigabytes
 
@@ -56,8 +60,9 @@ def linear_ms(scheme: Scheme, stored: int, machine: Machine = Machine()) -> floa
 def filters_per_group(scheme: Scheme, filters: int, places: int) -> int:
     """How many filters share loaded inputs (LRE, filter level).
 
-    Pattern kernels share none: two filters rarely keep one pattern at one channel. Pairs of 1x1 kernels share a third
-    of their loads at 3.6x; groups of four share more but have 15 kernel classes, and short runs cost more than that.
+    Pattern kernels share none: two filters rarely keep one pattern at one channel. Pairs of 1x1 kernels
+    share a third of their loads at 3.6x; groups of four share more but have 15 kernel classes, and short
+    runs cost more than that.
     """
     match scheme:
         case Dense():
@@ -70,7 +75,8 @@ def filters_per_group(scheme: Scheme, filters: int, places: int) -> int:
 
 
 def channel_block(scheme: Scheme, channels: int, kernel: tuple[int, ...]) -> int:
-    """Channels a block (a divisor of ``channels``): a block's packed tile should stay near L1 while filters pass."""
+    """Channels a block (a divisor of ``channels``): a block's packed tile should stay near L1 while
+    filters pass."""
     target = L1_BLOCK[prod(kernel) == 1]
     if isinstance(scheme, Dense) or channels < 2 * target:
         return channels

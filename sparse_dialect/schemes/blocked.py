@@ -1,17 +1,19 @@
 """FKW a channel block: the storage that the CPU kernels stream.
 
-The channels are cut into B blocks of ``channel_block``; each block has an FKW of its own, one after the other. A *row*
-is (block, filter group), and ``group`` filters share a row: a stored kernel then holds one weight for each of its
-class's terms (filter of the group, kernel place), so one loaded input serves several filters (LRE, filter level).
+The channels are cut into B blocks of ``channel_block``; each block has an FKW of its own, one after the
+other. A *row* is (block, filter group), and ``group`` filters share a row: a stored kernel then holds one
+weight for each of its class's terms (filter of the group, kernel place), so one loaded input serves several
+filters (LRE, filter level).
 
     offset  [B * F/G + 1]          i32   start of each row, in kernels
     reorder [B * F]                i32   original filter of each place of each row
     stride  [B * F/G, classes + 1] i16   kernels before each class inside the row, from 0
     index   [K]                    i16   channel of each kernel inside its block (uint16 bits)
     weight  [sum of terms]         f32   in the order of the kernels, then of the class's terms
-    start   [B * F/G]              i32   start of each row in ``weight``; only where classes differ in their terms
+    start   [B * F/G]              i32   start of each row in ``weight``; only where classes differ in terms
 
-With one block and groups of one filter this is FKW exactly as PatDNN defines it (a test holds it to that).
+With one block and groups of one filter this is FKW exactly as PatDNN defines it (a test
+holds it to that).
 """
 
 from __future__ import annotations
@@ -37,14 +39,15 @@ def thread_chunks(groups: int) -> int:
     return max(count for count in range(1, 9) if groups % count == 0)
 
 
-def pack_blocked(weight: np.ndarray, classes: tuple[Terms, ...], kernels: StoredKernels, order: np.ndarray, group: int,
-                 channel_block: int, convolution_groups: int = 1) -> dict[str, np.ndarray]:
+def pack_blocked(weight: np.ndarray, classes: tuple[Terms, ...], kernels: StoredKernels, order: np.ndarray,
+                 group: int, channel_block: int,
+                 convolution_groups: int = 1) -> dict[str, np.ndarray]:
     """The arrays of ``weight`` [F, C / convolution_groups, *kernel].
 
-    ``order`` [F] lists the filters as to be stored (FKR); ``kernels`` and groups count in that order. Where there are
-    several blocks the groups are dealt into ``thread_chunks`` of near-equal work, which stay together in every block (a
-    thread owns chunks); inside a chunk and a block, rows of equal run lengths become neighbours, which the branch
-    predictor rewards.
+    ``order`` [F] lists the filters as to be stored (FKR); ``kernels`` and groups count in that order. Where
+    there are several blocks the groups are dealt into ``thread_chunks`` of near-equal work, which stay
+    together in every block (a thread owns chunks); inside a chunk and a block, rows of equal run lengths
+    become neighbours, which the branch predictor rewards.
     """
     filters, channels = weight.shape[0], weight.shape[1] * convolution_groups
     groups, blocks = filters // group, channels // channel_block
@@ -60,16 +63,15 @@ def pack_blocked(weight: np.ndarray, classes: tuple[Terms, ...], kernels: Stored
     place[np.arange(blocks)[:, None], rows] = np.arange(groups)
     row = block * groups + place[block, kernels.groups]
     by_row = np.lexsort((kernels.channels, kernels.classes, row))
-    row, kind, channel = row[by_row], kernels.classes[by_row], kernels.channels[by_row]
+    stored, kind = kernels.groups[by_row], kernels.classes[by_row]
+    channel, absolute = kernels.channels[by_row], absolute[by_row]
 
     counts = runs[np.arange(blocks)[:, None], rows].reshape(blocks * groups, -1)
     stride = np.concatenate([np.zeros((len(counts), 1), np.int64), np.cumsum(counts, axis=1)], axis=1)
     terms = np.array([len(t) for t in classes])
     starts = np.concatenate([[0], np.cumsum(terms[kind])])
     values = np.empty(int(starts[-1]), np.float32)
-    absolute = absolute[by_row]
     dense = weight.reshape(filters, weight.shape[1], -1)
-    stored = kernels.groups[by_row]
     for c, kind_terms in enumerate(classes):
         here = np.flatnonzero(kind == c)
         for t, (f, spot) in enumerate(kind_terms):
@@ -85,7 +87,8 @@ def pack_blocked(weight: np.ndarray, classes: tuple[Terms, ...], kernels: Stored
 
 
 def _row_order(runs: np.ndarray) -> np.ndarray:
-    """The filter groups of each block in storage order, [blocks, groups]; ``runs`` [blocks, groups, classes]."""
+    """The filter groups of each block in storage order, [blocks, groups]; ``runs`` [blocks, groups,
+    classes]."""
     blocks, groups, _ = runs.shape
     if blocks == 1:
         return np.arange(groups)[None]

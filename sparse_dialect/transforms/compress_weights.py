@@ -3,10 +3,11 @@
     %w = arith.constant dense_resource<w> : tensor<256x256x3x3xf32>
     %y = "sparse.conv"(%x, %w, %b) {scheme = #sparse.pattern<...>, kernel = "sparse"}
     -> %y = "sparse.packed_conv"(%x, %offset, %reorder, %stride, %index, %weight, %b)
-              {storage_names = ["offset", "reorder", "stride", "index", "weight"], weight_shape = [256, 256, 3, 3], ...}
+          {storage_names = ["offset", "reorder", "stride", "index", "weight"], weight_shape = [...], ...}
 
-Convolutions: FKW a channel block (``schemes/blocked.py``; PatDNN's FKW where there is one block), or dense weights
-[F/G, C, terms]. Linear layers: lane-major slices of CSR or of the dense rows (``schemes/slices.py``).
+Convolutions: FKW a channel block (``schemes/blocked.py``; PatDNN's FKW where there is one block), or dense
+weights [F/G, C, terms]. Linear layers: lane-major slices of CSR or of the dense rows
+(``schemes/slices.py``).
 """
 
 from __future__ import annotations
@@ -18,7 +19,16 @@ import numpy as np
 
 from ..attributes import scheme_of
 from ..constants import constant, weight_of
-from ..dialect import ConvOp, LinearOp, PackedConvOp, PackedLinearOp, PlainAttr, integer_array, storage_operands, string_array
+from ..dialect import (
+    ConvOp,
+    LinearOp,
+    PackedConvOp,
+    PackedLinearOp,
+    PlainAttr,
+    integer_array,
+    storage_operands,
+    string_array,
+)
 from ..mlir import ir
 from ..passes import Pass, PassContext, operations, option
 from ..schemes import Connectivity, Dense
@@ -29,7 +39,8 @@ from ..schemes.slices import pack_dense_rows, pack_sparse_rows
 @dataclass(frozen=True)
 class CompressWeightsPass(Pass):
     """
-    Packs the weights of every sparse.conv and sparse.linear as their scheme and kernel ask; the dense constants go.
+    Packs the weights of every sparse.conv and sparse.linear as their scheme and kernel ask; the dense
+    constants go.
 
     Records the bytes before and after, index data apart, in `cost`.
     """
@@ -59,9 +70,9 @@ class CompressWeightsPass(Pass):
     def _pack_conv(self, layer: ConvOp, weight: np.ndarray) -> dict[str, np.ndarray]:
         scheme, attributes = scheme_of(layer), layer.operation.attributes
         places, groups = prod(weight.shape[2:]), ir.IntegerAttr(layer.groups).value
-        group = ir.IntegerAttr(attributes["filters_per_group"]).value if "filters_per_group" in attributes else 1
         channels = weight.shape[1] * groups
-        block = ir.IntegerAttr(attributes["channel_block"]).value if "channel_block" in attributes else channels
+        group, block = (ir.IntegerAttr(attributes[name]).value if name in attributes else default
+                        for name, default in (("filters_per_group", 1), ("channel_block", channels)))
         if isinstance(scheme, Dense) and groups in (1, weight.shape[0]):
             return {"weight": pack_dense(weight, group)}
         if isinstance(scheme, Dense):  # a grouped convolution: each filter keeps its own group's channels
@@ -97,15 +108,19 @@ def _filter_order(layer: ConvOp, filters: int) -> np.ndarray:
 def _packed_conv(layer: ConvOp, arrays: dict[str, np.ndarray], shape: tuple[int, ...]) -> PackedConvOp:
     attributes, i64 = layer.operation.attributes, ir.IntegerType.get_signless(64)
     name = _layer_name(layer)
-    group = attributes["filters_per_group"] if "filters_per_group" in attributes else ir.IntegerAttr.get(i64, 1)
+    known = "filters_per_group" in attributes
+    group = attributes["filters_per_group"] if known else ir.IntegerAttr.get(i64, 1)
     kernel = attributes["kernel"] if "kernel" in attributes else ir.StringAttr.get(
         "dense" if isinstance(scheme_of(layer), Dense) else "sparse")
     return PackedConvOp(
         input=layer.input, **storage_operands([constant(a, f"{name}.{key}") for key, a in arrays.items()]),
         storage_names=string_array(list(arrays)), weight_shape=integer_array(shape), strides=layer.strides,
-        padding_low=layer.padding_low, padding_high=layer.padding_high, dilations=layer.dilations, groups=layer.groups,
-        activation=layer.activation, scheme=layer.scheme, kernel=kernel, filters_per_group=group, pool=integer_array((1, 1)),
-        input_layout=PlainAttr.get(), output_layout=PlainAttr.get(), output=layer.output.type, bias=layer.bias,
+        padding_low=layer.padding_low, padding_high=layer.padding_high, dilations=layer.dilations,
+        groups=layer.groups,
+        activation=layer.activation, scheme=layer.scheme, kernel=kernel, filters_per_group=group,
+        pool=integer_array((1, 1)),
+        input_layout=PlainAttr.get(), output_layout=PlainAttr.get(), output=layer.output.type,
+        bias=layer.bias,
         residual=layer.residual)
 
 
@@ -114,8 +129,10 @@ def _packed_linear(layer: LinearOp, arrays: dict[str, np.ndarray], shape: tuple[
     kernel = attributes["kernel"] if "kernel" in attributes else ir.StringAttr.get(
         "dense" if isinstance(scheme_of(layer), Dense) else "sparse")
     return PackedLinearOp(
-        input=layer.input, **storage_operands([constant(a, f"{_layer_name(layer)}.{k}") for k, a in arrays.items()]),
-        storage_names=string_array(list(arrays)), weight_shape=integer_array(shape), activation=layer.activation,
+        input=layer.input,
+        **storage_operands([constant(a, f"{_layer_name(layer)}.{k}") for k, a in arrays.items()]),
+        storage_names=string_array(list(arrays)), weight_shape=integer_array(shape),
+        activation=layer.activation,
         scheme=layer.scheme, kernel=kernel, output=layer.output.type, bias=layer.bias)
 
 
@@ -131,10 +148,12 @@ def _carry_over(layer: ConvOp | LinearOp, packed: PackedConvOp | PackedLinearOp,
         if key in layer.operation.attributes:
             packed.operation.attributes[key] = layer.operation.attributes[key]
     total = sum(array.nbytes for array in arrays.values())
-    cost = {"dense_bytes": weight.size * 4, "packed_bytes": total, "index_bytes": total - arrays["weight"].nbytes,
+    cost = {"dense_bytes": weight.size * 4, "packed_bytes": total,
+            "index_bytes": total - arrays["weight"].nbytes,
             "nonzeros": int(np.count_nonzero(weight)), "stored": arrays["weight"].size}
     i64 = ir.IntegerType.get_signless(64)
-    packed.operation.attributes["cost"] = ir.DictAttr.get({k: ir.IntegerAttr.get(i64, v) for k, v in cost.items()})
+    packed.operation.attributes["cost"] = ir.DictAttr.get(
+        {name: ir.IntegerAttr.get(i64, value) for name, value in cost.items()})
     context.statistics["dense bytes"] += cost["dense_bytes"]
     context.statistics["packed bytes"] += cost["packed_bytes"]
 

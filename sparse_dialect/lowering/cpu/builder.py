@@ -1,4 +1,5 @@
-"""A short-hand for emitting kernels: constants are shared, index arithmetic is folded, loops are context managers."""
+"""A short-hand for emitting kernels: constants are shared, index arithmetic is folded, loops are context
+managers."""
 
 from __future__ import annotations
 
@@ -22,12 +23,13 @@ class Builder:
 
     def __init__(self, entry: ir.Block, lanes: int) -> None:
         self.entry, self.lanes = entry, lanes
-        self.index_type, self.f32, self.i32 = ir.IndexType.get(), ir.F32Type.get(), ir.IntegerType.get_signless(32)
+        self.index_type, self.f32 = ir.IndexType.get(), ir.F32Type.get()
+        self.i32 = ir.IntegerType.get_signless(32)
         self.vector = ir.VectorType.get([lanes], self.f32)
         self.alignment = ir.IntegerAttr.get(ir.IntegerType.get_signless(64), lanes * 4)
         self._constants: dict[Any, Value] = {}
 
-    # -- constants and index arithmetic ---------------------------------------------------------------------------
+    # -- constants and index arithmetic --------------------------------------------------------
 
     def _constant(self, type_: ir.Type, attribute: ir.Attribute) -> Value:
         key = (str(type_), str(attribute))
@@ -50,7 +52,8 @@ class Builder:
     def constant(self, type_: ir.Type, value: int | bool) -> Value:
         """A vector of an integer type that holds ``value`` in every lane."""
         element = ir.VectorType(type_).element_type
-        return self._constant(type_, ir.DenseElementsAttr.get_splat(type_, ir.IntegerAttr.get(element, int(value))))
+        return self._constant(type_,
+                              ir.DenseElementsAttr.get_splat(type_, ir.IntegerAttr.get(element, int(value))))
 
     def minimum(self, a: Value, b: Value) -> Value:
         """The smaller of two indices."""
@@ -75,7 +78,7 @@ class Builder:
         cast = arith.IndexCastUIOp if unsigned else arith.IndexCastOp
         return cast(self.index_type, integer).result
 
-    # -- memory ---------------------------------------------------------------------------------------------------
+    # -- memory --------------------------------------------------------------------------------
 
     def scalar(self, base: Value, *indices: Value) -> Value:
         return memref.LoadOp(base, list(indices)).result
@@ -89,9 +92,9 @@ class Builder:
         """An aligned vector load."""
         return vector.LoadOp(self.vector, base, list(indices), alignment=self.alignment).result
 
-    def store(self, value: Value, base: Value, *indices: Value) -> None:
-        """An aligned vector store."""
-        vector.StoreOp(value, base, list(indices), alignment=self.alignment)
+    def store(self, value: Value, base: Value, *indices: Value, streaming: bool = False) -> None:
+        """An aligned vector store; a ``streaming`` one goes past the caches (for large outputs)."""
+        vector.StoreOp(value, base, list(indices), alignment=self.alignment, nontemporal=streaming or None)
 
     def put(self, value: Value, base: Value, *indices: Value) -> None:
         """Stores a scalar."""
@@ -101,11 +104,12 @@ class Builder:
         """[N, C, lines, lanes] as [N, C, lines * lanes]."""
         n, c, lines, lanes = ir.MemRefType(lifted.type).shape
         type_ = ir.MemRefType.get([n, c, lines * lanes], self.f32)
-        groups = ir.ArrayAttr.get([ir.ArrayAttr.get([ir.IntegerAttr.get(ir.IntegerType.get_signless(64), d) for d in dims])
+        groups = ir.ArrayAttr.get([ir.ArrayAttr.get([ir.IntegerAttr.get(ir.IntegerType.get_signless(64), d)
+                                                     for d in dims])
                                    for dims in ((0,), (1,), (2, 3))])
         return memref.CollapseShapeOp(type_, lifted, groups).result
 
-    # -- vectors --------------------------------------------------------------------------------------------------
+    # -- vectors -------------------------------------------------------------------------------
 
     def broadcast(self, scalar: Value) -> Value:
         return vector.BroadcastOp(self.vector, scalar).result
@@ -129,10 +133,11 @@ class Builder:
     def maximum(self, a: Value, b: Value) -> Value:
         return self._clamp(arith.CmpFPredicate.OGT, a, b)
 
-    # -- control --------------------------------------------------------------------------------------------------
+    # -- control -------------------------------------------------------------------------------
 
     def loop(self, lower: Value | int, upper: Value | int, body: Callable[..., Sequence[Value] | None],
-             carried: Sequence[Value] = (), step: int = 1, attributes: Mapping[str, int] | None = None) -> list[Value]:
+             carried: Sequence[Value] = (), step: int = 1,
+             attributes: Mapping[str, int] | None = None) -> list[Value]:
         """``for i in range(lower, upper, step)``: ``body(i, *carried)`` returns the next carried values."""
         bounds = [self.index(b) if isinstance(b, int) else b for b in (lower, upper)]
         op = scf.ForOp(*bounds, self.index(step), list(carried))
@@ -158,7 +163,8 @@ class Builder:
                 emit()
                 scf.YieldOp([])
 
-    def choose(self, condition: Value, then: Callable[[], Sequence[Value]], otherwise: Callable[[], Sequence[Value]],
+    def choose(self, condition: Value, then: Callable[[], Sequence[Value]],
+               otherwise: Callable[[], Sequence[Value]],
                types: Sequence[ir.Type]) -> list[Value]:
         """``then() if condition else otherwise()``: the values of one of the two."""
         op = scf.IfOp(condition, list(types), has_else=True)
@@ -178,7 +184,8 @@ def static_memref(shape: Sequence[int], element: ir.Type) -> ir.Type:
 
 def private_function(module: ir.Operation, name: str, types: Sequence[ir.Type],
                      writes: Sequence[int] = (1,)) -> tuple[Any, ir.Block]:
-    """A private kernel function of the module's top level and its entry block; ``writes``: the operands it writes."""
+    """A private kernel function of the module's top level and its entry block; ``writes``: the operands it
+    writes."""
     with ir.InsertionPoint.at_block_begin(module.regions[0].blocks[0]):
         op = func.FuncOp(name, (list(types), []), visibility="private")
     op.attributes["espalier.writes"] = ir.DenseI64ArrayAttr.get(list(writes))

@@ -1,12 +1,13 @@
-"""Emits what works on each channel by itself: depthwise convolutions, pools, and changes of layout (a 1x1 max pool).
+"""Emits what works on each channel by itself: depthwise convolutions, pools, changes of layout (1x1 pools).
 
-    for item, channel in begin .. end:              # an item is a tile of one image
-      v(line) = input[channel][line]                # where the region is a rectangle of stored lines
-              or scratch[line], packed before       # at borders, where lines are gathered (outside: 0, or -inf for max)
-      acc[t] = bias[channel]; acc[t] += weight[channel][place] * v        depthwise
-      acc[t] = max over places of v                                       max
-      acc[t] = (sum over places of v) / places                            average
-      store activation(acc)
+    for plane (image, channel) in begin .. end:     # one channel after the other: its lines lie together
+      for item in tiles of the plane:
+        v(line) = input[plane][line]                # where the region is a rectangle of stored lines
+                or scratch[line], packed before     # at borders: gathered (outside: 0, or -inf for max)
+        acc[t] = bias[channel]; acc[t] += weight[channel][place] * v        depthwise
+        acc[t] = max over places of v                                       max
+        acc[t] = (sum over places of v) / places                            average
+        store activation(acc)
 """
 
 from __future__ import annotations
@@ -41,8 +42,9 @@ class ChannelwiseKernel:
 
 def emit_channelwise_kernel(module: ir.Operation, name: str, kernel: ChannelwiseKernel, plan: ConvPlan,
                             operand_types: list[ir.Type]) -> None:
-    """Adds ``func.func private @name``: input, output, [residual,] items, borders, gathers, [bias [C] and weight
-    [C, 1, places] of a depthwise convolution,] scratch, begin and end of the units (item, channel)."""
+    """Adds ``func.func private @name``: input, output, [residual,] items, borders, gathers, [bias [C] and
+    weight [C, 1, places] of a depthwise convolution,] scratch, begin and end of the planes. The plan is of
+    one image."""
     _, entry = private_function(module, name, operand_types)
     with ir.InsertionPoint(entry):
         _Emitter(Builder(entry, kernel.target.lanes), kernel, plan, list(entry.arguments)).emit()
@@ -60,14 +62,23 @@ class _Emitter:
         self.accumulators = [(a, t) for a in range(plan.tile[0]) for t in range(plan.tile[1])]
 
     def emit(self) -> None:
-        self.b.loop(self.begin, self.end, self._unit)
+        self.b.loop(self.begin, self.end, self._plane)
 
-    def _unit(self, unit: Value) -> None:
+    def _plane(self, plane: Value) -> None:
         b, channels = self.b, self.b.index(self.kernel.channels)
-        at = arith.DivSIOp(unit, channels).result
-        self.channel = arith.RemSIOp(unit, channels).result
-        names = dict(zip(ITEM_FIELDS, range(len(ITEM_FIELDS)), strict=True))
-        self.item = {name: b.integer(self.items, at, b.index(i)) for name, i in names.items()}
+        self.image = arith.DivSIOp(plane, channels).result
+        self.channel = arith.RemSIOp(plane, channels).result
+        if self.kernel.kind == "depthwise":
+            bias, weight = self.parameters
+            self.bias = b.broadcast(b.scalar(bias, self.channel))
+            self.weights = [b.broadcast(b.scalar(weight, self.channel, b.index(0), b.index(place)))
+                            for place in range(len(self.plan.window.taps))]
+        b.loop(0, len(self.plan.items), self._item)
+
+    def _item(self, at: Value) -> None:
+        b = self.b
+        self.item = {name: b.integer(self.items, at, b.index(i)) for i, name in enumerate(ITEM_FIELDS)}
+        self.item["image"] = self.image
         if not self.plan.border_tiles:
             self._interior()
         elif not self.plan.interior_tiles:
@@ -87,7 +98,7 @@ class _Emitter:
         totals = self._multiply(load) if self.kernel.kind == "depthwise" else self._pool(load)
         b, columns = self.b, self.kernel.target.columns
         for (row, column), value in zip(self.accumulators, totals, strict=True):
-            where = (self.item["image"], self.channel,
+            where = (self.image, self.channel,
                      b.add(self.item["output_line"], row * columns + column), b.index(0))
             if self.residual is not None:
                 value = arith.AddFOp(value, b.load(self.residual, *where)).result
@@ -101,11 +112,9 @@ class _Emitter:
                 for row, column in self.accumulators]
 
     def _multiply(self, load: Callable[[int], Value]) -> list[Value]:
-        b, (bias, weight) = self.b, self.parameters
-        acc = [b.broadcast(b.scalar(bias, self.channel))] * len(self.accumulators)
-        for place in range(len(self.plan.window.taps)):
-            w = b.broadcast(b.scalar(weight, self.channel, b.index(0), b.index(place)))
-            acc = [b.fma(load(line), w, a) for line, a in zip(self._lines(place), acc, strict=True)]
+        acc = [self.bias] * len(self.accumulators)
+        for place, weight in enumerate(self.weights):
+            acc = [self.b.fma(load(line), weight, a) for line, a in zip(self._lines(place), acc, strict=True)]
         return acc
 
     def _pool(self, load: Callable[[int], Value]) -> list[Value]:
@@ -120,10 +129,11 @@ class _Emitter:
         return acc
 
 
-def emit_unlift(module: ir.Operation, name: str, operand_types: list[ir.Type], lanes: int, planes: tuple[int, int],
+def emit_unlift(module: ir.Operation, name: str, operand_types: list[ir.Type], lanes: int,
+                planes: tuple[int, int],
                 pixels: int) -> None:
-    """Adds ``func.func private @name``: input [N, C, lines, lanes], output [N, C, pixels], places i32 [pixels], begin and
-    end of the planes (image, channel). A lane grid becomes row-major."""
+    """Adds ``func.func private @name``: input [N, C, lines, lanes], output [N, C, pixels], places i32
+    [pixels], begin and end of the planes (image, channel). A lane grid becomes row-major."""
     _, entry = private_function(module, name, operand_types)
     with ir.InsertionPoint(entry):
         b = Builder(entry, lanes)
@@ -153,9 +163,11 @@ def emit_unlift(module: ir.Operation, name: str, operand_types: list[ir.Type], l
         func.ReturnOp([])
 
 
-def emit_global_average(module: ir.Operation, name: str, operand_types: list[ir.Type], grid: LaneGrid, channels: int) -> None:
-    """Adds ``func.func private @name``: input [N, C, lines, lanes], output [N, C, 1], share f32 [lines, lanes] (1 / pixels
-    where a lane holds a pixel, else 0), begin and end of the planes. The mean of every plane."""
+def emit_global_average(module: ir.Operation, name: str, operand_types: list[ir.Type], grid: LaneGrid,
+                        channels: int) -> None:
+    """Adds ``func.func private @name``: input [N, C, lines, lanes], output [N, C, 1], share f32 [lines,
+    lanes] (1 / pixels where a lane holds a pixel, else 0), begin and end of the planes. The mean of every
+    plane."""
     _, entry = private_function(module, name, operand_types)
     with ir.InsertionPoint(entry):
         b = Builder(entry, grid.lanes)

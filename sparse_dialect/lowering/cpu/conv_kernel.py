@@ -1,7 +1,7 @@
 """Emits the kernel of one packed convolution, for a range of work items (architecture page, section 5).
 
-    for item, chunk of filter groups in begin .. end:               # an item is a tile of one image
-      for block in channel blocks:                  # so that what a visit reads stays in L1 (one block when few)
+    for item, chunk of filter groups in begin .. end:  # an item is a tile of one image
+      for block in channel blocks:                # so that what a visit reads stays in L1
         pack the tile's input region of the block into scratch      # copies; gathers at borders
         for group in chunk:
           acc[f][t] = bias[f], or the partial sums of the block before
@@ -12,14 +12,15 @@
                 acc[f][t] += weight[k][term] * scratch[c][line]
           keep acc as partial sums; after the last block store activation(acc + residual), pooled if asked
 
-A *kernel class* is what one stored kernel multiplies: terms (filter of the group, kernel place). A pattern is a class
-with one filter; the full kernel of a dense layer is one class with all filters of the group; a 1x1 kernel shared by some
-filters of a group is a class a subset (filter-level LRE). Every multiply loads its own vector here: which loads are
-redundant is for ``sparse-eliminate-redundant-loads`` to find.
+A *kernel class* is what one stored kernel multiplies: terms (filter of the group, kernel place). A pattern
+is a class with one filter; the full kernel of a dense layer is one class with all filters of the group; a
+1x1 kernel shared by some filters of a group is a class a subset (filter-level LRE). Every multiply loads
+its own vector here: which loads are redundant is for ``sparse-eliminate-redundant-loads`` to find.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from ...layouts import LaneGrid, Layout
@@ -28,13 +29,14 @@ from .builder import Builder, Value, arith, func, private_function
 from .conv_plan import ITEM_FIELDS, ConvPlan
 from .packing import Packer, view
 
-
+STREAMING_BYTES = 8 << 20
 WEIGHTS_IN_REGISTERS = 8  # with more terms than this a class loads each tap's weights where they are used
 
 
 @dataclass(frozen=True)
 class KernelClass:
-    """The multiplies of one stored kernel: (filter of the group, kernel place), in the order of its weights."""
+    """The multiplies of one stored kernel: (filter of the group, kernel place), in the order of its
+    weights."""
 
     terms: tuple[tuple[int, int], ...]
 
@@ -57,6 +59,11 @@ class ConvKernel:
     chunks: int = 1
 
     @property
+    def streams(self) -> bool:
+        """Whether the output is larger than caches hold, so that storing past them saves reading it first."""
+        return self.filters * self.stored.plane * 4 > STREAMING_BYTES
+
+    @property
     def groups(self) -> int:
         """Groups of filters that share loaded inputs."""
         return self.filters // self.group
@@ -66,7 +73,8 @@ class ConvKernel:
         return self.channels // self.channel_block
 
     def scratch_lines(self, plan: ConvPlan) -> int:
-        """Vectors of scratch that one thread needs: a block's packed region, and all filters' partial sums."""
+        """Vectors of scratch that one thread needs: a block's packed region, and all filters' partial
+        sums."""
         packed = 0 if plan.direct else self.channel_block * len(plan.region)
         return packed + (self.filters * plan.tile[0] * plan.tile[1] if self.blocks > 1 else 0)
 
@@ -79,12 +87,12 @@ def emit_conv_kernel(module: ir.Operation, name: str, kernel: ConvKernel, plan: 
                      operand_types: list[ir.Type]) -> None:
     """Adds ``func.func private @name`` to ``module``.
 
-    Its arguments: input, output, [residual,] bias [F], items, borders, gathers, the storage arrays (dense: weight
-    [F/G, C, terms]; else offset [B * F/G + 1], reorder [B * F], stride [B * F/G, classes + 1], index [K] (the channel inside
-    its block) and weight, for B channel blocks; [start [B * F/G] where classes differ in their terms]), scratch
-    (memref<?xf32>), begin and end of the units (item, chunk of groups).
+    Its arguments: input, output, [residual,] bias [F], items, borders, gathers, the storage arrays (dense:
+    weight [F/G, C, terms]; else offset [B * F/G + 1], reorder [B * F], stride [B * F/G, classes + 1], index
+    [K] (the channel inside its block) and weight, for B channel blocks; [start [B * F/G] where classes
+    differ in their terms]), scratch (memref<?xf32>), begin and end of the units (item, chunk of groups).
     """
-    op, entry = private_function(module, name, operand_types)
+    _, entry = private_function(module, name, operand_types)
     with ir.InsertionPoint(entry):
         _Emitter(Builder(entry, kernel.target.lanes), kernel, plan, list(entry.arguments)).emit()
         func.ReturnOp([])
@@ -98,13 +106,16 @@ class _Emitter:
         self.bias, self.items, borders, gathers, *rest = rest
         *self.storage, scratch, self.begin, self.end = rest
         self.accumulators = [(a, t) for a in range(plan.tile[0]) for t in range(plan.tile[1])]
-        self.packer = Packer(b, plan, kernel.source, self.input, borders, gathers, scratch, kernel.channel_block, 0.0)
+        self.packer = Packer(b, plan, kernel.source, self.input, borders, gathers, scratch,
+                             kernel.channel_block, 0.0)
         if kernel.blocks > 1:
             packed = 0 if plan.direct else kernel.channel_block * len(plan.region)
-            self.partial = view(b, scratch, packed * b.lanes, [kernel.filters, len(self.accumulators), b.lanes])
+            self.partial = view(b, scratch, packed * b.lanes,
+                                [kernel.filters, len(self.accumulators), b.lanes])
 
     def emit(self) -> None:
-        """Units of work are (item, chunk of groups): the first and last item of a range may be done in part."""
+        """Units of work are (item, chunk of groups): the first and last item of a range may be done in
+        part."""
         b, chunks = self.b, self.kernel.chunks
         last = arith.CeilDivSIOp(self.end, b.index(chunks)).result
         b.loop(arith.DivSIOp(self.begin, b.index(chunks)).result, last, self._item)
@@ -133,14 +144,14 @@ class _Emitter:
         """The input channel of channel ``c`` of the current block."""
         return c if self.kernel.blocks == 1 else self.b.add(self.first_channel, c)
 
-    # -- one group of filters ---------------------------------------------------------------------------------------
+    # -- one group of filters ------------------------------------------------------------------
 
     def _group(self, group: Value) -> None:
         b, kernel = self.b, self.kernel
         row = group if kernel.dense or kernel.blocks == 1 else b.add(
             b.multiply(self.block, kernel.groups), group)
         places = [b.add(b.multiply(row, kernel.group), f) for f in range(kernel.group)]
-        # Sparse storage visits filters in an order of its own in every block: `reorder` says which filter this is.
+        # Sparse storage visits filters in an order of its own in every block; `reorder` says which it is.
         filters = places if kernel.dense else [b.integer(self.storage[1], place) for place in places]
         totals = self._start(filters)
         totals = self._dense_run(group, totals) if kernel.dense else self._sparse_runs(row, totals)
@@ -161,7 +172,8 @@ class _Emitter:
 
         if self.kernel.blocks == 1:
             return bias()
-        return b.choose(b.compare("eq", self.block, b.index(0)), bias, partial, [b.vector] * (len(filters) * count))
+        return b.choose(b.compare("eq", self.block, b.index(0)), bias, partial,
+                        [b.vector] * (len(filters) * count))
 
     def _keep(self, filters: list[Value], totals: list[Value]) -> None:
         b, count = self.b, len(self.accumulators)
@@ -196,14 +208,16 @@ class _Emitter:
             def body(k: Value, *carried: Value, kind: KernelClass = kind, terms: int = terms) -> list[Value]:
                 *acc, at = carried
                 first = at if starts else b.multiply(k, terms)
-                done = self._multiply(b.integer(index, k), kind,
-                                      lambda term: b.scalar(weight, b.add(first, term)), list(acc))
-                return [*done, b.add(at, terms) if starts else at]
+                acc = self._multiply(b.integer(index, k), kind,
+                                     lambda term: b.scalar(weight, b.add(first, term)), acc)
+                return [*acc, b.add(at, terms) if starts else at]
 
-            *totals, position = b.loop(lower, bound, body, [*totals, position], attributes={"espalier.class": at})
+            *totals, position = b.loop(lower, bound, body, [*totals, position],
+                                       attributes={"espalier.class": at})
         return totals
 
-    def _multiply(self, c: Value, kind: KernelClass, weight, acc: list[Value]) -> list[Value]:  # type: ignore[no-untyped-def]
+    def _multiply(self, c: Value, kind: KernelClass, weight: Callable[[int], Value],
+                  acc: list[Value]) -> list[Value]:
         """acc += weight * input over the terms of one kernel, each multiply with a load of its own."""
         b, plan = self.b, self.plan
         taps, strides, count = plan.window.taps, plan.window.strides, len(self.accumulators)
@@ -213,8 +227,9 @@ class _Emitter:
                 spot = (row * strides[0] + taps[place][0], column * strides[1] + taps[place][1])
                 reads.append((plan.line_of[spot], term, f * count + t))
         few = len(kind.terms) <= WEIGHTS_IN_REGISTERS
-        # Few weights: they stay in registers and each input line is used up at once. Many: one tap after the other.
-        order = sorted(reads, key=lambda r: r[0]) if few else sorted(reads, key=lambda r: (kind.terms[r[1]][1], r[0]))
+        # Few weights: they stay in registers and each input line is used up at once. Many: one tap after
+        # the other.
+        order = sorted(reads, key=lambda r: (0 if few else kind.terms[r[1]][1], r[0]))
         weights: dict[int, Value] = {}
         for line, term, t in order:
             if term not in weights:
@@ -231,7 +246,7 @@ class _Emitter:
         at = self.b.add(self.item["source_line"], self.plan.source_offsets[line])
         return self.packer.source(self.item, self._channel(c), at)
 
-    # -- storing ----------------------------------------------------------------------------------------------------
+    # -- storing -------------------------------------------------------------------------------
 
     def _epilogue(self, channel: Value, totals: list[Value]) -> None:
         b, kernel = self.b, self.kernel
@@ -247,4 +262,4 @@ class _Emitter:
             where = (self.item["image"], channel, line, b.index(0))
             if self.residual is not None:
                 result = arith.AddFOp(result, b.load(self.residual, *where)).result
-            b.store(b.activation(result, kernel.activation), self.output, *where)
+            b.store(b.activation(result, kernel.activation), self.output, *where, streaming=kernel.streams)

@@ -1,20 +1,23 @@
-"""``sparse-lower-to-vector``: every sparse op becomes a call of a kernel made of vector, scf, memref and arith.
+"""``sparse-lower-to-vector``: every sparse op becomes a call of a kernel made of vector, scf, memref and
+arith.
 
     %y = "sparse.packed_conv"(%x, %offset, ...) : (tensor<1x64x197x16xf32>, ...) -> tensor<1x64x197x16xf32>
     -> %in = bufferization.to_buffer %x;  %out = memref.alloc()
        call @conv_0(%in, %out, %bias, %items, ..., %scratch, %c0, %units) {espalier.units}
        %y = bufferization.to_tensor %out restrict
 
-Equal layers share a kernel. Public functions gain one argument, scratch memory (memref<?xf32>): ``espalier.scratch`` on the
-module says how many floats a thread needs. The last two operands of a kernel call are the range of its units of work:
-``sparse-distribute-work`` cuts it up for threads. ``espalier.visits`` on a call counts the runs of each kernel class's
-loop body (tagged ``espalier.class``), so that loads can be counted.
+Equal layers share a kernel. Public functions gain one argument, scratch memory (memref<?xf32>):
+``espalier.scratch`` on the module says how many floats a thread needs. The last two operands of a kernel
+call are the range of its units of work: ``sparse-distribute-work`` cuts it up for threads.
+``espalier.visits`` on a call counts the runs of each kernel class's loop body (tagged ``espalier.class``),
+so that loads can be counted.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from math import prod
 from typing import Any
 
@@ -48,7 +51,8 @@ class LowerToVectorPass(Pass):
     """
     Replaces every sparse op by a call of a generated kernel.
 
-    Loads are naive: one vector load for every multiply. Needs layouts (sparse-assign-layouts) and packed weights.
+    Loads are naive: one vector load for every multiply. Needs layouts (sparse-assign-layouts) and packed
+    weights.
     """
 
     name = "sparse-lower-to-vector"
@@ -63,7 +67,8 @@ class LowerToVectorPass(Pass):
 
 
 class _FunctionLowering:
-    """Lowers the layers of one function; kernels are keyed by what they do, so that equal layers share one."""
+    """Lowers the layers of one function; kernels are keyed by what they do, so that equal layers share
+    one."""
 
     def __init__(self, module: ir.Operation, function: Any, registers: int, context: PassContext) -> None:
         self.module, self.registers, self.context = module, registers, context
@@ -90,12 +95,13 @@ class _FunctionLowering:
             layer.operation.erase()
         set_size(self.module, "espalier.scratch", self.scratch_floats)
 
-    # -- one method a layer -----------------------------------------------------------------------------------------
+    # -- one method a layer --------------------------------------------------------------------
 
     def _convolution(self, conv: PackedConvOp) -> Value:
         weight_shape, groups = integers(conv.weight_shape), ir.IntegerAttr(conv.groups).value
         if len(weight_shape) != 4:
-            raise op_error(conv, "a 2-D convolution", f"a weight of rank {len(weight_shape)}", "leave it in linalg")
+            raise op_error(conv, "a 2-D convolution", f"a weight of rank {len(weight_shape)}",
+                           "leave it in linalg")
         source = layout_of(conv.input_layout, conv.input)
         target = self._lanes_of(conv.output_layout, conv)
         window = Window((weight_shape[2], weight_shape[3]),
@@ -131,13 +137,15 @@ class _FunctionLowering:
             plan = plan_conv(source, target, window, shape, origins, batch, pooled)
             self.scratch_floats = max(self.scratch_floats, kernel.scratch_lines(plan) * target.lanes)
             operands = [self._image(conv.input, source), output, *residual, bias, *_tables(plan), *storage]
-            call = self._call("conv", (kernel, window, shape), operands, len(plan.items) * kernel.chunks, conv,
-                              lambda name, types, plan=plan: emit_conv_kernel(self.module, name, kernel, plan, types))
+            call = self._call("conv", (kernel, window, shape), operands, len(plan.items) * kernel.chunks,
+                              conv, partial(emit_conv_kernel, kernel=kernel, plan=plan))
             visits = [channels * kernel.groups] if dense else _runs(storage[2])
-            call.attributes["espalier.visits"] = ir.DenseI64ArrayAttr.get([v * len(plan.items) for v in visits])
+            call.attributes["espalier.visits"] = ir.DenseI64ArrayAttr.get(
+                [visit * len(plan.items) for visit in visits])
         return self._tensor(output, conv.output.type)
 
-    def _depthwise(self, conv: PackedConvOp, source: Plain | LaneGrid, target: LaneGrid, window: Window) -> Value:
+    def _depthwise(self, conv: PackedConvOp, source: Plain | LaneGrid, target: LaneGrid,
+                   window: Window) -> Value:
         filters = integers(conv.weight_shape)[0]
         kernel = ChannelwiseKernel("depthwise", source, target, filters, ir.StringAttr(conv.activation).value,
                                    conv.residual is not None)
@@ -168,11 +176,12 @@ class _FunctionLowering:
         output = self._allocate(layer.output)
         shape = (kernel.target.rows, kernel.target.columns)
         for part, origins in cut(shape, tile).items():
-            plan = plan_conv(kernel.source, kernel.target, window, part, origins, batch)
+            plan = plan_conv(kernel.source, kernel.target, window, part, origins, 1)
             self.scratch_floats = max(self.scratch_floats, len(plan.region) * kernel.target.lanes)
-            operands = [self._image(layer.input, kernel.source), output, *residual, *_tables(plan), *parameters]
-            self._call(kernel.kind, (kernel, window, part), operands, len(plan.items) * kernel.channels, layer,
-                       lambda name, types, plan=plan: emit_channelwise_kernel(self.module, name, kernel, plan, types))
+            operands = [self._image(layer.input, kernel.source), output, *residual, *_tables(plan),
+                        *parameters]
+            self._call(kernel.kind, (kernel, window, part), operands, batch * kernel.channels, layer,
+                       partial(emit_channelwise_kernel, kernel=kernel, plan=plan))
         return self._tensor(output, layer.output.type)
 
     def _global_average(self, pool: PoolOp, grid: LaneGrid) -> Value:
@@ -182,7 +191,7 @@ class _FunctionLowering:
         type_ = ir.MemRefType.get([batch, channels, 1], self.f32)
         output = memref.AllocOp(type_, [], []).result
         self._call("mean", grid, [pool.input, output, constant(share, "share")], batch * channels, pool,
-                   lambda name, types: emit_global_average(self.module, name, types, grid, channels))
+                   partial(emit_global_average, grid=grid, channels=channels))
         return self._reshaped(output, pool.output.type)
 
     def _unlift(self, unlift: UnliftOp) -> Value:
@@ -190,8 +199,9 @@ class _FunctionLowering:
         batch, channels, height, width = _shape(unlift.output)
         places = grid.places(*np.indices((height, width))).reshape(-1).astype(np.int32)
         output = memref.AllocOp(ir.MemRefType.get([batch, channels, height * width], self.f32), [], []).result
-        self._call("unlift", grid, [unlift.input, output, constant(places, "places")], batch * channels, unlift,
-                   lambda name, types: emit_unlift(self.module, name, types, grid.lanes, (batch, channels), height * width))
+        self._call("unlift", grid, [unlift.input, output, constant(places, "places")], batch * channels,
+                   unlift,
+                   partial(emit_unlift, lanes=grid.lanes, planes=(batch, channels), pixels=height * width))
         return self._reshaped(output, unlift.output.type)
 
     def _linear(self, linear: PackedLinearOp) -> Value:
@@ -201,7 +211,8 @@ class _FunctionLowering:
         kernel = LinearKernel(batch, rows, columns, lanes, dense, ir.StringAttr(linear.activation).value)
         known = constant_of(linear.bias) if linear.bias is not None else np.zeros(rows, np.float32)
         if known is None:
-            raise op_error(linear, "a constant bias", "a bias computed at run time", "fold it into a constant first")
+            raise op_error(linear, "a constant bias", "a bias computed at run time",
+                           "fold it into a constant first")
         bias = constant(np.pad(known, (0, kernel.padded_rows - rows)), "bias")
         output = self._allocate(linear.output)
         sums = memref.AllocOp(ir.MemRefType.get([batch, kernel.padded_rows], self.f32), [], []).result
@@ -209,13 +220,13 @@ class _FunctionLowering:
         if not dense and ir.RankedTensorType(storage[1].type).shape[0] % column_blocks(columns):
             raise op_error(linear, "slices for every column block", str(storage[1].type))
         self._call("linear", kernel, [linear.input, output, sums, bias, *storage], kernel.units, linear,
-                   lambda name, types: emit_linear_kernel(self.module, name, kernel, types), scratch=False)
+                   partial(emit_linear_kernel, kernel=kernel), scratch=False)
         return self._tensor(output, linear.output.type)
 
-    # -- calls ------------------------------------------------------------------------------------------------------
+    # -- calls ---------------------------------------------------------------------------------
 
     def _call(self, stem: str, key: Any, operands: list[Value], units: int, layer: Any,
-              emit: Callable[[str, list[ir.Type]], None], scratch: bool | None = None) -> ir.Operation:
+              emit: Callable[..., None], scratch: bool | None = None) -> ir.Operation:
         """The call of the kernel of ``key`` on ``operands`` (tensors become buffers) for all its units."""
         scratch = stem in ("conv", "depthwise", "max", "average") if scratch is None else scratch
         buffers = [self._buffer(value) for value in operands] + ([self.scratch] if scratch else [])
@@ -224,7 +235,7 @@ class _FunctionLowering:
         key = (stem, key, tuple(str(type_) for type_ in types))
         if key not in self.kernels:
             self.kernels[key] = f"{stem}_{len(self.kernels)}"
-            emit(self.kernels[key], types)
+            emit(self.module, self.kernels[key], operand_types=types)
             self.context.statistics["kernels"] += 1
         call = func.CallOp([], self.kernels[key], [*buffers, *bounds])
         call.operation.attributes["espalier.units"] = ir.UnitAttr.get()
@@ -251,7 +262,8 @@ class _FunctionLowering:
     def _allocate(self, like: Value) -> Value:
         tensor = ir.RankedTensorType(like.type)
         alignment = ir.IntegerAttr.get(ir.IntegerType.get_signless(64), 64)
-        return memref.AllocOp(ir.MemRefType.get(tensor.shape, tensor.element_type), [], [], alignment=alignment).result
+        return memref.AllocOp(ir.MemRefType.get(tensor.shape, tensor.element_type), [], [],
+                              alignment=alignment).result
 
     def _tensor(self, buffer: Value, type_: ir.Type) -> Value:
         return bufferization.ToTensorOp(type_, buffer, restrict=True, writable=True).result
@@ -282,7 +294,8 @@ def _tables(plan: ConvPlan) -> list[Value]:
     lanes = plan.gathers.shape[1]
     borders = plan.borders if len(plan.borders) else np.zeros((1, len(plan.region)), np.int32)
     gathers = plan.gathers if len(plan.gathers) else np.zeros((1, lanes), np.int32)
-    return [constant(table, name) for name, table in (("items", plan.items), ("borders", borders), ("gathers", gathers))]
+    tables = {"items": plan.items, "borders": borders, "gathers": gathers}
+    return [constant(table, name) for name, table in tables.items()]
 
 
 def _runs(stride: Value) -> list[int]:
