@@ -17,9 +17,11 @@ if TYPE_CHECKING:
     from .pipelines.target import Target
     from .runtime.compiled_model import CompiledModel
 
-__all__ = ["CompileOptions", "CompiledModel", "EspalierError", "Target", "compile", "load", "register_dialect"]
+__all__ = ["CompileOptions", "CompiledModel", "EspalierError", "Target", "compile", "load",
+           "register_dialect"]
 
-_LAZY = {"CompileOptions": "pipelines.compiler", "CompiledModel": "runtime.compiled_model", "Target": "pipelines.target",
+_LAZY = {"CompileOptions": "pipelines.compiler", "CompiledModel": "runtime.compiled_model",
+         "Target": "pipelines.target",
          "register_dialect": "sparse_dialect"}
 
 
@@ -33,13 +35,15 @@ def __getattr__(name: str) -> Any:
 
 
 def compile(model: Any, example_inputs: Sequence[Any] = (), *, target: Target | None = None,
-            options: CompileOptions | None = None, progress: Callable[[str, int, int], None] | None = None) -> CompiledModel:
+            options: CompileOptions | None = None,
+            progress: Callable[[str, int, int], None] | None = None) -> CompiledModel:
     """
     Compiles a model for the host CPU.
 
     ``model``: a ``torch.nn.Module`` (with ``example_inputs``, which fix shapes and dtypes), a
-    ``torch.export.ExportedProgram``, or the path of a ``.pt2`` or linalg-on-tensors ``.mlir`` file. ``progress`` hears
-    (step, done, total). Raises ``EspalierError``, in one line, for what cannot be compiled.
+    ``torch.export.ExportedProgram``, or the path of a ``.pt2`` or linalg-on-tensors ``.mlir`` file.
+    ``progress`` hears (step, done, total). Raises ``EspalierError``, in one line, for what cannot be
+    compiled.
     """
     from .frontends.compile import compile_model
 

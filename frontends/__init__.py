@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     Model = nn.Module | ExportedProgram | Path
 
-__all__ = ["NETWORKS", "load_model", "reference_model"]
+__all__ = ["NETWORKS", "load_model", "load_program", "reference_model"]
 
 
 def load_model(spec: str, prune: str | None = None, seed: int = 0) -> tuple[Model, tuple[Any, ...]]:
@@ -36,10 +36,10 @@ def load_model(spec: str, prune: str | None = None, seed: int = 0) -> tuple[Mode
                             f"a .pt2 file or an .mlir file")
     if prune:
         raise EspalierError(f"{spec}: --prune works on reference networks and path.py:function only")
-    return _from_program(_existing(spec)) if spec.endswith(".pt2") else (_existing(spec), ())
+    return load_program(spec) if spec.endswith(".pt2") else (_existing(spec), ())
 
 
-def _existing(path: str) -> Path:
+def _existing(path: str | Path) -> Path:
     if not Path(path).is_file():
         raise EspalierError(f"{path}: no such file")
     return Path(path)
@@ -75,8 +75,11 @@ def _from_python(path: Path, name: str, prune: str | None) -> tuple[nn.Module, t
     return module.eval(), inputs
 
 
-def _from_program(path: Path) -> tuple[ExportedProgram, tuple[Any, ...]]:
+def load_program(path: str | Path) -> tuple[ExportedProgram, tuple[Any, ...]]:
+    """A program that ``torch.export.save`` wrote, with its example inputs; else an ``EspalierError``."""
     import torch
+
+    path = _existing(path)
 
     try:
         program = torch.export.load(str(path))

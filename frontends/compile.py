@@ -25,7 +25,8 @@ def compile_model(model: Any, example_inputs: Sequence[Any] = (), target: Target
     file = compile_linalg(module, options or CompileOptions(), target or Target.host(), progress)
     del module  # the dense weights go before the code is compiled
     compiled = CompiledModel(file)
-    inputs = [np.ascontiguousarray(x.detach().cpu().numpy() if hasattr(x, "detach") else x) for x in example_inputs]
+    inputs = [np.ascontiguousarray(x.detach().cpu().numpy() if hasattr(x, "detach") else x)
+              for x in example_inputs]
     if inputs:
         compiled.record(inputs)
     return compiled
@@ -40,7 +41,8 @@ def import_any(model: Any, example_inputs: Sequence[Any] = ()) -> ir.Module:
 
         return import_program(model)
     if not hasattr(model, "named_parameters"):
-        raise EspalierError(f"expected a torch module, an exported program or a path, found {type(model).__name__}")
+        raise EspalierError("expected a torch module, an exported program or a path, "
+                            f"found {type(model).__name__}")
     from .torch.import_torch import import_module
 
     return import_module(model, example_inputs)
@@ -53,7 +55,7 @@ def _import_file(path: Path) -> ir.Module:
         return load_mlir(path)
     if path.suffix != ".pt2":
         raise EspalierError(f"'{path}': expected a .pt2 or .mlir file")
-    from . import load_model
+    from . import load_program
 
-    program, _ = load_model(str(path), None, 0)
+    program, _ = load_program(path)
     return import_program(program)

@@ -1,7 +1,7 @@
 """The compiler driver: linalg on tensors to a compiled model's code, weights and manifest.
 
-The named pipelines run in stages; between them the driver reads off what the report shows (a record a layer, loads
-before and after LRE) and takes the weights out of the IR.
+The named pipelines run in stages; between them the driver reads off what the report shows (a record a
+layer, loads before and after LRE) and takes the weights out of the IR.
 """
 
 from __future__ import annotations
@@ -37,7 +37,8 @@ ENTRY = "main"
 
 @dataclass(frozen=True)
 class CompileOptions:
-    """``sparse=False`` runs every layer dense; ``eliminate_redundant_loads=False`` keeps a load for every multiply."""
+    """``sparse=False`` runs every layer dense; ``eliminate_redundant_loads=False`` keeps a load for every
+    multiply."""
 
     sparse: bool = True
     eliminate_redundant_loads: bool = True
@@ -94,11 +95,13 @@ def compile_linalg(module: ir.Module, options: CompileOptions, target: Target,
             weights = assemble(pieces, zeroed(total_bytes(pieces)))
             del pieces
         elif number == 3:
-            labels = [ir.StringAttr(label).value for label in ir.ArrayAttr(root.attributes["espalier.labels"])]
+            labels = [ir.StringAttr(label).value
+                      for label in ir.ArrayAttr(root.attributes["espalier.labels"])]
     sizes = {name: ir.IntegerAttr(root.attributes[f"espalier.{name}"]).value
              for name in ("arena", "scratch", "stamps", "weights")}
     manifest: dict[str, Any] = {
-        "target": asdict(target), "inputs": [asdict(spec) for spec in inputs], "outputs": [asdict(s) for s in outputs],
+        "target": asdict(target), "inputs": [asdict(spec) for spec in inputs],
+        "outputs": [asdict(s) for s in outputs],
         "layers": [asdict(layer) for layer in layers], "labels": labels, "sizes": sizes}
     return ModelFile(manifest, _bytecode(root), weights)
 
@@ -118,7 +121,8 @@ def _entry(root: ir.Operation) -> Any:
     """The one public function, named ``main`` from here on."""
     functions = public_functions(root)
     if len(functions) != 1:
-        names = ", ".join(f"@{ir.StringAttr(f.operation.attributes['sym_name']).value}" for f in functions) or "none"
+        names = ", ".join(f"@{ir.StringAttr(f.operation.attributes['sym_name']).value}"
+                          for f in functions) or "none"
         raise EspalierError(f"expected one public function, found {names}; make the others private")
     functions[0].operation.attributes["sym_name"] = ir.StringAttr.get(ENTRY, root.context)
     return functions[0]
@@ -136,7 +140,8 @@ def _signature(function: Any) -> tuple[list[TensorSpec], list[TensorSpec]]:
             if not entry.has_static_shape:
                 raise EspalierError(f"{kind} {number}: expected a static shape, found {entry}; "
                                     f"export the model with fixed sizes")
-            specs.append(TensorSpec(f"{kind}_{number}", tuple(entry.shape), dtype_of(entry.element_type).name))
+            specs.append(TensorSpec(f"{kind}_{number}", tuple(entry.shape),
+                                    dtype_of(entry.element_type).name))
         found.append(specs)
     return found[0], found[1]
 
@@ -159,8 +164,10 @@ def _layer_records(root: ir.Operation) -> list[LayerRecord]:
             shape=_shape_text(layer, weight), scheme=_text(attributes, "detected") or scheme.name,
             sparsity=1 - cost["nonzeros"] / size, kernel=ir.StringAttr(layer.kernel).value,
             reason=_text(attributes, "reason"), macs_dense=size * places, macs_packed=cost["stored"] * places,
-            bytes_dense=cost["dense_bytes"], bytes_packed=cost["packed_bytes"], index_bytes=cost["index_bytes"],
-            loads_before=0, loads_after=0, predicted_ms=predict(scheme, cost["stored"] * (1 if linear else places))))
+            bytes_dense=cost["dense_bytes"], bytes_packed=cost["packed_bytes"],
+            index_bytes=cost["index_bytes"],
+            loads_before=0, loads_after=0,
+            predicted_ms=predict(scheme, cost["stored"] * (1 if linear else places))))
     return records
 
 
@@ -192,8 +199,8 @@ def _with_loads(root: ir.Operation, layers: list[LayerRecord]) -> list[LayerReco
     for call in _calls(root):
         if "espalier.loads_before" in call.attributes and "espalier.layer" in call.attributes:
             name = ir.StringAttr(call.attributes["espalier.layer"]).value
-            before[name] = before.get(name, 0) + ir.IntegerAttr(call.attributes["espalier.loads_before"]).value
-            after[name] = after.get(name, 0) + ir.IntegerAttr(call.attributes["espalier.loads_after"]).value
+            for counts, key in ((before, "espalier.loads_before"), (after, "espalier.loads_after")):
+                counts[name] = counts.get(name, 0) + ir.IntegerAttr(call.attributes[key]).value
     return [LayerRecord(**{**asdict(layer), "loads_before": before.get(layer.name, 0),
                            "loads_after": after.get(layer.name, 0)}) for layer in layers]
 

@@ -26,15 +26,18 @@ BUFFERS = ("canonicalize", "cse",
            "one-shot-bufferize{allow-unknown-ops=false bufferize-function-boundaries=true "
            "function-boundary-type-conversion=identity-layout-map}",
            "buffer-results-to-out-params{hoist-static-allocs=true modify-public-functions=true}",
-           "func.func(buffer-hoisting,buffer-loop-hoisting,convert-linalg-to-parallel-loops)", "canonicalize", "cse")
+           "func.func(buffer-hoisting,buffer-loop-hoisting,convert-linalg-to-parallel-loops)", "canonicalize",
+           "cse")
 ARENA = ("sparse-distribute-work", "sparse-plan-memory")
-LLVM = ("canonicalize", "cse", "convert-scf-to-cf", "convert-vector-to-llvm", "expand-strided-metadata", "lower-affine",
+LLVM = ("canonicalize", "cse", "convert-scf-to-cf", "convert-vector-to-llvm", "expand-strided-metadata",
+        "lower-affine",
         "convert-math-to-llvm", "convert-math-to-libm", "finalize-memref-to-llvm",
         "convert-to-llvm", "reconcile-unrealized-casts", "canonicalize", "cse")
 
 PIPELINES = {
     "sparse-prepare": Named("linalg to packed sparse ops with layouts, on tensors", PREPARE),
-    "sparse-to-vector": Named("sparse-prepare, then vector code with redundant loads removed", (*PREPARE, *VECTOR)),
+    "sparse-to-vector": Named("sparse-prepare, then vector code with redundant loads removed",
+                              (*PREPARE, *VECTOR)),
     "sparse-to-loops": Named("sparse-to-vector, then buffers, loops and one arena",
                              (*PREPARE, *VECTOR, *BUFFERS, *ARENA)),
     "sparse-to-llvm": Named("the whole way to the LLVM dialect for the host CPU",

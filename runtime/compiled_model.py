@@ -58,7 +58,8 @@ class CompiledModel:
             self._labels: list[str] = list(manifest["labels"])
             self._executor = JitExecutor(file.code, file.weights, manifest["sizes"])
         except (KeyError, TypeError) as error:
-            raise EspalierError(f"the model's manifest is not usable: {error}; compile the model again") from error
+            raise EspalierError(
+                f"the model's manifest is not usable: {error}; compile the model again") from error
 
     @property
     def arena_bytes(self) -> int:
@@ -83,9 +84,11 @@ class CompiledModel:
         return outputs
 
     def __call__(self, *inputs: Any) -> Any:
-        """Runs on torch tensors or numpy arrays and answers in kind; one output comes alone, several as a tuple."""
+        """Runs on torch tensors or numpy arrays and answers in kind; one output comes alone, several as a
+        tuple."""
         tensors = any(hasattr(value, "detach") for value in inputs)
-        arrays = [value.detach().cpu().numpy() if hasattr(value, "detach") else np.asarray(value) for value in inputs]
+        arrays = [value.detach().cpu().numpy() if hasattr(value, "detach") else np.asarray(value)
+                  for value in inputs]
         outputs: list[Any] = list(self.run(arrays))
         if tensors:
             import torch
@@ -121,9 +124,11 @@ class CompiledModel:
         self._file = replace(self._file, sample_inputs=list(inputs), sample_outputs=outputs)
 
     def check(self) -> float:
-        """Largest error over largest output, on the pair of input and output that was recorded at compile time."""
+        """Largest error over largest output, on the pair of input and output that was recorded at compile
+        time."""
         if not self._file.sample_outputs:
-            raise EspalierError("the model holds no recorded input and output; compile it with example inputs")
+            raise EspalierError("the model holds no recorded input and output; "
+                                "compile it with example inputs")
         outputs = self.run(self._file.sample_inputs)
         worst = 0.0
         for output, expected in zip(outputs, self._file.sample_outputs, strict=True):

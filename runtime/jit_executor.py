@@ -1,7 +1,9 @@
-"""Runs a compiled model's code on the host: LLVM-dialect bytecode, compiled by MLIR's ExecutionEngine on first use.
+"""Runs a compiled model's code on the host: LLVM-dialect bytecode, compiled by MLIR's ExecutionEngine on
+first use.
 
-Of the compiler it needs the bindings alone. All threads run the same function (see ``distribute_work.py``): workers wait
-in queues between runs, and inside a run they meet at the code's own barriers, the last of which ends it.
+Of the compiler it needs the bindings alone. All threads run the same function (see ``distribute_work.py``):
+workers wait in queues between runs, and inside a run they meet at the code's own barriers, the last of
+which ends it.
 """
 
 from __future__ import annotations
@@ -38,14 +40,15 @@ def _descriptor(array: np.ndarray) -> ctypes.Structure:
     if rank:
         made.sizes = (ctypes.c_longlong * rank)(*array.shape)
         made.strides = (ctypes.c_longlong * rank)(*(stride // array.itemsize for stride in array.strides))
-    return made  # type: ignore[no-any-return]
+    return made
 
 
 class JitExecutor:
     """One model's code with its arena; calls are serialised, an instance serves one run at a time."""
 
     def __init__(self, code: bytes, weights: np.ndarray, sizes: Mapping[str, int]) -> None:
-        """``code``: bytecode of a module in the LLVM dialect; ``sizes``: bytes or entries of arena, scratch, stamps."""
+        """``code``: bytecode of a module in the LLVM dialect; ``sizes``: bytes or entries of arena,
+        scratch, stamps."""
         self._engine = _compile(code)
         self._function = self._engine.lookup(ENTRY)
         self._weights, self._sizes = weights, dict(sizes)
@@ -68,13 +71,14 @@ class JitExecutor:
 
     def _arguments(self, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray], thread: int,
                    threads: int) -> tuple[Any, list[Any]]:
-        """The packed arguments of one thread's call (``lowering/cpu/arguments.py``), and what keeps them alive."""
+        """The packed arguments of one thread's call (``lowering/cpu/arguments.py``), and what keeps them
+        alive."""
         arrays = [*inputs, self._scratch[thread], *outputs, self._weights, self._barrier, self._stamps]
         descriptors = [_descriptor(array) for array in arrays]
         arena = _descriptor(self._arena)
         numbers = [ctypes.c_longlong(thread), ctypes.c_longlong(threads)]
         pointers = [ctypes.pointer(ctypes.pointer(d)) for d in descriptors]
-        slots = [*pointers, *(ctypes.pointer(n) for n in numbers), ctypes.pointer(ctypes.pointer(arena))]
+        slots: list[Any] = [*pointers, *map(ctypes.pointer, numbers), ctypes.pointer(ctypes.pointer(arena))]
         packed = (ctypes.c_void_p * len(slots))(*(ctypes.cast(slot, ctypes.c_void_p) for slot in slots))
         return packed, [slots, descriptors, arrays]
 
@@ -105,4 +109,5 @@ def _compile(code: bytes) -> Any:
             module = ir.Module.parse(code)
             return bindings("execution_engine").ExecutionEngine(module, opt_level=OPTIMIZATION)
     except (ir.MLIRError, RuntimeError) as error:
-        raise EspalierError(f"the model's code does not load ({str(error).splitlines()[0]}); compile it again") from error
+        reason = str(error).splitlines()[0]
+        raise EspalierError(f"the model's code does not load ({reason}); compile it again") from error

@@ -10,7 +10,8 @@ HUGE_PAGE = 2 << 20
 
 
 def zeroed(count: int) -> np.ndarray:
-    """u8 [count], zero, aligned to a huge page; huge pages are asked for (they saved 10-25 % of small layers' time)."""
+    """u8 [count], zero, aligned to a huge page; huge pages are asked for (they saved 10-25 % of small
+    layers' time)."""
     area = mmap.mmap(-1, max(count, 1) + HUGE_PAGE)
     if hasattr(mmap, "MADV_HUGEPAGE"):
         area.madvise(mmap.MADV_HUGEPAGE)

@@ -1,8 +1,8 @@
 """Weights between MLIR constants and numpy, never as text.
 
-Large arrays live in the context as ``dense_resource`` blobs that borrow numpy's memory. The bindings cannot read a
-blob back, so ``attribute_of`` remembers which array lies behind a key; a blob that came from a parsed file is read
-through bytecode, whose resource section holds its raw bytes.
+Large arrays live in the context as ``dense_resource`` blobs that borrow numpy's memory. The bindings cannot
+read a blob back, so ``attribute_of`` remembers which array lies behind a key; a blob that came from a
+parsed file is read through bytecode, whose resource section holds its raw bytes.
 """
 
 from __future__ import annotations
@@ -41,11 +41,13 @@ def dtype_of(element: ir.Type) -> np.dtype:
 
 
 def attribute_of(array: np.ndarray, name: str = "constant") -> ir.Attribute:
-    """An elements attribute holding ``array``: readable when small, else a resource that borrows its memory."""
+    """An elements attribute holding ``array``: readable when small, else a resource that borrows its
+    memory."""
     array = np.ascontiguousarray(array)
     type_ = ir.RankedTensorType.get(array.shape, element_type(array.dtype))
     if array.size <= SMALL:
-        if array.dtype.kind in "iu":  # the bindings read unsigned and narrow integers through their signless type
+        # the bindings read unsigned and narrow integers through their signless type
+        if array.dtype.kind in "iu":
             values = [ir.IntegerAttr.get(type_.element_type, int(v)) for v in array.ravel()]
             return ir.DenseElementsAttr.get(values, type=type_) if values else ir.DenseElementsAttr.get(
                 array, shape=array.shape, type=type_.element_type)
@@ -59,7 +61,8 @@ def attribute_of(array: np.ndarray, name: str = "constant") -> ir.Attribute:
 def constant(array: np.ndarray, name: str = "constant") -> ir.Value:
     """An ``arith.constant`` of ``array`` at the current insertion point."""
     attribute = attribute_of(array, name)
-    return ir.Operation.create("arith.constant", results=[attribute.type], attributes={"value": attribute}).result
+    return ir.Operation.create("arith.constant", results=[attribute.type],
+                               attributes={"value": attribute}).result
 
 
 def resource_key(attribute: ir.Attribute) -> str:
@@ -94,12 +97,14 @@ def weight_of(op: Any, value: ir.Value) -> np.ndarray:
     """The constant operand ``value`` of ``op``; raises ``PassError`` when it is computed at run time."""
     array = constant_of(value)
     if array is None:
-        raise op_error(op, "a constant weight", "a weight computed at run time", "fold it into a constant first")
+        raise op_error(op, "a constant weight", "a weight computed at run time",
+                       "fold it into a constant first")
     return array
 
 
 def _blob(attribute: ir.Attribute, size: int) -> bytes:
-    """The raw bytes of a resource: the end of the bytecode's resource section of a module that holds it alone."""
+    """The raw bytes of a resource: the end of the bytecode's resource section of a module that holds it
+    alone."""
     with ir.Location.unknown(attribute.context):
         module = ir.Module.create()
     module.operation.attributes["espalier.blob"] = attribute

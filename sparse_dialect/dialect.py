@@ -130,9 +130,10 @@ class PackedConvOp(Sparse.Operation, name="packed_conv"):
     """
     ``sparse.conv`` with its scheme's storage arrays (FKW, ...) for a weight, named in ``storage_names``.
 
-    ``weight_shape`` is the dense weight's [F, C/groups, *kernel]; ``kernel`` says which micro-kernel runs it
-    (``sparse`` or ``dense``) and ``reason`` why; ``filters_per_group`` is the number of filters that share
-    loaded inputs (filter-level LRE); ``pool`` is the [kernel, stride] of a max pool fused behind it, [1, 1] for none.
+    ``weight_shape`` is the dense weight's [F, C/groups, *kernel]; ``kernel`` says which micro-kernel runs
+    it (``sparse`` or ``dense``) and ``reason`` why; ``filters_per_group`` is the number of filters that
+    share loaded inputs (filter-level LRE); ``pool`` is the [kernel, stride] of a max pool fused behind it,
+    [1, 1] for none.
 
     The arrays are operands ``array_0`` on (``storage_operands`` names them, ``storage`` lists them):
     IRDL binds one type to a variadic operand, and these differ in type.

@@ -1,13 +1,14 @@
 """Where each pixel lies: row-major planes and lane grids.
 
-A lane grid cuts an H x W image into Lh x Lw tiles of ``rows`` x ``columns`` pixels; lane l = i * Lw + j holds tile
-(i, j), so one vector (a *line*) holds the same place of all tiles (architecture page, section 4; dimension-lifted
-transposition, Henretty et al., CC 2011). A lifted tensor is [N, C, lines, lanes]:
+A lane grid cuts an H x W image into Lh x Lw tiles of ``rows`` x ``columns`` pixels; lane l = i * Lw + j
+holds tile (i, j), so one vector (a *line*) holds the same place of all tiles (architecture page, section 4;
+dimension-lifted transposition, Henretty et al., CC 2011). A lifted tensor is [N, C, lines, lanes]:
 
     lifted[n][c][r * columns + q][i * Lw + j] = x[n][c][i * rows + r][j * columns + q]
 
-No halo is stored: each convolution packs the tile that it reads, halo included, into scratch. ``lines`` is odd, so that
-planes do not fall on the same cache sets (with an even count and tall tiles a convolution ran up to 4x slower).
+No halo is stored: each convolution packs the tile that it reads, halo included, into scratch. ``lines`` is
+odd, so that planes do not fall on the same cache sets (with an even count and tall tiles a convolution ran
+up to 4x slower).
 """
 
 from __future__ import annotations
@@ -78,7 +79,8 @@ class LaneGrid:
         j, q = np.divmod(np.clip(x, 0, self.width - 1), self.columns)
         return np.where(inside, ((r * self.columns + q) * self.lanes) + i * self.lanes_wide + j, -1)
 
-    def pixels(self, row: np.ndarray, column: np.ndarray, stride: tuple[int, int] = (1, 1)) -> tuple[np.ndarray, np.ndarray]:
+    def pixels(self, row: np.ndarray, column: np.ndarray,
+               stride: tuple[int, int] = (1, 1)) -> tuple[np.ndarray, np.ndarray]:
         """Image coordinates (y, x), a last axis of lanes added, of place (row, column) of every tile.
 
         With a ``stride``, of the pixel that a strided window at that place starts from."""
@@ -109,5 +111,6 @@ def unlift(x: np.ndarray, grid: LaneGrid) -> np.ndarray:
 
 def candidate_grids(height: int, width: int, lanes: int) -> list[LaneGrid]:
     """Every grid of ``lanes`` lanes, the least wasteful first, near-square tiles before long ones."""
-    grids = [LaneGrid(high, lanes // high, height, width) for high in range(1, lanes + 1) if lanes % high == 0]
+    grids = [LaneGrid(high, lanes // high, height, width) for high in range(1, lanes + 1)
+             if lanes % high == 0]
     return sorted(grids, key=lambda g: (g.rows * g.columns, abs(np.log2(g.rows / g.columns))))

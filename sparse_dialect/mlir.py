@@ -1,8 +1,8 @@
 """The one module that imports the MLIR bindings.
 
-Everything else in Espalier writes ``from .mlir import ir``. By default the bindings come from the ``torch_mlir``
-wheel; set the environment variable ``ESPALIER_MLIR_PACKAGE`` (to ``mlir``, say) before the first import to live in
-another compiler's process, on that compiler's bindings.
+Everything else in Espalier writes ``from .mlir import ir``. By default the bindings come from the
+``torch_mlir`` wheel; set the environment variable ``ESPALIER_MLIR_PACKAGE`` (to ``mlir``, say) before the
+first import to live in another compiler's process, on that compiler's bindings.
 """
 
 from __future__ import annotations

@@ -16,7 +16,8 @@ from .mlir import ir
 
 @dataclass
 class PassContext:
-    """What the runner hands to a pass besides the IR: a place to count things (``--mlir-pass-statistics``)."""
+    """What the runner hands to a pass besides the IR: a place to count things
+    (``--mlir-pass-statistics``)."""
 
     statistics: Counter[str] = field(default_factory=Counter)
 
@@ -34,7 +35,8 @@ class Pass:
 
 
 def operations(root: ir.Operation, *classes: type) -> list[Any]:
-    """The ops inside ``root`` that are of one of ``classes``, in program order (a list: the IR may change under it)."""
+    """The ops inside ``root`` that are of one of ``classes``, in program order (a list: the IR may change
+    under it)."""
     found: list[Any] = []
     for region in root.operation.regions:
         for block in region.blocks:

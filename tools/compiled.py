@@ -17,39 +17,62 @@ Progress = Callable[[str, int, int], None]  # (step, done, total)
 class Tensor(Protocol):
     """An input or output of a compiled model; ``dtype`` is numpy's name."""
 
-    name: str
-    shape: tuple[int, ...]
-    dtype: str
+    @property
+    def name(self) -> str: ...
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+    @property
+    def dtype(self) -> str: ...
 
 
 class Layer(Protocol):
     """One row of the report; bytes and MACs are of the whole layer, ``sparsity`` is the share of zeros."""
 
-    name: str
-    op: str
-    shape: str
-    scheme: str
-    sparsity: float
-    kernel: str
-    reason: str
-    macs_dense: int
-    macs_packed: int
-    bytes_dense: int
-    bytes_packed: int
-    index_bytes: int
-    loads_before: int
-    loads_after: int
-    predicted_ms: float | None
+    @property
+    def name(self) -> str: ...
+    @property
+    def op(self) -> str: ...
+    @property
+    def shape(self) -> str: ...
+    @property
+    def scheme(self) -> str: ...
+    @property
+    def sparsity(self) -> float: ...
+    @property
+    def kernel(self) -> str: ...
+    @property
+    def reason(self) -> str: ...
+    @property
+    def macs_dense(self) -> int: ...
+    @property
+    def macs_packed(self) -> int: ...
+    @property
+    def bytes_dense(self) -> int: ...
+    @property
+    def bytes_packed(self) -> int: ...
+    @property
+    def index_bytes(self) -> int: ...
+    @property
+    def loads_before(self) -> int: ...
+    @property
+    def loads_after(self) -> int: ...
+    @property
+    def predicted_ms(self) -> float | None: ...
 
 
 class Compiled(Protocol):
     """The part of ``espalier.CompiledModel`` that the tools use."""
 
-    inputs: tuple[Tensor, ...]
-    outputs: tuple[Tensor, ...]
-    layers: tuple[Layer, ...]
-    arena_bytes: int
-    weight_bytes: int
+    @property
+    def inputs(self) -> tuple[Tensor, ...]: ...
+    @property
+    def outputs(self) -> tuple[Tensor, ...]: ...
+    @property
+    def layers(self) -> tuple[Layer, ...]: ...
+    @property
+    def arena_bytes(self) -> int: ...
+    @property
+    def weight_bytes(self) -> int: ...
 
     def run(self, inputs: Sequence[np.ndarray], threads: int = 1) -> list[np.ndarray]: ...
     def profile(self, inputs: Sequence[np.ndarray], threads: int = 1) -> list[float]: ...

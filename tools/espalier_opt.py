@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ..files import replacing
 from ..pipelines.diagnostics import Collector, Diagnostic, mismatches
 from ..pipelines.instrument import Instrument
 from ..pipelines.ir_printing import ALL, IRPrinting
@@ -21,7 +22,6 @@ from ..pipelines.reproducer import Reproducer, recorded_arguments
 from ..pipelines.runner import Runner
 from ..pipelines.statistics import Statistics
 from ..pipelines.timing import Timing
-from ..files import replacing
 from ..sparse_dialect.dialect import irdl_text, register_dialect
 from ..sparse_dialect.errors import EspalierError
 from ..sparse_dialect.mlir import ir

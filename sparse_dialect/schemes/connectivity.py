@@ -72,7 +72,8 @@ class Connectivity(Scheme):
         return unpack_fkw(arrays, shape, self.library)
 
     def classes(self, places: int, group: int) -> tuple[Terms, ...]:
-        """One class for each set of filters of a group that keep a channel; set s holds filter f where bit f is 1."""
+        """One class for each set of filters of a group that keep a channel; set s holds filter f where bit
+        f is 1."""
         return tuple(tuple((f, place) for place in range(places) for f in range(group) if kept >> f & 1)
                      for kept in range(1, 1 << group))
 

@@ -66,7 +66,8 @@ class Scheme(ABC):
         """The dense float32 weight of ``shape``: the exact inverse of ``pack``, whatever the filter order."""
 
     def classes(self, places: int, group: int) -> tuple[Terms, ...]:
-        """The kernel classes that the lowering expands, for kernels of ``places`` and groups of ``group`` filters."""
+        """The kernel classes that the lowering expands, for kernels of ``places`` and groups of ``group``
+        filters."""
         raise NotImplementedError(f"{self.name} has no kernel classes")
 
     def stored_kernels(self, weight: np.ndarray, group: int) -> StoredKernels:

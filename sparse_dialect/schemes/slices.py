@@ -1,11 +1,12 @@
 """Lane-major storage of matrices for matrix-vector products: vectors run along rows, weights stream once.
 
-Sparse rows (CSR in slices of ``lanes`` rows, as SELL-C-sigma; Kreutzer et al., SIAM 2014), a column block at a time so
-that the gathered inputs stay in L1. Rows are sorted by length inside chunks of CHUNK_SLICES slices, which a thread owns:
+Sparse rows (CSR in slices of ``lanes`` rows, as SELL-C-sigma; Kreutzer et al., SIAM 2014), a column block
+at a time so that the gathered inputs stay in L1. Rows are sorted by length inside chunks of CHUNK_SLICES
+slices, which a thread owns:
 
     start  [B * S + 1]   i32   start of each (column block, slice), in entries of ``lanes`` weights
     rows   [B * S, L]    i32   matrix row of each lane (M and above: padding)
-    gap    [E, L]        i8    uint8 bits: column minus the one before it in this lane (first: minus the block's start)
+    gap    [E, L]        i8    uint8 bits: column minus the one before it in this lane (the block's start)
     weight [E, L]        f32   zero where a lane is padded, or a gap over 255 is bridged
 
 One byte an index: at a density of 1/8 gaps over 255 are bridged once in 10^15 weights.
@@ -55,7 +56,8 @@ def pack_sparse_rows(weight: np.ndarray, lanes: int) -> dict[str, np.ndarray]:
 
 
 def _slice(part: np.ndarray, member: np.ndarray, lanes: int) -> tuple[np.ndarray, np.ndarray]:
-    """The gaps u8 [E, lanes] and weights f32 [E, lanes] of the rows ``member`` (at most ``lanes``, longest first)."""
+    """The gaps u8 [E, lanes] and weights f32 [E, lanes] of the rows ``member`` (at most ``lanes``, longest
+    first)."""
     lane, column = np.nonzero(part[member])
     gap = np.diff(column, prepend=0)
     first = np.flatnonzero(np.diff(lane, prepend=-1))
@@ -63,7 +65,8 @@ def _slice(part: np.ndarray, member: np.ndarray, lanes: int) -> tuple[np.ndarray
     bridges = np.maximum(gap - 1, 0) // LARGEST_GAP  # fillers of weight 0 before this entry
     before = np.cumsum(bridges + 1)
     position = before - 1
-    position -= np.repeat(before[first] - 1 - bridges[first], np.diff(np.append(first, len(lane)))) if len(first) else 0
+    position -= np.repeat(before[first] - 1 - bridges[first],
+                          np.diff(np.append(first, len(lane)))) if len(first) else 0
     length = int(position.max()) + 1 if len(position) else 0
     gaps, values = np.zeros((length, lanes), np.uint8), np.zeros((length, lanes), np.float32)
     gaps[position, lane] = gap - bridges * LARGEST_GAP

@@ -1,10 +1,12 @@
 """``sparse-assign-layouts``: gives every activation between layers a lane grid.
 
-    %y = "sparse.packed_conv"(%x, ...) {output_layout = #sparse.plain}  : (tensor<1x3x56x56xf32>) -> tensor<1x8x56x56xf32>
-    -> %y = "sparse.packed_conv"(%x, ...) {output_layout = #sparse.lanes<[4, 4], [56, 56]>} : ... -> tensor<1x8x197x16xf32>
+    %y = "sparse.packed_conv"(%x, ...) {output_layout = #sparse.plain} : ... -> tensor<1x8x56x56xf32>
+    -> %y = "sparse.packed_conv"(%x, ...) {output_layout = #sparse.lanes<[4, 4], [56, 56]>}
+          : ... -> tensor<1x8x197x16xf32>
 
-Convolutions and pools read any layout and write lanes; elementwise linalg ops on lifted values stay lifted; whatever else
-reads a lifted value gets it through ``sparse.unlift``. A 2x2 max pool behind a convolution is fused where the grid allows.
+Convolutions and pools read any layout and write lanes; elementwise linalg ops on lifted values stay lifted;
+whatever else reads a lifted value gets it through ``sparse.unlift``. A 2x2 max pool behind a convolution is
+fused where the grid allows.
 """
 
 from __future__ import annotations
@@ -18,14 +20,16 @@ from ..layouts import LaneGrid, candidate_grids
 from ..mlir import ir
 from ..passes import Pass, PassContext, option
 
-SAME_GRID_MARGIN = 1.05  # a convolution keeps its input's grid up to this many times the lines of the best one
+# a convolution keeps its input's grid up to this many times the lines of the best one
+SAME_GRID_MARGIN = 1.05
 POOL_MARGIN = 1.02  # likewise for a grid that lets a pool be fused
 
 
 @dataclass(frozen=True)
 class AssignLayoutsPass(Pass):
     """
-    Chooses a lane grid for every tensor between 2-D layers, so that few lanes idle and few re-layouts are needed.
+    Chooses a lane grid for every tensor between 2-D layers, so that few lanes idle and few re-layouts are
+    needed.
 
     Fuses a 2x2 max pool into the convolution before it where both sides of its grid are even.
     """
@@ -70,7 +74,7 @@ class _BlockLifter:
         for op in reversed(self.replaced):  # readers before what they read
             self._close(op)
 
-    # -- layers -----------------------------------------------------------------------------------------------------
+    # -- layers --------------------------------------------------------------------------------
 
     def _convolution(self, conv: PackedConvOp) -> None:
         _, filters, height, width = _shape(conv.output)
@@ -87,13 +91,16 @@ class _BlockLifter:
         with ir.InsertionPoint(conv.operation):
             residual = None if conv.residual is None else self._on_grid(conv.residual, grid)
             new = PackedConvOp(
-                input=source[0] if source else conv.input, **storage_operands(conv.storage), storage_names=conv.storage_names,
+                input=source[0] if source else conv.input, **storage_operands(conv.storage),
+                storage_names=conv.storage_names,
                 weight_shape=conv.weight_shape, strides=conv.strides, padding_low=conv.padding_low,
-                padding_high=conv.padding_high, dilations=conv.dilations, groups=conv.groups, activation=conv.activation,
+                padding_high=conv.padding_high, dilations=conv.dilations, groups=conv.groups,
+                activation=conv.activation,
                 scheme=conv.scheme, kernel=conv.kernel, filters_per_group=conv.filters_per_group,
                 pool=integer_array((2, 2) if fused else (1, 1)),
                 input_layout=layout_attribute(source[1]) if source else conv.input_layout,
-                output_layout=layout_attribute(grid), output=self._type(conv.output, filters, stored), bias=conv.bias,
+                output_layout=layout_attribute(grid), output=self._type(conv.output, filters, stored),
+                bias=conv.bias,
                 residual=residual)
         _carry_attributes(conv.operation, new.operation)
         self.lifted[replaced] = (new.output, stored)
@@ -151,14 +158,15 @@ class _BlockLifter:
         new.operation.results[0].set_type(type_)
         self.lifted[op.results[0]] = (new.operation.results[0], grid)
 
-    # -- values -----------------------------------------------------------------------------------------------------
+    # -- values --------------------------------------------------------------------------------
 
     def _grid(self, height: int, width: int, source: LaneGrid | None, pooled: bool) -> LaneGrid:
         candidates = candidate_grids(height, width, self.options.lanes)
         fewest = candidates[0].rows * candidates[0].columns
         if pooled:
             for grid in candidates:
-                if grid.rows % 2 == grid.columns % 2 == 0 and grid.rows * grid.columns <= POOL_MARGIN * fewest:
+                few = grid.rows * grid.columns <= POOL_MARGIN * fewest
+                if few and grid.rows % 2 == grid.columns % 2 == 0:
                     return grid
         if source:
             same = LaneGrid(source.lanes_high, source.lanes_wide, height, width)
@@ -202,7 +210,8 @@ def _fusible_pool(conv: PackedConvOp) -> PoolOp | None:
         return None
     if integers(pool.kernel) != [2, 2] or integers(pool.strides) != [2, 2]:
         return None
-    if any(integers(pool.padding_low) + integers(pool.padding_high)) or any(s % 2 for s in _shape(conv.output)[2:]):
+    padding = integers(pool.padding_low) + integers(pool.padding_high)
+    if any(padding) or any(size % 2 for size in _shape(conv.output)[2:]):
         return None
     return None if _is_depthwise(conv) else pool
 

@@ -3,8 +3,8 @@
     "sparse.conv"(%x, %w) {scheme = #sparse.undetected, ...}
     -> "sparse.conv"(%x, %w) {scheme = #sparse.pattern<[3, 3], [[0, 1, 3, 4], ...]>, reason = "", ...}
 
-The mask is reproduced exactly, whatever it is: what fits no structured scheme becomes unstructured or dense, and
-``reason`` says why.
+The mask is reproduced exactly, whatever it is: what fits no structured scheme becomes unstructured or
+dense, and ``reason`` says why.
 """
 
 from __future__ import annotations
@@ -27,8 +27,9 @@ class DetectSchemesPass(Pass):
     """
     Replaces #sparse.undetected on sparse.conv and sparse.linear by the scheme that the weight's zeros follow.
 
-    Tries connectivity, pattern, unstructured and dense in this order. `reason` records why the schemes before the chosen
-    one do not fit. A layer that already carries a scheme is left alone. NaN and infinite weights are errors.
+    Tries connectivity, pattern, unstructured and dense in this order. `reason` records why the schemes
+    before the chosen one do not fit. A layer that already carries a scheme is left alone. NaN and infinite
+    weights are errors.
     """
 
     name = "sparse-detect-schemes"

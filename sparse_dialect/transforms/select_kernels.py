@@ -37,8 +37,8 @@ class SelectKernelsPass(Pass):
 
     name = "sparse-select-kernels"
 
-    kernel: Literal["auto", "dense",
-                    "sparse"] = option("auto", "force dense or sparse code, or let the cost model choose")
+    kernel: Literal["auto", "dense", "sparse"] = option(
+        "auto", "force dense or sparse code, or let the cost model choose")
 
     def run(self, op: ir.Operation, context: PassContext) -> None:
         with op.context:
@@ -47,15 +47,15 @@ class SelectKernelsPass(Pass):
 
     def _select(self, layer: ConvOp | LinearOp, context: PassContext) -> None:
         weight, scheme = weight_of(layer, layer.weight), scheme_of(layer)
-        if isinstance(layer,
-                      ConvOp) and ir.IntegerAttr(layer.groups).value == weight.shape[0] and weight.shape[1] == 1:
+        chosen: Scheme
+        if isinstance(layer, ConvOp) and [ir.IntegerAttr(layer.groups).value, 1] == list(weight.shape[:2]):
             chosen, reason = Dense(), "dense: depthwise, a filter has one kernel"  # nothing to skip but taps
         else:
             chosen, reason = self._choose(scheme, weight, isinstance(layer, LinearOp))
         attributes = layer.operation.attributes
         known = ir.StringAttr(attributes["reason"]).value if "reason" in attributes else ""
-        attributes["reason"] = ir.StringAttr.get(reason + (f" ({known})" if known
-                                                           and isinstance(chosen, Dense) else ""))
+        shown = f"{reason} ({known})" if known and isinstance(chosen, Dense) else reason
+        attributes["reason"] = ir.StringAttr.get(shown)
         attributes["detected"] = ir.StringAttr.get(scheme.name)
         attributes["kernel"] = ir.StringAttr.get("dense" if isinstance(chosen, Dense) else "sparse")
         attributes["scheme"] = scheme_attribute(chosen)
@@ -63,9 +63,10 @@ class SelectKernelsPass(Pass):
         if isinstance(layer, ConvOp):
             i64 = ir.IntegerType.get_signless(64)
             places, groups = prod(weight.shape[2:]), ir.IntegerAttr(layer.groups).value
-            group = filters_per_group(chosen, weight.shape[0] // groups, places) if groups == 1 else 1
-            block = channel_block(chosen, weight.shape[1] * groups,
-                                  weight.shape[2:]) if groups == 1 else weight.shape[1] * groups
+            group, block = 1, weight.shape[1] * groups
+            if groups == 1:
+                group = filters_per_group(chosen, weight.shape[0], places)
+                block = channel_block(chosen, weight.shape[1], weight.shape[2:])
             attributes["filters_per_group"] = ir.IntegerAttr.get(i64, group)
             attributes["channel_block"] = ir.IntegerAttr.get(i64, block)
 

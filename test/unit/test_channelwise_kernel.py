@@ -73,7 +73,7 @@ class Run:
         tiles = cut((self.grid.rows, self.grid.columns), case.tile)
         self.kernels: list[tuple[Compiled, int]] = []
         for shape, origins in tiles.items():
-            plan = plan_conv(source, self.grid, case.window, shape, origins, case.batch)
+            plan = plan_conv(source, self.grid, case.window, shape, origins, 1)
             borders = plan.borders if len(plan.borders) else np.zeros((1, len(plan.region)), np.int32)
             gathers = plan.gathers if len(plan.gathers) else np.zeros((1, case.lanes), np.int32)
             compiled = Compiled(
@@ -83,7 +83,7 @@ class Run:
                 [planes, self.output, *extra, plan.items, borders, gathers, *parameters],
                 len(plan.region) * case.lanes,
             )
-            self.kernels.append((compiled, len(plan.items) * case.channels))
+            self.kernels.append((compiled, case.batch * case.channels))
         self.expected = reference(case, x, weight, bias, residual)
 
     def whole(self) -> np.ndarray:
@@ -160,11 +160,12 @@ def test_units_in_any_pieces_give_the_same_bits(name: str) -> None:
     np.testing.assert_array_equal(unlift(run.output, run.grid), whole)
 
 
-def test_a_unit_is_one_channel_of_one_tile() -> None:
+def test_a_unit_is_one_channel_of_one_image() -> None:
     run = Run(CASES["depthwise"])
     run.kernels[0][0].run(7, 8)
     stored = ~np.isnan(run.output).all(axis=3)
-    assert set(np.nonzero(stored)[1]) == {7 % 5}
+    image, channel, _ = np.nonzero(stored)
+    assert set(zip(image.tolist(), channel.tolist(), strict=True)) == {divmod(7, 5)}
 
 
 def test_max_keeps_nan_out_of_lanes_without_pixels_only() -> None:

@@ -1,12 +1,13 @@
 """What compiled functions take besides their tensors, and small helpers on function arguments and buffers.
 
-After ``lower-to-vector``, ``externalize-constants``, ``distribute-work`` and ``plan-memory`` a public function takes
+After ``lower-to-vector``, ``externalize-constants``, ``distribute-work`` and ``plan-memory`` a public
+function takes
 
-    inputs..., scratch memref<?xf32>, outputs..., weights memref<?xi8>, barrier memref<?xi32>, stamps memref<?xi64>,
-    thread index, threads index, arena memref<?xi8>
+    inputs..., scratch memref<?xf32>, outputs..., weights memref<?xi8>, barrier memref<?xi32>, stamps
+    memref<?xi64>, thread index, threads index, arena memref<?xi8>
 
-and the module says how much of each it needs: ``espalier.scratch`` (floats a thread), ``espalier.weights`` and
-``espalier.arena`` (bytes), ``espalier.stamps`` (entries).
+and the module says how much of each it needs: ``espalier.scratch`` (floats a thread), ``espalier.weights``
+and ``espalier.arena`` (bytes), ``espalier.stamps`` (entries).
 """
 
 from __future__ import annotations
@@ -24,11 +25,9 @@ ALIGNMENT = 64
 
 def public_functions(module: ir.Operation) -> list[Any]:
     """The functions with a body that others may call."""
-    found = []
-    for op in module.regions[0].blocks[0].operations:
-        if op.operation.name == "func.func" and op.regions[0].blocks and "sym_visibility" not in op.operation.attributes:
-            found.append(op)
-    return found
+    return [op for op in module.regions[0].blocks[0].operations
+            if op.operation.name == "func.func" and op.regions[0].blocks
+            and "sym_visibility" not in op.operation.attributes]
 
 
 def append_argument(function: Any, type_: ir.Type) -> ir.Value:

@@ -1,17 +1,19 @@
-"""The geometry of one convolution on lane grids: register tiles, what each packs, and where it stores. Numpy only.
+"""The geometry of one convolution on lane grids: register tiles, what each packs and stores. Numpy only.
 
-A *tile* is Tr x Tc output lines held in accumulators. Its *region* is the input lines that the tile's taps touch. Line
-(vr, vq) of the region of the tile at (r0, q0) holds, in lane (i, j), the input pixel
+A *tile* is Tr x Tc output lines held in accumulators. Its *region* is the input lines that the tile's taps
+touch. Line (vr, vq) of the region of the tile at (r0, q0) holds, in lane (i, j), the input pixel
 
     y = i * rows * stride + r0 * stride + vr - padding        (x likewise)
 
-Mostly that is one stored line of the input (a copy); at tile borders, and where input and output grids differ, its lanes
-come from several lines, or are zero (a gather, by a table of element offsets; -1 reads zero).
+Mostly that is one stored line of the input (a copy); at tile borders, and where input and output grids
+differ, its lanes come from several lines, or are zero (a gather, by a table of element offsets; -1 reads
+zero).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import numpy as np
 
@@ -32,16 +34,18 @@ class Window:
     @property
     def taps(self) -> list[tuple[int, int]]:
         """Offsets (rows, columns) of every kernel place, row-major."""
-        return [(y * self.dilations[0], x * self.dilations[1]) for y in range(self.kernel[0]) for x in range(self.kernel[1])]
+        return [(y * self.dilations[0], x * self.dilations[1]) for y in range(self.kernel[0])
+                for x in range(self.kernel[1])]
 
 
 @dataclass
 class ConvPlan:
     """What ``conv_kernel`` emits for the tiles of one shape, and the tables that it reads.
 
-    ``region``: (row, column) of each region line, relative to the tile; ``source_offsets``: the same lines as offsets
-    from the first, for tiles whose region is a plain rectangle of stored lines; ``items``: i32 [count, ITEM_FIELDS];
-    ``borders``: i32 [border tiles, region lines], a stored line, or -1 - g for row g of ``gathers`` i32 [rows, lanes].
+    ``region``: (row, column) of each region line, relative to the tile; ``source_offsets``: the same lines
+    as offsets from the first, for tiles whose region is a plain rectangle of stored lines; ``items``: i32
+    [count, ITEM_FIELDS]; ``borders``: i32 [border tiles, region lines], a stored line, or -1 - g for row g
+    of ``gathers`` i32 [rows, lanes].
     """
 
     window: Window
@@ -66,7 +70,7 @@ class ConvPlan:
 
 def plan_conv(source: Layout, target: LaneGrid, window: Window, tile: tuple[int, int],
               origins: list[tuple[int, int]], batch: int, pooled: LaneGrid | None = None) -> ConvPlan:
-    """The plan of the tiles of one shape, at ``origins`` (row, column), of a convolution from ``source`` to ``target``.
+    """The plan of a convolution's tiles of one shape, at ``origins`` (row, column).
 
     ``pooled``: the grid that is stored when a 2x2 max pool is fused (tiles and origins must then be even).
     """
@@ -80,7 +84,8 @@ def plan_conv(source: Layout, target: LaneGrid, window: Window, tile: tuple[int,
     for image in range(batch):
         for r, q in origins:
             codes = lines.codes(r, q, region)
-            plain = codes[0] >= 0 and all(code == codes[0] + offset for code, offset in zip(codes, offsets, strict=True))
+            plain = codes[0] >= 0 and all(code == codes[0] + offset
+                                          for code, offset in zip(codes, offsets, strict=True))
             if not plain:
                 borders.append(codes)
             stored = (r // 2) * pooled.columns + q // 2 if pooled else r * columns + q
@@ -91,8 +96,10 @@ def plan_conv(source: Layout, target: LaneGrid, window: Window, tile: tuple[int,
 
 
 def is_flat(source: Layout, target: LaneGrid, window: Window) -> bool:
-    """A 1x1 window on one grid reads what it writes: rows and columns are one run of lines, nothing is packed."""
-    return source == target and window.kernel == (1, 1) and window.strides == (1, 1) and window.padding == (0, 0)
+    """A 1x1 window on one grid reads what it writes: rows and columns are one run of lines, nothing is
+    packed."""
+    return (source == target and window.kernel == (1, 1) and window.strides == (1, 1)
+            and window.padding == (0, 0))
 
 
 def plane_shape(source: Layout, target: LaneGrid, window: Window) -> tuple[int, int]:
@@ -102,9 +109,11 @@ def plane_shape(source: Layout, target: LaneGrid, window: Window) -> tuple[int, 
     return target.rows, target.columns
 
 
-def cut(shape: tuple[int, int], tile: tuple[int, int], even: bool = False) -> dict[tuple[int, int], list[tuple[int, int]]]:
-    """Cuts ``shape`` into tiles of about ``tile``: origins by tile shape. A side is cut into parts that differ by at most
-    one line (two when ``even``), so nothing is computed twice and code stays small: at most four shapes."""
+def cut(shape: tuple[int, int], tile: tuple[int, int],
+        even: bool = False) -> dict[tuple[int, int], list[tuple[int, int]]]:
+    """Cuts ``shape`` into tiles of about ``tile``: origins by tile shape. A side is cut into parts that
+    differ by at most one line (two when ``even``), so nothing is computed twice and code stays small: at
+    most four shapes."""
     tiles: dict[tuple[int, int], list[tuple[int, int]]] = {}
     for row, height in _parts(shape[0], tile[0], 2 if even else 1):
         for column, width in _parts(shape[1], tile[1], 2 if even else 1):
@@ -116,20 +125,22 @@ def _parts(size: int, part: int, unit: int) -> list[tuple[int, int]]:
     """(start, length) of ceil(size / part) near-equal parts, in multiples of ``unit``."""
     count = -(-size // max(part, unit))
     edges = [size // unit * i // count * unit for i in range(count + 1)]
-    return [(a, b - a) for a, b in zip(edges, edges[1:], strict=False) if b > a]
+    return [(a, b - a) for a, b in pairwise(edges) if b > a]
 
 
 def _region(window: Window, tile: tuple[int, int]) -> list[tuple[int, int]]:
     """The input lines that a tile reads: a rectangle, or only the strided places of a 1x1 window."""
     if window.kernel == (1, 1):
-        return [(a * window.strides[0], b * window.strides[1]) for a in range(tile[0]) for b in range(tile[1])]
+        return [(a * window.strides[0], b * window.strides[1]) for a in range(tile[0])
+                for b in range(tile[1])]
     height, width = ((t - 1) * s + (k - 1) * d + 1 for t, s, k, d in
                      zip(tile, window.strides, window.kernel, window.dilations, strict=True))
     return [(a, b) for a in range(height) for b in range(width)]
 
 
 class _VirtualPlane:
-    """The padded input as seen from the output's grid: for each line, the stored line or the gather that gives it."""
+    """The padded input as seen from the output's grid: for each line, the stored line or the gather that
+    gives it."""
 
     def __init__(self, source: Layout, target: LaneGrid, window: Window, flat: bool) -> None:
         self.source, self.window, self.flat = source, window, flat
@@ -137,7 +148,8 @@ class _VirtualPlane:
         if flat:
             return
         rows, columns = ((n - 1) * s + (k - 1) * d + 1 for n, s, k, d in
-                         zip((target.rows, target.columns), window.strides, window.kernel, window.dilations, strict=True))
+                         zip((target.rows, target.columns), window.strides, window.kernel, window.dilations,
+                             strict=True))
         r, q = np.indices((rows, columns))
         y, x = target.pixels(r, q, window.strides)
         y, x = y - window.padding[0], x - window.padding[1]
@@ -153,7 +165,8 @@ class _VirtualPlane:
         need = np.zeros((rows, columns, self.lanes), bool)
         (sr, sc), window = self.window.strides, self.window
         for dy, dx in window.taps:
-            need[dy : dy + (target.rows - 1) * sr + 1 : sr, dx : dx + (target.columns - 1) * sc + 1 : sc] |= valid
+            need[dy : dy + (target.rows - 1) * sr + 1 : sr,
+                 dx : dx + (target.columns - 1) * sc + 1 : sc] |= valid
         return need
 
     def codes(self, r: int, q: int, region: list[tuple[int, int]]) -> list[int]:
@@ -167,7 +180,8 @@ class _VirtualPlane:
         key = (row, column)
         if key not in self.known:
             want, need = self.want[key], self.need[key]
-            line = (want - np.arange(self.lanes))[need] if isinstance(self.source, LaneGrid) else np.array([-1])
+            lifted = isinstance(self.source, LaneGrid)
+            line = (want - np.arange(self.lanes))[need] if lifted else np.array([-1])
             if not len(line):
                 self.known[key] = 0
             elif line[0] >= 0 and (line == line[0]).all() and line[0] % self.lanes == 0:

@@ -1,12 +1,13 @@
 """``sparse-distribute-work``: one program for any number of threads, with barriers where data cross.
 
-    call @conv_0(..., %c0, %units)          ->  call @conv_0(..., %begin, %end)       # this thread's share of the units
+    call @conv_0(..., %c0, %units)          ->  call @conv_0(..., %begin, %end)  # this thread's share
     scf.parallel (%i) = (%c0) to (%n) ...   ->  scf.parallel (%i) = (%begin) to (%end) ...
     memref.copy %a, %b                      ->  scf.if %first_thread { memref.copy %a, %b }
-    (a statement that touches what another wrote since the last barrier)  ->  call @espalier_barrier(...) before it
+    (a statement that touches what another wrote since the last barrier)  ->  call @espalier_barrier before it
 
-All threads run the whole function. Which thread computes a value never changes how it is computed, so results are the
-same to the bit for any number of threads. Behind every statement, thread 0 notes the cycle counter in ``stamps``.
+All threads run the whole function. Which thread computes a value never changes how it is computed, so
+results are the same to the bit for any number of threads. Behind every statement, thread 0 notes the cycle
+counter in ``stamps``.
 """
 
 from __future__ import annotations
@@ -23,10 +24,12 @@ func: Any = bindings("dialects.func")
 memref: Any = bindings("dialects.memref")
 scf: Any = bindings("dialects.scf")
 
-# A sense-counting barrier: word 0 counts arrivals, word 16 (another cache line) the barriers passed. It spins, then yields.
+# A sense-counting barrier: word 0 counts arrivals, word 16 (another cache line) the barriers passed. It
+# spins, then yields.
 BARRIER = """
 func.func private @sched_yield() -> i32
-func.func private @espalier_barrier(%words: memref<?xi32>, %threads: index) attributes {passthrough = ["noinline"]} {
+func.func private @espalier_barrier(%words: memref<?xi32>, %threads: index)
+    attributes {passthrough = ["noinline"]} {
   %c1 = arith.constant 1 : index
   %alone = arith.cmpi eq, %threads, %c1 : index
   scf.if %alone {
@@ -70,7 +73,9 @@ func.func private @espalier_barrier(%words: memref<?xi32>, %threads: index) attr
 }
 """
 
-PURE = ("arith.", "memref.get_global", "memref.alloc", "memref.view", "affine.apply", "cf.assert", "memref.dim")
+PURE = ("arith.", "memref.get_global", "memref.alloc", "memref.view", "affine.apply", "cf.assert",
+        "memref.dim")
+UNSHARED = ("func.return", "scf.if", "llvm.call_intrinsic")
 
 
 @dataclass(frozen=True)
@@ -78,8 +83,8 @@ class DistributeWorkPass(Pass):
     """
     Makes every public function run on any number of threads, the number given when it is called.
 
-    Kernel calls and parallel loops are shared out, other statements run on the first thread, and barriers separate
-    statements that depend on each other.
+    Kernel calls and parallel loops are shared out, other statements run on the first thread, and barriers
+    separate statements that depend on each other.
     """
 
     name = "sparse-distribute-work"
@@ -96,7 +101,8 @@ class DistributeWorkPass(Pass):
 
 @dataclass
 class _Touched:
-    """Buffers (roots) read and written since the last barrier; ``writer`` is the callee for kernel outputs."""
+    """Buffers (roots) read and written since the last barrier; ``writer`` is the callee for kernel
+    outputs."""
 
     reads: set[Any] = field(default_factory=set)
     writes: dict[Any, Any] = field(default_factory=dict)
@@ -122,7 +128,7 @@ class _Distributor:
             self._stamp("start")
         for view in list(entry.operations):
             op = view.operation
-            if op.name.startswith(PURE) or op.name in ALIASES or op.name in ("func.return", "scf.if", "llvm.call_intrinsic"):
+            if op.name.startswith(PURE) or op.name in (*ALIASES, *UNSHARED):
                 continue
             if op.name == "memref.store" and op.operands[1] == self.stamps:
                 continue
@@ -149,7 +155,7 @@ class _Distributor:
             self._stamp(_label(op))
 
     def _share(self, count: ir.Value) -> tuple[ir.Value, ir.Value]:
-        """This thread's part of ``count`` units: [count * thread / threads, count * (thread + 1) / threads)."""
+        """This thread's part of ``count``: count * thread / threads to count * (thread + 1) / threads."""
         one = arith.ConstantOp(self.index, 1).result
         edges = []
         for at in (self.thread, arith.AddIOp(self.thread, one).result):
@@ -168,11 +174,12 @@ class _Distributor:
         lower, upper, step = op.operands[0], op.operands[dimensions], op.operands[2 * dimensions]
         with ir.InsertionPoint(op):
             count = arith.CeilDivSIOp(arith.SubIOp(upper, lower).result, step).result
-            edges = [arith.AddIOp(lower, arith.MulIOp(edge, step).result).result for edge in self._share(count)]
+            edges = [arith.AddIOp(lower, arith.MulIOp(edge, step).result).result
+                     for edge in self._share(count)]
             end = arith.MinSIOp(edges[1], upper).result
         op.operands[0], op.operands[dimensions] = edges[0], end
 
-    # -- order ------------------------------------------------------------------------------------------------------
+    # -- order ----------------------------------------------------------------------------------
 
     def _separate(self, op: ir.Operation) -> None:
         """A barrier before ``op`` where it touches what others touched since the last one."""
@@ -189,8 +196,8 @@ class _Distributor:
         self.since.writes.update(dict.fromkeys(writes, writer))
 
     def _effects(self, op: ir.Operation) -> tuple[set[Any], set[Any], Any]:
-        """Buffers that ``op`` reads and writes. Kernels of one layer write disjoint parts of one output: ``writer`` is
-        that output, so that they need no barrier between them; None for other statements."""
+        """Buffers that ``op`` reads and writes. Kernels of one layer write disjoint parts of one output:
+        ``writer`` is that output, so that they need no barrier between them; None for other statements."""
         if op.name == "func.call":
             places = self.written.get(ir.FlatSymbolRefAttr(op.attributes["callee"]).value)
             if places is not None:
@@ -205,7 +212,8 @@ class _Distributor:
         """Thread 0 notes the cycle counter; the labels are listed in ``espalier.labels``."""
         at = arith.ConstantOp(self.index, self.stamped).result
         now = ir.Operation.create("llvm.call_intrinsic", results=[self.i64], attributes={
-            "intrin": ir.StringAttr.get("llvm.readcyclecounter"), "op_bundle_sizes": ir.DenseI32ArrayAttr.get([]),
+            "intrin": ir.StringAttr.get("llvm.readcyclecounter"),
+            "op_bundle_sizes": ir.DenseI32ArrayAttr.get([]),
             "operandSegmentSizes": ir.DenseI32ArrayAttr.get([0, 0])}).result
         write = scf.IfOp(self.first)
         with ir.InsertionPoint(write.then_block):

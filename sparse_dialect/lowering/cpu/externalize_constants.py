@@ -3,8 +3,8 @@
     memref.global constant @w : memref<64xf32> = dense_resource<w>        %0 = memref.get_global @w
     -> func.func @main(..., %weights: memref<?xi8>)                       %0 = memref.view %weights[%c4096][]
 
-Runs after bufferization. ``espalier.weights`` on the module says how many bytes there are; each begins at a multiple of
-64 bytes.
+Runs after bufferization. ``espalier.weights`` on the module says how many bytes there are; each begins at a
+multiple of 64 bytes.
 """
 
 from __future__ import annotations
@@ -33,7 +33,8 @@ class ExternalizeConstantsPass(Pass):
 
     def run(self, op: ir.Operation, context: PassContext) -> None:
         if not self.file:
-            raise op_error(op, "a file for the weights", "none", "use sparse-externalize-constants{file=PATH}")
+            raise op_error(op, "a file for the weights", "none",
+                           "use sparse-externalize-constants{file=PATH}")
         pieces = externalize(op)
         context.statistics["constants"] += len(pieces)
         context.statistics["bytes"] += total_bytes(pieces)

@@ -46,9 +46,10 @@ class LinearKernel:
         return -(-slice_count(self.rows, self.lanes) // CHUNK_SLICES)
 
 
-def emit_linear_kernel(module: ir.Operation, name: str, kernel: LinearKernel, operand_types: list[ir.Type]) -> None:
-    """Adds ``func.func private @name``: input [N, K], output [N, M], sums [N, padded rows], bias [padded rows], the storage
-    arrays, begin and end of the units."""
+def emit_linear_kernel(module: ir.Operation, name: str, kernel: LinearKernel,
+                       operand_types: list[ir.Type]) -> None:
+    """Adds ``func.func private @name``: input [N, K], output [N, M], sums [N, padded rows], bias [padded
+    rows], the storage arrays, begin and end of the units."""
     _, entry = private_function(module, name, operand_types, writes=(1, 2))
     with ir.InsertionPoint(entry):
         emitter = _Emitter(Builder(entry, kernel.lanes), kernel, list(entry.arguments))
@@ -105,7 +106,8 @@ class _Emitter:
         b.loop(first, last, start)
         b.loop(0, column_blocks(kernel.columns), block)
         b.loop(first, last, finish)
-        self._copy_out(n, b.multiply(first, kernel.lanes), b.minimum(b.multiply(last, kernel.lanes), b.index(kernel.rows)))
+        self._copy_out(n, b.multiply(first, kernel.lanes),
+                       b.minimum(b.multiply(last, kernel.lanes), b.index(kernel.rows)))
 
     def _slice(self, n: Value, block: Value, at: Value) -> None:
         b, (start, rows, gap, weight) = self.b, self.storage

@@ -1,6 +1,8 @@
-"""Emits the packing of a tile's input region into scratch: plain copies, or gathers where lanes come from several lines.
+"""Emits the packing of a tile's input region into scratch: plain copies, or gathers where lanes come from
+several lines.
 
-Packed, a tile's input is contiguous: no cache-set conflicts between rows, few pages, and activations need no halos.
+Packed, a tile's input is contiguous: no cache-set conflicts between rows, few pages, and activations need
+no halos.
 """
 
 from __future__ import annotations
@@ -16,7 +18,8 @@ Item = dict[str, Value]  # the fields of a work item (conv_plan.ITEM_FIELDS), lo
 class Packer:
     """Packs ``channels`` channels of a region; the first lines of ``scratch`` (memref<?xf32>) hold them."""
 
-    def __init__(self, b: Builder, plan: ConvPlan, layout: Layout, source: Value, borders: Value, gathers: Value,
+    def __init__(self, b: Builder, plan: ConvPlan, layout: Layout, source: Value, borders: Value,
+                 gathers: Value,
                  scratch: Value, channels: int, outside: float) -> None:
         self.b, self.plan, self.layout, self.channels = b, plan, layout, channels
         self._source, self.borders, self.gathers, self.outside = source, borders, gathers, outside
@@ -58,7 +61,8 @@ class Packer:
             code = b.integer(self.borders, item["border"], at)
 
             def copy() -> None:
-                b.loop(0, self.channels, lambda c: self._put(c, at, self.source(item, b.add(first_channel, c), code)))
+                b.loop(0, self.channels,
+                       lambda c: self._put(c, at, self.source(item, b.add(first_channel, c), code)))
 
             def gather() -> None:
                 row = arith.SubIOp(b.index(-1), code).result

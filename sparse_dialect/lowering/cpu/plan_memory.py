@@ -1,11 +1,13 @@
-"""``sparse-plan-memory``: all buffers of a function in one arena, those that never live together in one place.
+"""``sparse-plan-memory``: all buffers in one arena, those that never live together in one place.
 
-    %a = memref.alloc() : memref<1x64x197x16xf32>   ->   func.func @main(..., %arena: memref<?xi8>)
-                                                         %a = memref.view %arena[%c0][] : ... to memref<1x64x197x16xf32>
+    %a = memref.alloc() : memref<1x64x197x16xf32>
+    -> func.func @main(..., %arena: memref<?xi8>)
+       %a = memref.view %arena[%c0][] : ... to memref<1x64x197x16xf32>
 
-Time is counted in barriers (``sparse-distribute-work``): between two of them statements of different threads overlap, so
-buffers used there do not share memory. Placement is greedy by size, the largest first (as in TFLite's planner; Pisarchyk
-and Lee, 2020). ``espalier.arena`` on the module says how many bytes are needed.
+Time is counted in barriers (``sparse-distribute-work``): between two of them statements of different
+threads overlap, so buffers used there do not share memory. Placement is greedy by size, the largest first
+(as in TFLite's planner; Pisarchyk and Lee, 2020). ``espalier.arena`` on the module says how many bytes are
+needed.
 """
 
 from __future__ import annotations
@@ -16,12 +18,22 @@ from typing import Any
 
 from ...mlir import ir
 from ...passes import Pass, PassContext
-from .arguments import ALIASES, align, append_argument, byte_size, byte_view, dynamic_memref, public_functions, set_size
+from .arguments import (
+    ALIASES,
+    align,
+    append_argument,
+    byte_size,
+    byte_view,
+    dynamic_memref,
+    public_functions,
+    set_size,
+)
 
 
 @dataclass
 class _Buffer:
-    """A static allocation: its size in bytes, its first and last use in barriers passed, and where it was put."""
+    """A static allocation: its size in bytes, its first and last use in barriers passed, and where it was
+    put."""
 
     op: ir.Operation
     size: int
@@ -33,7 +45,8 @@ class _Buffer:
 @dataclass(frozen=True)
 class PlanMemoryPass(Pass):
     """
-    Packs the static buffers of every public function into one arena, a new function argument, by their lifetimes.
+    Packs the static buffers of every public function into one arena, a new function argument, by their
+    lifetimes.
 
     Buffers of dynamic size, and those inside loops, stay allocations.
     """
@@ -91,7 +104,8 @@ def _used(op: ir.Operation) -> Iterator[ir.Value]:
 
 
 def place(buffers: list[_Buffer]) -> int:
-    """Gives every buffer an offset, such that those whose lifetimes meet do not overlap; the bytes needed in all."""
+    """Gives every buffer an offset, such that those whose lifetimes meet do not overlap; the bytes needed
+    in all."""
     placed: list[_Buffer] = []
     for buffer in sorted(buffers, key=lambda b: -b.size):
         offset = 0
