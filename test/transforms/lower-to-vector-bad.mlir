@@ -1,0 +1,53 @@
+// RUN: %espalier-opt --sparse-lower-to-vector --split-input-file --verify-diagnostics %s
+
+func.func @no_layout(%x: tensor<1x1x6x6xf32>) -> tensor<1x1x6x6xf32> {
+  %w = arith.constant dense<1.0> : tensor<1x1x1xf32>
+  // expected-error @below {{'sparse.packed_conv' expected a lane grid, found a row-major layout; run sparse-assign-layouts first}}
+  %y = "sparse.packed_conv"(%x, %w) {storage_names = ["weight"], weight_shape = [1, 1, 1, 1], strides = [1, 1],
+      padding_low = [0, 0], padding_high = [0, 0], dilations = [1, 1], groups = 1, activation = "none",
+      scheme = #sparse.dense, kernel = "dense", filters_per_group = 1, pool = [1, 1], input_layout = #sparse.plain,
+      output_layout = #sparse.plain, operandSegmentSizes = array<i32: 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0>}
+      : (tensor<1x1x6x6xf32>, tensor<1x1x1xf32>) -> tensor<1x1x6x6xf32>
+  return %y : tensor<1x1x6x6xf32>
+}
+
+// -----
+
+func.func @three_dimensions(%x: tensor<1x1x2x2x2xf32>) -> tensor<1x1x2x2x2xf32> {
+  %w = arith.constant dense<1.0> : tensor<1x1x1xf32>
+  // expected-error @below {{'sparse.packed_conv' expected a 2-D convolution, found a weight of rank 5}}
+  %y = "sparse.packed_conv"(%x, %w) {storage_names = ["weight"], weight_shape = [1, 1, 1, 1, 1], strides = [1, 1, 1],
+      padding_low = [0, 0, 0], padding_high = [0, 0, 0], dilations = [1, 1, 1], groups = 1, activation = "none",
+      scheme = #sparse.dense, kernel = "dense", filters_per_group = 1, pool = [1, 1], input_layout = #sparse.plain,
+      output_layout = #sparse.plain, operandSegmentSizes = array<i32: 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0>}
+      : (tensor<1x1x2x2x2xf32>, tensor<1x1x1xf32>) -> tensor<1x1x2x2x2xf32>
+  return %y : tensor<1x1x2x2x2xf32>
+}
+
+// -----
+
+func.func @runtime_bias(%x: tensor<1x2xf32>, %b: tensor<3xf32>) -> tensor<1x3xf32> {
+  %w = arith.constant dense<1.0> : tensor<1x2x4x4xf32>
+  // expected-error @below {{'sparse.packed_linear' expected a constant bias, found a bias computed at run time}}
+  %y = "sparse.packed_linear"(%x, %b, %w) {storage_names = ["weight"], weight_shape = [3, 2], activation = "none",
+      scheme = #sparse.dense, kernel = "dense", operandSegmentSizes = array<i32: 1, 1, 1, 0, 0, 0, 0, 0, 0, 0>}
+      : (tensor<1x2xf32>, tensor<3xf32>, tensor<1x2x4x4xf32>) -> tensor<1x3xf32>
+  return %y : tensor<1x3xf32>
+}
+
+// -----
+
+// Slices for two column blocks are asked for, three are there.
+
+func.func @slices(%x: tensor<1x8193xf32>) -> tensor<1x4xf32> {
+  %start = arith.constant dense<0> : tensor<4xi32>
+  %rows = arith.constant dense<0> : tensor<3x4xi32>
+  %gap = arith.constant dense<0> : tensor<1x4xi8>
+  %w = arith.constant dense<0.0> : tensor<1x4xf32>
+  // expected-error @below {{'sparse.packed_linear' expected slices for every column block}}
+  %y = "sparse.packed_linear"(%x, %start, %rows, %gap, %w) {storage_names = ["start", "rows", "gap", "weight"],
+      weight_shape = [4, 8193], activation = "none", scheme = #sparse.unstructured, kernel = "sparse",
+      operandSegmentSizes = array<i32: 1, 0, 1, 1, 1, 1, 0, 0, 0, 0>}
+      : (tensor<1x8193xf32>, tensor<4xi32>, tensor<3x4xi32>, tensor<1x4xi8>, tensor<1x4xf32>) -> tensor<1x4xf32>
+  return %y : tensor<1x4xf32>
+}

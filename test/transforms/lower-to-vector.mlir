@@ -1,0 +1,129 @@
+// RUN: %espalier-opt --sparse-lower-to-vector --split-input-file %s | FileCheck %s
+
+// Two equal layers share one kernel. A 1x2 window on tiles of two lines: two weights, two accumulators, and a load of its
+// own for each of the four multiplies. Five columns (padded to 6) on 2 lanes across are three columns of lines: a tile of
+// one line and one of two, each with a kernel.
+
+// CHECK-LABEL: module
+// CHECK-SAME: espalier.scratch = 12 : i64
+// CHECK-LABEL: func.func private @conv_1
+// CHECK: scf.for {{.*}} iter_args(%{{.*}} = %{{.*}}, %{{.*}} = %{{.*}})
+// CHECK: %[[A:.*]] = vector.load
+// CHECK-NEXT: vector.fma %[[A]]
+// CHECK: %[[B:.*]] = vector.load
+// CHECK-NEXT: vector.fma %[[B]]
+// CHECK: %[[C:.*]] = vector.load
+// CHECK-NEXT: vector.fma %[[C]]
+// CHECK: %[[D:.*]] = vector.load
+// CHECK-NEXT: vector.fma %[[D]]
+// CHECK-NEXT: scf.yield
+// CHECK-NEXT: } {espalier.class = 0 : i64}
+// CHECK-LABEL: func.func private @conv_0
+// CHECK-COUNT-2: vector.fma
+// CHECK-NOT: vector.fma
+// CHECK-NOT: func.func private
+
+// CHECK-LABEL: func.func @shared
+// CHECK-SAME: (%[[X:.*]]: tensor<3x1x2x6xf32>, %[[S:.*]]: memref<?xf32>)
+// CHECK: %[[Y:.*]] = memref.alloc() {alignment = 64 : i64} : memref<3x1x3x4xf32>
+// CHECK: call @conv_0({{.*}}, %[[Y]], {{.*}}, %[[S]], %{{.*}}, %{{.*}}) {espalier.layer = "one", espalier.units, espalier.visits = array<i64: 3>}
+// CHECK: call @conv_1({{.*}}, %[[Y]], {{.*}}) {espalier.layer = "one"
+// CHECK: %[[T:.*]] = bufferization.to_tensor %[[Y]] restrict
+// CHECK: call @conv_0({{.*}} {espalier.layer = "two"
+// CHECK: call @conv_1(
+// CHECK: return %[[T]]
+func.func @shared(%x: tensor<3x1x2x6xf32>) -> (tensor<3x1x3x4xf32>, tensor<3x1x3x4xf32>) {
+  %w = arith.constant dense<1.0> : tensor<1x1x2xf32>
+  %y = "sparse.packed_conv"(%x, %w) {storage_names = ["weight"], weight_shape = [1, 1, 1, 2], strides = [1, 1],
+      padding_low = [0, 0], padding_high = [0, 0], dilations = [1, 1], groups = 1, activation = "relu", layer = "one",
+      scheme = #sparse.dense, kernel = "dense", filters_per_group = 1, pool = [1, 1], input_layout = #sparse.plain,
+      output_layout = #sparse.lanes<[2, 2], [2, 5]>, tile = [1, 2],
+      operandSegmentSizes = array<i32: 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0>}
+      : (tensor<3x1x2x6xf32>, tensor<1x1x2xf32>) -> tensor<3x1x3x4xf32>
+  %z = "sparse.packed_conv"(%x, %w) {storage_names = ["weight"], weight_shape = [1, 1, 1, 2], strides = [1, 1],
+      padding_low = [0, 0], padding_high = [0, 0], dilations = [1, 1], groups = 1, activation = "relu", layer = "two",
+      scheme = #sparse.dense, kernel = "dense", filters_per_group = 1, pool = [1, 1], input_layout = #sparse.plain,
+      output_layout = #sparse.lanes<[2, 2], [2, 5]>, tile = [1, 2],
+      operandSegmentSizes = array<i32: 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0>}
+      : (tensor<3x1x2x6xf32>, tensor<1x1x2xf32>) -> tensor<3x1x3x4xf32>
+  return %y, %z : tensor<3x1x3x4xf32>, tensor<3x1x3x4xf32>
+}
+
+// -----
+
+// One loop a pattern. Three stored kernels follow the first pattern, one the second: a call visits them as often for each
+// of its two items (images).
+
+// CHECK-LABEL: func.func private @conv_0
+// CHECK: espalier.class = 0 : i64
+// CHECK: espalier.class = 1 : i64
+// CHECK-NOT: espalier.class
+// CHECK-LABEL: func.func @patterns
+// CHECK: call @conv_0
+// CHECK-SAME: espalier.visits = array<i64: 6, 2>
+func.func @patterns(%x: tensor<2x2x2x3xf32>) -> tensor<2x2x1x4xf32> {
+  %offset = arith.constant dense<[0, 2, 4]> : tensor<3xi32>
+  %reorder = arith.constant dense<[0, 1]> : tensor<2xi32>
+  %stride = arith.constant dense<[[0, 2, 2], [0, 1, 2]]> : tensor<2x3xi16>
+  %index = arith.constant dense<[0, 1, 1, 0]> : tensor<4xi16>
+  %weight = arith.constant dense<[1.0, 2.0, 3.0, 4.0]> : tensor<4xf32>
+  %y = "sparse.packed_conv"(%x, %offset, %reorder, %stride, %index, %weight) {
+      storage_names = ["offset", "reorder", "stride", "index", "weight"], weight_shape = [2, 2, 1, 2], strides = [1, 1],
+      padding_low = [0, 0], padding_high = [0, 0], dilations = [1, 1], groups = 1, activation = "none",
+      scheme = #sparse.pattern<[1, 2], [[0], [1]]>, kernel = "sparse", filters_per_group = 1, pool = [1, 1],
+      input_layout = #sparse.plain, output_layout = #sparse.lanes<[2, 2], [2, 2]>,
+      operandSegmentSizes = array<i32: 1, 0, 0, 1, 1, 1, 1, 1, 0, 0, 0>}
+      : (tensor<2x2x2x3xf32>, tensor<3xi32>, tensor<2xi32>, tensor<2x3xi16>, tensor<4xi16>, tensor<4xf32>)
+      -> tensor<2x2x1x4xf32>
+  return %y : tensor<2x2x1x4xf32>
+}
+
+// -----
+
+// Pools, changes of layout, means and matrix products become calls, too; only some need scratch.
+
+// CHECK-LABEL: func.func @others
+// CHECK-SAME: (%{{.*}}: tensor<1x2x4x4xf32>, %{{.*}}: tensor<1x2xf32>, %[[S:.*]]: memref<?xf32>)
+// CHECK: call @max_{{[0-9]+}}({{.*}}, %[[S]], %{{[a-z0-9_]+}}, %{{[a-z0-9_]+}}) {espalier.units}
+// CHECK: call @average_{{[0-9]+}}({{.*}}, %[[S]], %{{[a-z0-9_]+}}, %{{[a-z0-9_]+}}) {espalier.units}
+// CHECK: call @unlift_{{[0-9]+}}
+// CHECK-SAME: {espalier.units}
+// CHECK: tensor.expand_shape
+// CHECK: call @mean_{{[0-9]+}}
+// CHECK: call @linear_{{[0-9]+}}
+// CHECK-NOT: sparse.
+// CHECK: return
+func.func @others(%x: tensor<1x2x4x4xf32>, %v: tensor<1x2xf32>)
+    -> (tensor<1x2x2x2xf32>, tensor<1x2x1x1xf32>, tensor<1x3xf32>) {
+  %l = "sparse.lift"(%x) {layout = #sparse.lanes<[2, 2], [4, 4]>} : (tensor<1x2x4x4xf32>) -> tensor<1x2x5x4xf32>
+  %p = "sparse.pool"(%l) {kind = "average", kernel = [2, 2], strides = [2, 2], padding_low = [0, 0],
+      padding_high = [0, 0], input_layout = #sparse.lanes<[2, 2], [4, 4]>,
+      output_layout = #sparse.lanes<[2, 2], [2, 2]>} : (tensor<1x2x5x4xf32>) -> tensor<1x2x1x4xf32>
+  %u = "sparse.unlift"(%p) {layout = #sparse.lanes<[2, 2], [2, 2]>} : (tensor<1x2x1x4xf32>) -> tensor<1x2x2x2xf32>
+  %m = "sparse.pool"(%l) {kind = "average", kernel = [4, 4], strides = [1, 1], padding_low = [0, 0],
+      padding_high = [0, 0], input_layout = #sparse.lanes<[2, 2], [4, 4]>, output_layout = #sparse.plain}
+      : (tensor<1x2x5x4xf32>) -> tensor<1x2x1x1xf32>
+  %w = arith.constant dense<1.0> : tensor<1x2x4x4xf32>
+  %b = arith.constant dense<1.0> : tensor<3xf32>
+  %y = "sparse.packed_linear"(%v, %b, %w) {storage_names = ["weight"], weight_shape = [3, 2], activation = "none",
+      scheme = #sparse.dense, kernel = "dense", operandSegmentSizes = array<i32: 1, 1, 1, 0, 0, 0, 0, 0, 0, 0>}
+      : (tensor<1x2xf32>, tensor<3xf32>, tensor<1x2x4x4xf32>) -> tensor<1x3xf32>
+  return %u, %m, %y : tensor<1x2x2x2xf32>, tensor<1x2x1x1xf32>, tensor<1x3xf32>
+}
+
+// -----
+
+// Public functions get scratch whether they need it or not: one calling convention. Private ones stay as they are.
+
+// CHECK-LABEL: func.func private @helper
+// CHECK-SAME: (%{{[a-z0-9]+}}: tensor<4xf32>) -> tensor<4xf32>
+// CHECK-LABEL: func.func @public
+// CHECK-SAME: (%{{[a-z0-9]+}}: tensor<4xf32>, %{{[a-z0-9]+}}: memref<?xf32>) -> tensor<4xf32>
+func.func private @helper(%x: tensor<4xf32>) -> tensor<4xf32> {
+  return %x : tensor<4xf32>
+}
+func.func @public(%x: tensor<4xf32>) -> tensor<4xf32> {
+  %e = tensor.empty() : tensor<4xf32>
+  %y = linalg.abs ins(%x : tensor<4xf32>) outs(%e : tensor<4xf32>) -> tensor<4xf32>
+  return %y : tensor<4xf32>
+}
