@@ -21,6 +21,8 @@ from ...mlir import ir
 from ...schemes.slices import CHUNK_SLICES, COLUMN_BLOCK, DENSE_VECTORS, column_blocks, slice_count
 from .builder import Builder, Value, arith, func, private_function, vector
 
+PREFETCH_ENTRIES = 32
+
 
 @dataclass(frozen=True)
 class LinearKernel:
@@ -121,6 +123,8 @@ class _Emitter:
             step = arith.ExtUIOp(self.indices, vector.LoadOp(bytes_, gap, [e, zero]).result).result
             place = arith.AddIOp(place, step).result
             x = vector.GatherOp(b.vector, self.input, [n, column], place, self.all_lanes, b.splat(0.0)).result
+            for array in (weight, gap):
+                b.prefetch(array, b.add(e, PREFETCH_ENTRIES), zero)
             return [b.fma(x, b.load(weight, e, zero), acc), place]
 
         zeros = b.constant(self.indices, 0)
