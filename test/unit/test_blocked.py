@@ -118,6 +118,15 @@ def test_grouped_convolutions_use_absolute_channels(convolution_groups: int) -> 
     np.testing.assert_array_equal(unpack_blocked(arrays, classes, shape, 1, 8, convolution_groups), weight)
 
 
+@pytest.mark.parametrize("block", [8, 4])
+def test_grouped_and_sparse(block: int) -> None:
+    weight, scheme = masked("pattern", (8, 4, 3, 3), 7)
+    classes = scheme.classes(9, 1)
+    kernels = scheme.stored_kernels(weight, 1)
+    arrays = pack_blocked(weight, classes, kernels, np.arange(8), 1, block, 2)
+    np.testing.assert_array_equal(unpack_blocked(arrays, classes, weight.shape, 1, block, 2), weight)
+
+
 def test_shared_channels_are_stored_once_for_all_filters_of_a_group() -> None:
     """Filters 0 and 1 both keep channel 2: one stored kernel with two weights (LRE, filter level)."""
     weight = np.zeros((2, 4, 1, 1), np.float32)

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from espalier.sparse_dialect.layouts import LaneGrid, Layout, Plain, unlift
+from espalier.sparse_dialect.lowering.cpu import conv_kernel
 from espalier.sparse_dialect.lowering.cpu.conv_kernel import ConvKernel, KernelClass, emit_conv_kernel
 from espalier.sparse_dialect.lowering.cpu.conv_plan import ConvPlan, Window, cut, plan_conv, plane_shape
 from espalier.sparse_dialect.schemes import Connectivity, Dense, Pattern, Scheme, Unstructured
@@ -159,9 +160,10 @@ def pack(case: Case, weight: np.ndarray, scheme: Scheme) -> list[np.ndarray]:
         return [pack_dense(weight, case.group)]
     order = np.random.default_rng(1).permutation(case.filters)
     classes = scheme.classes(prod(case.window.kernel), case.group)
-    kernels = scheme.stored_kernels(weight[order], case.group)
     if case.groups > 1:
         order = np.arange(case.filters)
+    kernels = scheme.stored_kernels(weight[order], case.group)
+    if case.scheme == "grouped":
         every = np.indices(weight.shape[:2]).reshape(2, -1)
         kernels = StoredKernels(every[0], every[1], np.zeros(every.shape[1], np.int64))
     block = case.block or case.channels
@@ -235,6 +237,8 @@ CASES = {
     "grouped by 4, stride 2": Case("grouped", replace(SAME, strides=(2, 2)), groups=4),
     "loads as they come": Case("pattern", level="none"),
     "loads shared in a filter": Case("dense", group=4, level="kernel"),
+    "grouped pattern": Case("pattern", groups=2),
+    "grouped, unstructured, epilogue": Case("unstructured", groups=2, residual=True, activation="relu"),
     "one chunk": Case("pattern", filters=11),
     "one pixel": Case("pattern", height=1, width=1, tile=(1, 1)),
 }
@@ -267,6 +271,16 @@ def test_units_in_any_pieces_give_the_same_bits(case: Case) -> None:
             for piece in generator.permutation(len(edges) - 1):
                 kernel.run(int(edges[piece]), int(edges[piece + 1]))
         np.testing.assert_array_equal(unlift(run.output, run.stored), whole)
+
+
+def test_large_outputs_are_streamed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Past the caches; the values are the same. A limit of zero makes this output large."""
+    case = Case("pattern", residual=True, activation="relu")
+    assert not Run(case).kernel.streams
+    monkeypatch.setattr(conv_kernel, "STREAMING_BYTES", 0)
+    run = Run(case)
+    assert run.kernel.streams
+    run.check()
 
 
 def test_no_units_store_nothing() -> None:
