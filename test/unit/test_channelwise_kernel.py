@@ -16,8 +16,10 @@ from espalier.sparse_dialect.lowering.cpu.channelwise_kernel import (
     emit_channelwise_kernel,
     emit_global_average,
     emit_unlift,
+    plane_tables,
 )
-from espalier.sparse_dialect.lowering.cpu.conv_plan import Window, cut, plan_conv
+from espalier.sparse_dialect.lowering.cpu.conv_plan import Window
+from espalier.sparse_dialect.lowering.cpu.plane_plan import plan_plane
 
 sys.path.insert(0, str(Path(__file__).parent))
 from kernel_harness import Compiled, aligned, close, poisoned, random, unset
@@ -70,20 +72,13 @@ class Run:
         kernel = ChannelwiseKernel(
             case.kind, source, self.grid, case.channels, case.activation, case.residual
         )
-        tiles = cut((self.grid.rows, self.grid.columns), case.tile)
-        self.kernels: list[tuple[Compiled, int]] = []
-        for shape, origins in tiles.items():
-            plan = plan_conv(source, self.grid, case.window, shape, origins, 1)
-            borders = plan.borders if len(plan.borders) else np.zeros((1, len(plan.region)), np.int32)
-            gathers = plan.gathers if len(plan.gathers) else np.zeros((1, case.lanes), np.int32)
-            compiled = Compiled(
-                lambda module, name, types, plan=plan: emit_channelwise_kernel(
-                    module, name, kernel, plan, types
-                ),
-                [planes, self.output, *extra, plan.items, borders, gathers, *parameters],
-                len(plan.region) * case.lanes,
-            )
-            self.kernels.append((compiled, case.batch * case.channels))
+        plan = plan_plane(source, self.grid, case.window, case.tile)
+        compiled = Compiled(
+            lambda module, name, types: emit_channelwise_kernel(module, name, kernel, plan, types),
+            [planes, self.output, *extra, *plane_tables(plan), *parameters],
+            plan.lines * case.lanes,
+        )
+        self.kernels = [(compiled, case.batch * case.channels)]
         self.expected = reference(case, x, weight, bias, residual)
 
     def whole(self) -> np.ndarray:

@@ -1,13 +1,13 @@
-"""Emits what works on each channel by itself: depthwise convolutions, pools, changes of layout (1x1 pools).
+"""Emits what works on each channel by itself: depthwise convolutions, pools, and changes of layout (a 1x1
+max pool).
 
-    for plane (image, channel) in begin .. end:     # one channel after the other: its lines lie together
-      for item in tiles of the plane:
-        v(line) = input[plane][line]                # where the region is a rectangle of stored lines
-                or scratch[line], packed before     # at borders: gathered (outside: 0, or -inf for max)
-        acc[t] = bias[channel]; acc[t] += weight[channel][place] * v        depthwise
-        acc[t] = max over places of v                                       max
-        acc[t] = (sum over places of v) / places                            average
-        store activation(acc)
+    for plane (image, channel) in begin .. end:
+      scratch = the plane with its halo             # runs of lines copied, the halo shuffled or gathered
+      for tile in tiles:                            # from scratch, or from the input where it needs no padding
+        acc[t] = bias[channel]; acc[t] += weight[channel][place] * v(line)        depthwise
+        acc[t] = max over places of v(line)                                       max
+        acc[t] = (sum over places of v(line)) / places                            average
+        store activation(acc + residual)
 """
 
 from __future__ import annotations
@@ -16,11 +16,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
+
 from ...layouts import LaneGrid, Layout
 from ...mlir import ir
 from .builder import Builder, Value, arith, func, private_function, vector
-from .conv_plan import ITEM_FIELDS, ConvPlan
-from .packing import Packer
+from .packing import view
+from .plane_plan import PlanePlan
 
 
 @dataclass(frozen=True)
@@ -40,11 +42,20 @@ class ChannelwiseKernel:
         return float("-inf") if self.kind == "max" else 0.0
 
 
-def emit_channelwise_kernel(module: ir.Operation, name: str, kernel: ChannelwiseKernel, plan: ConvPlan,
+def plane_tables(plan: PlanePlan) -> list[np.ndarray]:
+    """The tables that the kernel takes, in order; empty ones get a row that nothing reads."""
+    lanes = plan.gathers.shape[1]
+    runs = plan.runs if len(plan.runs) else np.zeros((1, 3), np.int32)
+    halo = plan.halo if len(plan.halo) else np.zeros(1, np.int32)
+    gathers = plan.gathers if len(plan.gathers) else np.zeros((1, lanes), np.int32)
+    shuffled = np.concatenate(list(plan.shuffles.values())) if plan.shuffles else np.zeros((1, 2), np.int32)
+    return [runs, shuffled, halo, gathers, np.concatenate(list(plan.tiles.values()))]
+
+
+def emit_channelwise_kernel(module: ir.Operation, name: str, kernel: ChannelwiseKernel, plan: PlanePlan,
                             operand_types: list[ir.Type]) -> None:
-    """Adds ``func.func private @name``: input, output, [residual,] items, borders, gathers, [bias [C] and
-    weight [C, 1, places] of a depthwise convolution,] scratch, begin and end of the planes. The plan is of
-    one image."""
+    """Adds ``func.func private @name``: input, output, [residual,] the tables of ``plane_tables``, [bias [C] and
+    weight [C, 1, places] of a depthwise convolution,] scratch (memref<?xf32>), begin and end of the planes."""
     _, entry = private_function(module, name, operand_types)
     with ir.InsertionPoint(entry):
         _Emitter(Builder(entry, kernel.target.lanes), kernel, plan, list(entry.arguments)).emit()
@@ -52,14 +63,15 @@ def emit_channelwise_kernel(module: ir.Operation, name: str, kernel: Channelwise
 
 
 class _Emitter:
-    def __init__(self, b: Builder, kernel: ChannelwiseKernel, plan: ConvPlan, arguments: list[Value]) -> None:
+    def __init__(self, b: Builder, kernel: ChannelwiseKernel, plan: PlanePlan,
+                 arguments: list[Value]) -> None:
         self.b, self.kernel, self.plan = b, kernel, plan
         self.input, self.output, *rest = arguments
         self.residual = rest.pop(0) if kernel.residual else None
-        self.items, borders, gathers, *rest = rest
+        self.runs, self.shuffled, self.halo, self.gathers, self.tiles, *rest = rest
         *self.parameters, scratch, self.begin, self.end = rest
-        self.packer = Packer(b, plan, kernel.source, self.input, borders, gathers, scratch, 1, kernel.outside)
-        self.accumulators = [(a, t) for a in range(plan.tile[0]) for t in range(plan.tile[1])]
+        if not plan.direct:
+            self.scratch = view(b, scratch, 0, [plan.lines, b.lanes])
 
     def emit(self) -> None:
         self.b.loop(self.begin, self.end, self._plane)
@@ -68,47 +80,82 @@ class _Emitter:
         b, channels = self.b, self.b.index(self.kernel.channels)
         self.image = arith.DivSIOp(plane, channels).result
         self.channel = arith.RemSIOp(plane, channels).result
+        if not self.plan.direct:
+            self._pad()
         if self.kernel.kind == "depthwise":
             bias, weight = self.parameters
             self.bias = b.broadcast(b.scalar(bias, self.channel))
             self.weights = [b.broadcast(b.scalar(weight, self.channel, b.index(0), b.index(place)))
                             for place in range(len(self.plan.window.taps))]
-        b.loop(0, len(self.plan.items), self._item)
+        first = 0
+        for shape, tiles in self.plan.tiles.items():
+            b.loop(first, first + len(tiles), lambda at, shape=shape: self._tile(at, shape))  # type: ignore[misc]
+            first += len(tiles)
 
-    def _item(self, at: Value) -> None:
-        b = self.b
-        self.item = {name: b.integer(self.items, at, b.index(i)) for i, name in enumerate(ITEM_FIELDS)}
-        self.item["image"] = self.image
-        if not self.plan.border_tiles:
-            self._interior()
-        elif not self.plan.interior_tiles:
-            self._border()
-        else:
-            b.either(b.compare("slt", self.item["border"], b.index(0)), self._interior, self._border)
+    # -- the padded plane -----------------------------------------------------------------------------------
 
-    def _interior(self) -> None:
-        self._reduce(lambda line: self.packer.source(
-            self.item, self.channel, self.b.add(self.item["source_line"], self.plan.source_offsets[line])))
+    def _pad(self) -> None:
+        b, zero = self.b, self.b.index(0)
+        indices = ir.VectorType.get([b.lanes], b.i32)
+        trailing = [zero] * (len(ir.MemRefType(self.input.type).shape) - 2)
 
-    def _border(self) -> None:
-        self.packer.pack_border(self.item, self.channel)
-        self._reduce(lambda line: self.packer.packed(self.b.index(0), line))
+        def run(at: Value) -> None:
+            to, start, count = (b.integer(self.runs, at, b.index(i)) for i in range(3))
+            b.loop(zero, count, lambda i: b.store(self._stored(b.add(start, i)), self.scratch, b.add(to, i), zero))
 
-    def _reduce(self, load: Callable[[int], Value]) -> None:
-        totals = self._multiply(load) if self.kernel.kind == "depthwise" else self._pool(load)
+        def halo(at: Value) -> None:
+            places = vector.LoadOp(indices, self.gathers, [at, zero]).result
+            inside = arith.CmpIOp(arith.CmpIPredicate.sge, places, b.constant(indices, 0)).result
+            value = vector.GatherOp(b.vector, self.input, [self.image, self.channel, *trailing], places, inside,
+                                    b.splat(self.kernel.outside)).result
+            b.store(value, self.scratch, b.integer(self.halo, at), zero)
+
+        if len(self.plan.runs):
+            b.loop(0, len(self.plan.runs), run)
+        self._shuffle()
+        if len(self.plan.halo):
+            b.loop(0, len(self.plan.halo), halo)
+
+    def _shuffle(self) -> None:
+        """The halo lines that permute the lanes of one stored line: a loop for each permutation."""
+        b, first, outside = self.b, 0, self.b.splat(self.kernel.outside)
+        for permutation, pairs in self.plan.shuffles.items():
+            mask = [lane if lane >= 0 else b.lanes for lane in permutation]  # lanes on: the second operand
+
+            def line(at: Value, mask: list[int] = mask) -> None:
+                to, start = b.integer(self.shuffled, at, b.index(0)), b.integer(self.shuffled, at, b.index(1))
+                value = vector.ShuffleOp(self._stored(start), outside, mask).result
+                b.store(value, self.scratch, to, b.index(0))
+
+            b.loop(first, first + len(pairs), line)
+            first += len(pairs)
+
+    def _stored(self, line: Value) -> Value:
+        return self.b.load(self.input, self.image, self.channel, line, self.b.index(0))
+
+    # -- one tile ---------------------------------------------------------------------------------------------
+
+    def _tile(self, at: Value, shape: tuple[int, int]) -> None:
         b, columns = self.b, self.kernel.target.columns
+        base, stored = (b.integer(self.tiles, at, b.index(i)) for i in range(2))
+        self.accumulators = [(row, column) for row in range(shape[0]) for column in range(shape[1])]
+
+        def load(line: int) -> Value:
+            where = b.add(base, line)
+            return self._stored(where) if self.plan.direct else b.load(self.scratch, where, b.index(0))
+
+        totals = self._multiply(load) if self.kernel.kind == "depthwise" else self._pool(load)
         for (row, column), value in zip(self.accumulators, totals, strict=True):
-            where = (self.image, self.channel,
-                     b.add(self.item["output_line"], row * columns + column), b.index(0))
+            where = (self.image, self.channel, b.add(stored, row * columns + column), b.index(0))
             if self.residual is not None:
                 value = arith.AddFOp(value, b.load(self.residual, *where)).result
             b.store(b.activation(value, self.kernel.activation), self.output, *where)
 
     def _lines(self, place: int) -> list[int]:
-        """The region line that each accumulator reads at a kernel place."""
+        """The padded line, from the tile's first, that each accumulator reads at a kernel place."""
         window = self.plan.window
         dy, dx = window.taps[place]
-        return [self.plan.line_of[row * window.strides[0] + dy, column * window.strides[1] + dx]
+        return [(row * window.strides[0] + dy) * self.plan.pitch + column * window.strides[1] + dx
                 for row, column in self.accumulators]
 
     def _multiply(self, load: Callable[[int], Value]) -> list[Value]:

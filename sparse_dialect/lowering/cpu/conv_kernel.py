@@ -107,7 +107,7 @@ class _Emitter:
         *self.storage, scratch, self.begin, self.end = rest
         self.accumulators = [(a, t) for a in range(plan.tile[0]) for t in range(plan.tile[1])]
         self.packer = Packer(b, plan, kernel.source, self.input, borders, gathers, scratch,
-                             kernel.channel_block, 0.0)
+                             kernel.channel_block)
         if kernel.blocks > 1:
             packed = 0 if plan.direct else kernel.channel_block * len(plan.region)
             self.partial = view(b, scratch, packed * b.lanes,

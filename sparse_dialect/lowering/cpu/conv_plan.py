@@ -77,21 +77,22 @@ def plan_conv(source: Layout, target: LaneGrid, window: Window, tile: tuple[int,
     flat = is_flat(source, target, window)
     columns = plane_shape(source, target, window)[1]
     region = _region(window, tile)
-    lines = _VirtualPlane(source, target, window, flat)
+    lines = None if flat else VirtualPlane(source, target, window)
     pitch = columns if flat else (source.columns if isinstance(source, LaneGrid) else 0)
     offsets = [row * pitch + column for row, column in region]
     items, borders = [], []
     for image in range(batch):
         for r, q in origins:
-            codes = lines.codes(r, q, region)
+            codes = lines.codes(r, q, region) if lines else [q + column for _, column in region]
             plain = codes[0] >= 0 and all(code == codes[0] + offset
                                           for code, offset in zip(codes, offsets, strict=True))
             if not plain:
                 borders.append(codes)
             stored = (r // 2) * pooled.columns + q // 2 if pooled else r * columns + q
             items.append((image, codes[0] if plain else 0, -1 if plain else len(borders) - 1, stored))
+    gathers = lines.gather_table() if lines else np.zeros((0, target.lanes), np.int32)
     return ConvPlan(window, tile, region, offsets, flat, np.array(items, np.int32),
-                    np.array(borders, np.int32).reshape(-1, len(region)), lines.gather_table(),
+                    np.array(borders, np.int32).reshape(-1, len(region)), gathers,
                     {place: line for line, place in enumerate(region)})
 
 
@@ -138,15 +139,12 @@ def _region(window: Window, tile: tuple[int, int]) -> list[tuple[int, int]]:
     return [(a, b) for a in range(height) for b in range(width)]
 
 
-class _VirtualPlane:
+class VirtualPlane:
     """The padded input as seen from the output's grid: for each line, the stored line or the gather that
     gives it."""
 
-    def __init__(self, source: Layout, target: LaneGrid, window: Window, flat: bool) -> None:
-        self.source, self.window, self.flat = source, window, flat
-        self.lanes = target.lanes
-        if flat:
-            return
+    def __init__(self, source: Layout, target: LaneGrid, window: Window) -> None:
+        self.source, self.window, self.lanes = source, window, target.lanes
         rows, columns = ((n - 1) * s + (k - 1) * d + 1 for n, s, k, d in
                          zip((target.rows, target.columns), window.strides, window.kernel, window.dilations,
                              strict=True))
@@ -171,12 +169,11 @@ class _VirtualPlane:
 
     def codes(self, r: int, q: int, region: list[tuple[int, int]]) -> list[int]:
         """For each region line of the tile at (r, q): a stored line, or -1 - row of the gather table."""
-        if self.flat:
-            return [q + column for _, column in region]
         base = (r * self.window.strides[0], q * self.window.strides[1])
-        return [self._code(base[0] + row, base[1] + column) for row, column in region]
+        return [self.code(base[0] + row, base[1] + column) for row, column in region]
 
-    def _code(self, row: int, column: int) -> int:
+    def code(self, row: int, column: int) -> int:
+        """The stored line that padded line (row, column) copies, or -1 - row of the gather table."""
         key = (row, column)
         if key not in self.known:
             want, need = self.want[key], self.need[key]
@@ -193,4 +190,4 @@ class _VirtualPlane:
 
     def gather_table(self) -> np.ndarray:
         """i32 [rows, lanes]: element offsets inside a source plane, -1 for zero."""
-        return np.array([] if self.flat else self.rows, np.int32).reshape(-1, self.lanes)
+        return np.array(self.rows, np.int32).reshape(-1, self.lanes)

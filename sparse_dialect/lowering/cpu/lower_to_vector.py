@@ -35,10 +35,11 @@ from ...schemes.blocked import thread_chunks
 from ...schemes.slices import column_blocks
 from .arguments import append_argument, dynamic_memref, public_functions, set_size
 from .builder import arith, func, memref
-from .channelwise_kernel import ChannelwiseKernel, emit_channelwise_kernel, emit_global_average, emit_unlift
+from .channelwise_kernel import ChannelwiseKernel, emit_channelwise_kernel, emit_global_average, emit_unlift, plane_tables
 from .conv_kernel import ConvKernel, KernelClass, emit_conv_kernel
 from .conv_plan import ConvPlan, Window, cut, plan_conv, plane_shape
 from .linear_kernel import LinearKernel, emit_linear_kernel
+from .plane_plan import plan_plane
 from .tiles import choose_tile
 
 bufferization: Any = bindings("dialects.bufferization")
@@ -173,15 +174,14 @@ class _FunctionLowering:
     def _channelwise(self, layer: Any, kernel: ChannelwiseKernel, window: Window, residual: list[Value],
                      parameters: list[Value]) -> Value:
         batch, tile = _shape(layer.input)[0], (4, 4) if kernel.kind == "depthwise" else (2, 4)
+        plan = plan_plane(kernel.source, kernel.target, window, tile)
+        if not plan.direct:
+            self.scratch_floats = max(self.scratch_floats, plan.lines * kernel.target.lanes)
         output = self._allocate(layer.output)
-        shape = (kernel.target.rows, kernel.target.columns)
-        for part, origins in cut(shape, tile).items():
-            plan = plan_conv(kernel.source, kernel.target, window, part, origins, 1)
-            self.scratch_floats = max(self.scratch_floats, len(plan.region) * kernel.target.lanes)
-            operands = [self._image(layer.input, kernel.source), output, *residual, *_tables(plan),
-                        *parameters]
-            self._call(kernel.kind, (kernel, window, part), operands, batch * kernel.channels, layer,
-                       partial(emit_channelwise_kernel, kernel=kernel, plan=plan))
+        tables = [constant(table, "plane") for table in plane_tables(plan)]
+        operands = [self._image(layer.input, kernel.source), output, *residual, *tables, *parameters]
+        self._call(kernel.kind, (kernel, window), operands, batch * kernel.channels, layer,
+                   partial(emit_channelwise_kernel, kernel=kernel, plan=plan))
         return self._tensor(output, layer.output.type)
 
     def _global_average(self, pool: PoolOp, grid: LaneGrid) -> Value:

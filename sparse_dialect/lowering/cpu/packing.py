@@ -19,10 +19,9 @@ class Packer:
     """Packs ``channels`` channels of a region; the first lines of ``scratch`` (memref<?xf32>) hold them."""
 
     def __init__(self, b: Builder, plan: ConvPlan, layout: Layout, source: Value, borders: Value,
-                 gathers: Value,
-                 scratch: Value, channels: int, outside: float) -> None:
+                 gathers: Value, scratch: Value, channels: int) -> None:
         self.b, self.plan, self.layout, self.channels = b, plan, layout, channels
-        self._source, self.borders, self.gathers, self.outside = source, borders, gathers, outside
+        self._source, self.borders, self.gathers = source, borders, gathers
         if not plan.direct:
             self.scratch = view(b, scratch, 0, [channels, len(plan.region), b.lanes])
 
@@ -31,11 +30,11 @@ class Packer:
         if not self.plan.border_tiles:
             self._pack_interior(item, first_channel)
         elif not self.plan.interior_tiles:
-            self.pack_border(item, first_channel)
+            self._pack_border(item, first_channel)
         else:
             plain = self.b.compare("slt", item["border"], self.b.index(0))
             self.b.either(plain, lambda: self._pack_interior(item, first_channel),
-                          lambda: self.pack_border(item, first_channel))
+                          lambda: self._pack_border(item, first_channel))
 
     def packed(self, channel: Value, line: int) -> Value:
         """A packed line; ``channel`` counts from the first packed one."""
@@ -53,7 +52,7 @@ class Packer:
 
         self.b.loop(0, self.channels, channel)
 
-    def pack_border(self, item: Item, first_channel: Value) -> None:
+    def _pack_border(self, item: Item, first_channel: Value) -> None:
         """Lines outside, channels inside: what a line needs is decided once for all channels."""
         b = self.b
 
@@ -83,7 +82,7 @@ class Packer:
         b = self.b
         trailing = [b.index(0)] * (len(ir.MemRefType(self._source.type).shape) - 2)
         return vector.GatherOp(b.vector, self._source, [item["image"], channel, *trailing], places, inside,
-                               b.splat(self.outside)).result
+                               b.splat(0.0)).result
 
     def _put(self, channel: Value, line: Value, value: Value) -> None:
         self.b.store(value, self.scratch, channel, line, self.b.index(0))
