@@ -96,9 +96,9 @@ class Builder:
         """An aligned vector store; a ``streaming`` one goes past the caches (for large outputs)."""
         vector.StoreOp(value, base, list(indices), alignment=self.alignment, nontemporal=streaming or None)
 
-    def prefetch(self, base: Value, *indices: Value) -> None:
-        """Asks for a line that will be read soon; reaching past the end is harmless."""
-        memref.PrefetchOp(base, list(indices), False, 3, True)
+    def prefetch(self, base: Value, *indices: Value, write: bool = False) -> None:
+        """Asks for a line that will be read (or written) soon; reaching past the end is harmless."""
+        memref.PrefetchOp(base, list(indices), write, 3, True)
 
     def put(self, value: Value, base: Value, *indices: Value) -> None:
         """Stores a scalar."""

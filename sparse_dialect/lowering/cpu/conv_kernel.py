@@ -153,11 +153,16 @@ class _Emitter:
         places = [b.add(b.multiply(row, kernel.group), f) for f in range(kernel.group)]
         # Sparse storage visits filters in an order of its own in every block; `reorder` says which it is.
         filters = places if kernel.dense else [b.integer(self.storage[1], place) for place in places]
+        last = None if kernel.blocks == 1 else b.compare("eq", self.block, b.index(kernel.blocks - 1))
+        if last is None:
+            self._claim(filters)
+        else:
+            with b.when(last):
+                self._claim(filters)
         totals = self._start(filters)
         totals = self._dense_run(group, totals) if kernel.dense else self._sparse_runs(row, totals)
-        if kernel.blocks == 1:
+        if last is None:
             return self._finish(filters, totals)
-        last = b.compare("eq", self.block, b.index(kernel.blocks - 1))
         return b.either(last, lambda: self._finish(filters, totals), lambda: self._keep(filters, totals))
 
     def _start(self, filters: list[Value]) -> list[Value]:
@@ -247,6 +252,21 @@ class _Emitter:
         return self.packer.source(self.item, self._channel(c), at)
 
     # -- storing -------------------------------------------------------------------------------
+
+    def _claim(self, filters: list[Value]) -> None:
+        """Asks for the lines of output and residual before the multiplies, so that storing waits for neither."""
+        b, kernel = self.b, self.kernel
+        step = 2 if kernel.pooled else 1
+        for f in filters:
+            for row, column in self.accumulators:
+                if row % step or column % step:
+                    continue
+                line = b.add(self.item["output_line"], row // step * kernel.stored.columns + column // step)
+                where = (self.item["image"], f, line, b.index(0))
+                if self.residual is not None:
+                    b.prefetch(self.residual, *where)
+                if not kernel.streams:
+                    b.prefetch(self.output, *where, write=True)
 
     def _epilogue(self, channel: Value, totals: list[Value]) -> None:
         b, kernel = self.b, self.kernel
