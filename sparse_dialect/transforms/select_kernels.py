@@ -66,7 +66,8 @@ class SelectKernelsPass(Pass):
             group, block = 1, weight.shape[1] * groups
             if groups == 1:
                 group = filters_per_group(chosen, weight.shape[0], places)
-                block = channel_block(chosen, weight.shape[1], weight.shape[2:])
+                pixels = prod(ir.RankedTensorType(layer.output.type).shape[2:])
+                block = channel_block(chosen, weight.shape[1], weight.shape[2:], pixels)
             attributes["filters_per_group"] = ir.IntegerAttr.get(i64, group)
             attributes["channel_block"] = ir.IntegerAttr.get(i64, block)
 
