@@ -112,9 +112,11 @@ class _BlockLifter:
             return  # fused into the convolution before it
         _, channels, height, width = _shape(pool.output)
         source = self.lifted.get(pool.input)
-        if height * width == 1 and source is None:
-            return  # a mean of row-major planes: nothing to lift for
-        whole = height * width == 1 and source is not None and ir.StringAttr(pool.kind).value == "average"
+        whole = ir.StringAttr(pool.kind).value == "average" and integers(pool.kernel) == _shape(pool.input)[2:]
+        if whole and source is None:  # means are taken on lanes
+            above = self._grid(*_shape(pool.input)[2:], None, False)
+            with ir.InsertionPoint(pool.operation):
+                source = self._on_grid(pool.input, above), above
         grid = self._grid(height, width, source and source[1], False)
         with ir.InsertionPoint(pool.operation):
             new = PoolOp(input=source[0] if source else pool.input, kind=pool.kind, kernel=pool.kernel,
@@ -136,6 +138,11 @@ class _BlockLifter:
             return False
         maps = [str(m) for m in ir.ArrayAttr(op.attributes["indexing_maps"])]
         identity, scalar = "(d0, d1, d2, d3) -> (d0, d1, d2, d3)", "(d0, d1, d2, d3) -> ()"
+        body = [inner.operation.name for inner in op.regions[0].blocks[0].operations]
+        if not all(name.startswith(("arith.", "math.", "linalg.yield")) for name in body):
+            return False  # reads its own place (linalg.index) or other tensors: lanes would show
+        if any(name.startswith(("arith.div", "arith.rem")) and not name.endswith("f") for name in body):
+            return False  # lanes without a pixel hold anything, zero divisors too
         if any("parallel" not in str(kind) for kind in ir.ArrayAttr(op.attributes["iterator_types"])):
             return False
         *inputs, out = zip(op.operands, maps, strict=True)

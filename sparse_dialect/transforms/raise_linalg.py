@@ -17,7 +17,7 @@ from ..constants import constant, dtype_of
 from ..dialect import ConvOp, LinearOp, PlainAttr, PoolOp, UndetectedAttr, integer_array, register_dialect
 from ..errors import op_error
 from ..mlir import ir
-from ..passes import Pass, PassContext
+from ..passes import Pass, PassContext, option
 from .raise_epilogue import Epilogue, absorb
 from .raise_layers import Layer, Pool, match_layer, match_pool
 from .raise_values import elementwise, evaluate, owner, shape_of
@@ -39,12 +39,16 @@ class RaiseLinalgPass(Pass):
 
     name = "sparse-raise-linalg"
 
+    spatial: tuple[int, ...] = option((2,), "raise convolutions of so many dimensions: 1, 2 or 3 (kernels are 2-D)")
+
     def run(self, op: ir.Operation, context: PassContext) -> None:
         register_dialect(op.context)
         names = _Names()
         matched: list[Layer | Pool] = []
         for candidate in _operations(op):
             match = match_layer(candidate) or match_pool(candidate)
+            if isinstance(match, Layer) and match.groups and len(match.strides) not in self.spatial:
+                continue
             if match is not None:
                 matched.append(match)
         labels = [names.of(match.root) for match in matched]

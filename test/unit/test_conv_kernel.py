@@ -13,7 +13,7 @@ import torch
 from espalier.sparse_dialect.layouts import LaneGrid, Layout, Plain, unlift
 from espalier.sparse_dialect.lowering.cpu import conv_kernel
 from espalier.sparse_dialect.lowering.cpu.conv_kernel import ConvKernel, KernelClass, emit_conv_kernel
-from espalier.sparse_dialect.lowering.cpu.conv_plan import ConvPlan, Window, cut, plan_conv, plane_shape
+from espalier.sparse_dialect.lowering.cpu.conv_plan import Window, cut, plan_conv, plane_shape, tables
 from espalier.sparse_dialect.schemes import Connectivity, Dense, Pattern, Scheme, Unstructured
 from espalier.sparse_dialect.schemes.blocked import StoredKernels, pack_blocked, thread_chunks
 from espalier.sparse_dialect.transforms.compress_weights import pack_dense
@@ -168,13 +168,6 @@ def pack(case: Case, weight: np.ndarray, scheme: Scheme) -> list[np.ndarray]:
         kernels = StoredKernels(every[0], every[1], np.zeros(every.shape[1], np.int64))
     block = case.block or case.channels
     return list(pack_blocked(weight, classes, kernels, order, case.group, block, case.groups).values())
-
-
-def tables(plan: ConvPlan) -> list[np.ndarray]:
-    """The plan's tables, one row where they are empty."""
-    borders = plan.borders if len(plan.borders) else np.zeros((1, len(plan.region)), np.int32)
-    gathers = plan.gathers if len(plan.gathers) else np.zeros((1, plan.gathers.shape[1]), np.int32)
-    return [plan.items, borders, gathers]
 
 
 def reference(

@@ -1,5 +1,5 @@
 """Passes that lower to the CPU, one a file. ``PASSES`` lists their stems in pipeline order (see
 ``passes.py``)."""
 
-PASSES = ("lower-to-vector", "eliminate-redundant-loads", "externalize-constants", "distribute-work",
-          "plan-memory")
+PASSES = ("lower-to-vector", "eliminate-redundant-loads", "adopt-buffers", "separate-results",
+          "expand-copies", "externalize-constants", "distribute-work", "plan-memory")

@@ -23,11 +23,15 @@ ALIASES = ("memref.view", "memref.cast", "memref.subview", "memref.reinterpret_c
 ALIGNMENT = 64
 
 
+def functions(module: ir.Operation) -> list[Any]:
+    """The functions with a body."""
+    return [op for op in module.regions[0].blocks[0].operations
+            if op.operation.name == "func.func" and op.regions[0].blocks]
+
+
 def public_functions(module: ir.Operation) -> list[Any]:
     """The functions with a body that others may call."""
-    return [op for op in module.regions[0].blocks[0].operations
-            if op.operation.name == "func.func" and op.regions[0].blocks
-            and "sym_visibility" not in op.operation.attributes]
+    return [op for op in functions(module) if "sym_visibility" not in op.operation.attributes]
 
 
 def append_argument(function: Any, type_: ir.Type) -> ir.Value:

@@ -87,7 +87,7 @@ def emit_conv_kernel(module: ir.Operation, name: str, kernel: ConvKernel, plan: 
                      operand_types: list[ir.Type]) -> None:
     """Adds ``func.func private @name`` to ``module``.
 
-    Its arguments: input, output, [residual,] bias [F], items, borders, gathers, the storage arrays (dense:
+    Its arguments: input, output, [residual,] bias [F], items, borders, gathers, permuted, the storage arrays (dense:
     weight [F/G, C, terms]; else offset [B * F/G + 1], reorder [B * F], stride [B * F/G, classes + 1], index
     [K] (the channel inside its block) and weight, for B channel blocks; [start [B * F/G] where classes
     differ in their terms]), scratch (memref<?xf32>), begin and end of the units (item, chunk of groups).
@@ -103,10 +103,10 @@ class _Emitter:
         self.b, self.kernel, self.plan = b, kernel, plan
         self.input, self.output, *rest = arguments
         self.residual = rest.pop(0) if kernel.residual else None
-        self.bias, self.items, borders, gathers, *rest = rest
+        self.bias, self.items, borders, gathers, permuted, *rest = rest
         *self.storage, scratch, self.begin, self.end = rest
         self.accumulators = [(a, t) for a in range(plan.tile[0]) for t in range(plan.tile[1])]
-        self.packer = Packer(b, plan, kernel.source, self.input, borders, gathers, scratch,
+        self.packer = Packer(b, plan, kernel.source, self.input, borders, gathers, permuted, scratch,
                              kernel.channel_block)
         if kernel.blocks > 1:
             packed = 0 if plan.direct else kernel.channel_block * len(plan.region)

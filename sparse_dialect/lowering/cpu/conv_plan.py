@@ -20,6 +20,9 @@ import numpy as np
 from ...layouts import LaneGrid, Layout
 
 ITEM_FIELDS = ("image", "source_line", "border", "output_line")
+MOST_SHUFFLES = 16  # a lane permutation is code; what needs more of them gathers
+
+Permutation = tuple[int, ...]  # for each lane, the lane of the stored line that it takes, -1 for outside
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,8 @@ class ConvPlan:
     as offsets from the first, for tiles whose region is a plain rectangle of stored lines; ``items``: i32
     [count, ITEM_FIELDS]; ``borders``: i32 [border tiles, region lines], a stored line, or -1 - g for row g
     of ``gathers`` i32 [rows, lanes].
+    A gather row whose lanes all lie in one stored line is a shuffle: ``permuted`` i32 [rows, 2], see
+    ``find_shuffles``.
     """
 
     window: Window
@@ -56,7 +61,14 @@ class ConvPlan:
     items: np.ndarray
     borders: np.ndarray
     gathers: np.ndarray
+    shuffles: list[Permutation]
+    permuted: np.ndarray
     line_of: dict[tuple[int, int], int] = field(default_factory=dict)
+
+    @property
+    def code(self) -> tuple[object, ...]:
+        """What of the plan is code rather than table: kernels of equal code may be shared."""
+        return self.window, self.tile, self.direct, self.interior_tiles, self.border_tiles, tuple(self.shuffles)
 
     @property
     def interior_tiles(self) -> bool:
@@ -91,9 +103,18 @@ def plan_conv(source: Layout, target: LaneGrid, window: Window, tile: tuple[int,
             stored = (r // 2) * pooled.columns + q // 2 if pooled else r * columns + q
             items.append((image, codes[0] if plain else 0, -1 if plain else len(borders) - 1, stored))
     gathers = lines.gather_table() if lines else np.zeros((0, target.lanes), np.int32)
+    shuffles, permuted = find_shuffles(gathers, source)
     return ConvPlan(window, tile, region, offsets, flat, np.array(items, np.int32),
-                    np.array(borders, np.int32).reshape(-1, len(region)), gathers,
+                    np.array(borders, np.int32).reshape(-1, len(region)), gathers, shuffles, permuted,
                     {place: line for line, place in enumerate(region)})
+
+
+def tables(plan: ConvPlan) -> list[np.ndarray]:
+    """items, borders, gathers and permuted, as the kernel takes them; empty ones get a row that nothing reads."""
+    lanes = plan.gathers.shape[1]
+    return [plan.items, plan.borders if len(plan.borders) else np.zeros((1, len(plan.region)), np.int32),
+            plan.gathers if len(plan.gathers) else np.zeros((1, lanes), np.int32),
+            plan.permuted if len(plan.permuted) else np.full((1, 2), -1, np.int32)]
 
 
 def is_flat(source: Layout, target: LaneGrid, window: Window) -> bool:
@@ -137,6 +158,27 @@ def _region(window: Window, tile: tuple[int, int]) -> list[tuple[int, int]]:
     height, width = ((t - 1) * s + (k - 1) * d + 1 for t, s, k, d in
                      zip(tile, window.strides, window.kernel, window.dilations, strict=True))
     return [(a, b) for a in range(height) for b in range(width)]
+
+
+def find_shuffles(gathers: np.ndarray, source: Layout) -> tuple[list[Permutation], np.ndarray]:
+    """Which rows of a gather table [rows, lanes] take all their lanes from one stored line.
+
+    Gives the lane permutations, and i32 [rows, 2]: the permutation's number (-1: gather) and the stored line. Rows
+    gather where there would be too many permutations, each being code.
+    """
+    found: dict[Permutation, int] = {}
+    permuted = np.full((len(gathers), 2), -1, np.int32)
+    if not isinstance(source, LaneGrid) or source.lanes != gathers.shape[1]:
+        return [], permuted
+    for row, places in enumerate(gathers):
+        stored, lane = np.divmod(places, source.lanes)
+        lines = np.unique(stored[places >= 0])
+        if len(lines) <= 1:
+            permutation = tuple(int(n) for n in np.where(places >= 0, lane, -1))
+            permuted[row] = found.setdefault(permutation, len(found)), lines[0] if len(lines) else 0
+    if len(found) > MOST_SHUFFLES:
+        return [], np.full_like(permuted, -1)
+    return list(found), permuted
 
 
 class VirtualPlane:

@@ -75,7 +75,6 @@ func.func private @espalier_barrier(%words: memref<?xi32>, %threads: index)
 
 PURE = ("arith.", "memref.get_global", "memref.alloc", "memref.view", "affine.apply", "cf.assert",
         "memref.dim")
-UNSHARED = ("func.return", "scf.if", "llvm.call_intrinsic")
 
 
 @dataclass(frozen=True)
@@ -122,16 +121,16 @@ class _Distributor:
 
     def run(self) -> None:
         entry = self.function.regions[0].blocks[0]
+        statements = [view.operation for view in entry.operations]
         with ir.InsertionPoint.at_block_begin(entry):
             zero = arith.ConstantOp(self.index, 0).result
             self.first = arith.CmpIOp(arith.CmpIPredicate.eq, self.thread, zero).result
             self._stamp("start")
-        for view in list(entry.operations):
-            op = view.operation
-            if op.name.startswith(PURE) or op.name in (*ALIASES, *UNSHARED):
+        for op in statements:
+            if op.name.startswith(PURE) or op.name in (*ALIASES, "func.return"):
                 continue
-            if op.name == "memref.store" and op.operands[1] == self.stamps:
-                continue
+            if list(op.regions) and list(op.results):  # control flow that carries values: one thread must do it all
+                set_size(self.module, "espalier.sequential", 1)
             with op.location:
                 self._statement(op)
         with ir.InsertionPoint(list(entry.operations)[-1]):
@@ -169,15 +168,17 @@ class _Distributor:
         op.operands[last - 1], op.operands[last] = begin, end
 
     def _share_loop(self, op: ir.Operation) -> None:
-        """Shares out the first dimension of an scf.parallel, by iterations."""
+        """Shares out the first dimension of an scf.parallel that takes more than one turn, by iterations."""
         dimensions = len(op.regions[0].blocks[0].arguments)
-        lower, upper, step = op.operands[0], op.operands[dimensions], op.operands[2 * dimensions]
+        bounds = [list(op.operands)[at :: dimensions] for at in range(dimensions)]
+        at = next((at for at in range(dimensions) if not _single(*bounds[at])), 0)
+        lower, upper, step = bounds[at]
         with ir.InsertionPoint(op):
             count = arith.CeilDivSIOp(arith.SubIOp(upper, lower).result, step).result
             edges = [arith.AddIOp(lower, arith.MulIOp(edge, step).result).result
                      for edge in self._share(count)]
             end = arith.MinSIOp(edges[1], upper).result
-        op.operands[0], op.operands[dimensions] = edges[0], end
+        op.operands[at], op.operands[dimensions + at] = edges[0], end
 
     # -- order ----------------------------------------------------------------------------------
 
@@ -243,6 +244,16 @@ def _buffers(op: ir.Operation) -> set[Any]:
             for inner in block.operations:
                 found |= _buffers(inner.operation)
     return found
+
+
+def _single(lower: ir.Value, upper: ir.Value, step: ir.Value) -> bool:
+    """Whether a loop is known to take at most one turn."""
+    numbers = []
+    for value in (lower, upper, step):
+        if isinstance(value.owner, ir.Block) or value.owner.operation.name != "arith.constant":
+            return False
+        numbers.append(ir.IntegerAttr(value.owner.operation.attributes["value"]).value)
+    return bool(numbers[0] + numbers[2] >= numbers[1])
 
 
 def _label(op: ir.Operation) -> str:

@@ -37,7 +37,7 @@ from .arguments import append_argument, dynamic_memref, public_functions, set_si
 from .builder import arith, func, memref
 from .channelwise_kernel import ChannelwiseKernel, emit_channelwise_kernel, emit_global_average, emit_unlift, plane_tables
 from .conv_kernel import ConvKernel, KernelClass, emit_conv_kernel
-from .conv_plan import ConvPlan, Window, cut, plan_conv, plane_shape
+from .conv_plan import ConvPlan, Window, cut, plan_conv, plane_shape, tables
 from .linear_kernel import LinearKernel, emit_linear_kernel
 from .plane_plan import plan_plane
 from .tiles import choose_tile
@@ -138,7 +138,7 @@ class _FunctionLowering:
             plan = plan_conv(source, target, window, shape, origins, batch, pooled)
             self.scratch_floats = max(self.scratch_floats, kernel.scratch_lines(plan) * target.lanes)
             operands = [self._image(conv.input, source), output, *residual, bias, *_tables(plan), *storage]
-            call = self._call("conv", (kernel, window, shape), operands, len(plan.items) * kernel.chunks,
+            call = self._call("conv", (kernel, plan.code), operands, len(plan.items) * kernel.chunks,
                               conv, partial(emit_conv_kernel, kernel=kernel, plan=plan))
             visits = [channels * kernel.groups] if dense else _runs(storage[2])
             call.attributes["espalier.visits"] = ir.DenseI64ArrayAttr.get(
@@ -290,12 +290,8 @@ def _location(layer: Any) -> ir.Location:
 
 
 def _tables(plan: ConvPlan) -> list[Value]:
-    """The plan's tables as constants; empty ones get a row, so that every kernel has the same arguments."""
-    lanes = plan.gathers.shape[1]
-    borders = plan.borders if len(plan.borders) else np.zeros((1, len(plan.region)), np.int32)
-    gathers = plan.gathers if len(plan.gathers) else np.zeros((1, lanes), np.int32)
-    tables = {"items": plan.items, "borders": borders, "gathers": gathers}
-    return [constant(table, name) for name, table in tables.items()]
+    """The plan's tables as constants (``conv_plan.tables``)."""
+    return [constant(table, "plan") for table in tables(plan)]
 
 
 def _runs(stride: Value) -> list[int]:

@@ -19,9 +19,9 @@ class Packer:
     """Packs ``channels`` channels of a region; the first lines of ``scratch`` (memref<?xf32>) hold them."""
 
     def __init__(self, b: Builder, plan: ConvPlan, layout: Layout, source: Value, borders: Value,
-                 gathers: Value, scratch: Value, channels: int) -> None:
+                 gathers: Value, permuted: Value, scratch: Value, channels: int) -> None:
         self.b, self.plan, self.layout, self.channels = b, plan, layout, channels
-        self._source, self.borders, self.gathers = source, borders, gathers
+        self._source, self.borders, self.gathers, self.permuted = source, borders, gathers, permuted
         if not plan.direct:
             self.scratch = view(b, scratch, 0, [channels, len(plan.region), b.lanes])
 
@@ -63,20 +63,43 @@ class Packer:
                 b.loop(0, self.channels,
                        lambda c: self._put(c, at, self.source(item, b.add(first_channel, c), code)))
 
-            def gather() -> None:
-                row = arith.SubIOp(b.index(-1), code).result
-                indices = ir.VectorType.get([b.lanes], b.i32)
-                places = vector.LoadOp(indices, self.gathers, [row, b.index(0)]).result
-                inside = arith.CmpIOp(arith.CmpIPredicate.sge, places, b.constant(indices, 0)).result
-                b.loop(0, self.channels, lambda c: self._put(
-                    c, at, self._gathered(item, b.add(first_channel, c), places, inside)))
+            def halo() -> None:
+                self._halo(item, first_channel, at, arith.SubIOp(b.index(-1), code).result)
 
             if isinstance(self.layout, LaneGrid):
-                b.either(b.compare("sge", code, b.index(0)), copy, gather)
+                b.either(b.compare("sge", code, b.index(0)), copy, halo)
             else:
-                gather()
+                halo()
 
         b.loop(0, len(self.plan.region), line)
+
+    def _halo(self, item: Item, first_channel: Value, at: Value, row: Value) -> None:
+        """Line ``at`` from row ``row`` of the gather table, by a shuffle where one stored line holds it all."""
+        b, zero = self.b, self.b.index(0)
+        indices = ir.VectorType.get([b.lanes], b.i32)
+
+        def gather() -> None:
+            places = vector.LoadOp(indices, self.gathers, [row, zero]).result
+            inside = arith.CmpIOp(arith.CmpIPredicate.sge, places, b.constant(indices, 0)).result
+            b.loop(0, self.channels, lambda c: self._put(
+                c, at, self._gathered(item, b.add(first_channel, c), places, inside)))
+
+        if not self.plan.shuffles:
+            return gather()
+        number, line = (b.integer(self.permuted, row, b.index(i)) for i in range(2))
+        for known, permutation in enumerate(self.plan.shuffles):
+            mask = [lane if lane >= 0 else b.lanes for lane in permutation]  # lanes on: the second operand
+
+            def shuffled(c: Value, mask: list[int] = mask) -> None:
+                stored = self.source(item, b.add(first_channel, c), line)
+                self._put(c, at, vector.ShuffleOp(stored, b.splat(0.0), mask).result)
+
+            with b.when(b.compare("eq", number, b.index(known))):
+                b.loop(0, self.channels, shuffled)
+        if (self.plan.permuted[:, 0] < 0).any():
+            with b.when(b.compare("slt", number, zero)):
+                gather()
+        return None
 
     def _gathered(self, item: Item, channel: Value, places: Value, inside: Value) -> Value:
         b = self.b

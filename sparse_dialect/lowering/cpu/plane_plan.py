@@ -12,12 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...layouts import LaneGrid, Layout
-from .conv_plan import VirtualPlane, Window, cut
-
-
-MOST_SHUFFLES = 16  # a lane permutation is code; planes that need more of them gather
-
-Permutation = tuple[int, ...]  # for each lane, the lane of the stored line that it takes, -1 for outside
+from .conv_plan import Permutation, VirtualPlane, Window, cut, find_shuffles
 
 
 @dataclass(frozen=True)
@@ -59,29 +54,17 @@ def plan_plane(source: Layout, target: LaneGrid, window: Window, tile: tuple[int
     direct = (isinstance(source, LaneGrid) and not halo and pitch == source.columns and len(codes) <= source.lines
               and all(code in (-1, line) for line, code in enumerate(codes)))
     table = plane.gather_table()
-    places = {line: table[-1 - codes[line]] for line in halo}
-    shuffles = _shuffles(places) if isinstance(source, LaneGrid) and source.lanes == target.lanes else {}
-    gathered = [line for line in halo if not any(line in pairs[:, 0] for pairs in shuffles.values())]
-    gathers = np.array([places[line] for line in gathered], np.int32).reshape(-1, target.lanes)
+    found, permuted = find_shuffles(table, source)
+    shuffles = {permutation: np.array([(line, permuted[-1 - codes[line], 1]) for line in halo
+                                       if permuted[-1 - codes[line], 0] == number], np.int32)
+                for number, permutation in enumerate(found)}
+    gathered = [line for line in halo if permuted[-1 - codes[line], 0] < 0]
+    gathers = np.array([table[-1 - codes[line]] for line in gathered], np.int32).reshape(-1, target.lanes)
     tiles = {shape: np.array([(r * window.strides[0] * pitch + q * window.strides[1], r * target.columns + q)
                               for r, q in origins], np.int32)
              for shape, origins in cut((target.rows, target.columns), tile).items()}
     return PlanePlan(window, rows * pitch, pitch, direct, _runs(codes), shuffles, np.array(gathered, np.int32),
                      gathers, tiles)
-
-
-def _shuffles(places: dict[int, np.ndarray]) -> dict[Permutation, np.ndarray]:
-    """The lines whose lanes all come from one stored line, by permutation; none where there are too many."""
-    found: dict[Permutation, list[tuple[int, int]]] = {}
-    for line, offsets in places.items():
-        stored, lane = np.divmod(offsets, len(offsets))
-        sources = np.unique(stored[offsets >= 0])
-        if len(sources) <= 1:
-            permutation = tuple(int(n) for n in np.where(offsets >= 0, lane, -1))
-            found.setdefault(permutation, []).append((line, int(sources[0]) if len(sources) else 0))
-    if len(found) > MOST_SHUFFLES:
-        return {}
-    return {permutation: np.array(pairs, np.int32) for permutation, pairs in found.items()}
 
 
 def _runs(codes: np.ndarray) -> np.ndarray:
