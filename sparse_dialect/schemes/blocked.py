@@ -35,8 +35,9 @@ class StoredKernels:
 
 
 def thread_chunks(groups: int) -> int:
-    """Parts that filter groups are cut into for threads: up to 8, a divisor, so that parts are equal."""
-    return max(count for count in range(1, 9) if groups % count == 0)
+    """Parts that filter groups are cut into for threads: up to 4, a divisor, so that parts are equal. (More would
+    leave fewer rows to sort by run length, which costs single-thread speed.)"""
+    return max(count for count in range(1, 5) if groups % count == 0)
 
 
 def pack_blocked(weight: np.ndarray, classes: tuple[Terms, ...], kernels: StoredKernels, order: np.ndarray,
