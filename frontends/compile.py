@@ -25,7 +25,7 @@ def compile_model(model: Any, example_inputs: Sequence[Any] = (), target: Target
     file = compile_linalg(module, options or CompileOptions(), target or Target.host(), progress)
     del module  # the dense weights go before the code is compiled
     compiled = CompiledModel(file)
-    inputs = [np.ascontiguousarray(x.detach().cpu().numpy() if hasattr(x, "detach") else x)
+    inputs = [np.asarray(x.detach().cpu().numpy() if hasattr(x, "detach") else x, order="C")
               for x in example_inputs]
     if inputs:
         compiled.record(inputs)

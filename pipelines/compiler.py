@@ -73,7 +73,7 @@ def compile_linalg(module: ir.Module, options: CompileOptions, target: Target,
                          "sparse-assign-layouts": f"{{lanes={target.lanes}}}"}),
         _Stage(VECTOR, {"sparse-lower-to-vector": f"{{registers={target.registers}}}",
                         "sparse-eliminate-redundant-loads": f"{{level={lre} registers={target.registers}}}"}),
-        _Stage(BUFFERS), _Stage(ARENA), _Stage(LLVM)]
+        _Stage(_buffers(root)), _Stage(ARENA), _Stage(LLVM)]
     pipelines = [parse_pipeline(stage.text) for stage in stages]
     steps = sum(len(pipeline.items) for pipeline in pipelines)
     done = 0
@@ -98,12 +98,27 @@ def compile_linalg(module: ir.Module, options: CompileOptions, target: Target,
             labels = [ir.StringAttr(label).value
                       for label in ir.ArrayAttr(root.attributes["espalier.labels"])]
     sizes = {name: ir.IntegerAttr(root.attributes[f"espalier.{name}"]).value
-             for name in ("arena", "scratch", "stamps", "weights")}
+             for name in ("arena", "scratch", "stamps", "weights", "sequential")
+             if f"espalier.{name}" in root.attributes}
     manifest: dict[str, Any] = {
         "target": asdict(target), "inputs": [asdict(spec) for spec in inputs],
         "outputs": [asdict(s) for s in outputs],
         "layers": [asdict(layer) for layer in layers], "labels": labels, "sizes": sizes}
     return ModelFile(manifest, _bytecode(root), weights)
+
+
+def _buffers(root: ir.Operation) -> tuple[str, ...]:
+    """The pipeline to buffers, and through torch-mlir's own for its scans, sorts and scatters."""
+    if not _mentions(root, "tm_tensor."):
+        return BUFFERS
+    return ("func.func(tm-tensor-bufferize)", "sparse-adopt-buffers", *BUFFERS[:-2],
+            "func.func(tm-tensor-to-loops)", *BUFFERS[-2:])
+
+
+def _mentions(op: ir.Operation, dialect: str) -> bool:
+    """Whether ``op`` holds an operation of ``dialect``."""
+    return any(inner.operation.name.startswith(dialect) or _mentions(inner.operation, dialect)
+               for region in op.regions for block in region.blocks for inner in block.operations)
 
 
 def _shifted(progress: Progress, before: int, total: int) -> Progress:

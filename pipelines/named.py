@@ -25,10 +25,11 @@ VECTOR = ("sparse-lower-to-vector", "sparse-eliminate-redundant-loads")
 BUFFERS = ("canonicalize", "cse",
            "one-shot-bufferize{allow-unknown-ops=false bufferize-function-boundaries=true "
            "function-boundary-type-conversion=identity-layout-map}",
+           "sparse-separate-results",
            "buffer-results-to-out-params{hoist-static-allocs=true modify-public-functions=true}",
            "func.func(buffer-hoisting,buffer-loop-hoisting,convert-linalg-to-parallel-loops)", "canonicalize",
            "cse")
-ARENA = ("sparse-distribute-work", "sparse-plan-memory")
+ARENA = ("sparse-expand-copies", "sparse-distribute-work", "sparse-plan-memory")
 LLVM = ("canonicalize", "cse", "convert-scf-to-cf", "convert-vector-to-llvm", "expand-strided-metadata",
         "lower-affine",
         "convert-math-to-llvm", "convert-math-to-libm", "finalize-memref-to-llvm",

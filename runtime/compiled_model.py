@@ -153,7 +153,7 @@ class CompiledModel:
             if tuple(array.shape) != spec.shape or array.dtype != np.dtype(spec.dtype):
                 raise EspalierError(f"input '{spec.name}': expected {_describe(spec.shape, spec.dtype)}, "
                                     f"found {_describe(array.shape, array.dtype)}")
-            checked.append(np.ascontiguousarray(array))
+            checked.append(np.asarray(array, order="C"))  # a scalar stays one
         return checked
 
 

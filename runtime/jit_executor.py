@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ctypes
 import queue
+import sys
 import threading
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -56,16 +57,18 @@ class JitExecutor:
         self._barrier = np.zeros(BARRIER_WORDS, np.int32)
         self._stamps = np.zeros(max(self._sizes["stamps"], 1), np.int64)
         self._scratch: list[np.ndarray] = []
-        self._workers: list[queue.SimpleQueue[Any]] = []
+        self._workers: list[tuple[queue.SimpleQueue[Any], threading.Thread]] = []
         self._lock = threading.Lock()
 
     def run(self, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray], threads: int) -> np.ndarray:
         """Fills ``outputs``; returns the cycle counter noted behind every statement, i64 [stamps]."""
+        if self._sizes.get("sequential"):
+            threads = 1
         with self._lock:
             self._grow(threads)
             calls = [self._arguments(inputs, outputs, thread, threads) for thread in range(threads)]
-            for worker, call in zip(self._workers, calls[1:], strict=False):
-                worker.put(call)
+            for (tasks, _), call in zip(self._workers, calls[1:], strict=False):
+                tasks.put(call)
             self._function(calls[0][0])
             return self._stamps.copy()
 
@@ -88,12 +91,16 @@ class JitExecutor:
             self._scratch.append(zeroed(max(self._sizes["scratch"], 16) * 4).view(np.float32))
         while len(self._workers) < threads - 1:
             tasks: queue.SimpleQueue[Any] = queue.SimpleQueue()
-            threading.Thread(target=_work, args=(tasks, self._function), daemon=True).start()
-            self._workers.append(tasks)
+            thread = threading.Thread(target=_work, args=(tasks, self._function), daemon=True)
+            thread.start()
+            self._workers.append((tasks, thread))
 
     def __del__(self) -> None:
-        for worker in getattr(self, "_workers", ()):
-            worker.put(None)
+        """Code and barrier outlive the workers, which may still be on their way out of the last barrier."""
+        for tasks, thread in getattr(self, "_workers", ()):
+            tasks.put(None)
+            if not sys.is_finalizing():  # then daemon threads stand still
+                thread.join()
 
 
 def _work(tasks: queue.SimpleQueue[Any], function: Any) -> None:

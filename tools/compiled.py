@@ -121,7 +121,7 @@ class Source:
 
 def arrays(inputs: Sequence[Any]) -> list[np.ndarray]:
     """Example inputs (torch tensors or numpy arrays) as contiguous numpy arrays."""
-    return [np.ascontiguousarray(x.detach().numpy() if hasattr(x, "detach") else x) for x in inputs]
+    return [np.asarray(x.detach().numpy() if hasattr(x, "detach") else x, order="C") for x in inputs]
 
 
 def load_compiled(path: str | Path) -> Compiled:

@@ -112,7 +112,8 @@ class _BlockLifter:
             return  # fused into the convolution before it
         _, channels, height, width = _shape(pool.output)
         source = self.lifted.get(pool.input)
-        whole = ir.StringAttr(pool.kind).value == "average" and integers(pool.kernel) == _shape(pool.input)[2:]
+        mean = ir.StringAttr(pool.kind).value == "average"
+        whole = mean and integers(pool.kernel) == _shape(pool.input)[2:]
         if whole and source is None:  # means are taken on lanes
             above = self._grid(*_shape(pool.input)[2:], None, False)
             with ir.InsertionPoint(pool.operation):

@@ -31,8 +31,7 @@ GROUPED_CONVS = {"linalg.conv_2d_ngchw_gfchw": (0, 1, 2, 3, 4), "linalg.conv_2d_
 DEPTHWISE_CONVS = ("linalg.depthwise_conv_1d_ncw_cw", "linalg.depthwise_conv_2d_nchw_chw",
                    "linalg.depthwise_conv_3d_ncdhw_cdhw")
 POOLS = {"linalg.pooling_nchw_max": "max", "linalg.pooling_nchw_sum": "average"}
-# The code of a max pool is unrolled over its window: larger ones stay loops. Means over an image have code of their own.
-MAX_WINDOW = 64
+MAX_WINDOW = 64  # a pool's code is unrolled over its window: larger ones stay loops, but for means of images
 ROW_BY_COLUMN = [(0, 2), (2, 1), (0, 1)]  # indexing maps of x[N, K] @ w[K, M]
 ROW_BY_ROW = [(0, 2), (1, 2), (0, 1)]  # x[N, K] @ w[M, K].T
 
@@ -207,7 +206,8 @@ def _match_window(op: ir.Operation) -> Pool | None:
         return None
     if any(d != 1 for d in _integers(op, "dilations", 2)):
         return None
-    pool = Pool(op, op.results[0], padding_of(image, fill), kind, shape_of(window), _integers(op, "strides", 2))
+    pool = Pool(op, op.results[0], padding_of(image, fill), kind, shape_of(window),
+                _integers(op, "strides", 2))
     whole = kind == "average" and pool.kernel == shape_of(pool.input.source)[2:]
     return pool if whole or math.prod(pool.kernel) <= MAX_WINDOW else None
 

@@ -39,7 +39,7 @@ class RaiseLinalgPass(Pass):
 
     name = "sparse-raise-linalg"
 
-    spatial: tuple[int, ...] = option((2,), "raise convolutions of so many dimensions: 1, 2 or 3 (kernels are 2-D)")
+    spatial: tuple[int, ...] = option((2,), "raise convolutions of so many dimensions, of 1,2,3")
 
     def run(self, op: ir.Operation, context: PassContext) -> None:
         register_dialect(op.context)

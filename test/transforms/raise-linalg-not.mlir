@@ -171,3 +171,19 @@ func.func @failing_assertion() -> tensor<4xf32> {
   } -> tensor<4xf32>
   return %r : tensor<4xf32>
 }
+
+// -----
+
+// The option `spatial` asks for convolutions of other dimensions: there are kernels for 2-D alone.
+// CHECK-LABEL: func @one_dimension
+// CHECK: linalg.conv_1d_ncw_fcw
+// CHECK-NOT: sparse.conv
+func.func @one_dimension(%x: tensor<1x2x8xf32>) -> tensor<1x3x6xf32> {
+  %w = arith.constant dense<1.0> : tensor<3x2x3xf32>
+  %zero = arith.constant 0.0 : f32
+  %empty = tensor.empty() : tensor<1x3x6xf32>
+  %start = linalg.fill ins(%zero : f32) outs(%empty : tensor<1x3x6xf32>) -> tensor<1x3x6xf32>
+  %y = linalg.conv_1d_ncw_fcw {dilations = dense<1> : vector<1xi64>, strides = dense<1> : vector<1xi64>}
+      ins(%x, %w : tensor<1x2x8xf32>, tensor<3x2x3xf32>) outs(%start : tensor<1x3x6xf32>) -> tensor<1x3x6xf32>
+  return %y : tensor<1x3x6xf32>
+}

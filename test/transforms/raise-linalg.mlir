@@ -1,4 +1,4 @@
-// RUN: %espalier-opt --sparse-raise-linalg --split-input-file %s | FileCheck %s
+// RUN: %espalier-opt --sparse-raise-linalg=spatial=1,2,3 --split-input-file %s | FileCheck %s
 
 // Padding, bias and relu become one op.
 

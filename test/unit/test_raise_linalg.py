@@ -28,7 +28,7 @@ def raised(module: nn.Module, *inputs: torch.Tensor) -> tuple[ir.Module, Counter
     """``module`` imported and raised, with the pass's statistics."""
     result = import_program(torch.export.export(module.eval(), inputs))
     context = PassContext()
-    RaiseLinalgPass().run(result.operation, context)
+    RaiseLinalgPass(spatial=(1, 2, 3)).run(result.operation, context)
     assert result.operation.verify()
     return result, context.statistics
 

@@ -33,9 +33,10 @@ class AdoptBuffersPass(Pass):
                 for view in block.operations:
                     inner = view.operation
                     if inner.name == "bufferization.to_tensor":
-                        if isinstance(inner.operands[0].owner, ir.Block) or (
-                                inner.operands[0].owner.operation.name != "memref.alloc"):
-                            raise op_error(inner, "a fresh memref.alloc", "another buffer", "bufferize it whole")
+                        source = inner.operands[0].owner
+                        if isinstance(source, ir.Block) or source.operation.name != "memref.alloc":
+                            raise op_error(inner, "a fresh memref.alloc", "another buffer",
+                                           "use one-shot-bufferize alone")
                         inner.attributes["restrict"] = ir.UnitAttr.get()
                         inner.attributes["writable"] = ir.UnitAttr.get()
                         context.statistics["buffers adopted"] += 1

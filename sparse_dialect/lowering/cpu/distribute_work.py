@@ -129,7 +129,8 @@ class _Distributor:
         for op in statements:
             if op.name.startswith(PURE) or op.name in (*ALIASES, "func.return"):
                 continue
-            if list(op.regions) and list(op.results):  # control flow that carries values: one thread must do it all
+            if list(op.regions) and list(op.results):
+                # control flow that carries values: one thread must do it all
                 set_size(self.module, "espalier.sequential", 1)
             with op.location:
                 self._statement(op)
