@@ -22,8 +22,8 @@ SPARSE_MATRIX_BYTES = 5.0  # a stored weight of a sparse matrix: 4 bytes and a o
 SPARSE_MATRIX_MARGIN = 1.5  # gathers run behind the memory stream that dense rows keep up with
 
 # channels a block, for 1x1 kernels and larger: what a visit reads stays near L1
-# Channels a block for kernels larger than 1x1, for 1x1 kernels, and for 1x1 kernels on small images, whose tiles
-# are smaller: what a visit reads stays near L1.
+# Channels a block for kernels larger than 1x1, for 1x1 kernels, and for 1x1 kernels on small images, whose
+# tiles are smaller: what a visit reads stays near L1.
 PACKED_BLOCK, FLAT_BLOCK, SMALL_BLOCK, SMALL_PIXELS = 32, 64, 128, 64
 
 

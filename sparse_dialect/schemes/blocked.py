@@ -35,8 +35,8 @@ class StoredKernels:
 
 
 def thread_chunks(groups: int) -> int:
-    """Parts that filter groups are cut into for threads: up to 4, a divisor, so that parts are equal. (More would
-    leave fewer rows to sort by run length, which costs single-thread speed.)"""
+    """Parts that filter groups are cut into for threads: up to 4, a divisor, so that parts are equal. (More
+    would leave fewer rows to sort by run length, which costs single-thread speed.)"""
     return max(count for count in range(1, 5) if groups % count == 0)
 
 

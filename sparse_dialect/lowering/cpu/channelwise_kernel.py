@@ -1,19 +1,19 @@
 """Emits what works on each channel by itself: depthwise convolutions, pools, and changes of layout (a 1x1
 max pool).
 
-    for plane (image, channel) in begin .. end:
-      scratch = the plane with its halo             # runs of lines copied, the halo shuffled or gathered
-      for tile in tiles:                            # from scratch, or from the input where it needs no padding
-        acc[t] = bias[channel]; acc[t] += weight[channel][place] * v(line)        depthwise
-        acc[t] = max over places of v(line)                                       max
-        acc[t] = (sum over places of v(line)) / places                            average
-        store activation(acc + residual)
+    for plane (image, channel) in begin .. end: scratch = the plane with its halo             # runs of
+    lines copied, the halo shuffled or gathered for tile in tiles:                            # from
+    scratch, or from the input where it needs no padding acc[t] = bias[channel]; acc[t] +=
+    weight[channel][place] * v(line)        depthwise acc[t] = max over places of v(line)
+    max acc[t] = (sum over places of v(line)) / places                            average store
+    activation(acc + residual)
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -54,8 +54,9 @@ def plane_tables(plan: PlanePlan) -> list[np.ndarray]:
 
 def emit_channelwise_kernel(module: ir.Operation, name: str, kernel: ChannelwiseKernel, plan: PlanePlan,
                             operand_types: list[ir.Type]) -> None:
-    """Adds ``func.func private @name``: input, output, [residual,] the tables of ``plane_tables``, [bias [C] and
-    weight [C, 1, places] of a depthwise convolution,] scratch (memref<?xf32>), begin and end of the planes."""
+    """Adds ``func.func private @name``: input, output, [residual,] the tables of ``plane_tables``, [bias
+    [C] and weight [C, 1, places] of a depthwise convolution,] scratch (memref<?xf32>), begin and end of the
+    planes."""
     _, entry = private_function(module, name, operand_types)
     with ir.InsertionPoint(entry):
         _Emitter(Builder(entry, kernel.target.lanes), kernel, plan, list(entry.arguments)).emit()
@@ -89,7 +90,7 @@ class _Emitter:
                             for place in range(len(self.plan.window.taps))]
         first = 0
         for shape, tiles in self.plan.tiles.items():
-            b.loop(first, first + len(tiles), lambda at, shape=shape: self._tile(at, shape))  # type: ignore[misc]
+            b.loop(first, first + len(tiles), partial(self._tile, shape=shape))
             first += len(tiles)
 
     # -- the padded plane -----------------------------------------------------------------------------------
@@ -101,13 +102,14 @@ class _Emitter:
 
         def run(at: Value) -> None:
             to, start, count = (b.integer(self.runs, at, b.index(i)) for i in range(3))
-            b.loop(zero, count, lambda i: b.store(self._stored(b.add(start, i)), self.scratch, b.add(to, i), zero))
+            b.loop(zero, count, lambda i: b.store(self._stored(b.add(start, i)), self.scratch,
+                                                  b.add(to, i), zero))
 
         def halo(at: Value) -> None:
             places = vector.LoadOp(indices, self.gathers, [at, zero]).result
             inside = arith.CmpIOp(arith.CmpIPredicate.sge, places, b.constant(indices, 0)).result
-            value = vector.GatherOp(b.vector, self.input, [self.image, self.channel, *trailing], places, inside,
-                                    b.splat(self.kernel.outside)).result
+            value = vector.GatherOp(b.vector, self.input, [self.image, self.channel, *trailing], places,
+                                    inside, b.splat(self.kernel.outside)).result
             b.store(value, self.scratch, b.integer(self.halo, at), zero)
 
         if len(self.plan.runs):
@@ -133,7 +135,7 @@ class _Emitter:
     def _stored(self, line: Value) -> Value:
         return self.b.load(self.input, self.image, self.channel, line, self.b.index(0))
 
-    # -- one tile ---------------------------------------------------------------------------------------------
+    # -- one tile -------------------------------------------------------------------------------------------
 
     def _tile(self, at: Value, shape: tuple[int, int]) -> None:
         b, columns = self.b, self.kernel.target.columns

@@ -87,10 +87,11 @@ def emit_conv_kernel(module: ir.Operation, name: str, kernel: ConvKernel, plan: 
                      operand_types: list[ir.Type]) -> None:
     """Adds ``func.func private @name`` to ``module``.
 
-    Its arguments: input, output, [residual,] bias [F], items, borders, gathers, permuted, the storage arrays (dense:
-    weight [F/G, C, terms]; else offset [B * F/G + 1], reorder [B * F], stride [B * F/G, classes + 1], index
-    [K] (the channel inside its block) and weight, for B channel blocks; [start [B * F/G] where classes
-    differ in their terms]), scratch (memref<?xf32>), begin and end of the units (item, chunk of groups).
+    Its arguments: input, output, [residual,] bias [F], items, borders, gathers, permuted, the storage
+    arrays (dense: weight [F/G, C, terms]; else offset [B * F/G + 1], reorder [B * F], stride [B * F/G,
+    classes + 1], index [K] (the channel inside its block) and weight, for B channel blocks; [start [B *
+    F/G] where classes differ in their terms]), scratch (memref<?xf32>), begin and end of the units (item,
+    chunk of groups).
     """
     _, entry = private_function(module, name, operand_types)
     with ir.InsertionPoint(entry):
@@ -254,7 +255,7 @@ class _Emitter:
     # -- storing -------------------------------------------------------------------------------
 
     def _claim(self, filters: list[Value]) -> None:
-        """Asks for the lines of output and residual before the multiplies, so that storing waits for neither."""
+        """Asks for the lines of output and residual before the multiplies: storing then waits for neither."""
         b, kernel = self.b, self.kernel
         step = 2 if kernel.pooled else 1
         for f in filters:

@@ -68,7 +68,8 @@ class ConvPlan:
     @property
     def code(self) -> tuple[object, ...]:
         """What of the plan is code rather than table: kernels of equal code may be shared."""
-        return self.window, self.tile, self.direct, self.interior_tiles, self.border_tiles, tuple(self.shuffles)
+        return (self.window, self.tile, self.direct, self.interior_tiles, self.border_tiles,
+                tuple(self.shuffles))
 
     @property
     def interior_tiles(self) -> bool:
@@ -110,7 +111,7 @@ def plan_conv(source: Layout, target: LaneGrid, window: Window, tile: tuple[int,
 
 
 def tables(plan: ConvPlan) -> list[np.ndarray]:
-    """items, borders, gathers and permuted, as the kernel takes them; empty ones get a row that nothing reads."""
+    """items, borders, gathers and permuted, as the kernel takes them; empty ones get a row nothing reads."""
     lanes = plan.gathers.shape[1]
     return [plan.items, plan.borders if len(plan.borders) else np.zeros((1, len(plan.region)), np.int32),
             plan.gathers if len(plan.gathers) else np.zeros((1, lanes), np.int32),
@@ -163,8 +164,8 @@ def _region(window: Window, tile: tuple[int, int]) -> list[tuple[int, int]]:
 def find_shuffles(gathers: np.ndarray, source: Layout) -> tuple[list[Permutation], np.ndarray]:
     """Which rows of a gather table [rows, lanes] take all their lanes from one stored line.
 
-    Gives the lane permutations, and i32 [rows, 2]: the permutation's number (-1: gather) and the stored line. Rows
-    gather where there would be too many permutations, each being code.
+    Gives the lane permutations, and i32 [rows, 2]: the permutation's number (-1: gather) and the stored
+    line. Rows gather where there would be too many permutations, each being code.
     """
     found: dict[Permutation, int] = {}
     permuted = np.full((len(gathers), 2), -1, np.int32)

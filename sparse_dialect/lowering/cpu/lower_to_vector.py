@@ -35,7 +35,13 @@ from ...schemes.blocked import thread_chunks
 from ...schemes.slices import column_blocks
 from .arguments import append_argument, dynamic_memref, public_functions, set_size
 from .builder import arith, func, memref
-from .channelwise_kernel import ChannelwiseKernel, emit_channelwise_kernel, emit_global_average, emit_unlift, plane_tables
+from .channelwise_kernel import (
+    ChannelwiseKernel,
+    emit_channelwise_kernel,
+    emit_global_average,
+    emit_unlift,
+    plane_tables,
+)
 from .conv_kernel import ConvKernel, KernelClass, emit_conv_kernel
 from .conv_plan import ConvPlan, Window, cut, plan_conv, plane_shape, tables
 from .linear_kernel import LinearKernel, emit_linear_kernel

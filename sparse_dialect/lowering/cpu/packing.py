@@ -74,7 +74,7 @@ class Packer:
         b.loop(0, len(self.plan.region), line)
 
     def _halo(self, item: Item, first_channel: Value, at: Value, row: Value) -> None:
-        """Line ``at`` from row ``row`` of the gather table, by a shuffle where one stored line holds it all."""
+        """Line ``at`` from row ``row`` of the gather table; a shuffle where one stored line holds it all."""
         b, zero = self.b, self.b.index(0)
         indices = ir.VectorType.get([b.lanes], b.i32)
 
