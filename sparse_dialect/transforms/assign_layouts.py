@@ -115,7 +115,8 @@ class _BlockLifter:
         mean = ir.StringAttr(pool.kind).value == "average"
         whole = mean and integers(pool.kernel) == _shape(pool.input)[2:]
         if whole and source is None:  # means are taken on lanes
-            above = self._grid(*_shape(pool.input)[2:], None, False)
+            rows, columns = _shape(pool.input)[2:]
+            above = self._grid(rows, columns, None, False)
             with ir.InsertionPoint(pool.operation):
                 source = self._on_grid(pool.input, above), above
         grid = self._grid(height, width, source and source[1], False)
