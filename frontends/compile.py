@@ -28,8 +28,31 @@ def compile_model(model: Any, example_inputs: Sequence[Any] = (), target: Target
     inputs = [np.asarray(x.detach().cpu().numpy() if hasattr(x, "detach") else x, order="C")
               for x in example_inputs]
     if inputs:
-        compiled.record(inputs)
+        compiled.record(inputs, _torch_outputs(model, example_inputs))
     return compiled
+
+
+def _torch_outputs(model: Any, example_inputs: Sequence[Any]) -> list[np.ndarray] | None:
+    """What PyTorch computes for the example inputs, so that the recorded pair proves equality with it; None
+    for a file, and where the model's outputs are no plain tensors."""
+    module = model.module() if hasattr(model, "graph_module") else model
+    if not callable(module) or isinstance(module, str | Path):
+        return None
+    import torch
+
+    training = {child: child.training for child in module.modules()}
+    try:
+        for child in training:
+            child.training = False
+        with torch.no_grad():
+            outputs = module(*(torch.as_tensor(x) for x in example_inputs))
+    finally:
+        for child, mode in training.items():
+            child.training = mode
+    outputs = [outputs] if isinstance(outputs, torch.Tensor) else outputs
+    if not isinstance(outputs, list | tuple) or not all(isinstance(o, torch.Tensor) for o in outputs):
+        return None
+    return [np.array(output.numpy(), order="C") for output in outputs]
 
 
 def import_any(model: Any, example_inputs: Sequence[Any] = ()) -> ir.Module:
