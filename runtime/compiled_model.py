@@ -119,7 +119,7 @@ class CompiledModel:
         return [(label, float(c) * scale) for label, c in zip(self._labels[1:], cycles, strict=True)]
 
     def record(self, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray] | None = None) -> None:
-        """Keeps a pair of inputs and expected outputs for ``check``; without ``outputs``, what a run gives."""
+        """Keeps inputs and expected outputs for ``check``; without ``outputs``, those that a run gives."""
         expected = list(outputs) if outputs is not None else self.run(inputs)
         self._file = replace(self._file, sample_inputs=list(inputs), sample_outputs=expected)
 
