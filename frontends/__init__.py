@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..sparse_dialect.errors import EspalierError
 from .models import NETWORKS, reference_model
+from .quiet import quiet
 
 if TYPE_CHECKING:
     from torch import nn
@@ -82,7 +83,8 @@ def load_program(path: str | Path) -> tuple[ExportedProgram, tuple[Any, ...]]:
     path = _existing(path)
 
     try:
-        program = torch.export.load(str(path))
+        with quiet():
+            program = torch.export.load(str(path))
     except Exception as error:  # a damaged archive fails in many ways inside torch
         reason = str(error).strip().partition("\n")[0]
         raise EspalierError(f"{path}: not a torch.export program ({reason})") from error

@@ -64,8 +64,10 @@ def compile_linalg(module: ir.Module, options: CompileOptions, target: Target,
     Returns the model without recorded samples. Raises ``EspalierError`` for what cannot be compiled.
     """
     root = module.operation
+    _check_complete(root)
     function = _entry(root)
     inputs, outputs = _signature(function)
+    _protect(function)
     lre = "filter" if options.eliminate_redundant_loads else "none"
     stages = [
         _Stage(PREPARE, {"sparse-select-kernels": "" if options.sparse else "{kernel=dense}",
@@ -80,6 +82,7 @@ def compile_linalg(module: ir.Module, options: CompileOptions, target: Target,
     layers: list[LayerRecord] = []
     weights = np.zeros(0, np.uint8)
     labels: list[str] = []
+    messages: list[str] = []
     for number, pipeline in enumerate(pipelines):
         step = None if progress is None else _shifted(progress, done, steps)
         Runner(pipeline, verify=False, progress=step).run(root)
@@ -95,15 +98,15 @@ def compile_linalg(module: ir.Module, options: CompileOptions, target: Target,
             weights = assemble(pieces, zeroed(total_bytes(pieces)))
             del pieces
         elif number == 3:
-            labels = [ir.StringAttr(label).value
-                      for label in ir.ArrayAttr(root.attributes["espalier.labels"])]
+            labels, messages = (_texts(root, name) for name in ("espalier.labels", "espalier.messages"))
     sizes = {name: ir.IntegerAttr(root.attributes[f"espalier.{name}"]).value
              for name in ("arena", "scratch", "stamps", "weights", "sequential")
              if f"espalier.{name}" in root.attributes}
     manifest: dict[str, Any] = {
         "target": asdict(target), "inputs": [asdict(spec) for spec in inputs],
         "outputs": [asdict(s) for s in outputs],
-        "layers": [asdict(layer) for layer in layers], "labels": labels, "sizes": sizes}
+        "layers": [asdict(layer) for layer in layers], "labels": labels,
+        "messages": messages, "sizes": sizes}
     return ModelFile(manifest, _bytecode(root), weights)
 
 
@@ -126,10 +129,23 @@ def _shifted(progress: Progress, before: int, total: int) -> Progress:
     return lambda name, done, _: progress(name, before + done, total)
 
 
+def _texts(root: ir.Operation, name: str) -> list[str]:
+    """An attribute that lists strings."""
+    return [ir.StringAttr(text).value for text in ir.ArrayAttr(root.attributes[name])]
+
+
 def _bytecode(root: ir.Operation) -> bytes:
     stream = io.BytesIO()
     root.write_bytecode(stream)
     return stream.getvalue()
+
+
+def _check_complete(root: ir.Operation) -> None:
+    """Raises ``EspalierError`` for functions that are declared only."""
+    for view in root.regions[0].blocks[0].operations:
+        if view.operation.name == "func.func" and not list(view.operation.regions[0].blocks):
+            name = ir.StringAttr(view.operation.attributes["sym_name"]).value
+            raise EspalierError(f"function @{name} has no body; expected a whole program")
 
 
 def _entry(root: ir.Operation) -> Any:
@@ -141,6 +157,14 @@ def _entry(root: ir.Operation) -> Any:
         raise EspalierError(f"expected one public function, found {names}; make the others private")
     functions[0].operation.attributes["sym_name"] = ir.StringAttr.get(ENTRY, root.context)
     return functions[0]
+
+
+def _protect(function: Any) -> None:
+    """Bufferization must not let ``function`` write into its inputs: they are the caller's."""
+    with function.operation.context:
+        read_only = ir.DictAttr.get({"bufferization.writable": ir.BoolAttr.get(False)})
+        count = len(function.regions[0].blocks[0].arguments)
+        function.operation.attributes["arg_attrs"] = ir.ArrayAttr.get([read_only] * count)
 
 
 def _signature(function: Any) -> tuple[list[TensorSpec], list[TensorSpec]]:

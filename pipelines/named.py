@@ -19,7 +19,8 @@ class Named:
         return ",".join(self.elements)
 
 
-PREPARE = ("sparse-raise-linalg", "sparse-detect-schemes", "sparse-select-kernels", "sparse-reorder-filters",
+PREPARE = ("inline", "symbol-dce", "convert-elementwise-to-linalg", "sparse-raise-linalg",
+           "sparse-detect-schemes", "sparse-select-kernels", "sparse-reorder-filters",
            "sparse-compress-weights", "sparse-assign-layouts")
 VECTOR = ("sparse-lower-to-vector", "sparse-eliminate-redundant-loads")
 BUFFERS = ("canonicalize", "cse",
@@ -29,7 +30,7 @@ BUFFERS = ("canonicalize", "cse",
            "buffer-results-to-out-params{hoist-static-allocs=true modify-public-functions=true}",
            "func.func(buffer-hoisting,buffer-loop-hoisting,convert-linalg-to-parallel-loops)", "canonicalize",
            "cse")
-ARENA = ("sparse-expand-copies", "sparse-distribute-work", "sparse-plan-memory")
+ARENA = ("sparse-expand-copies", "sparse-record-assertions", "sparse-distribute-work", "sparse-plan-memory")
 LLVM = ("canonicalize", "cse", "convert-scf-to-cf", "convert-vector-to-llvm", "expand-strided-metadata",
         "lower-affine",
         "convert-math-to-llvm", "convert-math-to-libm", "finalize-memref-to-llvm",

@@ -47,12 +47,14 @@ def _descriptor(array: np.ndarray) -> ctypes.Structure:
 class JitExecutor:
     """One model's code with its arena; calls are serialised, an instance serves one run at a time."""
 
-    def __init__(self, code: bytes, weights: np.ndarray, sizes: Mapping[str, int]) -> None:
+    def __init__(self, code: bytes, weights: np.ndarray, sizes: Mapping[str, int],
+                 messages: Sequence[str] = ()) -> None:
         """``code``: bytecode of a module in the LLVM dialect; ``sizes``: bytes or entries of arena,
-        scratch, stamps."""
-        self._engine = _compile(code)
-        self._function = self._engine.lookup(ENTRY)
-        self._weights, self._sizes = weights, dict(sizes)
+        scratch, stamps, and ``sequential`` where one thread must run it all; ``messages``: what the code's
+        assertions say."""
+        self._engine, self._function = _compile(code)
+        self._weights, self._sizes, self._messages = weights, dict(sizes), list(messages)
+        self._failures = np.zeros(1, np.int32)
         self._arena = zeroed(self._sizes["arena"])
         self._barrier = np.zeros(BARRIER_WORDS, np.int32)
         self._stamps = np.zeros(max(self._sizes["stamps"], 1), np.int64)
@@ -61,22 +63,29 @@ class JitExecutor:
         self._lock = threading.Lock()
 
     def run(self, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray], threads: int) -> np.ndarray:
-        """Fills ``outputs``; returns the cycle counter noted behind every statement, i64 [stamps]."""
+        """Fills ``outputs``; returns the cycle counter noted behind every statement, i64 [stamps].
+
+        Raises ``EspalierError`` when an assertion of the model fails, such as an index out of range.
+        """
         if self._sizes.get("sequential"):
             threads = 1
         with self._lock:
             self._grow(threads)
+            self._failures[0] = 0
             calls = [self._arguments(inputs, outputs, thread, threads) for thread in range(threads)]
             for (tasks, _), call in zip(self._workers, calls[1:], strict=False):
                 tasks.put(call)
             self._function(calls[0][0])
+            if self._failures[0]:
+                raise EspalierError(f"the model stopped: {self._messages[self._failures[0] - 1]}")
             return self._stamps.copy()
 
     def _arguments(self, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray], thread: int,
                    threads: int) -> tuple[Any, list[Any]]:
         """The packed arguments of one thread's call (``lowering/cpu/arguments.py``), and what keeps them
         alive."""
-        arrays = [*inputs, self._scratch[thread], *outputs, self._weights, self._barrier, self._stamps]
+        arrays = [*inputs, self._scratch[thread], *outputs, self._weights, self._failures, self._barrier,
+                  self._stamps]
         descriptors = [_descriptor(array) for array in arrays]
         arena = _descriptor(self._arena)
         numbers = [ctypes.c_longlong(thread), ctypes.c_longlong(threads)]
@@ -108,13 +117,15 @@ def _work(tasks: queue.SimpleQueue[Any], function: Any) -> None:
         function(call[0])
 
 
-def _compile(code: bytes) -> Any:
+def _compile(code: bytes) -> tuple[Any, Any]:
+    """The engine that owns the compiled code, and its entry."""
     context = ir.Context()
     context.enable_multithreading(False)
     try:
         with context, ir.Location.unknown():
             module = ir.Module.parse(code)
-            return bindings("execution_engine").ExecutionEngine(module, opt_level=OPTIMIZATION)
+            engine = bindings("execution_engine").ExecutionEngine(module, opt_level=OPTIMIZATION)
+            return engine, engine.lookup(ENTRY)
     except (ir.MLIRError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
         raise EspalierError(f"the model's code does not load ({reason}); compile it again") from error

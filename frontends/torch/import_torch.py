@@ -8,11 +8,8 @@ errors, which fit on one line.
 from __future__ import annotations
 
 import contextlib
-import io
-import logging
 import math
 import re
-import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -22,6 +19,7 @@ import torch
 from ...sparse_dialect.dialect import register_dialect
 from ...sparse_dialect.errors import EspalierError
 from ...sparse_dialect.mlir import PACKAGE, ir, passmanager
+from ..quiet import quiet
 
 PIPELINES = (
     "builtin.module(func.func(torch-match-quantized-custom-ops),"
@@ -46,7 +44,7 @@ def import_module(module: torch.nn.Module, example_inputs: Sequence[torch.Tensor
         if not isinstance(example, torch.Tensor):
             raise EspalierError(f"example input {number}: expected a tensor, found {type(example).__name__}")
     module = fold_masks(module)
-    with _inference(module), _quiet():
+    with _inference(module), quiet():
         try:
             program = torch.export.export(module, tuple(example_inputs), strict=False)
         except Exception as error:  # torch.export raises whatever the model's own code raises
@@ -76,7 +74,7 @@ def import_program(program: torch.export.ExportedProgram) -> ir.Module:
     context = ir.Context()
     torch_dialect.register_dialect(context)
     register_dialect(context)
-    with _quiet():
+    with quiet():
         try:
             program = program.run_decompositions(get_decomposition_table())
             _check_stateless(program)
@@ -273,19 +271,6 @@ def _inference(module: torch.nn.Module) -> Iterator[None]:
     finally:
         for part, training in modes.items():
             part.training = training
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Without PyTorch's warnings and log lines about its own internals."""
-    disabled = logging.root.manager.disable
-    logging.disable(logging.CRITICAL)
-    try:
-        with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(disabled)
 
 
 __all__ = ["import_module", "import_program", "load_mlir"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import espalier
@@ -190,3 +191,62 @@ def test_any_mask(keep: float) -> None:
             part.weight.data *= torch.rand(part.weight.shape, generator=random) < keep
     compiled = compare(body, image(1, 16, 9, 11))
     assert {layer.scheme for layer in compiled.layers} <= {"unstructured", "connectivity"}
+
+
+# -- programs that PyTorch would not write ------------------------------------------------------
+
+PROGRAMS = {
+    "elementwise arith": ("""func.func @f(%x: tensor<2x3xf32>) -> tensor<2x3xf32> {
+        %y = arith.addf %x, %x : tensor<2x3xf32>
+        return %y : tensor<2x3xf32> }""", [2.0]),
+    "a helper function": ("""func.func @f(%x: tensor<2x3xf32>) -> tensor<2x3xf32> {
+        %y = call @g(%x) : (tensor<2x3xf32>) -> tensor<2x3xf32>
+        return %y : tensor<2x3xf32> }
+        func.func private @g(%x: tensor<2x3xf32>) -> tensor<2x3xf32> {
+        %y = arith.addf %x, %x : tensor<2x3xf32>
+        return %y : tensor<2x3xf32> }""", [2.0]),
+    "a branch": ("""func.func @f(%x: tensor<2x3xf32>, %c: tensor<i1>) -> tensor<2x3xf32> {
+        %b = tensor.extract %c[] : tensor<i1>
+        %y = scf.if %b -> tensor<2x3xf32> {
+          %z = arith.addf %x, %x : tensor<2x3xf32>
+          scf.yield %z : tensor<2x3xf32>
+        } else {
+          scf.yield %x : tensor<2x3xf32>
+        }
+        return %y : tensor<2x3xf32> }""", [2.0, 1.0]),
+    "a loop": ("""func.func @f(%x: tensor<2x3xf32>) -> tensor<2x3xf32> {
+        %c0 = arith.constant 0 : index
+        %c1 = arith.constant 1 : index
+        %c3 = arith.constant 3 : index
+        %y = scf.for %i = %c0 to %c3 step %c1 iter_args(%t = %x) -> tensor<2x3xf32> {
+          %z = arith.addf %t, %t : tensor<2x3xf32>
+          scf.yield %z : tensor<2x3xf32>
+        }
+        return %y : tensor<2x3xf32> }""", [8.0]),
+}
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_program(name: str, tmp_path: Path) -> None:
+    text, factors = PROGRAMS[name]
+    (tmp_path / "program.mlir").write_text(text)
+    compiled = espalier.compile(tmp_path / "program.mlir")
+    x = np.arange(6, dtype=np.float32).reshape(2, 3)
+    before = x.copy()
+    for factor in factors:
+        conditions = [np.array(factor == factors[0])] * (len(compiled.inputs) - 1)
+        for threads in (1, 2, 3):
+            np.testing.assert_array_equal(compiled.run([x, *conditions], threads)[0], factor * before)
+    np.testing.assert_array_equal(x, before)  # inputs are the caller's
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_index_out_of_range_is_an_error_and_no_crash(threads: int) -> None:
+    table = nn.Embedding(5, 3)
+    compiled = espalier.compile(table, (torch.tensor([0, 1]),))
+    with pytest.raises(espalier.EspalierError, match="index must be smaller than dim size"):
+        compiled.run([np.array([1, 99])], threads)
+    with pytest.raises(espalier.EspalierError, match="index must be larger or equal to 0"):
+        compiled.run([np.array([-7, 1])], threads)
+    np.testing.assert_array_equal(compiled.run([np.array([4, 1])], threads)[0],
+                                  table.weight.detach().numpy()[[4, 1]])

@@ -2,4 +2,5 @@
 ``passes.py``)."""
 
 PASSES = ("lower-to-vector", "eliminate-redundant-loads", "adopt-buffers", "separate-results",
-          "expand-copies", "externalize-constants", "distribute-work", "plan-memory")
+          "expand-copies", "externalize-constants", "record-assertions", "distribute-work",
+          "plan-memory")

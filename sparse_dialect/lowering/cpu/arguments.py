@@ -1,10 +1,10 @@
 """What compiled functions take besides their tensors, and small helpers on function arguments and buffers.
 
-After ``lower-to-vector``, ``externalize-constants``, ``distribute-work`` and ``plan-memory`` a public
-function takes
+After ``lower-to-vector``, ``externalize-constants``, ``record-assertions``, ``distribute-work`` and
+``plan-memory`` a public function takes
 
-    inputs..., scratch memref<?xf32>, outputs..., weights memref<?xi8>, barrier memref<?xi32>, stamps
-    memref<?xi64>, thread index, threads index, arena memref<?xi8>
+    inputs..., scratch memref<?xf32>, outputs..., weights memref<?xi8>, failures memref<?xi32>, barrier
+    memref<?xi32>, stamps memref<?xi64>, thread index, threads index, arena memref<?xi8>
 
 and the module says how much of each it needs: ``espalier.scratch`` (floats a thread), ``espalier.weights``
 and ``espalier.arena`` (bytes), ``espalier.stamps`` (entries).
@@ -39,6 +39,9 @@ def append_argument(function: Any, type_: ir.Type) -> ir.Value:
     old = ir.FunctionType(ir.TypeAttr(function.operation.attributes["function_type"]).value)
     function.operation.attributes["function_type"] = ir.TypeAttr.get(
         ir.FunctionType.get([*old.inputs, type_], list(old.results)))
+    if "arg_attrs" in function.operation.attributes:
+        known = list(ir.ArrayAttr(function.operation.attributes["arg_attrs"]))
+        function.operation.attributes["arg_attrs"] = ir.ArrayAttr.get([*known, ir.DictAttr.get({})])
     return function.regions[0].blocks[0].add_argument(type_, function.operation.location)
 
 
