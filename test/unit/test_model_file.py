@@ -10,8 +10,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from espalier import files
 from espalier.errors import EspalierError
-from espalier.runtime import files, model_file
+from espalier.runtime import model_file
 from espalier.runtime.model_file import ModelFile
 from hypothesis import given, settings
 from hypothesis import strategies as st
