@@ -69,16 +69,16 @@ func.func @dense(%x: tensor<1x2xf32>) -> tensor<1x2xf32> {
 // CHECK: "sparse.linear"
 // CHECK-NOT: filters_per_group
 // CHECK-SAME: kernel = "sparse"
-func.func @pointwise_and_matrix(%x: tensor<1x128x2x2xf32>, %v: tensor<1x3xf32>)
-    -> (tensor<1x2x2x2xf32>, tensor<1x2xf32>) {
+func.func @pointwise_and_matrix(%x: tensor<1x128x16x16xf32>, %v: tensor<1x3xf32>)
+    -> (tensor<1x2x16x16xf32>, tensor<1x2xf32>) {
   %zero = arith.constant dense<0.0> : tensor<2x128x1x1xf32>
   %m = arith.constant dense<[[1.0, 0.0, 0.0], [0.0, 0.0, 3.0]]> : tensor<2x3xf32>
   %y = "sparse.conv"(%x, %zero) {strides = [1, 1], padding_low = [0, 0], padding_high = [0, 0], dilations = [1, 1],
       groups = 1, activation = "none", scheme = #sparse.connectivity<[1, 1]>,
-      operandSegmentSizes = array<i32: 1, 1, 0, 0>} : (tensor<1x128x2x2xf32>, tensor<2x128x1x1xf32>) -> tensor<1x2x2x2xf32>
+      operandSegmentSizes = array<i32: 1, 1, 0, 0>} : (tensor<1x128x16x16xf32>, tensor<2x128x1x1xf32>) -> tensor<1x2x16x16xf32>
   %0 = "sparse.linear"(%v, %m) {activation = "none", scheme = #sparse.unstructured,
       operandSegmentSizes = array<i32: 1, 1, 0>} : (tensor<1x3xf32>, tensor<2x3xf32>) -> tensor<1x2xf32>
-  return %y, %0 : tensor<1x2x2x2xf32>, tensor<1x2xf32>
+  return %y, %0 : tensor<1x2x16x16xf32>, tensor<1x2xf32>
 }
 
 // -----
