@@ -24,7 +24,7 @@ from .arguments import align, append_argument, byte_view, dynamic_memref, public
 @dataclass(frozen=True)
 class ExternalizeConstantsPass(Pass):
     """
-    Replaces every constant memref.global by a view of a new function argument, the weights.
+    Replaces every constant memref.global that public functions read by a view of a new argument, the weights.
     """
 
     name = "sparse-externalize-constants"
@@ -51,7 +51,7 @@ def externalize(module: ir.Operation) -> list[tuple[int, np.ndarray]]:
         for function in public_functions(module):
             weights = append_argument(function, dynamic_memref(ir.IntegerType.get_signless(8)))
             for reader in _readers(function):
-                name = ir.FlatSymbolRefAttr(reader.attributes["name"]).value
+                name = _global_of(reader)
                 if name not in constants:
                     continue
                 if name not in placed:
@@ -62,8 +62,10 @@ def externalize(module: ir.Operation) -> list[tuple[int, np.ndarray]]:
                     view = byte_view(weights, placed[name], reader.results[0].type)
                 reader.results[0].replace_all_uses_with(view)
                 reader.erase()
-        for constant in constants.values():
-            constant.erase()
+        kept = {_global_of(reader) for reader in _readers(module)}
+        for name, constant in constants.items():
+            if name not in kept:
+                constant.erase()
         set_size(module, "espalier.weights", total_bytes(pieces))
     return pieces
 
@@ -78,8 +80,13 @@ def _constant_globals(module: ir.Operation) -> dict[str, ir.Operation]:
     return found
 
 
+def _global_of(reader: ir.Operation) -> str:
+    """The name that a memref.get_global reads."""
+    return ir.FlatSymbolRefAttr(reader.attributes["name"]).value
+
+
 def _readers(function: ir.Operation) -> list[ir.Operation]:
-    """Every memref.get_global inside ``function``."""
+    """Every memref.get_global inside ``function``, or a module."""
     found: list[ir.Operation] = []
     for region in function.operation.regions:
         for block in region.blocks:
