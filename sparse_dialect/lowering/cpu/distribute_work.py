@@ -92,8 +92,7 @@ class DistributeWorkPass(Pass):
         with op.context, ir.Location.unknown(op.context):
             barrier = ir.Module.parse(BARRIER)
             for function in barrier.body.operations:
-                op.regions[0].blocks[0].append(function.operation.clone(ip=ir.InsertionPoint.at_block_begin(
-                    op.regions[0].blocks[0])))
+                function.operation.clone(ip=ir.InsertionPoint.at_block_begin(op.regions[0].blocks[0]))
             for function in public_functions(op):
                 _Distributor(op, function, context).run()
 
