@@ -21,7 +21,7 @@ from ..cost_model import channel_block, convolution_ms, filters_per_group, linea
 from ..dialect import ConvOp, LinearOp
 from ..mlir import ir
 from ..passes import Pass, PassContext, operations, option
-from ..schemes import Dense, Scheme
+from ..schemes import Dense, Scheme, Unstructured
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class SelectKernelsPass(Pass):
             chosen, reason = self._choose(scheme, weight, isinstance(layer, LinearOp))
         attributes = layer.operation.attributes
         known = ir.StringAttr(attributes["reason"]).value if "reason" in attributes else ""
-        shown = f"{reason} ({known})" if known and isinstance(chosen, Dense) else reason
+        shown = f"{reason} ({known})" if known and isinstance(chosen, Dense | Unstructured) else reason
         attributes["reason"] = ir.StringAttr.get(shown)
         attributes["detected"] = ir.StringAttr.get(scheme.name)
         attributes["kernel"] = ir.StringAttr.get("dense" if isinstance(chosen, Dense) else "sparse")

@@ -34,7 +34,7 @@ func.func @pays(%x: tensor<1x2x4x4xf32>) -> tensor<1x2x2x2xf32> {
 // DENSE-LABEL: func.func @does_not_pay
 // DENSE: reason = "dense: asked for (no kernel is cut)"
 // SPARSE-LABEL: func.func @does_not_pay
-// SPARSE: kernel = "sparse", {{.*}}reason = "sparse: asked for", scheme = #sparse.unstructured
+// SPARSE: kernel = "sparse", {{.*}}reason = "sparse: asked for (no kernel is cut)", scheme = #sparse.unstructured
 func.func @does_not_pay(%x: tensor<1x1x4x4xf32>) -> tensor<1x2x2x2xf32> {
   %w = arith.constant dense<[[[[1.0, 2.0, 3.0], [4.0, 5.0, 6.0], [7.0, 8.0, 9.0]]],
                              [[[1.0, 2.0, 3.0], [4.0, 0.0, 6.0], [7.0, 8.0, 9.0]]]]> : tensor<2x1x3x3xf32>
