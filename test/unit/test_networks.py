@@ -214,6 +214,27 @@ PROGRAMS = {
           scf.yield %x : tensor<2x3xf32>
         }
         return %y : tensor<2x3xf32> }""", [2.0, 1.0]),
+    "a branch that chooses a buffer": ("""#same = affine_map<(i, j) -> (i, j)>
+        func.func @f(%x: tensor<2x3xf32>, %c: tensor<i1>) -> tensor<2x3xf32> {
+        %b = tensor.extract %c[] : tensor<i1>
+        %two = arith.addf %x, %x : tensor<2x3xf32>
+        %y = scf.if %b -> tensor<2x3xf32> {
+          scf.yield %two : tensor<2x3xf32>
+        } else {
+          %z = arith.negf %x : tensor<2x3xf32>
+          scf.yield %z : tensor<2x3xf32>
+        }
+        %other = arith.mulf %x, %x : tensor<2x3xf32>
+        %zero = arith.subf %other, %other : tensor<2x3xf32>
+        %new = tensor.empty() : tensor<2x3xf32>
+        %sum = linalg.generic {indexing_maps = [affine_map<(i, j) -> (1 - i, j)>, #same, #same],
+            iterator_types = ["parallel", "parallel"]}
+            ins(%zero, %y : tensor<2x3xf32>, tensor<2x3xf32>) outs(%new : tensor<2x3xf32>) {
+        ^bb0(%l: f32, %r: f32, %o: f32):
+          %s = arith.addf %l, %r : f32
+          linalg.yield %s : f32
+        } -> tensor<2x3xf32>
+        return %sum : tensor<2x3xf32> }""", [2.0, -1.0]),
     "a loop": ("""func.func @f(%x: tensor<2x3xf32>) -> tensor<2x3xf32> {
         %c0 = arith.constant 0 : index
         %c1 = arith.constant 1 : index

@@ -74,10 +74,37 @@ def align(offset: int) -> int:
 
 
 def root(value: ir.Value) -> ir.Value:
-    """The buffer that ``value`` is a view of."""
+    """The value that ``value`` is a view of, through operations that only change the view."""
     while not isinstance(value.owner, ir.Block) and value.owner.operation.name in ALIASES:
         value = value.owner.operation.operands[0]
     return value
+
+
+def roots(value: ir.Value) -> set[ir.Value]:
+    """The buffers that ``value`` may be a view of: several where a branch, a loop or a select chooses."""
+    found: set[ir.Value] = set()
+    seen: set[ir.Value] = set()
+    ahead = [value]
+    while ahead:
+        value = root(ahead.pop())
+        if value not in seen:
+            seen.add(value)
+            choices = _choices(value)
+            ahead += choices
+            if not choices:
+                found.add(value)
+    return found
+
+
+def _choices(value: ir.Value) -> list[ir.Value]:
+    """The buffers one of which is ``value``; none where it is a buffer of its own."""
+    owner = value.owner
+    op = owner.owner.operation if isinstance(owner, ir.Block) else owner.operation
+    if op.name == "func.func" or not (list(op.regions) or op.name == "arith.select"):
+        return []
+    ends = [list(block.operations)[-1] for region in op.regions for block in region.blocks]
+    values = [*op.operands, *(value for end in ends for value in end.operands)]
+    return [value for value in values if isinstance(value.type, ir.MemRefType)]
 
 
 def set_size(module: ir.Operation, name: str, value: int) -> None:

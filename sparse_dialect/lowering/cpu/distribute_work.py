@@ -17,7 +17,7 @@ from typing import Any
 
 from ...mlir import bindings, ir
 from ...passes import Pass, PassContext
-from .arguments import ALIASES, append_argument, dynamic_memref, public_functions, root, set_size
+from .arguments import ALIASES, append_argument, dynamic_memref, public_functions, root, roots, set_size
 
 arith: Any = bindings("dialects.arith")
 func: Any = bindings("dialects.func")
@@ -126,6 +126,9 @@ class _Distributor:
             self.first = arith.CmpIOp(arith.CmpIPredicate.eq, self.thread, zero).result
             self._stamp("start")
         for op in statements:
+            if op.name == "memref.alloc" and not ir.MemRefType(op.results[0].type).has_static_shape:
+                # not in the arena, so every thread would have a buffer of its own
+                set_size(self.module, "espalier.sequential", 1)
             if op.name.startswith(PURE) or op.name in (*ALIASES, "func.return"):
                 continue
             if list(op.regions) and list(op.results):
@@ -202,10 +205,11 @@ class _Distributor:
         if op.name == "func.call":
             places = self.written.get(ir.FlatSymbolRefAttr(op.attributes["callee"]).value)
             if places is not None:
-                buffers = [root(v) if isinstance(v.type, ir.MemRefType) else None for v in op.operands]
-                writes = {buffers[at] for at in places}
-                reads = {b for at, b in enumerate(buffers) if b is not None and at not in places}
-                return reads, writes, buffers[places[0]]
+                operands = list(op.operands)
+                writes = set().union(*(roots(operands[at]) for at in places))
+                reads = set().union(*(roots(v) for at, v in enumerate(operands)
+                                      if isinstance(v.type, ir.MemRefType) and at not in places))
+                return reads, writes, root(operands[places[0]])
         touched = _buffers(op)
         return touched, touched, None
 
@@ -238,7 +242,7 @@ def _written_operands(module: ir.Operation) -> dict[str, list[int]]:
 
 def _buffers(op: ir.Operation) -> set[Any]:
     """Roots of all memrefs that ``op``, or anything inside it, uses and that are defined outside."""
-    found = {root(v) for v in op.operands if isinstance(v.type, ir.MemRefType)}
+    found = set().union(*(roots(v) for v in op.operands if isinstance(v.type, ir.MemRefType)))
     for region in op.regions:
         for block in region.blocks:
             for inner in block.operations:

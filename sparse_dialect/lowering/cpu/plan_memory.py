@@ -26,6 +26,7 @@ from .arguments import (
     byte_view,
     dynamic_memref,
     public_functions,
+    roots,
     set_size,
 )
 
@@ -83,20 +84,17 @@ def _lifetimes(block: ir.Block) -> list[_Buffer]:
             buffer = _Buffer(op, byte_size(op.results[0].type), -1, -1)
             buffers.append(buffer)
             owner[op.results[0]] = buffer
-        elif op.name in ALIASES and op.operands[0] in owner:
-            owner[op.results[0]] = owner[op.operands[0]]
-        else:
+        elif op.name not in ALIASES:
             for value in _used(op):
-                if value in owner:
-                    buffer = owner[value]
+                for buffer in (owner[base] for base in roots(value) if base in owner):
                     buffer.first = time if buffer.first < 0 else buffer.first
                     buffer.last = time
     return buffers
 
 
 def _used(op: ir.Operation) -> Iterator[ir.Value]:
-    """Operands of ``op`` and of everything inside it."""
-    yield from op.operands
+    """The buffers among the operands of ``op`` and of everything inside it."""
+    yield from (value for value in op.operands if isinstance(value.type, ir.MemRefType))
     for region in op.regions:
         for block in region.blocks:
             for inner in block.operations:
