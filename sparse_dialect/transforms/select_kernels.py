@@ -54,7 +54,8 @@ class SelectKernelsPass(Pass):
             chosen, reason = self._choose(scheme, weight, isinstance(layer, LinearOp))
         attributes = layer.operation.attributes
         known = ir.StringAttr(attributes["reason"]).value if "reason" in attributes else ""
-        shown = f"{reason} ({known})" if known and isinstance(chosen, Dense | Unstructured) else reason
+        irregular = isinstance(chosen, Unstructured) and isinstance(layer, ConvOp)  # matrices have no kernels
+        shown = f"{reason} ({known})" if known and (irregular or isinstance(chosen, Dense)) else reason
         attributes["reason"] = ir.StringAttr.get(shown)
         attributes["detected"] = ir.StringAttr.get(scheme.name)
         attributes["kernel"] = ir.StringAttr.get("dense" if isinstance(chosen, Dense) else "sparse")

@@ -43,7 +43,8 @@ def reason_lines(report: Report) -> list[str]:
     lines = []
     for (kernel, reason), names in groups.items():
         shown = ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
-        lines.append(f"{kernel}: {reason or 'no choice to make'} ({shown})")
+        why = reason.removeprefix(f"{kernel}: ") or "no choice to make"
+        lines.append(f"{kernel}: {why} ({shown})")
     return lines
 
 
