@@ -71,7 +71,7 @@ class FakeModel:
     def load(cls, path: str | Path) -> FakeModel:
         return cls(error=ModelFile.read(path).manifest["error"])
 
-    def check(self) -> float:
+    def check(self, threads: int = 1) -> float:
         return self.error
 
 

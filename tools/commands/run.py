@@ -40,7 +40,7 @@ def run_command(
     arrays = [read_array(path) for path in input or []]
     model = load_compiled(file)
     if check:
-        error = model.check()
+        error = model.check(threads)
         if not error <= TOLERANCE:
             raise EspalierError(f"'{file}': the outputs differ from the recorded ones by {error:.1e} of the "
                                 f"largest output (allowed: {TOLERANCE:.0e})")
