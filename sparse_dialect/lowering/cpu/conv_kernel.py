@@ -75,8 +75,12 @@ class ConvKernel:
     def scratch_lines(self, plan: ConvPlan) -> int:
         """Vectors of scratch that one thread needs: a block's packed region, and all filters' partial
         sums."""
-        packed = 0 if plan.direct else self.channel_block * len(plan.region)
-        return packed + (self.filters * plan.tile[0] * plan.tile[1] if self.blocks > 1 else 0)
+        sums = self.filters * plan.tile[0] * plan.tile[1] if self.blocks > 1 else 0
+        return self.packed_lines(plan) + sums
+
+    def packed_lines(self, plan: ConvPlan) -> int:
+        """Of these, the packed region; partial sums follow it."""
+        return 0 if plan.direct else self.channel_block * len(plan.region)
 
     @property
     def stored(self) -> LaneGrid:
@@ -110,8 +114,7 @@ class _Emitter:
         self.packer = Packer(b, plan, kernel.source, self.input, borders, gathers, permuted, scratch,
                              kernel.channel_block)
         if kernel.blocks > 1:
-            packed = 0 if plan.direct else kernel.channel_block * len(plan.region)
-            self.partial = view(b, scratch, packed * b.lanes,
+            self.partial = view(b, scratch, kernel.packed_lines(plan) * b.lanes,
                                 [kernel.filters, len(self.accumulators), b.lanes])
 
     def emit(self) -> None:
@@ -123,8 +126,7 @@ class _Emitter:
 
     def _item(self, item: Value) -> None:
         b, chunks = self.b, self.kernel.chunks
-        names = dict(zip(ITEM_FIELDS, range(len(ITEM_FIELDS)), strict=True))
-        self.item = {name: b.integer(self.items, item, b.index(at)) for name, at in names.items()}
+        self.item = {name: b.integer(self.items, item, b.index(at)) for at, name in enumerate(ITEM_FIELDS)}
         unit, groups = b.multiply(item, chunks), self.kernel.groups // chunks
         first = arith.MaxSIOp(arith.SubIOp(self.begin, unit).result, b.index(0)).result
         last = b.minimum(arith.SubIOp(self.end, unit).result, b.index(chunks))

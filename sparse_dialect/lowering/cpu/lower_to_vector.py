@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 
 from ...attributes import layout_of, scheme_of
-from ...constants import constant, constant_of
+from ...constants import constant, constant_of, weight_of
 from ...dialect import LiftOp, PackedConvOp, PackedLinearOp, PoolOp, UnliftOp, integers
 from ...errors import op_error
 from ...layouts import LaneGrid, Plain
@@ -136,8 +136,7 @@ class _FunctionLowering:
         tile = choose_tile(kernel, window, stored, self.registers)
         if "tile" in conv.operation.attributes:
             tile = _pair(conv.operation.attributes["tile"])
-        bias = conv.bias if conv.bias is not None else constant(np.zeros(weight_shape[0], np.float32), "bias")
-        residual = [conv.residual] if conv.residual is not None else []
+        bias, residual = _bias_and_residual(conv)
         batch = _shape(conv.input)[0]
         output = self._allocate(conv.output)
         for shape, origins in cut(plane_shape(source, target, window), tile, pooled is not None).items():
@@ -146,7 +145,7 @@ class _FunctionLowering:
             operands = [self._image(conv.input, source), output, *residual, bias, *_tables(plan), *storage]
             call = self._call("conv", (kernel, plan.code), operands, len(plan.items) * kernel.chunks,
                               conv, partial(emit_conv_kernel, kernel=kernel, plan=plan))
-            visits = [channels * kernel.groups] if dense else _runs(storage[2])
+            visits = [channels * kernel.groups] if dense else _runs(conv, storage[2])
             call.attributes["espalier.visits"] = ir.DenseI64ArrayAttr.get(
                 [visit * len(plan.items) for visit in visits])
         return self._tensor(output, conv.output.type)
@@ -156,8 +155,7 @@ class _FunctionLowering:
         filters = integers(conv.weight_shape)[0]
         kernel = ChannelwiseKernel("depthwise", source, target, filters, ir.StringAttr(conv.activation).value,
                                    conv.residual is not None)
-        bias = conv.bias if conv.bias is not None else constant(np.zeros(filters, np.float32), "bias")
-        residual = [conv.residual] if conv.residual is not None else []
+        bias, residual = _bias_and_residual(conv)
         return self._channelwise(conv, kernel, window, residual, [bias, *conv.storage])
 
     def _pool(self, pool: PoolOp) -> Value:
@@ -226,16 +224,16 @@ class _FunctionLowering:
         if not dense and ir.RankedTensorType(storage[1].type).shape[0] % column_blocks(columns):
             raise op_error(linear, "slices for every column block", str(storage[1].type))
         self._call("linear", kernel, [linear.input, output, sums, bias, *storage], kernel.units, linear,
-                   partial(emit_linear_kernel, kernel=kernel), scratch=False)
+                   partial(emit_linear_kernel, kernel=kernel))
         return self._tensor(output, linear.output.type)
 
     # -- calls ---------------------------------------------------------------------------------
 
     def _call(self, stem: str, key: Any, operands: list[Value], units: int, layer: Any,
-              emit: Callable[..., None], scratch: bool | None = None) -> ir.Operation:
+              emit: Callable[..., None]) -> ir.Operation:
         """The call of the kernel of ``key`` on ``operands`` (tensors become buffers) for all its units."""
-        scratch = stem in ("conv", "depthwise", "max", "average") if scratch is None else scratch
-        buffers = [self._buffer(value) for value in operands] + ([self.scratch] if scratch else [])
+        scratch = [self.scratch] if stem in ("conv", "depthwise", "max", "average") else []
+        buffers = [*(self._buffer(value) for value in operands), *scratch]
         bounds = [arith.ConstantOp(self.index, value).result for value in (0, units)]
         types = [value.type for value in [*buffers, *bounds]]
         key = (stem, key, tuple(str(type_) for type_ in types))
@@ -295,15 +293,22 @@ def _location(layer: Any) -> ir.Location:
     return ir.Location.name(ir.StringAttr(attributes["layer"]).value, layer.operation.location)
 
 
+def _bias_and_residual(conv: PackedConvOp) -> tuple[Value, list[Value]]:
+    """The bias, zeros where there is none; and the residual, if any."""
+    bias = conv.bias
+    if bias is None:
+        bias = constant(np.zeros(integers(conv.weight_shape)[0], np.float32), "bias")
+    return bias, [] if conv.residual is None else [conv.residual]
+
+
 def _tables(plan: ConvPlan) -> list[Value]:
     """The plan's tables as constants (``conv_plan.tables``)."""
     return [constant(table, "plan") for table in tables(plan)]
 
 
-def _runs(stride: Value) -> list[int]:
+def _runs(conv: PackedConvOp, stride: Value) -> list[int]:
     """Stored kernels of each class, from the ``stride`` array [rows, classes + 1]."""
-    table = constant_of(stride)
-    assert table is not None, "storage arrays are constants"
+    table = weight_of(conv, stride)
     return [int(n) for n in np.diff(table.view(np.uint16).astype(np.int64), axis=1).sum(axis=0)]
 
 
