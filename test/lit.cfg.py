@@ -23,6 +23,8 @@ folders = list(bindings.submodule_search_locations or []) if bindings else []  #
 mlir_opt = Path(folders[0]) / "_mlir_libs" / "torch-mlir-opt" if folders else None
 
 config.environment["PATH"] = os.pathsep.join([str(tools), os.environ.get("PATH", "")])
+if "PYTHONPATH" in os.environ:  # a worktree beside the installed checkout
+    config.environment["PYTHONPATH"] = os.environ["PYTHONPATH"]
 config.environment["FILECHECK_OPTS"] = "--enable-var-scope --dump-input=fail"
 config.substitutions += [
     ("%espalier-opt", f"{sys.executable} -m espalier.tools.espalier_opt"),
