@@ -93,7 +93,6 @@ def compile_linalg(module: ir.Module, options: CompileOptions, target: Target,
         elif number == 1:
             layers = _with_loads(root, layers)
         elif number == 2:
-            _entry(root).operation.attributes["llvm.emit_c_interface"] = ir.UnitAttr.get(root.context)
             pieces = externalize(root)
             weights = assemble(pieces, zeroed(total_bytes(pieces)))
             del pieces

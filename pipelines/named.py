@@ -31,10 +31,9 @@ BUFFERS = ("canonicalize", "cse",
            "func.func(buffer-hoisting,buffer-loop-hoisting,convert-linalg-to-parallel-loops)", "canonicalize",
            "cse")
 ARENA = ("sparse-expand-copies", "sparse-record-assertions", "sparse-distribute-work", "sparse-plan-memory")
-LLVM = ("canonicalize", "cse", "convert-scf-to-cf", "convert-vector-to-llvm", "expand-strided-metadata",
-        "lower-affine",
-        "convert-math-to-llvm", "convert-math-to-libm", "finalize-memref-to-llvm",
-        "convert-to-llvm", "reconcile-unrealized-casts", "canonicalize", "cse")
+LLVM = ("sparse-export-entry", "canonicalize", "cse", "convert-scf-to-cf", "convert-vector-to-llvm",
+        "expand-strided-metadata", "lower-affine", "convert-math-to-llvm", "convert-math-to-libm",
+        "finalize-memref-to-llvm", "convert-to-llvm", "reconcile-unrealized-casts", "canonicalize", "cse")
 
 PIPELINES = {
     "sparse-prepare": Named("linalg to packed sparse ops with layouts, on tensors", PREPARE),

@@ -56,7 +56,8 @@ class CompiledModel:
             self.outputs = tuple(_spec(entry) for entry in manifest["outputs"])
             self.layers = tuple(LayerRecord(**entry) for entry in manifest["layers"])
             self._labels: list[str] = list(manifest["labels"])
-            self._executor = JitExecutor(file.code, file.weights, manifest["sizes"], manifest["messages"])
+            self._executor = JitExecutor(file.code, file.weights, manifest["sizes"], manifest["messages"],
+                                         [spec.shape for spec in (*self.inputs, *self.outputs)])
         except (KeyError, TypeError) as error:
             raise EspalierError(
                 f"the model's manifest is not usable: {error}; compile the model again") from error

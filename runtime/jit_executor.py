@@ -21,39 +21,23 @@ from ..errors import EspalierError
 from ..sparse_dialect.mlir import bindings, ir
 from .memory import zeroed
 
-ENTRY = "main"
+ENTRY = "espalier_entry"  # made by lowering/cpu/export_entry.py
 BARRIER_WORDS = 64
 OPTIMIZATION = 3
-
-
-class _MemRef(ctypes.Structure):
-    """MLIR's descriptor of a memref of rank N: allocated and aligned pointer, offset, N sizes, N strides."""
-
-    _fields_ = (("allocated", ctypes.c_void_p), ("aligned", ctypes.c_void_p), ("offset", ctypes.c_longlong))
-
-
-def _descriptor(array: np.ndarray) -> ctypes.Structure:
-    rank = array.ndim
-    fields = [*_MemRef._fields_, ("sizes", ctypes.c_longlong * rank), ("strides", ctypes.c_longlong * rank)]
-    type_ = type("MemRef", (ctypes.Structure,), {"_fields_": fields if rank else fields[:3]})
-    address = array.ctypes.data
-    made = type_(address, address, 0)
-    if rank:
-        made.sizes = (ctypes.c_longlong * rank)(*array.shape)
-        made.strides = (ctypes.c_longlong * rank)(*(stride // array.itemsize for stride in array.strides))
-    return made
 
 
 class JitExecutor:
     """One model's code with its arena; calls are serialised, an instance serves one run at a time."""
 
     def __init__(self, code: bytes, weights: np.ndarray, sizes: Mapping[str, int],
-                 messages: Sequence[str] = ()) -> None:
+                 messages: Sequence[str] = (), shapes: Sequence[Sequence[int]] = ()) -> None:
         """``code``: bytecode of a module in the LLVM dialect; ``sizes``: bytes or entries of arena,
         scratch, stamps, and ``sequential`` where one thread must run it all; ``messages``: what the code's
-        assertions say."""
+        assertions say; ``shapes``: of the inputs, then of the outputs, -1 where a run decides."""
         self._engine, self._function = _compile(code)
         self._weights, self._sizes, self._messages = weights, dict(sizes), list(messages)
+        self._free = [(tensor, axis) for tensor, shape in enumerate(shapes)
+                      for axis, size in enumerate(shape) if size < 0]
         self._failures = np.zeros(1, np.int32)
         self._arena = zeroed(self._sizes["arena"])
         self._barrier = np.zeros(BARRIER_WORDS, np.int32)
@@ -82,17 +66,17 @@ class JitExecutor:
 
     def _arguments(self, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray], thread: int,
                    threads: int) -> tuple[Any, list[Any]]:
-        """The packed arguments of one thread's call (``lowering/cpu/arguments.py``), and what keeps them
+        """The packed arguments of one thread's call (``lowering/cpu/export_entry.py``), and what keeps them
         alive."""
         arrays = [*inputs, self._scratch[thread], *outputs, self._weights, self._failures, self._barrier,
-                  self._stamps]
-        descriptors = [_descriptor(array) for array in arrays]
-        arena = _descriptor(self._arena)
-        numbers = [ctypes.c_longlong(thread), ctypes.c_longlong(threads)]
-        pointers = [ctypes.pointer(ctypes.pointer(d)) for d in descriptors]
-        slots: list[Any] = [*pointers, *map(ctypes.pointer, numbers), ctypes.pointer(ctypes.pointer(arena))]
-        packed = (ctypes.c_void_p * len(slots))(*(ctypes.cast(slot, ctypes.c_void_p) for slot in slots))
-        return packed, [slots, descriptors, arrays]
+                  self._stamps, self._arena]
+        buffers = (ctypes.c_void_p * len(arrays))(*(array.ctypes.data for array in arrays))
+        tensors = [*inputs, *outputs]
+        sizes = (ctypes.c_int64 * len(self._free))(*(tensors[at].shape[axis] for at, axis in self._free))
+        values = [ctypes.c_void_p(ctypes.addressof(buffers)), ctypes.c_void_p(ctypes.addressof(sizes)),
+                  ctypes.c_int64(thread), ctypes.c_int64(threads)]
+        packed = (ctypes.c_void_p * len(values))(*map(ctypes.addressof, values))
+        return packed, [values, buffers, sizes, arrays]
 
     def _grow(self, threads: int) -> None:
         """Scratch and workers for ``threads`` threads; the caller is thread 0."""
@@ -125,7 +109,10 @@ def _compile(code: bytes) -> tuple[Any, Any]:
         with context, ir.Location.unknown():
             module = ir.Module.parse(code)
             engine = bindings("execution_engine").ExecutionEngine(module, opt_level=OPTIMIZATION)
-            return engine, engine.lookup(ENTRY)
+            entry = engine.raw_lookup(ENTRY)
+            if not entry:
+                raise RuntimeError(f"no function {ENTRY}")
+            return engine, ctypes.CFUNCTYPE(None, ctypes.c_void_p)(entry)
     except (ir.MLIRError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
         raise EspalierError(f"the model's code does not load ({reason}); compile it again") from error

@@ -26,14 +26,16 @@
 // OPS: "llvm.func"(
 // OPS-NOT: {{"(?!llvm\.|\()}}
 
-// CHECK: module attributes {espalier.arena = {{[1-9][0-9]*}} : i64, espalier.labels = ["start", "conv1"
-// CHECK-DAG: llvm.func @conv_{{[0-9]+}}(
-// CHECK-DAG: llvm.func @linear_{{[0-9]+}}(
-// CHECK: llvm.func @main(
+// CHECK: module attributes {espalier.arena = {{[1-9][0-9]*}} : i64, espalier.inputs = 1 : i64, espalier.labels = ["start", "conv1"
+// CHECK-DAG: llvm.func internal @conv_{{[0-9]+}}(
+// CHECK-DAG: llvm.func internal @linear_{{[0-9]+}}(
+// CHECK: llvm.func internal @main(
 // CHECK: llvm.call @conv_
 // CHECK: llvm.call @espalier_barrier(
 // CHECK: llvm.call @linear_
 // CHECK: llvm.return
+// CHECK: llvm.func @espalier_entry(%{{.*}}: !llvm.ptr, %{{.*}}: !llvm.ptr, %{{.*}}: i64, %{{.*}}: i64)
+// CHECK: llvm.call @main(
 
 // RUN: espalier compile %s -o %t.espalier | FileCheck %s --check-prefix=COMPILE
 // RUN: %python -c "import numpy; numpy.save(r'%t.x.npy', numpy.arange(32, dtype='f4').reshape(1, 2, 4, 4))"

@@ -3,4 +3,4 @@
 
 PASSES = ("lower-to-vector", "eliminate-redundant-loads", "adopt-buffers", "separate-results",
           "expand-copies", "externalize-constants", "record-assertions", "distribute-work",
-          "plan-memory")
+          "plan-memory", "export-entry")

@@ -7,7 +7,8 @@ After ``lower-to-vector``, ``externalize-constants``, ``record-assertions``, ``d
     memref<?xi32>, stamps memref<?xi64>, thread index, threads index, arena memref<?xi8>
 
 and the module says how much of each it needs: ``espalier.scratch`` (floats a thread), ``espalier.weights``
-and ``espalier.arena`` (bytes), ``espalier.stamps`` (entries).
+and ``espalier.arena`` (bytes), ``espalier.stamps`` (entries); and how many inputs there are,
+``espalier.inputs``. ``export-entry`` makes one function of plain pointers of it.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ memref: Any = bindings("dialects.memref")
 ALIASES = ("memref.view", "memref.cast", "memref.subview", "memref.reinterpret_cast", "memref.collapse_shape",
            "memref.expand_shape", "memref.memory_space_cast")
 ALIGNMENT = 64
+ENTRY = "espalier_entry"
+_BEHIND_OUTPUTS = 6  # failures, barrier, stamps, thread, threads, arena
 
 
 def functions(module: ir.Operation) -> list[Any]:
@@ -32,6 +35,14 @@ def functions(module: ir.Operation) -> list[Any]:
 def public_functions(module: ir.Operation) -> list[Any]:
     """The functions with a body that others may call."""
     return [op for op in functions(module) if "sym_visibility" not in op.operation.attributes]
+
+
+def tensor_arguments(module: ir.Operation, function: Any) -> list[int]:
+    """Where, in the whole list above, the inputs and outputs stand."""
+    count = len(function.regions[0].blocks[0].arguments)
+    inputs = ir.IntegerAttr(module.attributes["espalier.inputs"]).value
+    end = count - _BEHIND_OUTPUTS - ("espalier.weights" in module.attributes)
+    return [*range(inputs), *range(inputs + 1, end)]
 
 
 def append_argument(function: Any, type_: ir.Type) -> ir.Value:

@@ -81,6 +81,7 @@ class _FunctionLowering:
         self.module, self.registers, self.context = module, registers, context
         self.kernels: dict[Any, str] = {}
         self.f32, self.index = ir.F32Type.get(), ir.IndexType.get()
+        set_size(module, "espalier.inputs", len(function.regions[0].blocks[0].arguments))
         self.scratch = append_argument(function, dynamic_memref(self.f32))
         self.scratch_floats = 0
 
