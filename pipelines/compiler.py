@@ -17,7 +17,7 @@ import numpy as np
 from ..errors import EspalierError
 from ..runtime.compiled_model import LayerRecord, TensorSpec
 from ..runtime.memory import zeroed
-from ..runtime.model_file import ModelFile
+from ..runtime.model_file import ModelFile, fingerprint_of
 from ..sparse_dialect.attributes import scheme_of
 from ..sparse_dialect.constants import dtype_of
 from ..sparse_dialect.cost_model import convolution_ms, linear_ms
@@ -106,7 +106,8 @@ def compile_linalg(module: ir.Module, options: CompileOptions, target: Target,
         "outputs": [asdict(s) for s in outputs],
         "layers": [asdict(layer) for layer in layers], "labels": labels,
         "messages": messages, "sizes": sizes}
-    return ModelFile(manifest, _bytecode(root), weights)
+    code = _bytecode(root)
+    return ModelFile(manifest, code, weights, fingerprint_of(code, weights))
 
 
 def _buffers(root: ir.Operation) -> tuple[str, ...]:

@@ -1,14 +1,17 @@
 """The compiled-model file: one ZIP archive whose members lie uncompressed and 64-byte aligned.
 
-Members: ``manifest.json``, ``code`` (what the executor loads), ``weights`` (every packed array, one behind
-the other) and the recorded pair ``input_<i>.npy``, ``output_<i>.npy``. Any unzip tool opens it; because
+Members: ``manifest.json``, ``abi`` (what the C runtime needs of it, see ``abi.py``), ``code`` (what the
+executor loads: bytecode for the host, a shared library for other targets), ``weights`` (every packed array,
+one behind the other), the recorded pair ``input_<i>.npy``, ``output_<i>.npy`` and, for other targets,
+``runner`` (the executable that ``espalier run --device`` sends along). Any unzip tool opens it; because
 nothing is compressed and each member's data starts at a multiple of 64 (the extra field pads it, as
 Android's zipalign does), the weights are memory-mapped as they lie and never copied. Every member's CRC-32
-is in the archive.
+is in the archive. ``c/archive.c`` reads it too.
 """
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import struct
@@ -22,9 +25,10 @@ import numpy as np
 
 from ..errors import EspalierError
 from ..files import replacing
+from .abi import describe
 
 FORMAT = "espalier-model"
-VERSION = 1
+VERSION = 2
 ALIGNMENT = 64
 
 _LOCAL_HEADER = struct.Struct("<4s5H3L2H")  # ZIP appnote 4.3.7; ends with the lengths of name and extra
@@ -43,27 +47,35 @@ class ModelFile:
     ``manifest`` is JSON-able and belongs to the compiler (inputs, outputs, target, layers, sizes); format
     name and version are kept beside it, not in it. ``weights`` is uint8 [bytes], read-only and mapped when
     it was read from a file. ``sample_inputs`` and ``sample_outputs`` are the recorded pair that ``espalier
-    run --check`` replays.
+    run --check`` replays. ``fingerprint`` (32 hexadecimal digits, see ``fingerprint_of``) is the one that
+    compiled code carries; ``runner`` is an executable for the target, or empty.
     """
 
     manifest: dict[str, Any]
     code: bytes
     weights: np.ndarray
+    fingerprint: str
     sample_inputs: list[np.ndarray] = field(default_factory=list)
     sample_outputs: list[np.ndarray] = field(default_factory=list)
+    runner: bytes = b""
 
     def write(self, path: str | Path) -> None:
         """Writes the file whole or not at all (see ``replacing``)."""
-        header = {"format": FORMAT, "version": VERSION, "inputs": len(self.sample_inputs),
-                  "outputs": len(self.sample_outputs), "manifest": self.manifest}
+        header = {"format": FORMAT, "version": VERSION, "fingerprint": self.fingerprint,
+                  "inputs": len(self.sample_inputs), "outputs": len(self.sample_outputs),
+                  "manifest": self.manifest}
+        abi = describe(self.manifest, self.fingerprint)
         weights = np.ascontiguousarray(self.weights).reshape(-1).view(np.uint8)
         with replacing(path) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
             _add(archive, "manifest.json", json.dumps(header, indent=1).encode())
+            _add(archive, "abi", abi)
             _add(archive, "code", self.code)
             _add(archive, "weights", weights.data)
             for kind, arrays in (("input", self.sample_inputs), ("output", self.sample_outputs)):
                 for i, array in enumerate(arrays):
                     _add(archive, f"{kind}_{i}.npy", _npy(array))
+            if self.runner:
+                _add(archive, "runner", self.runner)
 
     @classmethod
     def read(cls, path: str | Path, verify: bool = True) -> ModelFile:
@@ -93,15 +105,26 @@ class ModelFile:
             header = json.loads(archive.read("manifest.json"))
             if not isinstance(header, dict) or header.get("format") != FORMAT:
                 raise EspalierError(f"'{path}' is not an Espalier model file: its manifest names no {FORMAT}")
-            if not isinstance(header["version"], int) or header["version"] > VERSION:
+            if header["version"] != VERSION:
                 raise EspalierError(f"'{path}' has format version {header['version']}, this Espalier reads "
-                                    f"up to {VERSION}; update Espalier or compile the model again")
+                                    f"version {VERSION}; compile the model again")
+            manifest, fingerprint = dict(header["manifest"]), str(header["fingerprint"])
+            if archive.read("abi") != describe(manifest, fingerprint):
+                raise ValueError("member 'abi' does not fit the manifest")
             weights = _map(path, *spans["weights"])
             if verify and _crc(weights) != archive.getinfo("weights").CRC:
                 raise ValueError("bad CRC-32 of member 'weights'")
             inputs, outputs = ([_array(archive.read(f"{kind}_{i}.npy")) for i in range(header[f"{kind}s"])]
                                for kind in ("input", "output"))
-            return cls(dict(header["manifest"]), archive.read("code"), weights, inputs, outputs)
+            runner = archive.read("runner") if "runner" in spans else b""
+            return cls(manifest, archive.read("code"), weights, fingerprint, inputs, outputs, runner)
+
+
+def fingerprint_of(code: bytes, weights: np.ndarray) -> str:
+    """What tells a model's code and weights from any other: 32 hexadecimal digits, of BLAKE2b."""
+    digest = hashlib.blake2b(code, digest_size=16)
+    digest.update(np.ascontiguousarray(weights).reshape(-1).view(np.uint8).data)
+    return digest.hexdigest()
 
 
 def _add(archive: zipfile.ZipFile, name: str, data: bytes | memoryview) -> None:
@@ -146,7 +169,7 @@ def _crc(data: np.ndarray) -> int:
 
 def _npy(array: np.ndarray) -> bytes:
     stream = io.BytesIO()
-    np.lib.format.write_array(stream, np.asarray(array), allow_pickle=False)
+    np.lib.format.write_array(stream, np.asarray(array, order="C"), allow_pickle=False)
     return stream.getvalue()
 
 

@@ -63,9 +63,11 @@ class FakeModel:
         return [0.001 * (i + 1) for i in range(len(self.layers))]
 
     def save(self, path: str | Path) -> None:
-        manifest = {"inputs": [asdict(x) for x in self.inputs], "target": "host", "error": self.error,
+        manifest = {"inputs": [asdict(x) for x in self.inputs], "outputs": [asdict(x) for x in self.outputs],
+                    "target": {"name": "host"}, "error": self.error, "labels": [], "messages": [],
+                    "sizes": {"arena": 0, "scratch": 0, "stamps": 0, "weights": 99},
                     "layers": [asdict(layer) for layer in self.layers]}
-        ModelFile(manifest, b"code", np.arange(99, dtype=np.uint8)).write(path)
+        ModelFile(manifest, b"code", np.arange(99, dtype=np.uint8), "0" * 32).write(path)
 
     @classmethod
     def load(cls, path: str | Path) -> FakeModel:

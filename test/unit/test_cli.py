@@ -89,7 +89,7 @@ def test_inspect(cli: Cli, compiler: FakeCompiler, tmp_path: Path) -> None:
     assert result.code == 0, result.err
     for text in ("99 B", "target", "x: float32[1, 3]", "sparse 7x2", "5.0 KiB"):
         assert text in result.out
-    assert json.loads(cli("inspect", tmp_path / "m", "--json").out)["target"] == "host"
+    assert json.loads(cli("inspect", tmp_path / "m", "--json").out)["target"] == {"name": "host"}
 
 
 def test_report(cli: Cli, compiler: FakeCompiler, tmp_path: Path) -> None:

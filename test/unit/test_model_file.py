@@ -6,27 +6,40 @@ import json
 import subprocess
 import sys
 import zipfile
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from espalier import files
 from espalier.errors import EspalierError
 from espalier.runtime import model_file
-from espalier.runtime.model_file import ModelFile
+from espalier.runtime.model_file import ModelFile, fingerprint_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+MANIFEST: dict[str, Any] = {
+    "target": {"name": "avx2"}, "inputs": [{"name": "x", "shape": [1, 2, 3], "dtype": "float32"}],
+    "outputs": [{"name": "y", "shape": [-1, 2], "dtype": "int64"}], "layers": [{"name": "é"}],
+    "labels": ["start", "é"], "messages": ["index out of range"],
+    "sizes": {"arena": 64, "arena_per_step": 8, "scratch": 16, "stamps": 2, "weights": 1000}}
+
+
+def file_of(weights: np.ndarray, code: bytes = b"code") -> ModelFile:
+    return ModelFile(MANIFEST, code, weights, "0123456789abcdef" * 2)
 
 
 def sample(weight_bytes: int = 1000) -> ModelFile:
     weights = np.random.default_rng(0).integers(0, 256, weight_bytes, dtype=np.uint8)
     inputs = [np.arange(6, dtype=np.float32).reshape(1, 2, 3), np.array([1, 2], np.int64)]
-    manifest = {"target": "x86", "layers": [{"name": "é"}]}
-    return ModelFile(manifest, b"\x7fELF code", weights, inputs, inputs[:1])
+    return replace(file_of(weights, b"\x7fELF code"), sample_inputs=inputs, sample_outputs=inputs[:1],
+                   runner=b"\x7fELF program")
 
 
 def same(a: ModelFile, b: ModelFile) -> bool:
     return (a.manifest == b.manifest and a.code == b.code and np.array_equal(a.weights, b.weights)
+            and a.fingerprint == b.fingerprint and a.runner == b.runner
             and len(a.sample_inputs) == len(b.sample_inputs)
             and len(a.sample_outputs) == len(b.sample_outputs)
             and all(x.dtype == y.dtype and np.array_equal(x, y) for x, y in
@@ -67,7 +80,7 @@ def test_equal_models_give_equal_files(tmp_path: Path) -> None:
 
 def test_typed_weights_are_stored_as_their_bytes(tmp_path: Path) -> None:
     weights = np.arange(10, dtype=np.float32)
-    ModelFile({}, b"", weights).write(tmp_path / "m")
+    file_of(weights).write(tmp_path / "m")
     assert np.array_equal(ModelFile.read(tmp_path / "m").weights.view(np.float32), weights)
 
 
@@ -130,12 +143,29 @@ def test_foreign_archives(tmp_path: Path) -> None:
             ModelFile.read(tmp_path / "z")
 
 
-def test_newer_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("version", [1, 7])
+def test_another_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: int) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(model_file, "VERSION", 7)
+        patch.setattr(model_file, "VERSION", version)
         sample().write(tmp_path / "m")
-    with pytest.raises(EspalierError, match="version 7, this Espalier reads up to 1"):
+    with pytest.raises(EspalierError, match=f"version {version}, this Espalier reads version 2; compile"):
         ModelFile.read(tmp_path / "m")
+
+
+def test_an_abi_of_another_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(model_file, "describe", lambda *_: b"ESPA")
+        sample().write(tmp_path / "m")
+    with pytest.raises(EspalierError, match=r"damaged.*'abi' does not fit the manifest"):
+        ModelFile.read(tmp_path / "m")
+
+
+def test_fingerprint_is_of_code_and_weights() -> None:
+    weights = np.arange(8, dtype=np.float32).reshape(2, 4)
+    found = fingerprint_of(b"code", weights)
+    assert len(found) == 32
+    assert found == fingerprint_of(b"code", weights.view(np.uint8))
+    assert len({found, fingerprint_of(b"Code", weights), fingerprint_of(b"code", weights + 1)}) == 3
 
 
 def test_missing_file_and_folder(tmp_path: Path) -> None:
@@ -166,9 +196,11 @@ def test_a_full_disk(tmp_path: Path) -> None:
 import resource, sys, numpy as np
 from espalier.errors import EspalierError
 from espalier.runtime.model_file import ModelFile
+manifest = {"target": {"name": ""}, "inputs": [], "outputs": [], "labels": [], "messages": [],
+            "sizes": {"arena": 0, "scratch": 0, "stamps": 0, "weights": 1_000_000}}
 resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
 try:
-    ModelFile({}, b"", np.zeros(1_000_000, np.uint8)).write(sys.argv[1])
+    ModelFile(manifest, b"", np.zeros(1_000_000, np.uint8), "0" * 32).write(sys.argv[1])
 except EspalierError as error:
     print(error)
 """
@@ -207,7 +239,7 @@ def test_symlinks_and_devices_survive(tmp_path: Path) -> None:
 def test_weights_above_two_gib(tmp_path: Path) -> None:
     weights = np.zeros((1 << 31) + 100, np.uint8)
     weights[-1] = 7
-    ModelFile({}, b"code", weights).write(tmp_path / "m")
+    file_of(weights).write(tmp_path / "m")
     read = ModelFile.read(tmp_path / "m")
     assert read.weights.size == weights.size
     assert read.weights[-1] == 7
