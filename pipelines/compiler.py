@@ -221,10 +221,16 @@ def _output_places(layer: PackedConvOp | PackedLinearOp) -> int:
 def _shape_text(layer: PackedConvOp | PackedLinearOp, weight: list[int]) -> str:
     if isinstance(layer, PackedLinearOp):
         return f"{weight[1]} -> {weight[0]}"
-    height, width = integers(layer.output_layout.image)
-    stride, groups = integers(layer.strides), ir.IntegerAttr(layer.groups).value
-    extra = (f" /{stride[0]}" if stride != [1, 1] else "") + (f" groups {groups}" if groups > 1 else "")
-    return f"{weight[1] * groups} -> {weight[0]} {weight[2]}x{weight[3]}{extra} @ {height}x{width}"
+    kernel, strides = weight[2:], integers(layer.strides)
+    image = [1] * len(kernel) + integers(layer.output_layout.image)
+    groups, uneven = ir.IntegerAttr(layer.groups).value, len(set(strides)) > 1
+    extra = f" /{_times(strides) if uneven else strides[0]}" if max(strides) > 1 else ""
+    extra += f" groups {groups}" if groups > 1 else ""
+    return f"{weight[1] * groups} -> {weight[0]} {_times(kernel)}{extra} @ {_times(image[-len(kernel) :])}"
+
+
+def _times(sizes: list[int]) -> str:
+    return "x".join(map(str, sizes))
 
 
 def _text(attributes: Any, name: str) -> str:

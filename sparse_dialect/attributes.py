@@ -56,15 +56,18 @@ def scheme_of(op: ir.Operation) -> Scheme:
 
 
 def layout_attribute(layout: Layout) -> ir.Attribute:
-    """``#sparse.plain`` or ``#sparse.lanes<[Lh, Lw], [H, W]>`` (needs a current context)."""
+    """``#sparse.plain`` or ``#sparse.lanes<[Lh, Lw], [H, W]>``, ``[D, H, W]`` of a volume (needs a current
+    context)."""
     if isinstance(layout, Plain):
         return PlainAttr.get()
-    return LanesAttr.get(integer_array((layout.lanes_high, layout.lanes_wide)),
-                         integer_array((layout.height, layout.width)))
+    image = layout.image if layout.depth > 1 else layout.image[1:]
+    return LanesAttr.get(integer_array((layout.lanes_high, layout.lanes_wide)), integer_array(image))
 
 
 def layout_of(attribute: ir.Attribute, value: ir.Value) -> Layout:
-    """The layout behind ``attribute``; a plain one takes its size from the [N, C, H, W] type of ``value``."""
+    """The layout behind ``attribute``; a plain one takes its size from the [N, C, *image] type of
+    ``value``."""
     if isinstance(attribute, LanesAttr):
-        return LaneGrid(*integers(attribute.grid), *integers(attribute.image))
-    return Plain(*list(ir.RankedTensorType(value.type).shape)[2:])
+        high, wide = integers(attribute.grid)
+        return LaneGrid.of(high, wide, integers(attribute.image))
+    return Plain.of(list(ir.RankedTensorType(value.type).shape)[2:])

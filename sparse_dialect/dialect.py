@@ -62,7 +62,8 @@ class PlainAttr(Sparse.Attribute, name="plain"):
 
 
 class LanesAttr(Sparse.Attribute, name="lanes"):
-    """A lane grid: ``#sparse.lanes<[Lh, Lw], [H, W]>`` (architecture page, section 4)."""
+    """A lane grid: ``#sparse.lanes<[Lh, Lw], [H, W]>`` (architecture page, section 4); the image of a volume
+    is [D, H, W], that of a signal [1, W]."""
 
     grid: ir.ArrayAttr
     image: ir.ArrayAttr
@@ -132,8 +133,8 @@ class PackedConvOp(Sparse.Operation, name="packed_conv"):
 
     ``weight_shape`` is the dense weight's [F, C/groups, *kernel]; ``kernel`` says which micro-kernel runs
     it (``sparse`` or ``dense``) and ``reason`` why; ``filters_per_group`` is the number of filters that
-    share loaded inputs (filter-level LRE); ``pool`` is the [kernel, stride] of a max pool fused behind it,
-    [1, 1] for none.
+    share loaded inputs (filter-level LRE); ``pool`` is the window, and stride, of a max pool fused behind
+    it, ones for none.
 
     The arrays are operands ``array_0`` on (``storage_operands`` names them, ``storage`` lists them):
     IRDL binds one type to a variadic operand, and these differ in type.
@@ -205,7 +206,7 @@ class PackedLinearOp(Sparse.Operation, name="packed_linear"):
 
 
 class LiftOp(Sparse.Operation, name="lift"):
-    """``nchw`` to a lane grid: [N, C, H, W] -> [N, C, lines, lanes]."""
+    """``nchw`` to a lane grid: [N, C, *image] -> [N, C, lines, lanes]."""
 
     input: ext.Operand[Any]
     layout: LanesAttr
@@ -216,7 +217,7 @@ class LiftOp(Sparse.Operation, name="lift"):
 
 
 class UnliftOp(Sparse.Operation, name="unlift"):
-    """A lane grid back to ``nchw``: [N, C, lines, lanes] -> [N, C, H, W]."""
+    """A lane grid back to ``nchw``: [N, C, lines, lanes] -> [N, C, *image]."""
 
     input: ext.Operand[Any]
     layout: LanesAttr
@@ -356,7 +357,11 @@ def _check_lift(op: Any) -> str | None:
     """The side that is not lifted is an image of the layout's size."""
     plain = op.input if op.operation.name == "sparse.lift" else op.output
     image = integers(op.layout.image)
-    return None if _shape(plain)[2:] == image else f"expected an image of size {image}, found {_shape(plain)}"
+    found = _shape(plain)[2:]
+    longer = max(len(image), len(found))
+    padded = ([1] * (longer - len(sizes)) + sizes for sizes in (image, found))  # [7, 7] is [1, 7, 7]
+    return None if len(set(map(tuple, padded))) == 1 else (
+        f"expected an image of size {image}, found {_shape(plain)}")
 
 
 # -- helpers -------------------------------------------------------------------------------------------------

@@ -5,39 +5,42 @@
           : ... -> tensor<1x8x197x16xf32>
 
 Convolutions and pools read any layout and write lanes; elementwise linalg ops on lifted values stay lifted;
-whatever else reads a lifted value gets it through ``sparse.unlift``. A 2x2 max pool behind a convolution is
-fused where the grid allows.
+whatever else reads a lifted value gets it through ``sparse.unlift``. A max pool of up to four places behind a
+convolution (2x2, 1x2x2) is fused where the grid allows.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from math import prod
 
 from ..attributes import layout_attribute
 from ..dialect import LiftOp, PackedConvOp, PoolOp, UnliftOp, integer_array, integers, storage_operands
-from ..layouts import LaneGrid, candidate_grids
+from ..layouts import LaneGrid, candidate_grids, three
 from ..mlir import ir
 from ..passes import Pass, PassContext, option
 
 # a convolution keeps its input's grid up to this many times the lines of the best one
 SAME_GRID_MARGIN = 1.05
 POOL_MARGIN = 1.02  # likewise for a grid that lets a pool be fused
+MOST_POOLED = 4  # lines of a fused pool's window: all stay in registers, for every filter of a group
 
 
 @dataclass(frozen=True)
 class AssignLayoutsPass(Pass):
     """
-    Chooses a lane grid for every tensor between 2-D layers, so that few lanes idle and few re-layouts are
-    needed.
+    Chooses a lane grid for every tensor between convolutions and pools (1-D to 3-D), so that few lanes idle
+    and few re-layouts are needed.
 
-    Fuses a 2x2 max pool into the convolution before it where both sides of its grid are even.
+    Fuses a max pool of up to four places (2x2, 1x2x2) into the convolution before it where its window divides
+    the sides of the grid.
     """
 
     name = "sparse-assign-layouts"
 
     lanes: int = option(16, "f32 vector lanes of the target (16: AVX-512, 8: AVX2, 4: NEON)")
-    fuse_pools: bool = option(True, "fuse 2x2 max pools into the convolution before them")
+    fuse_pools: bool = option(True, "fuse small max pools into the convolution before them")
 
     def run(self, op: ir.Operation, context: PassContext) -> None:
         with op.context, ir.Location.unknown(op.context):
@@ -77,12 +80,14 @@ class _BlockLifter:
     # -- layers --------------------------------------------------------------------------------
 
     def _convolution(self, conv: PackedConvOp) -> None:
-        _, filters, height, width = _shape(conv.output)
+        _, filters, *sizes = _shape(conv.output)
         source = self.lifted.get(conv.input)
         pool = _fusible_pool(conv) if self.options.fuse_pools else None
-        grid = self._grid(height, width, source and source[1], pool is not None)
-        fused = pool is not None and grid.rows % 2 == 0 and grid.columns % 2 == 0
-        stored = LaneGrid(grid.lanes_high, grid.lanes_wide, height // 2, width // 2) if fused else grid
+        window = [1] * len(sizes) if pool is None else integers(pool.kernel)
+        grid = self._grid(sizes, source and source[1], window)
+        fused = pool is not None and _divides(window, grid)
+        window = window if fused else [1] * len(sizes)
+        stored = grid.over([size // part for size, part in zip(sizes, window, strict=True)])
         self.replaced.append(conv.operation)
         replaced = conv.output
         if pool is not None and fused:
@@ -97,7 +102,7 @@ class _BlockLifter:
                 padding_high=conv.padding_high, dilations=conv.dilations, groups=conv.groups,
                 activation=conv.activation,
                 scheme=conv.scheme, kernel=conv.kernel, filters_per_group=conv.filters_per_group,
-                pool=integer_array((2, 2) if fused else (1, 1)),
+                pool=integer_array(window),
                 input_layout=layout_attribute(source[1]) if source else conv.input_layout,
                 output_layout=layout_attribute(grid), output=self._type(conv.output, filters, stored),
                 bias=conv.bias,
@@ -110,16 +115,15 @@ class _BlockLifter:
     def _pool(self, pool: PoolOp) -> None:
         if pool.output in self.lifted:
             return  # fused into the convolution before it
-        _, channels, height, width = _shape(pool.output)
+        _, channels, *sizes = _shape(pool.output)
         source = self.lifted.get(pool.input)
         mean = ir.StringAttr(pool.kind).value == "average"
         whole = mean and integers(pool.kernel) == _shape(pool.input)[2:]
         if whole and source is None:  # means are taken on lanes
-            rows, columns = _shape(pool.input)[2:]
-            above = self._grid(rows, columns, None, False)
+            above = self._grid(_shape(pool.input)[2:], None)
             with ir.InsertionPoint(pool.operation):
                 source = self._on_grid(pool.input, above), above
-        grid = self._grid(height, width, source and source[1], False)
+        grid = self._grid(sizes, source and source[1])
         with ir.InsertionPoint(pool.operation):
             new = PoolOp(input=source[0] if source else pool.input, kind=pool.kind, kernel=pool.kernel,
                          strides=pool.strides, padding_low=pool.padding_low, padding_high=pool.padding_high,
@@ -138,8 +142,7 @@ class _BlockLifter:
         """An elementwise linalg op whose image inputs all lie on one grid; the others are scalars."""
         if op.name != "linalg.generic" or len(op.results) != 1 or not _is_image(op.results[0]):
             return False
-        maps = [str(m) for m in ir.ArrayAttr(op.attributes["indexing_maps"])]
-        identity, scalar = "(d0, d1, d2, d3) -> (d0, d1, d2, d3)", "(d0, d1, d2, d3) -> ()"
+        maps, identity, scalar = list(ir.ArrayAttr(op.attributes["indexing_maps"])), *_maps(op.results[0])
         body = [inner.operation.name for inner in op.regions[0].blocks[0].operations]
         if not all(name.startswith(("arith.", "math.", "linalg.yield")) for name in body):
             return False  # reads its own place (linalg.index) or other tensors: lanes would show
@@ -148,10 +151,10 @@ class _BlockLifter:
         if any("parallel" not in str(kind) for kind in ir.ArrayAttr(op.attributes["iterator_types"])):
             return False
         *inputs, out = zip(op.operands, maps, strict=True)
-        if identity not in out[1] or _owner_name(out[0]) != "tensor.empty":
+        if out[1] != identity or _owner_name(out[0]) != "tensor.empty":
             return False
-        grids = {self.lifted[v][1] if v in self.lifted else None for v, m in inputs if identity in m}
-        return len(grids) == 1 and None not in grids and all(identity in m or scalar in m for _, m in inputs)
+        grids = {self.lifted[v][1] if v in self.lifted else None for v, m in inputs if m == identity}
+        return len(grids) == 1 and None not in grids and all(m in (identity, scalar) for _, m in inputs)
 
     def _elementwise(self, op: ir.Operation) -> None:
         grid = next(self.lifted[v][1] for v in op.operands if v in self.lifted)
@@ -164,21 +167,28 @@ class _BlockLifter:
             new = op.clone()
         for at, operand in enumerate(operands):
             new.operation.operands[at] = operand
-        new.operation.results[0].set_type(type_)
-        self.lifted[op.results[0]] = (new.operation.results[0], grid)
+        result = new.operation.results[0]
+        result.set_type(type_)
+        before, (identity, scalar) = ir.ArrayAttr(op.attributes["indexing_maps"]), _maps(result)
+        kept = _maps(op.results[0])[0]
+        new.operation.attributes["indexing_maps"] = ir.ArrayAttr.get(
+            [identity if m == kept else scalar for m in before])
+        kinds = ir.ArrayAttr(op.attributes["iterator_types"])
+        new.operation.attributes["iterator_types"] = ir.ArrayAttr.get([kinds[0]] * len(_shape(result)))
+        self.lifted[op.results[0]] = (result, grid)
 
     # -- values --------------------------------------------------------------------------------
 
-    def _grid(self, height: int, width: int, source: LaneGrid | None, pooled: bool) -> LaneGrid:
-        candidates = candidate_grids(height, width, self.options.lanes)
+    def _grid(self, sizes: list[int], source: LaneGrid | None, window: Sequence[int] = ()) -> LaneGrid:
+        """The grid for an image of ``sizes``; for a pool of ``window`` behind it, one that it divides."""
+        candidates = candidate_grids(sizes, self.options.lanes)
         fewest = candidates[0].rows * candidates[0].columns
-        if pooled:
+        if prod(window) > 1:
             for grid in candidates:
-                few = grid.rows * grid.columns <= POOL_MARGIN * fewest
-                if few and grid.rows % 2 == grid.columns % 2 == 0:
+                if grid.rows * grid.columns <= POOL_MARGIN * fewest and _divides(window, grid):
                     return grid
         if source:
-            same = LaneGrid(source.lanes_high, source.lanes_wide, height, width)
+            same = source.over(sizes)
             if same.rows * same.columns <= SAME_GRID_MARGIN * fewest:
                 return same
         return candidates[0]
@@ -212,17 +222,25 @@ class _BlockLifter:
 
 
 def _fusible_pool(conv: PackedConvOp) -> PoolOp | None:
-    """The 2x2 stride-2 max pool that is the only reader of ``conv``, where image sides are even."""
+    """The max pool that is the only reader of ``conv``, if its windows are small, do not overlap and cover
+    the image."""
     uses = list(conv.output.uses)
     pool = uses[0].owner if len(uses) == 1 else None
     if not isinstance(pool, PoolOp) or conv.residual is not None or ir.StringAttr(pool.kind).value != "max":
         return None
-    if integers(pool.kernel) != [2, 2] or integers(pool.strides) != [2, 2]:
+    window = integers(pool.kernel)
+    if window != integers(pool.strides) or prod(window) > MOST_POOLED:
         return None
     padding = integers(pool.padding_low) + integers(pool.padding_high)
-    if any(padding) or any(size % 2 for size in _shape(conv.output)[2:]):
+    sizes = zip(_shape(conv.output)[2:], window, strict=True)
+    if any(padding) or any(size % part for size, part in sizes):
         return None
     return None if _is_depthwise(conv) else pool
+
+
+def _divides(window: Sequence[int], grid: LaneGrid) -> bool:
+    """Whether a pool's windows do not cross the tiles of ``grid``."""
+    return not any(lines % part for lines, part in zip(grid.shape, three(window), strict=True))
 
 
 def _is_depthwise(conv: PackedConvOp) -> bool:
@@ -231,10 +249,18 @@ def _is_depthwise(conv: PackedConvOp) -> bool:
 
 
 def _is_image(value: ir.Value) -> bool:
+    """[N, C, *image] of f32, the image of one to three dimensions."""
     if not isinstance(value.type, ir.RankedTensorType):
         return False
     type_ = ir.RankedTensorType(value.type)
-    return type_.rank == 4 and type_.has_static_shape and isinstance(type_.element_type, ir.F32Type)
+    return 3 <= type_.rank <= 5 and type_.has_static_shape and isinstance(type_.element_type, ir.F32Type)
+
+
+def _maps(value: ir.Value) -> tuple[ir.Attribute, ir.Attribute]:
+    """The indexing maps of a generic over ``value`` that read its own place, and a scalar."""
+    rank = len(_shape(value))
+    return (ir.AffineMapAttr.get(ir.AffineMap.get_identity(rank)),
+            ir.AffineMapAttr.get(ir.AffineMap.get(rank, 0, [])))
 
 
 def _owner_name(value: ir.Value) -> str:

@@ -118,7 +118,7 @@ def _packed_conv(layer: ConvOp, arrays: dict[str, np.ndarray], shape: tuple[int,
         padding_low=layer.padding_low, padding_high=layer.padding_high, dilations=layer.dilations,
         groups=layer.groups,
         activation=layer.activation, scheme=layer.scheme, kernel=kernel, filters_per_group=group,
-        pool=integer_array((1, 1)),
+        pool=integer_array((1,) * len(shape[2:])),
         input_layout=PlainAttr.get(), output_layout=PlainAttr.get(), output=layer.output.type,
         bias=layer.bias,
         residual=layer.residual)

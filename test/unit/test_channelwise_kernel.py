@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 import pytest
 import torch
-from espalier.sparse_dialect.layouts import LaneGrid, Layout, Plain, lift, unlift
+from espalier.sparse_dialect.layouts import LaneGrid, Layout, Plain, lift, three, unlift
 from espalier.sparse_dialect.lowering.cpu.channelwise_kernel import (
     ChannelwiseKernel,
     emit_channelwise_kernel,
@@ -36,31 +36,35 @@ class Case:
     lanes: int = 16
     source_high: int | None = 4  # None: row-major input
     target_high: int = 4
-    tile: tuple[int, int] = (2, 3)
+    tile: tuple[int, ...] = (2, 3)
     batch: int = 2
     activation: str = "none"
     residual: bool = False
     channels: int = 5
+    depth: int = 1
 
     @property
-    def output(self) -> tuple[int, int]:
+    def image(self) -> list[int]:
+        return [self.depth, self.height, self.width]
+
+    @property
+    def output(self) -> list[int]:
         """Padding is the same on all sides."""
         w = self.window
-        sizes = zip((self.height, self.width), w.padding, w.dilations, w.kernel, w.strides, strict=True)
-        rows, columns = [(n + 2 * p - d * (k - 1) - 1) // s + 1 for n, p, d, k, s in sizes]
-        return rows, columns
+        sizes = zip(self.image, w.padding, w.dilations, w.kernel, w.strides, strict=True)
+        return [(n + 2 * p - d * (k - 1) - 1) // s + 1 for n, p, d, k, s in sizes]
 
 
 class Run:
     """A case on random data: its kernels (one a tile shape), its output, and what PyTorch gives."""
 
     def __init__(self, case: Case) -> None:
-        source: Layout = Plain(case.height, case.width)
+        source: Layout = Plain.of(case.image)
         if case.source_high is not None:
-            source = LaneGrid(case.source_high, case.lanes // case.source_high, case.height, case.width)
+            source = LaneGrid.of(case.source_high, case.lanes // case.source_high, case.image)
         self.case = case
-        self.grid = LaneGrid(case.target_high, case.lanes // case.target_high, *case.output)
-        x = random(case.batch, case.channels, case.height, case.width)
+        self.grid = LaneGrid.of(case.target_high, case.lanes // case.target_high, case.output)
+        x = random(case.batch, case.channels, *case.image)
         if case.kind == "max":
             x -= 5  # all below 0: padding must not win
         planes = poisoned(x, source) if isinstance(source, LaneGrid) else aligned(x.reshape(*x.shape[:2], -1))
@@ -72,7 +76,7 @@ class Run:
         kernel = ChannelwiseKernel(
             case.kind, source, self.grid, case.channels, case.activation, case.residual
         )
-        plan = plan_plane(source, self.grid, case.window, case.tile)
+        plan = plan_plane(source, self.grid, case.window, three(case.tile))
         compiled = Compiled(
             lambda module, name, types: emit_channelwise_kernel(module, name, kernel, plan, types),
             [planes, self.output, *extra, *plane_tables(plan), *parameters],
@@ -85,7 +89,11 @@ class Run:
         self.output[:] = np.nan
         for kernel, units in self.kernels:
             kernel.run(0, units)
-        return unlift(self.output, self.grid).copy()
+        return self.got()
+
+    def got(self) -> np.ndarray:
+        """The output as it is."""
+        return unlift(self.output, self.grid).reshape(self.expected.shape)
 
 
 def reference(
@@ -95,28 +103,29 @@ def reference(
     wide = [torch.tensor(a, dtype=torch.float64) for a in (x, weight, bias, residual)]
     w = case.window
     if case.kind == "depthwise":
-        y = torch.nn.functional.conv2d(
+        y = torch.nn.functional.conv3d(
             wide[0], wide[1], wide[2], w.strides, w.padding, w.dilations, case.channels
         )
     elif case.kind == "max":
-        y = torch.nn.functional.max_pool2d(wide[0], w.kernel, w.strides, w.padding, w.dilations)
+        y = torch.nn.functional.max_pool3d(wide[0], w.kernel, w.strides, w.padding, w.dilations)
     else:
-        y = torch.nn.functional.avg_pool2d(wide[0], w.kernel, w.strides, w.padding)
+        y = torch.nn.functional.avg_pool3d(wide[0], w.kernel, w.strides, w.padding)
     if case.residual:
         y = y + wide[3]
     return {"none": y, "relu": y.relu(), "relu6": torch.nn.functional.relu6(y)}[case.activation].numpy()
 
 
-SAME = Window((3, 3), padding=(1, 1))
-HALF = Window((3, 3), (2, 2), (1, 1))
+SAME = Window.of((3, 3), padding=(1, 1))
+HALF = Window.of((3, 3), (2, 2), (1, 1))
 DEPTHWISE = Case("depthwise", SAME)
+VOLUME = Case("max", Window.of((3, 3, 3), padding=(1, 1, 1)), depth=4, tile=(2, 2, 3))
 CASES = {
     "depthwise": DEPTHWISE,
     "depthwise, stride 2": replace(DEPTHWISE, window=HALF),
-    "depthwise, stride 3": replace(DEPTHWISE, window=replace(SAME, strides=(3, 3))),
-    "depthwise, dilation 2": replace(DEPTHWISE, window=Window((3, 3), (1, 1), (2, 2), (2, 2))),
-    "depthwise 5 x 5": replace(DEPTHWISE, window=Window((5, 5), padding=(2, 2)), tile=(4, 4)),
-    "depthwise, valid": replace(DEPTHWISE, window=Window((3, 3))),
+    "depthwise, stride 3": replace(DEPTHWISE, window=replace(SAME, strides=(1, 3, 3))),
+    "depthwise, dilation 2": replace(DEPTHWISE, window=Window.of((3, 3), (1, 1), (2, 2), (2, 2))),
+    "depthwise 5 x 5": replace(DEPTHWISE, window=Window.of((5, 5), padding=(2, 2)), tile=(4, 4)),
+    "depthwise, valid": replace(DEPTHWISE, window=Window.of((3, 3))),
     "depthwise, relu6": replace(DEPTHWISE, activation="relu6"),
     "depthwise, residual, relu": replace(DEPTHWISE, residual=True, activation="relu"),
     "depthwise from planes": replace(DEPTHWISE, source_high=None),
@@ -124,17 +133,37 @@ CASES = {
     "depthwise, 8 lanes": replace(DEPTHWISE, lanes=8, source_high=2, target_high=2),
     "depthwise, 4 lanes": replace(DEPTHWISE, lanes=4, source_high=2, target_high=2),
     "depthwise, 7 x 7 image": replace(DEPTHWISE, height=7, width=7, target_high=2),
-    "max": Case("max", Window((2, 2), (2, 2)), 14, 14),
+    "max": Case("max", Window.of((2, 2), (2, 2)), 14, 14),
     "max, padded": Case("max", HALF),
     "max, padded, 8 lanes": Case("max", HALF, lanes=8, source_high=1, target_high=4),
     "max, padded, from planes": Case("max", HALF, source_high=None),
-    "max, dilated": Case("max", Window((3, 3), (1, 1), (1, 1), (2, 2))),
-    "average": Case("average", Window((2, 2), (2, 2)), 14, 14),
+    "max, dilated": Case("max", Window.of((3, 3), (1, 1), (1, 1), (2, 2))),
+    "average": Case("average", Window.of((2, 2), (2, 2)), 14, 14),
     "average, padded": Case("average", HALF),
-    "average of 7": Case("average", Window((7, 7), (7, 7)), 14, 14, target_high=2, tile=(1, 1)),
-    "lift": Case("max", Window((1, 1)), source_high=None),
-    "lift, 4 lanes": Case("max", Window((1, 1)), source_high=None, lanes=4, target_high=1),
-    "change of grid": Case("max", Window((1, 1)), source_high=1, target_high=8),
+    "average of 7": Case("average", Window.of((7, 7), (7, 7)), 14, 14, target_high=2, tile=(1, 1)),
+    "volume, depthwise": replace(VOLUME, kind="depthwise", residual=True, activation="relu"),
+    "volume, depthwise, strides": replace(
+        VOLUME, kind="depthwise", window=Window((3, 3, 3), (2, 1, 2), (1, 1, 0), (1, 2, 1))
+    ),
+    "volume, depthwise, 4 lanes": replace(VOLUME, kind="depthwise", lanes=4, source_high=2, target_high=1),
+    "volume, max": VOLUME,
+    "volume, max, halved": replace(VOLUME, window=Window.of((2, 2, 2), (2, 2, 2)), height=14),
+    "volume, max, halved, even slices": replace(
+        VOLUME, window=Window.of((2, 2, 2), (2, 2, 2)), height=16, width=16, depth=5
+    ),
+    "volume, max, padded in slices": replace(VOLUME, window=Window.of((2, 2, 2), (2, 2, 2), (0, 1, 1))),
+    "volume, max, half": replace(VOLUME, window=Window.of((3, 3, 3), (2, 2, 2), (1, 1, 1))),
+    "volume, max of slices from rows": replace(
+        VOLUME, window=Window.of((1, 3, 3), (1, 2, 2), (0, 1, 1)), source_high=None
+    ),
+    "volume, average": replace(VOLUME, kind="average"),
+    "signal, max": Case(
+        "max", Window.of((3,), (2,), (1,)), height=1, width=40, source_high=1, target_high=1
+    ),
+    "lift of a volume": replace(VOLUME, window=Window.of((1,)), source_high=None),
+    "lift": Case("max", Window.of((1, 1)), source_high=None),
+    "lift, 4 lanes": Case("max", Window.of((1, 1)), source_high=None, lanes=4, target_high=1),
+    "change of grid": Case("max", Window.of((1, 1)), source_high=1, target_high=8),
 }
 
 
@@ -152,7 +181,7 @@ def test_units_in_any_pieces_give_the_same_bits(name: str) -> None:
     for kernel, units in run.kernels:
         for begin in reversed(range(0, units, 3)):
             kernel.run(begin, min(begin + 3, units))
-    np.testing.assert_array_equal(unlift(run.output, run.grid), whole)
+    np.testing.assert_array_equal(run.got(), whole)
 
 
 def test_a_unit_is_one_channel_of_one_image() -> None:
@@ -168,17 +197,27 @@ def test_max_keeps_nan_out_of_lanes_without_pixels_only() -> None:
     run = Run(CASES["lift"])
     run.kernels[0][0].arrays[0][0, 0, 0] = np.nan
     got = run.whole()
-    assert np.isnan(got[0, 0, 0, 0])
+    assert np.isnan(got[0, 0, 0, 0, 0])
     assert np.isnan(got).sum() == 1
 
 
-@pytest.mark.parametrize(("height", "width", "lanes", "high"), [(13, 9, 16, 4), (8, 8, 8, 2), (3, 1, 4, 1)])
-def test_unlift(height: int, width: int, lanes: int, high: int) -> None:
-    grid, x = LaneGrid(high, lanes // high, height, width), random(2, 3, height, width)
-    places = grid.places(*np.indices((height, width))).reshape(-1).astype(np.int32)
-    output, pixels = unset(2, 3, height * width), height * width
+GRIDS = {
+    "13 x 9": LaneGrid(4, 4, 13, 9),
+    "8 lanes": LaneGrid(2, 4, 8, 8),
+    "4 lanes": LaneGrid(1, 4, 3, 1),
+    "more lanes than rows": LaneGrid(4, 1, 1, 3),
+    "volume": LaneGrid(4, 4, 7, 7, 3),
+    "volume of even slices": LaneGrid(2, 4, 8, 8, 5),
+}
+
+
+@pytest.mark.parametrize("grid", GRIDS.values(), ids=GRIDS)
+def test_unlift(grid: LaneGrid) -> None:
+    x = random(2, 3, *grid.image)
+    places = grid.places(*np.indices(grid.image)).reshape(-1).astype(np.int32)
+    output, pixels = unset(2, 3, places.size), places.size
     kernel = Compiled(
-        lambda module, name, types: emit_unlift(module, name, types, lanes, (2, 3), pixels),
+        lambda module, name, types: emit_unlift(module, name, types, grid.lanes, (2, 3), pixels),
         [poisoned(x, grid), output, places],
     )
     kernel.run(0, 4)
@@ -188,11 +227,11 @@ def test_unlift(height: int, width: int, lanes: int, high: int) -> None:
 
 
 @pytest.mark.parametrize("fill", [0.0, np.nan, np.inf])
-@pytest.mark.parametrize(("height", "width", "lanes", "high"), [(7, 7, 16, 4), (5, 6, 8, 2), (1, 3, 4, 4)])
-def test_global_average(height: int, width: int, lanes: int, high: int, fill: float) -> None:
+@pytest.mark.parametrize("grid", GRIDS.values(), ids=GRIDS)
+def test_global_average(grid: LaneGrid, fill: float) -> None:
     """Lanes without a pixel may hold anything."""
-    grid, x = LaneGrid(high, lanes // high, height, width), random(2, 3, height, width)
-    share = lift(np.full((height, width), 1 / (height * width), np.float32), grid)[: grid.rows * grid.columns]
+    x = random(2, 3, *grid.image)
+    share = lift(np.full((1, 1, *grid.image), 1 / x[0, 0].size, np.float32), grid)[0, 0, : grid.used_lines]
     held = lift(np.ones(x.shape, np.float32), grid) > 0
     output = unset(2, 3, 1)
     kernel = Compiled(
@@ -202,4 +241,4 @@ def test_global_average(height: int, width: int, lanes: int, high: int, fill: fl
     kernel.run(0, 5)
     assert np.isnan(output[1, 2, 0]), "units are planes"
     kernel.run(5, 6)
-    close(output[..., 0], x.mean(axis=(2, 3), dtype=np.float64))
+    close(output[..., 0], x.mean(axis=(2, 3, 4), dtype=np.float64))

@@ -10,10 +10,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from espalier.sparse_dialect.layouts import LaneGrid, Layout, Plain, unlift
+from espalier.sparse_dialect.layouts import LaneGrid, Layout, Plain, Three, three, unlift
 from espalier.sparse_dialect.lowering.cpu import conv_kernel
 from espalier.sparse_dialect.lowering.cpu.conv_kernel import ConvKernel, KernelClass, emit_conv_kernel
-from espalier.sparse_dialect.lowering.cpu.conv_plan import Window, cut, plan_conv, plane_shape, tables
+from espalier.sparse_dialect.lowering.cpu.conv_plan import (
+    ONES,
+    Window,
+    cut,
+    plan_conv,
+    plane_shape,
+    tables,
+)
 from espalier.sparse_dialect.schemes import Connectivity, Dense, Pattern, Scheme, Unstructured
 from espalier.sparse_dialect.schemes.blocked import StoredKernels, pack_blocked, thread_chunks
 from espalier.sparse_dialect.transforms.compress_weights import pack_dense
@@ -22,8 +29,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 from kernel_harness import Compiled, aligned, close, poisoned, random, unset
 
 CORNERS = ((0, 1, 3, 4), (1, 2, 4, 5), (3, 4, 6, 7), (4, 5, 7, 8))
-SAME = Window((3, 3), padding=(1, 1))
-POINT = Window((1, 1))
+SAME = Window.of((3, 3), padding=(1, 1))
+POINT = Window.of((1, 1))
 
 
 @dataclass(frozen=True)
@@ -39,28 +46,28 @@ class Case:
     lanes: int = 16
     source_high: int | None = 4  # None: row-major input
     target_high: int = 4
-    tile: tuple[int, int] = (2, 3)
-    padding_high: tuple[int, int] = (1, 1)
+    tile: tuple[int, ...] = (2, 3)
+    padding_high: tuple[int, ...] = (1, 1)
     batch: int = 1
     block: int | None = None
     group: int = 1
     groups: int = 1
     activation: str = "none"
     residual: bool = False
-    pooled: bool = False
+    pool: Three = ONES
     level: str = "filter"
+    depth: int = 1
 
     @property
-    def output(self) -> tuple[int, int]:
+    def image(self) -> list[int]:
+        return [self.depth, self.height, self.width]
+
+    @property
+    def output(self) -> list[int]:
         w = self.window
-        ends = (
-            self.height + w.padding[0] + self.padding_high[0],
-            self.width + w.padding[1] + self.padding_high[1],
-        )
-        return (
-            (ends[0] - w.dilations[0] * (w.kernel[0] - 1) - 1) // w.strides[0] + 1,
-            (ends[1] - w.dilations[1] * (w.kernel[1] - 1) - 1) // w.strides[1] + 1,
-        )
+        ends = np.add(self.image, w.padding) + three(self.padding_high, fill=0)
+        last: list[int] = (ends - np.multiply(w.dilations, np.subtract(w.kernel, 1)) - 1).tolist()
+        return [place // stride + 1 for place, stride in zip(last, w.strides, strict=True)]
 
 
 class Run:
@@ -68,17 +75,17 @@ class Run:
 
     def __init__(self, case: Case, seed: int = 0) -> None:
         self.case = case
-        grid = LaneGrid(case.target_high, case.lanes // case.target_high, *case.output)
-        half = LaneGrid(grid.lanes_high, grid.lanes_wide, grid.height // 2, grid.width // 2)
-        self.stored = half if case.pooled else grid
-        source: Layout = Plain(case.height, case.width)
+        grid = LaneGrid.of(case.target_high, case.lanes // case.target_high, case.output)
+        self.stored = grid.over([size // part for size, part in zip(case.output, case.pool, strict=True)])
+        pooled = self.stored if case.pool != ONES else None
+        source: Layout = Plain.of(case.image)
         if case.source_high is not None:
-            source = LaneGrid(case.source_high, case.lanes // case.source_high, case.height, case.width)
-        x = random(case.batch, case.channels, case.height, case.width, seed=seed)
+            source = LaneGrid.of(case.source_high, case.lanes // case.source_high, case.image)
+        x = random(case.batch, case.channels, *case.image, seed=seed)
         planes = poisoned(x, source) if isinstance(source, LaneGrid) else x.reshape(*x.shape[:2], -1)
         bias = random(case.filters, seed=seed + 1)
         weight, scheme = make_weight(case, seed + 2)
-        residual = random(case.batch, case.filters, self.stored.height, self.stored.width, seed=seed + 3)
+        residual = random(case.batch, case.filters, *self.stored.image, seed=seed + 3)
         self.output = unset(case.batch, case.filters, self.stored.lines, self.stored.lanes)
         arrays = pack(case, weight, scheme)
         dense = isinstance(scheme, Dense)
@@ -86,7 +93,7 @@ class Run:
         self.kernel = ConvKernel(
             source,
             grid,
-            half if case.pooled else None,
+            pooled,
             case.channels,
             block,
             case.filters,
@@ -98,9 +105,9 @@ class Run:
             thread_chunks(case.filters // case.group),
         )
         extra = [poisoned(residual, self.stored)] if case.residual else []
-        tiles = cut(plane_shape(source, grid, case.window), case.tile, case.pooled)
+        tiles = cut(plane_shape(source, grid, case.window, pooled), three(case.tile), case.pool)
         self.plans = [
-            plan_conv(source, grid, case.window, shape, origins, case.batch, half if case.pooled else None)
+            plan_conv(source, grid, case.window, shape, origins, case.batch, pooled)
             for shape, origins in tiles.items()
         ]
         self.compiled = [
@@ -125,7 +132,11 @@ class Run:
         self.output[:] = np.nan
         for at, kernel in enumerate(self.compiled):
             kernel.run(0, self.units(at))
-        return unlift(self.output, self.stored).copy()
+        return self.got()
+
+    def got(self) -> np.ndarray:
+        """The output as it is."""
+        return unlift(self.output, self.stored).reshape(self.expected.shape)
 
     def check(self) -> None:
         close(self.whole(), self.expected)
@@ -142,7 +153,7 @@ def make_weight(case: Case, seed: int) -> tuple[np.ndarray, Scheme]:
         case "dense":
             return weight, Dense()
         case "connectivity":
-            return weight * kept[:, :, None, None], Connectivity(case.window.kernel)
+            return weight * kept[:, :, None, None, None], Connectivity(case.window.kernel)
         case "unstructured":
             return weight * (generator.random(shape) < 0.3), Unstructured()
         case "grouped":
@@ -150,8 +161,8 @@ def make_weight(case: Case, seed: int) -> tuple[np.ndarray, Scheme]:
     library = np.zeros((4, 9), bool)
     for at, places in enumerate(CORNERS):
         library[at, list(places)] = True
-    patterns = library[generator.integers(0, 4, shape[:2])].reshape(*shape[:2], 3, 3)
-    return weight * patterns * kept[:, :, None, None], Pattern((3, 3), CORNERS)
+    patterns = library[generator.integers(0, 4, shape[:2])].reshape(shape)
+    return weight * patterns * kept[:, :, None, None, None], Pattern(case.window.kernel, CORNERS)
 
 
 def pack(case: Case, weight: np.ndarray, scheme: Scheme) -> list[np.ndarray]:
@@ -175,18 +186,19 @@ def reference(
 ) -> np.ndarray:
     """What PyTorch computes in f64."""
     wide = [torch.tensor(a, dtype=torch.float64) for a in (x, weight, bias, residual)]
-    (top, left), (bottom, right) = case.window.padding, case.padding_high
-    padded = torch.nn.functional.pad(wide[0], (left, right, top, bottom))
+    sides = list(zip(case.window.padding, three(case.padding_high, fill=0), strict=True))
+    padded = torch.nn.functional.pad(wide[0], [n for side in reversed(sides) for n in side])
     strides, dilations = case.window.strides, case.window.dilations
-    y = torch.nn.functional.conv2d(padded, wide[1], wide[2], strides, 0, dilations, case.groups)
-    if case.pooled:
-        y = torch.nn.functional.max_pool2d(y, 2)
+    y = torch.nn.functional.conv3d(padded, wide[1], wide[2], strides, 0, dilations, case.groups)
+    y = torch.nn.functional.max_pool3d(y, case.pool)
     if case.residual:
         y = y + wide[3]
     return {"none": y, "relu": y.relu(), "relu6": torch.nn.functional.relu6(y)}[case.activation].numpy()
 
 
 POINTWISE = Case("connectivity", POINT, padding_high=(0, 0), tile=(1, 4))
+VOLUME = Case(
+    "connectivity", Window.of((3, 3, 3), padding=(1, 1, 1)), depth=4, padding_high=(1, 1, 1), tile=(2, 2, 3))
 CASES = {
     "pattern": Case("pattern"),
     "connectivity": Case("connectivity"),
@@ -196,13 +208,21 @@ CASES = {
     "dense from planes, as first layers": Case("dense", channels=3, group=4, source_high=None),
     "batch": Case("pattern", batch=3),
     "odd image": Case("pattern", height=13, width=11),
-    "stride 2": Case("pattern", replace(SAME, strides=(2, 2)), height=16, width=14),
-    "stride 3, dilation 2": Case("unstructured", Window((3, 3), (3, 3), (2, 2), (2, 2)), height=17, width=20),
-    "one-sided padding": Case("dense", Window((3, 3), (2, 2)), height=14, width=14),
-    "7 x 7 from planes": Case(
-        "dense", Window((7, 7), (2, 2), (3, 3)), 3, source_high=None, padding_high=(3, 3), height=20, width=20
+    "stride 2": Case("pattern", replace(SAME, strides=(1, 2, 2)), height=16, width=14),
+    "stride 3, dilation 2": Case(
+        "unstructured", Window.of((3, 3), (3, 3), (2, 2), (2, 2)), height=17, width=20
     ),
-    "1 x 3": Case("connectivity", Window((1, 3), padding=(0, 1)), padding_high=(0, 1)),
+    "one-sided padding": Case("dense", Window.of((3, 3), (2, 2)), height=14, width=14),
+    "7 x 7 from planes": Case(
+        "dense",
+        Window.of((7, 7), (2, 2), (3, 3)),
+        3,
+        source_high=None,
+        padding_high=(3, 3),
+        height=20,
+        width=20,
+    ),
+    "1 x 3": Case("connectivity", Window.of((1, 3), padding=(0, 1)), padding_high=(0, 1)),
     "input on another grid": Case("pattern", source_high=1, target_high=8),
     "8 lanes": Case("pattern", lanes=8, source_high=2, target_high=2),
     "4 lanes": Case("pattern", lanes=4, source_high=2, target_high=1),
@@ -210,28 +230,46 @@ CASES = {
     "relu6": Case("dense", activation="relu6", group=2),
     "residual": Case("pattern", residual=True),
     "residual, then relu": Case("dense", residual=True, activation="relu", group=2),
-    "fused pool": Case("pattern", height=16, width=16, pooled=True, tile=(2, 4)),
+    "fused pool": Case("pattern", height=16, width=16, pool=(1, 2, 2), tile=(2, 4)),
     "fused pool, relu, batch": Case(
-        "dense", group=2, height=16, width=16, pooled=True, tile=(2, 2), activation="relu", batch=2
+        "dense", group=2, height=16, width=16, pool=(1, 2, 2), tile=(2, 2), activation="relu", batch=2
     ),
     "channel blocks": Case("pattern", block=2),
     "channel blocks, epilogue": Case("connectivity", block=4, residual=True, activation="relu", batch=2),
-    "channel blocks, pool": Case("pattern", block=4, height=16, width=16, pooled=True, tile=(2, 2)),
+    "channel blocks, pool": Case("pattern", block=4, height=16, width=16, pool=(1, 2, 2), tile=(2, 2)),
     "blocks, unstructured": Case("unstructured", block=4),
     "1 x 1 reads its input in place": POINTWISE,
     "1 x 1 in blocks": replace(POINTWISE, block=2, residual=True),
     "1 x 1, pairs of filters": replace(POINTWISE, group=2),
     "1 x 1, pairs in blocks": replace(POINTWISE, group=2, block=4, activation="relu6"),
     "1 x 1, fours of filters": replace(POINTWISE, group=4),
-    "1 x 1, stride 2": replace(POINTWISE, window=Window((1, 1), (2, 2)), group=2, tile=(2, 2)),
+    "1 x 1, stride 2": replace(POINTWISE, window=Window.of((1, 1), (2, 2)), group=2, tile=(2, 2)),
     "1 x 1, dense": replace(POINTWISE, scheme="dense", group=4),
     "3 x 3, pairs of filters": Case("connectivity", group=2),
     "grouped": Case("grouped", groups=2),
-    "grouped by 4, stride 2": Case("grouped", replace(SAME, strides=(2, 2)), groups=4),
+    "grouped by 4, stride 2": Case("grouped", replace(SAME, strides=(1, 2, 2)), groups=4),
     "loads as they come": Case("pattern", level="none"),
     "loads shared in a filter": Case("dense", group=4, level="kernel"),
     "grouped pattern": Case("pattern", groups=2),
     "grouped, unstructured, epilogue": Case("unstructured", groups=2, residual=True, activation="relu"),
+    "1 x 1, pool": replace(POINTWISE, height=16, width=16, pool=(1, 2, 2), tile=(2, 2)),
+    "signal": Case("dense", Window.of((5,), (2,), (2,)), height=1, width=37, source_high=1, target_high=1,
+                   padding_high=(2,)),
+    "volume": VOLUME,
+    "volume, dense": replace(VOLUME, scheme="dense", group=4),
+    "volume, unstructured": replace(VOLUME, scheme="unstructured"),
+    "volume, depth alone": replace(
+        VOLUME, window=Window.of((3, 1, 1), padding=(1, 0, 0)), padding_high=(1, 0, 0), residual=True),
+    "volume, strides and dilations": replace(
+        VOLUME, window=Window((3, 3, 3), (2, 1, 2), (1, 2, 0), (1, 2, 1)), depth=5, width=15),
+    "volume from rows": replace(VOLUME, scheme="dense", channels=3, source_high=None, group=2),
+    "volume, other grid": replace(VOLUME, source_high=16, target_high=2),
+    "volume, 4 lanes, batch, blocks, epilogue": replace(
+        VOLUME, lanes=4, source_high=2, target_high=1, batch=2, block=4, residual=True, activation="relu"),
+    "volume, pool": replace(VOLUME, height=16, width=16, pool=(2, 2, 2), tile=(2, 2, 2)),
+    "volume, pool of slices": replace(VOLUME, height=16, width=16, pool=(1, 2, 2), tile=(2, 2, 2)),
+    "volume, grouped": replace(VOLUME, scheme="grouped", groups=2),
+    "volume, 1 x 1 x 1": replace(VOLUME, window=POINT, padding_high=(0,), group=2, tile=(1, 7)),
     "one chunk": Case("pattern", filters=11),
     "one pixel": Case("pattern", height=1, width=1, tile=(1, 1)),
 }
@@ -246,7 +284,7 @@ def test_kernel_is_pytorchs_convolution(case: Case) -> None:
     "case",
     [
         Case("pattern", block=2, batch=2, residual=True),
-        Case("dense", group=2, filters=16, pooled=True, height=16, width=16, tile=(2, 2)),
+        Case("dense", group=2, filters=16, pool=(1, 2, 2), height=16, width=16, tile=(2, 2)),
         replace(POINTWISE, group=2, filters=24, block=4),
     ],
     ids=["pattern in blocks", "dense with a pool", "pairs in blocks"],
@@ -263,7 +301,7 @@ def test_units_in_any_pieces_give_the_same_bits(case: Case) -> None:
             edges = np.unique([0, *generator.integers(0, run.units(at) + 1, 6), run.units(at)])
             for piece in generator.permutation(len(edges) - 1):
                 kernel.run(int(edges[piece]), int(edges[piece + 1]))
-        np.testing.assert_array_equal(unlift(run.output, run.stored), whole)
+        np.testing.assert_array_equal(run.got(), whole)
 
 
 def test_large_outputs_are_streamed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,7 +18,7 @@ from typing import Literal
 
 import numpy as np
 
-from ...layouts import LaneGrid, Layout
+from ...layouts import LaneGrid, Layout, Three, box
 from ...mlir import ir
 from .builder import Builder, Value, arith, func, private_function, vector
 from .packing import view
@@ -137,28 +137,29 @@ class _Emitter:
 
     # -- one tile -------------------------------------------------------------------------------------------
 
-    def _tile(self, at: Value, shape: tuple[int, int]) -> None:
-        b, columns = self.b, self.kernel.target.columns
+    def _tile(self, at: Value, shape: Three) -> None:
+        b = self.b
         base, stored = (b.integer(self.tiles, at, b.index(i)) for i in range(2))
-        self.accumulators = [(row, column) for row in range(shape[0]) for column in range(shape[1])]
+        self.accumulators = box(*map(range, shape))
 
         def load(line: int) -> Value:
             where = b.add(base, line)
             return self._stored(where) if self.plan.direct else b.load(self.scratch, where, b.index(0))
 
         totals = self._multiply(load) if self.kernel.kind == "depthwise" else self._pool(load)
-        for (row, column), value in zip(self.accumulators, totals, strict=True):
-            where = (self.image, self.channel, b.add(stored, row * columns + column), b.index(0))
+        for spot, value in zip(self.accumulators, totals, strict=True):
+            line = b.add(stored, self.kernel.target.line(*spot))
+            where = (self.image, self.channel, line, b.index(0))
             if self.residual is not None:
                 value = arith.AddFOp(value, b.load(self.residual, *where)).result
             b.store(b.activation(value, self.kernel.activation), self.output, *where)
 
     def _lines(self, place: int) -> list[int]:
         """The padded line, from the tile's first, that each accumulator reads at a kernel place."""
-        window = self.plan.window
-        dy, dx = window.taps[place]
-        return [(row * window.strides[0] + dy) * self.plan.pitch + column * window.strides[1] + dx
-                for row, column in self.accumulators]
+        window, pitches = self.plan.window, (self.plan.slice, self.plan.pitch, 1)
+        return [sum((a * stride + tap) * pitch for a, stride, tap, pitch in
+                    zip(accumulator, window.strides, window.taps[place], pitches, strict=True))
+                for accumulator in self.accumulators]
 
     def _multiply(self, load: Callable[[int], Value]) -> list[Value]:
         acc = [self.bias] * len(self.accumulators)
@@ -234,7 +235,7 @@ def emit_global_average(module: ir.Operation, name: str, operand_types: list[ir.
                 value = arith.SelectOp(held, b.load(source, n, c, i, b.index(0)), b.splat(0.0)).result
                 return [b.fma(value, weight, total)]
 
-            (total,) = b.loop(0, grid.rows * grid.columns, line, [b.splat(0.0)])
+            (total,) = b.loop(0, grid.used_lines, line, [b.splat(0.0)])
             b.put(vector.ReductionOp(b.f32, kind, total).result, output, n, c, b.index(0))
 
         b.loop(begin, end, plane)

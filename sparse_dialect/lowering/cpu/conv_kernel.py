@@ -22,11 +22,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import prod
 
-from ...layouts import LaneGrid, Layout
+from ...layouts import LaneGrid, Layout, Three
 from ...mlir import ir
 from .builder import Builder, Value, arith, func, private_function
-from .conv_plan import ITEM_FIELDS, ConvPlan
+from .conv_plan import ITEM_FIELDS, ConvPlan, pool_window
 from .packing import Packer, view
 
 STREAMING_BYTES = 8 << 20
@@ -75,7 +76,7 @@ class ConvKernel:
     def scratch_lines(self, plan: ConvPlan) -> int:
         """Vectors of scratch that one thread needs: a block's packed region, and all filters' partial
         sums."""
-        sums = self.filters * plan.tile[0] * plan.tile[1] if self.blocks > 1 else 0
+        sums = self.filters * prod(plan.tile) if self.blocks > 1 else 0
         return self.packed_lines(plan) + sums
 
     def packed_lines(self, plan: ConvPlan) -> int:
@@ -85,6 +86,11 @@ class ConvKernel:
     @property
     def stored(self) -> LaneGrid:
         return self.pooled or self.target
+
+    @property
+    def pool(self) -> Three:
+        """The window of the fused pool, ones where there is none."""
+        return pool_window(self.target, self.pooled)
 
 
 def emit_conv_kernel(module: ir.Operation, name: str, kernel: ConvKernel, plan: ConvPlan,
@@ -110,7 +116,7 @@ class _Emitter:
         self.residual = rest.pop(0) if kernel.residual else None
         self.bias, self.items, borders, gathers, permuted, *rest = rest
         *self.storage, scratch, self.begin, self.end = rest
-        self.accumulators = [(a, t) for a in range(plan.tile[0]) for t in range(plan.tile[1])]
+        self.accumulators = plan.accumulators
         self.packer = Packer(b, plan, kernel.source, self.input, borders, gathers, permuted, scratch,
                              kernel.channel_block)
         if kernel.blocks > 1:
@@ -228,12 +234,11 @@ class _Emitter:
                   acc: list[Value]) -> list[Value]:
         """acc += weight * input over the terms of one kernel, each multiply with a load of its own."""
         b, plan = self.b, self.plan
-        taps, strides, count = plan.window.taps, plan.window.strides, len(self.accumulators)
+        taps, count = plan.window.taps, len(self.accumulators)
         reads: list[tuple[int, int, int]] = []  # (region line, term, accumulator)
         for term, (f, place) in enumerate(kind.terms):
-            for t, (row, column) in enumerate(self.accumulators):
-                spot = (row * strides[0] + taps[place][0], column * strides[1] + taps[place][1])
-                reads.append((plan.line_of[spot], term, f * count + t))
+            for t, accumulator in enumerate(self.accumulators):
+                reads.append((plan.line_read(accumulator, taps[place]), term, f * count + t))
         few = len(kind.terms) <= WEIGHTS_IN_REGISTERS
         # Few weights: they stay in registers and each input line is used up at once. Many: one tap after
         # the other.
@@ -259,13 +264,9 @@ class _Emitter:
     def _claim(self, filters: list[Value]) -> None:
         """Asks for the lines of output and residual before the multiplies: storing then waits for neither."""
         b, kernel = self.b, self.kernel
-        step = 2 if kernel.pooled else 1
         for f in filters:
-            for row, column in self.accumulators:
-                if row % step or column % step:
-                    continue
-                line = b.add(self.item["output_line"], row // step * kernel.stored.columns + column // step)
-                where = (self.item["image"], f, line, b.index(0))
+            for spot in dict.fromkeys(map(self._pooled_spot, self.accumulators)):
+                where = self._stored_line(f, spot)
                 if self.residual is not None:
                     b.prefetch(self.residual, *where)
                 if not kernel.streams:
@@ -273,16 +274,22 @@ class _Emitter:
 
     def _epilogue(self, channel: Value, totals: list[Value]) -> None:
         b, kernel = self.b, self.kernel
-        height, width = self.plan.tile
-        columns = kernel.stored.columns
-        value = dict(zip(self.accumulators, totals, strict=True))
-        if kernel.pooled:
-            value = {(a // 2, t // 2): b.maximum(b.maximum(value[a, t], value[a, t + 1]),
-                                                 b.maximum(value[a + 1, t], value[a + 1, t + 1]))
-                     for a in range(0, height, 2) for t in range(0, width, 2)}
-        for (row, column), result in value.items():
-            line = b.add(self.item["output_line"], row * columns + column)
-            where = (self.item["image"], channel, line, b.index(0))
+        values: dict[Three, Value] = {}
+        for accumulator, total in zip(self.accumulators, totals, strict=True):
+            spot = self._pooled_spot(accumulator)
+            values[spot] = b.maximum(values[spot], total) if spot in values else total
+        for spot, result in values.items():
+            where = self._stored_line(channel, spot)
             if self.residual is not None:
                 result = arith.AddFOp(result, b.load(self.residual, *where)).result
             b.store(b.activation(result, kernel.activation), self.output, *where, streaming=kernel.streams)
+
+    def _pooled_spot(self, accumulator: Three) -> Three:
+        """Where, relative to the tile's first stored line, an output line is pooled to."""
+        depth, row, column = (a // p for a, p in zip(accumulator, self.kernel.pool, strict=True))
+        return depth, row, column
+
+    def _stored_line(self, channel: Value, spot: Three) -> tuple[Value, ...]:
+        """The indices of a line of the output, and of the residual."""
+        line = self.b.add(self.item["output_line"], self.kernel.stored.line(*spot))
+        return self.item["image"], channel, line, self.b.index(0)

@@ -1,52 +1,76 @@
 """The geometry of one convolution on lane grids: register tiles, what each packs and stores. Numpy only.
 
-A *tile* is Tr x Tc output lines held in accumulators. Its *region* is the input lines that the tile's taps
-touch. Line (vr, vq) of the region of the tile at (r0, q0) holds, in lane (i, j), the input pixel
+A *tile* is Td x Tr x Tc output lines held in accumulators. Its *region* is the input lines that the tile's
+taps touch. Line (vd, vr, vq) of the region of the tile at (d0, r0, q0) holds, in lane (i, j), the input pixel
 
     y = i * rows * stride + r0 * stride + vr - padding        (x likewise)
+    z = d0 * stride + vd - padding                            (lanes do not cut the depth)
 
 Mostly that is one stored line of the input (a copy); at tile borders, and where input and output grids
 differ, its lanes come from several lines, or are zero (a gather, by a table of element offsets; -1 reads
 zero).
+
+Images and signals are volumes of depth 1 (and height 1): windows and tiles always count three dimensions.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
+from functools import lru_cache
+from itertools import pairwise, product
 
 import numpy as np
 
-from ...layouts import LaneGrid, Layout
+from ...layouts import LaneGrid, Layout, Three, box, three
 
 ITEM_FIELDS = ("image", "source_line", "border", "output_line")
 MOST_SHUFFLES = 16  # a lane permutation is code; what needs more of them gathers
+ONES: Three = (1, 1, 1)
 
 Permutation = tuple[int, ...]  # for each lane, the lane of the stored line that it takes, -1 for outside
 
 
 @dataclass(frozen=True)
 class Window:
-    """A 2-D window: kernel size, strides, low padding, dilations."""
+    """A window: kernel size, strides, low padding, dilations, each (depth, rows, columns)."""
 
-    kernel: tuple[int, int]
-    strides: tuple[int, int] = (1, 1)
-    padding: tuple[int, int] = (0, 0)
-    dilations: tuple[int, int] = (1, 1)
+    kernel: Three
+    strides: Three = ONES
+    padding: Three = (0, 0, 0)
+    dilations: Three = ONES
+
+    @staticmethod
+    def of(kernel: Sequence[int], strides: Sequence[int] = (), padding: Sequence[int] = (),
+           dilations: Sequence[int] = ()) -> Window:
+        """A window of one to three dimensions."""
+        return Window(three(kernel), three(strides), three(padding, fill=0), three(dilations))
 
     @property
-    def taps(self) -> list[tuple[int, int]]:
-        """Offsets (rows, columns) of every kernel place, row-major."""
-        return [(y * self.dilations[0], x * self.dilations[1]) for y in range(self.kernel[0])
-                for x in range(self.kernel[1])]
+    def taps(self) -> list[Three]:
+        """Offsets (depth, rows, columns) of every kernel place, row-major."""
+        spans = [range(0, size * dilation, dilation)
+                 for size, dilation in zip(self.kernel, self.dilations, strict=True)]
+        return box(*spans)
+
+    def reaches(self, lines: Three) -> Three:
+        """From the first to the last input line that so many output lines read, along each dimension."""
+        depth, rows, columns = ((n - 1) * s + (k - 1) * d + 1 for n, s, k, d in
+                                zip(lines, self.strides, self.kernel, self.dilations, strict=True))
+        return depth, rows, columns
+
+    def reads(self, tile: Three) -> list[list[int]]:
+        """The input lines, along each dimension, that a tile's taps touch."""
+        return [sorted({at * s + tap * d for at in range(n) for tap in range(k)}) for n, s, k, d in
+                zip(tile, self.strides, self.kernel, self.dilations, strict=True)]
 
 
 @dataclass
 class ConvPlan:
     """What ``conv_kernel`` emits for the tiles of one shape, and the tables that it reads.
 
-    ``region``: (row, column) of each region line, relative to the tile; ``source_offsets``: the same lines
-    as offsets from the first, for tiles whose region is a plain rectangle of stored lines; ``items``: i32
+    ``region``: (depth, row, column) of each region line, relative to the tile; ``source_offsets``: the same
+    lines as offsets from the first, for tiles whose region is a plain box of stored lines; ``items``: i32
     [count, ITEM_FIELDS]; ``borders``: i32 [border tiles, region lines], a stored line, or -1 - g for row g
     of ``gathers`` i32 [rows, lanes].
     A gather row whose lanes all lie in one stored line is a shuffle: ``permuted`` i32 [rows, 2], see
@@ -54,8 +78,8 @@ class ConvPlan:
     """
 
     window: Window
-    tile: tuple[int, int]
-    region: list[tuple[int, int]]
+    tile: Three
+    region: list[Three]
     source_offsets: list[int]
     direct: bool
     items: np.ndarray
@@ -63,7 +87,7 @@ class ConvPlan:
     gathers: np.ndarray
     shuffles: list[Permutation]
     permuted: np.ndarray
-    line_of: dict[tuple[int, int], int] = field(default_factory=dict)
+    line_of: dict[Three, int] = field(default_factory=dict)
 
     @property
     def code(self) -> tuple[object, ...]:
@@ -80,33 +104,53 @@ class ConvPlan:
     def border_tiles(self) -> bool:
         return bool((self.items[:, 2] >= 0).any())
 
+    @property
+    def accumulators(self) -> list[Three]:
+        """The output lines of a tile, relative to it."""
+        return box(*map(range, self.tile))
 
-def plan_conv(source: Layout, target: LaneGrid, window: Window, tile: tuple[int, int],
-              origins: list[tuple[int, int]], batch: int, pooled: LaneGrid | None = None) -> ConvPlan:
-    """The plan of a convolution's tiles of one shape, at ``origins`` (row, column).
+    def line_read(self, accumulator: Three, tap: Three) -> int:
+        """The region line that an output line multiplies at a tap."""
+        depth, row, column = (a * s + t for a, s, t in
+                              zip(accumulator, self.window.strides, tap, strict=True))
+        return self.line_of[depth, row, column]
 
-    ``pooled``: the grid that is stored when a 2x2 max pool is fused (tiles and origins must then be even).
+
+def plan_conv(source: Layout, target: LaneGrid, window: Window, tile: Three, origins: list[Three],
+              batch: int, pooled: LaneGrid | None = None) -> ConvPlan:
+    """The plan of a convolution's tiles of one shape, at ``origins`` (depth, row, column).
+
+    ``pooled``: the grid that is stored when a max pool is fused (tiles and origins must then be multiples of
+    its window).
     """
-    flat = is_flat(source, target, window)
-    columns = plane_shape(source, target, window)[1]
-    region = _region(window, tile)
-    lines = None if flat else VirtualPlane(source, target, window)
-    pitch = columns if flat else (source.columns if isinstance(source, LaneGrid) else 0)
-    offsets = [row * pitch + column for row, column in region]
-    items, borders = [], []
-    for image in range(batch):
-        for r, q in origins:
-            codes = lines.codes(r, q, region) if lines else [q + column for _, column in region]
-            plain = codes[0] >= 0 and all(code == codes[0] + offset
-                                          for code, offset in zip(codes, offsets, strict=True))
-            if not plain:
-                borders.append(codes)
-            stored = (r // 2) * pooled.columns + q // 2 if pooled else r * columns + q
-            items.append((image, codes[0] if plain else 0, -1 if plain else len(borders) - 1, stored))
-    gathers = lines.gather_table() if lines else np.zeros((0, target.lanes), np.int32)
+    region = box(*window.reads(tile))
+    at, lines = np.array(origins).reshape(-1, 3), np.array(region)
+    flat = is_flat(source, target, window, pooled)
+    if flat:
+        codes, offsets = at[:, 2:] + lines[:, 2], lines[:, 2]
+        gathers = np.zeros((0, target.lanes), np.int32)
+        stored = at[:, 2]
+    else:
+        padded = padded_input(source, target, window)
+        first = at * np.array(window.strides)
+        codes = padded.codes[tuple((first[:, None] + lines).T)].T
+        gathers = padded.gathers
+        offsets = np.array([source.line(*line) if isinstance(source, LaneGrid) else 0 for line in region])
+        kept = pooled or target
+        stored = np.array([kept.line(*spot) for spot in (at // pool_window(target, pooled)).tolist()])
+    plain = (codes[:, 0] >= 0) & (codes == codes[:, :1] + offsets).all(axis=1)
+    borders = codes[~plain]
+    used, rows = np.unique(-1 - borders[borders < 0], return_inverse=True)
+    borders[borders < 0] = -1 - rows
+    items = np.stack([np.zeros_like(stored), np.where(plain, codes[:, 0], 0),
+                      np.where(plain, -1, np.cumsum(~plain) - 1), stored], axis=1)
+    images = np.repeat(np.arange(batch), len(items))
+    items = np.tile(items, (batch, 1))
+    items[:, 0] = images
+    gathers = gathers[used]
     shuffles, permuted = find_shuffles(gathers, source)
-    return ConvPlan(window, tile, region, offsets, flat, np.array(items, np.int32),
-                    np.array(borders, np.int32).reshape(-1, len(region)), gathers, shuffles, permuted,
+    return ConvPlan(window, tile, region, offsets.tolist(), flat, items.astype(np.int32),
+                    borders.astype(np.int32), gathers, shuffles, permuted,
                     {place: line for line, place in enumerate(region)})
 
 
@@ -118,47 +162,44 @@ def tables(plan: ConvPlan) -> list[np.ndarray]:
             plan.permuted if len(plan.permuted) else np.full((1, 2), -1, np.int32)]
 
 
-def is_flat(source: Layout, target: LaneGrid, window: Window) -> bool:
-    """A 1x1 window on one grid reads what it writes: rows and columns are one run of lines, nothing is
-    packed."""
-    return (source == target and window.kernel == (1, 1) and window.strides == (1, 1)
-            and window.padding == (0, 0))
+def is_flat(source: Layout, target: LaneGrid, window: Window, pooled: LaneGrid | None = None) -> bool:
+    """A 1x1 window on one grid reads what it writes: the lines of a channel are one run, nothing is packed.
+    (What is pooled behind it needs rows and columns.)"""
+    return source == target and window == Window(ONES) and pooled is None
 
 
-def plane_shape(source: Layout, target: LaneGrid, window: Window) -> tuple[int, int]:
-    """Rows and columns of lines that tiles cut up."""
-    if is_flat(source, target, window):
-        return 1, target.rows * target.columns
-    return target.rows, target.columns
+def plane_shape(source: Layout, target: LaneGrid, window: Window, pooled: LaneGrid | None = None) -> Three:
+    """Depth, rows and columns of lines that tiles cut up."""
+    if is_flat(source, target, window, pooled):
+        return 1, 1, target.used_lines
+    return target.shape
 
 
-def cut(shape: tuple[int, int], tile: tuple[int, int],
-        even: bool = False) -> dict[tuple[int, int], list[tuple[int, int]]]:
+def pool_window(target: LaneGrid, pooled: LaneGrid | None) -> Three:
+    """The window, and stride, of the max pool that makes ``pooled`` of ``target``; ones where there is
+    none."""
+    if pooled is None:
+        return ONES
+    depth, height, width = (a // b for a, b in zip(target.image, pooled.image, strict=True))
+    return depth, height, width
+
+
+def cut(shape: Three, tile: Three, unit: Three = ONES) -> dict[Three, list[Three]]:
     """Cuts ``shape`` into tiles of about ``tile``: origins by tile shape. A side is cut into parts that
-    differ by at most one line (two when ``even``), so nothing is computed twice and code stays small: at
-    most four shapes."""
-    tiles: dict[tuple[int, int], list[tuple[int, int]]] = {}
-    for row, height in _parts(shape[0], tile[0], 2 if even else 1):
-        for column, width in _parts(shape[1], tile[1], 2 if even else 1):
-            tiles.setdefault((height, width), []).append((row, column))
+    differ by at most one ``unit``, so nothing is computed twice and code stays small: at most two lengths a
+    side."""
+    tiles: dict[Three, list[Three]] = {}
+    sides = [side_parts(size, part, step) for size, part, step in zip(shape, tile, unit, strict=True)]
+    for (d, depth), (r, rows), (q, columns) in product(*sides):
+        tiles.setdefault((depth, rows, columns), []).append((d, r, q))
     return tiles
 
 
-def _parts(size: int, part: int, unit: int) -> list[tuple[int, int]]:
+def side_parts(size: int, part: int, unit: int) -> list[tuple[int, int]]:
     """(start, length) of ceil(size / part) near-equal parts, in multiples of ``unit``."""
     count = -(-size // max(part, unit))
     edges = [size // unit * i // count * unit for i in range(count + 1)]
     return [(a, b - a) for a, b in pairwise(edges) if b > a]
-
-
-def _region(window: Window, tile: tuple[int, int]) -> list[tuple[int, int]]:
-    """The input lines that a tile reads: a rectangle, or only the strided places of a 1x1 window."""
-    if window.kernel == (1, 1):
-        return [(a * window.strides[0], b * window.strides[1]) for a in range(tile[0])
-                for b in range(tile[1])]
-    height, width = ((t - 1) * s + (k - 1) * d + 1 for t, s, k, d in
-                     zip(tile, window.strides, window.kernel, window.dilations, strict=True))
-    return [(a, b) for a in range(height) for b in range(width)]
 
 
 def find_shuffles(gathers: np.ndarray, source: Layout) -> tuple[list[Permutation], np.ndarray]:
@@ -167,70 +208,65 @@ def find_shuffles(gathers: np.ndarray, source: Layout) -> tuple[list[Permutation
     Gives the lane permutations, and i32 [rows, 2]: the permutation's number (-1: gather) and the stored
     line. Rows gather where there would be too many permutations, each being code.
     """
-    found: dict[Permutation, int] = {}
     permuted = np.full((len(gathers), 2), -1, np.int32)
     if not isinstance(source, LaneGrid) or source.lanes != gathers.shape[1]:
         return [], permuted
-    for row, places in enumerate(gathers):
-        stored, lane = np.divmod(places, source.lanes)
-        lines = np.unique(stored[places >= 0])
-        if len(lines) <= 1:
-            permutation = tuple(int(n) for n in np.where(places >= 0, lane, -1))
-            permuted[row] = found.setdefault(permutation, len(found)), lines[0] if len(lines) else 0
+    inside = gathers >= 0
+    stored, lane = np.divmod(gathers, source.lanes)
+    line = np.where(inside, stored, -1).max(axis=1, initial=0)
+    single = (~inside | (stored == line[:, None])).all(axis=1)
+    found, number = np.unique(np.where(inside, lane, -1)[single], axis=0, return_inverse=True)
     if len(found) > MOST_SHUFFLES:
-        return [], np.full_like(permuted, -1)
-    return list(found), permuted
+        return [], permuted
+    permuted[single] = np.stack([number.ravel(), line[single]], axis=1)
+    return [tuple(row) for row in found.tolist()], permuted
 
 
-class VirtualPlane:
-    """The padded input as seen from the output's grid: for each line, the stored line or the gather that
-    gives it."""
+@dataclass(frozen=True)
+class PaddedInput:
+    """The padded input as seen from the output's grid.
 
-    def __init__(self, source: Layout, target: LaneGrid, window: Window) -> None:
-        self.source, self.window, self.lanes = source, window, target.lanes
-        rows, columns = ((n - 1) * s + (k - 1) * d + 1 for n, s, k, d in
-                         zip((target.rows, target.columns), window.strides, window.kernel, window.dilations,
-                             strict=True))
-        r, q = np.indices((rows, columns))
-        y, x = target.pixels(r, q, window.strides)
-        y, x = y - window.padding[0], x - window.padding[1]
-        self.want = source.places(y, x)
-        self.need = self._needed(target, rows, columns)
-        self.rows: list[np.ndarray] = []
-        self.known: dict[tuple[int, int], int] = {}
+    ``codes`` int64 [depth, rows, columns]: for each line, the stored line that it copies, or -1 - row of
+    ``gathers`` i32 [rows, lanes] (element offsets inside a channel of the source, -1 for zero); 0 for lines
+    that no valid output pixel reads. ``read``: which lines are read, of the same shape.
+    """
 
-    def _needed(self, target: LaneGrid, rows: int, columns: int) -> np.ndarray:
-        """Whether a valid output pixel reads (line, lane): lanes beyond the image may hold anything."""
-        y, x = target.pixels(*np.indices((target.rows, target.columns)))
-        valid = (y < target.height) & (x < target.width)
-        need = np.zeros((rows, columns, self.lanes), bool)
-        (sr, sc), window = self.window.strides, self.window
-        for dy, dx in window.taps:
-            need[dy : dy + (target.rows - 1) * sr + 1 : sr,
-                 dx : dx + (target.columns - 1) * sc + 1 : sc] |= valid
-        return need
+    codes: np.ndarray
+    gathers: np.ndarray
+    read: np.ndarray
 
-    def codes(self, r: int, q: int, region: list[tuple[int, int]]) -> list[int]:
-        """For each region line of the tile at (r, q): a stored line, or -1 - row of the gather table."""
-        base = (r * self.window.strides[0], q * self.window.strides[1])
-        return [self.code(base[0] + row, base[1] + column) for row, column in region]
 
-    def code(self, row: int, column: int) -> int:
-        """The stored line that padded line (row, column) copies, or -1 - row of the gather table."""
-        key = (row, column)
-        if key not in self.known:
-            want, need = self.want[key], self.need[key]
-            lifted = isinstance(self.source, LaneGrid)
-            line = (want - np.arange(self.lanes))[need] if lifted else np.array([-1])
-            if not len(line):
-                self.known[key] = 0
-            elif line[0] >= 0 and (line == line[0]).all() and line[0] % self.lanes == 0:
-                self.known[key] = int(line[0]) // self.lanes
-            else:
-                self.rows.append(np.where(need, want, -1).astype(np.int32))
-                self.known[key] = -len(self.rows)
-        return self.known[key]
+@lru_cache(maxsize=4)
+def padded_input(source: Layout, target: LaneGrid, window: Window) -> PaddedInput:
+    """How ``window`` on ``target`` sees ``source``."""
+    shape = window.reaches(target.shape)
+    z, row, column = np.indices(shape)
+    y, x = target.pixels(row, column, window.strides[1:])
+    want = source.places(z[..., None] - window.padding[0], y - window.padding[1], x - window.padding[2])
+    need = _needed(target, window, shape)
+    stored, lane = np.divmod(want, target.lanes)  # where lanes keep their places, the line they all lie in
+    keeps = np.where(need, (lane == np.arange(target.lanes)) & (want >= 0), True).all(axis=-1)
+    high = np.where(need, stored, -1).max(axis=-1)
+    low = np.where(need, stored, high[..., None]).min(axis=-1)
+    read = np.logical_or.reduce(need, axis=-1)
+    copies = keeps & (low == high) & isinstance(source, LaneGrid)
+    gathered = read & ~copies
+    codes = np.where(read, high, 0)
+    codes[gathered] = -1 - np.arange(np.count_nonzero(gathered))
+    gathers = np.where(need, want, -1)[gathered].astype(np.int32)
+    return PaddedInput(codes, gathers, read)
 
-    def gather_table(self) -> np.ndarray:
-        """i32 [rows, lanes]: element offsets inside a source plane, -1 for zero."""
-        return np.array(self.rows, np.int32).reshape(-1, self.lanes)
+
+def _needed(target: LaneGrid, window: Window, shape: Three) -> np.ndarray:
+    """Whether a valid output pixel reads (line, lane): lanes beyond the image may hold anything."""
+    _, rows, columns = target.shape
+    y, x = target.pixels(*np.indices((rows, columns)))
+    valid = (y < target.height) & (x < target.width)
+    need = np.zeros((*shape, target.lanes), bool)
+    for tap in window.taps:
+        lines = [slice(first, first + (n - 1) * stride + 1, stride)
+                 for first, n, stride in zip(tap, target.shape, window.strides, strict=True)]
+        need[tuple(lines)] |= valid
+    return need
+
+

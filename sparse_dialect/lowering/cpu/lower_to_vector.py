@@ -25,9 +25,18 @@ import numpy as np
 
 from ...attributes import layout_of, scheme_of
 from ...constants import constant, constant_of, weight_of
-from ...dialect import LiftOp, PackedConvOp, PackedLinearOp, PoolOp, UnliftOp, integers
+from ...dialect import (
+    LiftOp,
+    PackedConvOp,
+    PackedLinearOp,
+    PlainAttr,
+    PoolOp,
+    UnliftOp,
+    integer_array,
+    integers,
+)
 from ...errors import op_error
-from ...layouts import LaneGrid, Plain
+from ...layouts import LaneGrid, Plain, three
 from ...mlir import bindings, ir
 from ...passes import Pass, PassContext, operations, option
 from ...schemes import Connectivity, Dense
@@ -43,7 +52,7 @@ from .channelwise_kernel import (
     plane_tables,
 )
 from .conv_kernel import ConvKernel, KernelClass, emit_conv_kernel
-from .conv_plan import ConvPlan, Window, cut, plan_conv, plane_shape, tables
+from .conv_plan import ONES, ConvPlan, Window, cut, plan_conv, plane_shape, tables
 from .linear_kernel import LinearKernel, emit_linear_kernel
 from .plane_plan import plan_plane
 from .tiles import choose_tile
@@ -107,13 +116,13 @@ class _FunctionLowering:
 
     def _convolution(self, conv: PackedConvOp) -> Value:
         weight_shape, groups = integers(conv.weight_shape), ir.IntegerAttr(conv.groups).value
-        if len(weight_shape) != 4:
-            raise op_error(conv, "a 2-D convolution", f"a weight of rank {len(weight_shape)}",
-                           "leave it in linalg")
+        if len(weight_shape) > 5:
+            raise op_error(conv, "a convolution of one to three dimensions",
+                           f"a weight of rank {len(weight_shape)}", "leave it in linalg")
         source = layout_of(conv.input_layout, conv.input)
         target = self._lanes_of(conv.output_layout, conv)
-        window = Window((weight_shape[2], weight_shape[3]),
-                        *(_pair(a) for a in (conv.strides, conv.padding_low, conv.dilations)))
+        window = Window.of(weight_shape[2:],
+                           *(integers(a) for a in (conv.strides, conv.padding_low, conv.dilations)))
         if groups > 1 and groups == weight_shape[0] and ir.StringAttr(conv.kernel).value == "dense":
             return self._depthwise(conv, source, target, window)
         group = ir.IntegerAttr(conv.filters_per_group).value
@@ -125,9 +134,10 @@ class _FunctionLowering:
         block = channels
         if "channel_block" in conv.operation.attributes and not dense:
             block = ir.IntegerAttr(conv.operation.attributes["channel_block"]).value
+        pool = three(integers(conv.pool))
         pooled = None
-        if integers(conv.pool) != [1, 1]:
-            pooled = LaneGrid(target.lanes_high, target.lanes_wide, target.height // 2, target.width // 2)
+        if pool != ONES:
+            pooled = target.over([size // part for size, part in zip(target.image, pool, strict=True)])
         classes = tuple(KernelClass(terms) for terms in scheme.classes(prod(weight_shape[2:]), group))
         kernel = ConvKernel(source, target, pooled, channels, block, weight_shape[0], group, classes, dense,
                             ir.StringAttr(conv.activation).value, conv.residual is not None,
@@ -136,11 +146,11 @@ class _FunctionLowering:
         stored = channels * kernel.groups if dense else ir.RankedTensorType(storage[3].type).shape[0]
         tile = choose_tile(kernel, window, stored, self.registers)
         if "tile" in conv.operation.attributes:
-            tile = _pair(conv.operation.attributes["tile"])
+            tile = three(integers(conv.operation.attributes["tile"]))
         bias, residual = _bias_and_residual(conv)
         batch = _shape(conv.input)[0]
         output = self._allocate(conv.output)
-        for shape, origins in cut(plane_shape(source, target, window), tile, pooled is not None).items():
+        for shape, origins in cut(plane_shape(source, target, window, pooled), tile, pool).items():
             plan = plan_conv(source, target, window, shape, origins, batch, pooled)
             self.scratch_floats = max(self.scratch_floats, kernel.scratch_lines(plan) * target.lanes)
             operands = [self._image(conv.input, source), output, *residual, bias, *_tables(plan), *storage]
@@ -162,9 +172,9 @@ class _FunctionLowering:
     def _pool(self, pool: PoolOp) -> Value:
         source = layout_of(pool.input_layout, pool.input)
         kind: Any = ir.StringAttr(pool.kind).value
-        if _shape(pool.output)[2:] == [1, 1] and isinstance(source, LaneGrid):
+        if isinstance(pool.output_layout, PlainAttr) and isinstance(source, LaneGrid):
             return self._global_average(pool, source)
-        window = Window(*(_pair(a) for a in (pool.kernel, pool.strides, pool.padding_low)))
+        window = Window.of(*(integers(a) for a in (pool.kernel, pool.strides, pool.padding_low)))
         target = self._lanes_of(pool.output_layout, pool)
         kernel = ChannelwiseKernel(kind, source, target, _shape(pool.input)[1])
         return self._channelwise(pool, kernel, window, [], [])
@@ -172,13 +182,13 @@ class _FunctionLowering:
     def _lift(self, lift: LiftOp) -> Value:
         """Lifting is a 1x1 max pool from row-major planes."""
         target = self._lanes_of(lift.layout, lift)
-        source = Plain(*_shape(lift.input)[2:])
+        source = Plain.of(_shape(lift.input)[2:])
         kernel = ChannelwiseKernel("max", source, target, _shape(lift.input)[1])
-        return self._channelwise(lift, kernel, Window((1, 1)), [], [])
+        return self._channelwise(lift, kernel, Window(ONES), [], [])
 
     def _channelwise(self, layer: Any, kernel: ChannelwiseKernel, window: Window, residual: list[Value],
                      parameters: list[Value]) -> Value:
-        batch, tile = _shape(layer.input)[0], (4, 4) if kernel.kind == "depthwise" else (2, 4)
+        batch, tile = _shape(layer.input)[0], (1, 4, 4) if kernel.kind == "depthwise" else (1, 2, 4)
         plan = plan_plane(kernel.source, kernel.target, window, tile)
         if not plan.direct:
             self.scratch_floats = max(self.scratch_floats, plan.lines * kernel.target.lanes)
@@ -191,8 +201,9 @@ class _FunctionLowering:
 
     def _global_average(self, pool: PoolOp, grid: LaneGrid) -> Value:
         batch, channels = _shape(pool.output)[:2]
-        y, x = grid.pixels(*np.divmod(np.arange(grid.rows * grid.columns), grid.columns))
-        share = ((y < grid.height) & (x < grid.width)).astype(np.float32) / (grid.height * grid.width)
+        share = np.zeros(grid.plane, np.float32)
+        share[grid.places(*np.indices(grid.image))] = 1 / prod(grid.image)
+        share = share.reshape(-1, grid.lanes)[: grid.used_lines]
         type_ = ir.MemRefType.get([batch, channels, 1], self.f32)
         output = memref.AllocOp(type_, [], []).result
         self._call("mean", grid, [pool.input, output, constant(share, "share")], batch * channels, pool,
@@ -201,12 +212,12 @@ class _FunctionLowering:
 
     def _unlift(self, unlift: UnliftOp) -> Value:
         grid = self._lanes_of(unlift.layout, unlift)
-        batch, channels, height, width = _shape(unlift.output)
-        places = grid.places(*np.indices((height, width))).reshape(-1).astype(np.int32)
-        output = memref.AllocOp(ir.MemRefType.get([batch, channels, height * width], self.f32), [], []).result
+        batch, channels = _shape(unlift.output)[:2]
+        places = grid.places(*np.indices(grid.image)).reshape(-1).astype(np.int32)
+        output = memref.AllocOp(ir.MemRefType.get([batch, channels, places.size], self.f32), [], []).result
         self._call("unlift", grid, [unlift.input, output, constant(places, "places")], batch * channels,
                    unlift,
-                   partial(emit_unlift, lanes=grid.lanes, planes=(batch, channels), pixels=height * width))
+                   partial(emit_unlift, lanes=grid.lanes, planes=(batch, channels), pixels=places.size))
         return self._reshaped(output, unlift.output.type)
 
     def _linear(self, linear: PackedLinearOp) -> Value:
@@ -257,11 +268,11 @@ class _FunctionLowering:
         return bufferization.ToBufferOp(type_, value, read_only=True).result
 
     def _image(self, value: Value, layout: Plain | LaneGrid) -> Value:
-        """The input of a kernel: row-major planes as [N, C, pixels]."""
-        if isinstance(layout, LaneGrid):
+        """The input of a kernel: row-major channels as [N, C, pixels]."""
+        if isinstance(layout, LaneGrid) or len(_shape(value)) == 3:
             return value
-        n, c, height, width = _shape(value)
-        type_ = ir.RankedTensorType.get([n, c, height * width], ir.RankedTensorType(value.type).element_type)
+        n, c, *sizes = _shape(value)
+        type_ = ir.RankedTensorType.get([n, c, prod(sizes)], ir.RankedTensorType(value.type).element_type)
         return _reshape("tensor.collapse_shape", value, type_)
 
     def _allocate(self, like: Value) -> Value:
@@ -274,10 +285,10 @@ class _FunctionLowering:
         return bufferization.ToTensorOp(type_, buffer, restrict=True, writable=True).result
 
     def _reshaped(self, buffer: Value, type_: ir.Type) -> Value:
-        """[N, C, pixels] as the tensor [N, C, H, W]."""
+        """[N, C, pixels] as the tensor [N, C, *image]."""
         shape = ir.MemRefType(buffer.type).shape
         flat = self._tensor(buffer, ir.RankedTensorType.get(shape, self.f32))
-        return _reshape("tensor.expand_shape", flat, type_)
+        return flat if flat.type == type_ else _reshape("tensor.expand_shape", flat, type_)
 
     def _lanes_of(self, attribute: ir.Attribute, layer: Any) -> LaneGrid:
         layout = layout_of(attribute, layer.output)
@@ -313,17 +324,11 @@ def _runs(conv: PackedConvOp, stride: Value) -> list[int]:
     return [int(n) for n in np.diff(table.view(np.uint16).astype(np.int64), axis=1).sum(axis=0)]
 
 
-def _pair(attribute: ir.Attribute) -> tuple[int, int]:
-    first, second = integers(attribute)
-    return first, second
-
-
 def _reshape(name: str, value: Value, type_: ir.Type) -> Value:
-    """Joins or splits the last two dimensions of [N, C, H, W]."""
-    i64 = ir.IntegerType.get_signless(64)
-    groups = ir.ArrayAttr.get([ir.ArrayAttr.get([ir.IntegerAttr.get(i64, d) for d in dims])
-                               for dims in ((0,), (1,), (2, 3))])
-    attributes: dict[str, ir.Attribute] = {"reassociation": groups}
+    """Joins or splits the dimensions of [N, C, *image] behind the second."""
+    rank = max(len(_shape(value)), ir.RankedTensorType(type_).rank)
+    groups = [integer_array([0]), integer_array([1]), integer_array(range(2, rank))]
+    attributes: dict[str, ir.Attribute] = {"reassociation": ir.ArrayAttr.get(groups)}
     if name == "tensor.expand_shape":
         attributes["static_output_shape"] = ir.DenseI64ArrayAttr.get(list(ir.RankedTensorType(type_).shape))
     return ir.Operation.create(name, results=[type_], operands=[value], attributes=attributes).result

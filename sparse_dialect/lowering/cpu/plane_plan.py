@@ -1,7 +1,7 @@
-"""How one plane is padded for a window that stays inside its channel: depthwise convolutions, pools, layout
+"""How one channel is padded for a window that stays inside it: depthwise convolutions, pools, layout
 changes.
 
-The padded plane is the input as seen from the output's lane grid, halo and padding included (see
+The padded channel is the input as seen from the output's lane grid, halo and padding included (see
 ``conv_plan``). Most of its lines are stored lines of the input, and neighbours come in runs that are
 copied; the rest are gathered lane by lane. Where all of it is one run, the kernel reads the input as it
 lies.
@@ -13,61 +13,72 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ...layouts import LaneGrid, Layout
-from .conv_plan import Permutation, VirtualPlane, Window, cut, find_shuffles
+from ...layouts import LaneGrid, Layout, Three
+from .conv_plan import PaddedInput, Permutation, Window, cut, find_shuffles, padded_input
 
 
 @dataclass(frozen=True)
 class PlanePlan:
-    """The tables of one plane.
+    """The tables of one channel.
 
     ``runs`` i32 [R, 3]: first padded line, first stored line, count. The halo is what is no copy:
     ``shuffles``, for each lane permutation, i32 [n, 2] of the padded line and the stored line whose lanes
     it permutes; and ``halo`` i32 [H], padded lines to gather from the places ``gathers`` i32 [H, lanes]
-    (element offsets in the stored plane, -1 for outside). ``tiles``: for each tile shape, i32 [tiles, 2] of
-    the first padded line that it reads and the first line that it stores. ``lines`` and ``pitch``: padded
-    lines in all, and from one row to the next. ``direct``: read the input in place.
+    (element offsets in the stored channel, -1 for outside). ``tiles``: for each tile shape, i32 [tiles, 2]
+    of the first padded line that it reads and the first line that it stores. ``lines``, ``slice`` and
+    ``pitch``: padded lines in all, from one slice to the next, from one row to the next. ``direct``: read
+    the input in place.
     """
 
     window: Window
     lines: int
+    slice: int
     pitch: int
     direct: bool
     runs: np.ndarray
     shuffles: dict[Permutation, np.ndarray]
     halo: np.ndarray
     gathers: np.ndarray
-    tiles: dict[tuple[int, int], np.ndarray]
+    tiles: dict[Three, np.ndarray]
 
 
-def plan_plane(source: Layout, target: LaneGrid, window: Window, tile: tuple[int, int]) -> PlanePlan:
+def plan_plane(source: Layout, target: LaneGrid, window: Window, tile: Three) -> PlanePlan:
     """The plan of a window from ``source`` to ``target``, computed in tiles of about ``tile`` lines."""
-    plane = VirtualPlane(source, target, window)
-    rows, pitch = plane.want.shape[:2]
-    codes = np.full(rows * pitch, -1, np.int64)
-    halo = []
-    for line in range(rows * pitch):
-        row, column = divmod(line, pitch)
-        if plane.need[row, column].any():
-            codes[line] = plane.code(row, column)
-            if codes[line] < 0:
-                halo.append(line)
-    # Lines that no output needs (-1 in codes, not in halo) may hold anything.
-    direct = (isinstance(source, LaneGrid) and not halo and pitch == source.columns
-              and len(codes) <= source.lines
-              and all(code in (-1, line) for line, code in enumerate(codes)))
-    table = plane.gather_table()
-    found, permuted = find_shuffles(table, source)
-    shuffles = {permutation: np.array([(line, permuted[-1 - codes[line], 1]) for line in halo
-                                       if permuted[-1 - codes[line], 0] == number], np.int32)
-                for number, permutation in enumerate(found)}
-    gathered = [line for line in halo if permuted[-1 - codes[line], 0] < 0]
-    gathers = np.array([table[-1 - codes[line]] for line in gathered], np.int32).reshape(-1, target.lanes)
-    tiles = {shape: np.array([(r * window.strides[0] * pitch + q * window.strides[1], r * target.columns + q)
-                              for r, q in origins], np.int32)
-             for shape, origins in cut((target.rows, target.columns), tile).items()}
-    return PlanePlan(window, rows * pitch, pitch, direct, _runs(codes), shuffles,
-                     np.array(gathered, np.int32), gathers, tiles)
+    padded = padded_input(source, target, window)
+    depth, rows, pitch = padded.codes.shape
+    direct = _lies_ready(padded, source)
+    slice_ = source.slice_lines if direct and isinstance(source, LaneGrid) else rows * pitch
+    codes, read = padded.codes.ravel(), padded.read.ravel()
+    halo = np.flatnonzero(codes < 0)
+    rows_of_halo = -1 - codes[halo]
+    found, permuted = find_shuffles(padded.gathers, source)
+    number, stored = permuted[rows_of_halo].T
+    shuffles = {permutation: np.stack([halo, stored], axis=1)[number == at].astype(np.int32)
+                for at, permutation in enumerate(found)}
+    gathered = number < 0
+    tiles = {shape: np.array([(_padded_line(origin, window, slice_, pitch), target.line(*origin))
+                              for origin in origins], np.int32)
+             for shape, origins in cut(target.shape, tile).items()}
+    return PlanePlan(window, depth * rows * pitch, slice_, pitch, direct,
+                     _runs(np.where(read, codes, -1)), shuffles, halo[gathered].astype(np.int32),
+                     padded.gathers[rows_of_halo[gathered]], tiles)
+
+
+def _lies_ready(padded: PaddedInput, source: Layout) -> bool:
+    """Whether the padded channel is the stored one, but for lines that no output needs (which may hold
+    anything)."""
+    depth, rows, pitch = padded.codes.shape
+    if not isinstance(source, LaneGrid) or pitch != source.columns:
+        return False
+    own = source.line(*np.indices(padded.codes.shape))
+    ends = (depth - 1) * source.slice_lines + rows * pitch
+    return ends <= source.lines and bool(((padded.codes == own) | ~padded.read).all())
+
+
+def _padded_line(origin: Three, window: Window, slice_: int, pitch: int) -> int:
+    """The first padded line that the tile at ``origin`` reads."""
+    depth, row, column = (at * stride for at, stride in zip(origin, window.strides, strict=True))
+    return depth * slice_ + row * pitch + column
 
 
 def _runs(codes: np.ndarray) -> np.ndarray:
