@@ -6,24 +6,64 @@ import platform
 from dataclasses import dataclass
 from pathlib import Path
 
+HOST = "host"
+_REGISTERS = {"neon": 32, "avx512": 32, "avx2": 16, "sse": 16}
+_LANES = {"neon": 4, "avx512": 16, "avx2": 8, "sse": 4}
+
 
 @dataclass(frozen=True)
 class Target:
-    """A CPU: ``lanes`` f32 elements a vector, ``registers`` vector registers."""
+    """
+    A CPU: ``lanes`` f32 elements a vector, ``registers`` vector registers.
+
+    ``name`` says its vector instructions: neon, avx512, avx2 or sse. ``triple`` is ``host`` for the machine
+    that compiles, whose code MLIR's JIT makes, or one of ``aot.processors.TRIPLES``; then ``cpu`` and
+    ``features`` (each ``+name`` or ``-name``) are LLVM's names.
+    """
 
     name: str
     lanes: int
     registers: int
+    triple: str = HOST
+    cpu: str = ""
+    features: tuple[str, ...] = ()
+    precision: str = "fp32"
 
     @staticmethod
     def host() -> Target:
         """The CPU that this process runs on."""
         if platform.machine() in ("aarch64", "arm64"):
-            return Target("neon", 4, 32)
+            return _of("neon")
         flags = _cpu_flags()
         if "avx512f" in flags:
-            return Target("avx512", 16, 32)
-        return Target("avx2", 8, 16) if {"avx2", "fma"} <= flags else Target("sse", 4, 16)
+            return _of("avx512")
+        return _of("avx2" if {"avx2", "fma"} <= flags else "sse")
+
+    @staticmethod
+    def cross(triple: str, cpu: str = "", features: str = "") -> Target:
+        """
+        A CPU to compile for ahead of time: ``cpu`` is LLVM's name or ``native``, ``features`` adds or takes
+        away (``+fullfp16,-sve``).
+
+        Raises ``EspalierError`` that lists the known triples, CPUs or features.
+        """
+        from .aot import processors
+
+        cpu, listed = processors.resolve(triple, cpu, features)
+        if triple.startswith("aarch64"):
+            return _of("neon", triple, cpu, listed)
+        widest = next((name for name in ("avx512", "avx2")
+                       if processors.fuses(triple, cpu, listed, _LANES[name])), "sse")
+        return _of(widest, triple, cpu, listed)
+
+    @property
+    def gathers(self) -> bool:
+        """Whether one instruction loads a vector from scattered places."""
+        return self.name.startswith("avx")
+
+
+def _of(name: str, triple: str = HOST, cpu: str = "", features: tuple[str, ...] = ()) -> Target:
+    return Target(name, _LANES[name], _REGISTERS[name], triple, cpu, features)
 
 
 def _cpu_flags() -> set[str]:

@@ -37,7 +37,6 @@
 // CHECK-NEXT: return
 
 // CHECK-LABEL: func.func private @espalier_barrier
-// CHECK-SAME: noinline
 // CHECK: llvm.atomicrmw add {{.*}} acq_rel
 // CHECK: llvm.store {{.*}} atomic release
 

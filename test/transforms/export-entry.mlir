@@ -5,10 +5,10 @@
 // An input and an output of free length: sizes[0] and sizes[1]. What lies in front of a dimension steps over all of it.
 
 // CHECK-LABEL: func.func private @kernel
-// CHECK-SAME: attributes {llvm.linkage = #llvm.linkage<internal>, passthrough = ["noinline"]}
+// CHECK-SAME: attributes {llvm.linkage = #llvm.linkage<internal>, llvm.no_inline}
 // CHECK: func.func private @main
 // CHECK-SAME: llvm.linkage = #llvm.linkage<internal>
-// CHECK-NOT: noinline
+// CHECK-NOT: no_inline
 // CHECK: func.func @espalier_entry(%[[BUFFERS:.*]]: !llvm.ptr, %[[SIZES:.*]]: !llvm.ptr, %[[THREAD:.*]]: i64, %[[THREADS:.*]]: i64)
 // CHECK-DAG: %[[T:.*]] = arith.index_cast %[[THREAD]]
 // CHECK-DAG: %[[N:.*]] = arith.index_cast %[[THREADS]]
@@ -26,6 +26,8 @@
 // CHECK-SAME: , %[[T]], %[[N]], %{{[^,]*}}) :
 // CHECK-NEXT: return
 
+// LLVM: llvm.func internal @kernel(
+// LLVM-SAME: no_inline
 // LLVM-LABEL: llvm.func internal @main
 // LLVM: llvm.func @espalier_entry(
 // LLVM-NOT: unrealized_conversion_cast

@@ -28,8 +28,7 @@ scf: Any = bindings("dialects.scf")
 # spins, then yields.
 BARRIER = """
 func.func private @sched_yield() -> i32
-func.func private @espalier_barrier(%words: memref<?xi32>, %threads: index)
-    attributes {passthrough = ["noinline"]} {
+func.func private @espalier_barrier(%words: memref<?xi32>, %threads: index) {
   %c1 = arith.constant 1 : index
   %alone = arith.cmpi eq, %threads, %c1 : index
   scf.if %alone {

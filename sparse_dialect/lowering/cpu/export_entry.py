@@ -45,8 +45,7 @@ class ExportEntryPass(Pass):
             inner = [function for function in functions(op) if function not in public]
             _add_entry(op, public[0])
             for function in inner:
-                whole = ir.ArrayAttr.get([ir.StringAttr.get("noinline")])
-                function.operation.attributes["passthrough"] = whole
+                function.operation.attributes["llvm.no_inline"] = ir.UnitAttr.get()
             for function in [*inner, *public]:
                 function.operation.attributes["llvm.linkage"] = ir.Attribute.parse("#llvm.linkage<internal>")
                 function.operation.attributes["sym_visibility"] = ir.StringAttr.get("private")

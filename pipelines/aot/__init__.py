@@ -1,0 +1,6 @@
+"""Ahead-of-time compilation: LLVM-dialect code to objects, libraries and programs for another machine.
+
+``llvm_text`` writes LLVM IR that the packaged LLVM reads, ``processors`` knows what that LLVM can compile
+for, ``codegen`` optimises and emits, ``link`` calls a linker. Everything comes with the extra ``aot``
+(llvmlite, ziglang).
+"""

@@ -1,0 +1,107 @@
+"""LLVM-dialect code to an object, assembly or LLVM IR for another machine, by llvmlite.
+
+An object exports one symbol, ``espalier_model_<name>`` (``espalier_code`` in ``runtime/c/espalier.h``):
+
+    { uint32_t abi; uint32_t flags; char fingerprint[32]; espalier_entry_fn entry; }
+
+``fingerprint`` is in the model file too, so that code and weights of two models are never mixed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from ...errors import EspalierError
+from ...runtime.jit_executor import ENTRY
+from ...sparse_dialect.mlir import ir
+from ..target import HOST, Target
+from . import processors
+from .llvm_text import translate
+
+ABI = 1
+SEQUENTIAL = 1  # flag: one thread must run it all
+_DESCRIPTOR = """
+%espalier_code = type {{ i32, i32, [32 x i8], ptr }}
+@espalier_model_{name} = constant %espalier_code {{ i32 {abi}, i32 {flags}, [32 x i8] c"{fingerprint}", ptr @{entry} }}
+"""
+
+
+def fingerprint(code: bytes, weights: np.ndarray) -> str:
+    """32 hexadecimal digits that tell models apart: a hash of their code and their weights."""
+    digest = hashlib.blake2b(code, digest_size=16)
+    digest.update(np.ascontiguousarray(weights))
+    return digest.hexdigest()
+
+
+@dataclass(frozen=True)
+class NativeCode:
+    """
+    ``code`` (bytecode of an LLVM-dialect module with the exported entry) compiled for ``target``.
+
+    ``name`` is a C identifier, the tail of the exported symbol. Raises ``EspalierError`` for other names,
+    the host's JIT target, and modules that are not all LLVM dialect.
+    """
+
+    code: bytes
+    target: Target
+    name: str
+    fingerprint: str
+    sequential: bool = False
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"[A-Za-z_]\w*", self.name, re.ASCII):
+            raise EspalierError(f"'{self.name}' is no C identifier, so it cannot name the model's symbol")
+        if self.target.triple == HOST:
+            raise EspalierError("the host's code is compiled when it is loaded; name a triple, such as "
+                                f"{', '.join(processors.TRIPLES)}")
+
+    @property
+    def object(self) -> bytes:
+        """A relocatable, position-independent ELF object."""
+        return bytes(self._machine.emit_object(self._optimized))
+
+    @property
+    def assembly(self) -> str:
+        return str(self._machine.emit_assembly(self._optimized))
+
+    @property
+    def llvm_ir(self) -> str:
+        """The optimised LLVM IR."""
+        return str(self._optimized)
+
+    @cached_property
+    def _machine(self) -> Any:
+        return processors.machine(self.target.triple, self.target.cpu, self.target.features)
+
+    @cached_property
+    def _optimized(self) -> Any:
+        """The whole module after LLVM's O3."""
+        llvm = processors.llvmlite()
+        module = llvm.parse_assembly(self._text(), llvm.create_context())
+        module.triple = self._machine.triple
+        module.data_layout = str(self._machine.target_data)
+        tuning = llvm.create_pipeline_tuning_options(3)
+        tuning.slp_vectorization = tuning.loop_vectorization = tuning.loop_unrolling = True
+        builder = llvm.create_pass_builder(self._machine, tuning)
+        builder.getModulePassManager().run(module, builder)
+        return module
+
+    def _text(self) -> str:
+        """The module as LLVM IR text, with the descriptor as its one visible symbol."""
+        with ir.Context() as context, ir.Location.unknown():
+            context.enable_multithreading(False)
+            text = translate(ir.Module.parse(self.code).operation)
+        if self.target.triple.startswith("aarch64"):  # its cycle counter is the kernel's alone
+            text = text.replace("@llvm.readcyclecounter", "@llvm.readsteadycounter")
+        entry = f"define void @{ENTRY}("
+        if entry not in text:
+            raise EspalierError(f"the code has no function {ENTRY}; run sparse-export-entry")
+        return text.replace(entry, f"define internal void @{ENTRY}(") + _DESCRIPTOR.format(
+            name=self.name, abi=ABI, flags=SEQUENTIAL * self.sequential, fingerprint=self.fingerprint,
+            entry=ENTRY)

@@ -1,0 +1,102 @@
+"""The processors that the packaged LLVM compiles for: names, features, and the vectors that they give.
+
+Nothing here is a table of ours: llvmlite is asked, so a newer one knows newer processors.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from functools import cache
+from types import ModuleType
+from typing import Any
+
+from ...errors import EspalierError
+
+# Our triples and LLVM's.
+TRIPLES = {"aarch64-linux-gnu": "aarch64-unknown-linux-gnu", "aarch64-linux-musl": "aarch64-unknown-linux-musl",
+           "aarch64-linux-android": "aarch64-unknown-linux-android21",
+           "x86_64-linux-gnu": "x86_64-unknown-linux-gnu"}
+_BASELINE = {"aarch64": "generic", "x86_64": "x86-64-v3"}
+_LISTING = """
+from llvmlite import binding
+binding.initialize_all_targets()
+binding.initialize_all_asmprinters()
+binding.Target.from_triple({!r}).create_target_machine(cpu="help")
+"""
+_PROBE = """
+define {type} @probe({type} %x, {type} %y, {type} %z) {{
+  %sum = call {type} @llvm.fma.{mangled}({type} %x, {type} %y, {type} %z)
+  ret {type} %sum
+}}
+declare {type} @llvm.fma.{mangled}({type}, {type}, {type})
+"""
+
+
+@cache
+def llvmlite() -> ModuleType:
+    """llvmlite's binding module with all its targets; ``EspalierError`` where it is not installed."""
+    try:
+        from llvmlite import binding
+    except ImportError as error:
+        raise EspalierError("compiling for another machine needs llvmlite; install it with: "
+                            "pip install 'espalier-compiler[aot]'") from error
+    binding.initialize_all_targets()
+    binding.initialize_all_asmprinters()
+    module: ModuleType = binding
+    return module
+
+
+def baseline(triple: str) -> str:
+    """The processor that code for ``triple`` is compiled for where none is named."""
+    return _BASELINE[triple.partition("-")[0]]
+
+
+@cache
+def known(triple: str) -> tuple[list[str], list[str]]:
+    """The names of processors and of features that LLVM knows for ``triple``."""
+    llvmlite()
+    listing = subprocess.run([sys.executable, "-c", _LISTING.format(TRIPLES[triple])], check=True, text=True,
+                             capture_output=True, env={**os.environ, "PYTHONWARNINGS": "ignore"}).stderr
+    processors, _, features = listing.partition("Available features")
+    return tuple(re.findall(r"^  ([\w.+-]+) +- ", part, re.MULTILINE) for part in (processors, features))
+
+
+def resolve(triple: str, cpu: str, features: str) -> tuple[str, tuple[str, ...]]:
+    """``cpu`` (``native``: this machine's; empty: the baseline) and ``features`` (``+a,-b``), checked.
+
+    Raises ``EspalierError`` that lists the known ones.
+    """
+    if triple not in TRIPLES:
+        raise EspalierError(f"unknown target '{triple}': known are {', '.join(TRIPLES)}")
+    listed = tuple(part.strip() for part in features.split(",") if part.strip())
+    processors, flags = known(triple)
+    if cpu == "native":
+        if not llvmlite().get_process_triple().startswith(triple.partition("-")[0]):
+            raise EspalierError(f"--mcpu native names this machine's processor, which is no {triple}")
+        host = llvmlite().get_host_cpu_features().flatten().split(",")
+        return llvmlite().get_host_cpu_name(), (*host, *listed)
+    if cpu and cpu not in processors:
+        raise EspalierError(f"unknown processor '{cpu}' for {triple}: known are {', '.join(processors)}")
+    for flag in listed:
+        if flag[0] not in "+-" or flag[1:] not in flags:
+            raise EspalierError(f"unknown feature '{flag}' for {triple}: expected + or - and one of "
+                                f"{', '.join(flags)}")
+    return cpu or baseline(triple), listed
+
+
+def machine(triple: str, cpu: str, features: tuple[str, ...]) -> Any:
+    """llvmlite's target machine: position-independent code, highest optimisation."""
+    target = llvmlite().Target.from_triple(TRIPLES[triple])
+    return target.create_target_machine(cpu=cpu, features=",".join(features), opt=3, reloc="pic")
+
+
+@cache
+def fuses(triple: str, cpu: str, features: tuple[str, ...], lanes: int, bits: int = 32) -> bool:
+    """Whether one instruction multiplies and adds vectors of ``lanes`` floats of 32 or 16 ``bits``."""
+    type_ = f"<{lanes} x {'half' if bits == 16 else 'float'}>"
+    module = llvmlite().parse_assembly(_PROBE.format(type=type_, mangled=f"v{lanes}f{bits}"))
+    assembly = machine(triple, cpu, features).emit_assembly(module)
+    return len(re.findall(r"\b(?:fmla|vfmadd\w+)\b", assembly)) == 1
