@@ -6,7 +6,6 @@ import platform
 from dataclasses import dataclass
 from pathlib import Path
 
-HOST = "host"
 _REGISTERS = {"neon": 32, "avx512": 32, "avx2": 16, "sse": 16}
 _LANES = {"neon": 4, "avx512": 16, "avx2": 8, "sse": 4}
 
@@ -16,15 +15,15 @@ class Target:
     """
     A CPU: ``lanes`` f32 elements a vector, ``registers`` vector registers.
 
-    ``name`` says its vector instructions: neon, avx512, avx2 or sse. ``triple`` is ``host`` for the machine
-    that compiles, whose code MLIR's JIT makes, or one of ``aot.processors.TRIPLES``; then ``cpu`` and
-    ``features`` (each ``+name`` or ``-name``) are LLVM's names.
+    ``name`` says its vector instructions: neon, avx512, avx2 or sse. ``triple`` is one of
+    ``aot.processors.TRIPLES``, and ``cpu`` and ``features`` (each ``+name`` or ``-name``) are LLVM's names;
+    all are empty for the machine that compiles, whose code MLIR's JIT makes.
     """
 
     name: str
     lanes: int
     registers: int
-    triple: str = HOST
+    triple: str = ""
     cpu: str = ""
     features: tuple[str, ...] = ()
     precision: str = "fp32"
@@ -62,7 +61,7 @@ class Target:
         return self.name.startswith("avx")
 
 
-def _of(name: str, triple: str = HOST, cpu: str = "", features: tuple[str, ...] = ()) -> Target:
+def _of(name: str, triple: str = "", cpu: str = "", features: tuple[str, ...] = ()) -> Target:
     return Target(name, _LANES[name], _REGISTERS[name], triple, cpu, features)
 
 

@@ -9,34 +9,30 @@ An object exports one symbol, ``espalier_model_<name>`` (``espalier_code`` in ``
 
 from __future__ import annotations
 
-import hashlib
 import re
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-import numpy as np
-
 from ...errors import EspalierError
+from ...runtime.abi import SEQUENTIAL, VERSION
 from ...runtime.jit_executor import ENTRY
 from ...sparse_dialect.mlir import ir
-from ..target import HOST, Target
+from ..target import Target
 from . import processors
 from .llvm_text import translate
 
-ABI = 1
-SEQUENTIAL = 1  # flag: one thread must run it all
 _DESCRIPTOR = """
 %espalier_code = type {{ i32, i32, [32 x i8], ptr }}
-@espalier_model_{name} = constant %espalier_code {{ i32 {abi}, i32 {flags}, [32 x i8] c"{fingerprint}", ptr @{entry} }}
+@espalier_model_{name} = constant %espalier_code
+    {{ i32 {abi}, i32 {flags}, [32 x i8] c"{fingerprint}", ptr @{entry} }}
 """
-
-
-def fingerprint(code: bytes, weights: np.ndarray) -> str:
-    """32 hexadecimal digits that tell models apart: a hash of their code and their weights."""
-    digest = hashlib.blake2b(code, digest_size=16)
-    digest.update(np.ascontiguousarray(weights))
-    return digest.hexdigest()
+# On AArch64 programs may read the system counter, but not the cycle counter.
+_COUNTER_CALL = "call i64 @llvm.read_volatile_register.i64(metadata !1000)"
+_COUNTER = """
+declare i64 @llvm.read_volatile_register.i64(metadata)
+!1000 = !{!"cntvct_el0"}
+"""
 
 
 @dataclass(frozen=True)
@@ -57,7 +53,7 @@ class NativeCode:
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[A-Za-z_]\w*", self.name, re.ASCII):
             raise EspalierError(f"'{self.name}' is no C identifier, so it cannot name the model's symbol")
-        if self.target.triple == HOST:
+        if not self.target.triple:
             raise EspalierError("the host's code is compiled when it is loaded; name a triple, such as "
                                 f"{', '.join(processors.TRIPLES)}")
 
@@ -97,11 +93,11 @@ class NativeCode:
         with ir.Context() as context, ir.Location.unknown():
             context.enable_multithreading(False)
             text = translate(ir.Module.parse(self.code).operation)
-        if self.target.triple.startswith("aarch64"):  # its cycle counter is the kernel's alone
-            text = text.replace("@llvm.readcyclecounter", "@llvm.readsteadycounter")
+        if self.target.triple.startswith("aarch64"):
+            text = text.replace("call i64 @llvm.readcyclecounter()", _COUNTER_CALL) + _COUNTER
         entry = f"define void @{ENTRY}("
         if entry not in text:
             raise EspalierError(f"the code has no function {ENTRY}; run sparse-export-entry")
         return text.replace(entry, f"define internal void @{ENTRY}(") + _DESCRIPTOR.format(
-            name=self.name, abi=ABI, flags=SEQUENTIAL * self.sequential, fingerprint=self.fingerprint,
+            name=self.name, abi=VERSION, flags=SEQUENTIAL * self.sequential, fingerprint=self.fingerprint,
             entry=ENTRY)

@@ -16,7 +16,8 @@ from typing import Any
 from ...errors import EspalierError
 
 # Our triples and LLVM's.
-TRIPLES = {"aarch64-linux-gnu": "aarch64-unknown-linux-gnu", "aarch64-linux-musl": "aarch64-unknown-linux-musl",
+TRIPLES = {"aarch64-linux-gnu": "aarch64-unknown-linux-gnu",
+           "aarch64-linux-musl": "aarch64-unknown-linux-musl",
            "aarch64-linux-android": "aarch64-unknown-linux-android21",
            "x86_64-linux-gnu": "x86_64-unknown-linux-gnu"}
 _BASELINE = {"aarch64": "generic", "x86_64": "x86-64-v3"}
@@ -61,7 +62,8 @@ def known(triple: str) -> tuple[list[str], list[str]]:
     listing = subprocess.run([sys.executable, "-c", _LISTING.format(TRIPLES[triple])], check=True, text=True,
                              capture_output=True, env={**os.environ, "PYTHONWARNINGS": "ignore"}).stderr
     processors, _, features = listing.partition("Available features")
-    return tuple(re.findall(r"^  ([\w.+-]+) +- ", part, re.MULTILINE) for part in (processors, features))
+    name = re.compile(r"^  ([\w.+-]+) +- ", re.MULTILINE)
+    return name.findall(processors), name.findall(features)
 
 
 def resolve(triple: str, cpu: str, features: str) -> tuple[str, tuple[str, ...]]:
