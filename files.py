@@ -1,4 +1,4 @@
-"""Writing a file so that it appears whole or not at all."""
+"""Writing a file so that it appears whole or not at all; where files that can be made again are kept."""
 
 from __future__ import annotations
 
@@ -51,6 +51,18 @@ def check_writable(path: str | Path) -> None:
         raise EspalierError(f"cannot write '{path}': there is no folder '{target.parent}'")
     if not os.access(target.parent, os.W_OK) and not os.access(target, os.W_OK):
         raise EspalierError(f"cannot write '{path}': no permission in '{target.parent}'")
+
+
+def cache_folder(*names: str) -> Path:
+    """The folder ``names`` of this user's cache, made where it is missing: what it holds may be deleted."""
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    folder = Path(base, "espalier", *names)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise EspalierError(f"cannot make '{folder}': {error.strerror or error}; "
+                            f"set XDG_CACHE_HOME to a folder that can be written") from error
+    return folder
 
 
 def _umask() -> int:

@@ -1,8 +1,8 @@
 """Dense peers: other inference engines that run the same unpruned network.
 
-One class a peer. Each converts the network once, in its constructor, and raises ``Unavailable`` with a
-reason when its package is missing or cannot take the network, so that the benchmark goes on without it. All
-compute in fp32: the options that let an engine round to half precision are off.
+One class a peer. Each converts the network to files once, is made from these files, and raises
+``Unavailable`` with a reason when its package is missing or cannot take the network, so that the benchmark
+goes on without it. All compute in fp32: the options that let an engine round to half precision are off.
 """
 
 from __future__ import annotations
@@ -40,25 +40,26 @@ class Network:
         self.arrays, self.folder = arrays(inputs), Path(folder)
 
     @cached_property
-    def onnx(self) -> Path:
-        """The network as an ONNX file."""
+    def onnx(self) -> str:
+        """The path of the network as an ONNX file."""
         import torch
 
-        path = self.folder / "network.onnx"
+        _package("onnx")
+        path = str(self.folder / "network.onnx")
         with torch.no_grad():
             # PRESERVE: the module is in evaluation mode, and an exported program's has no train() to call.
-            torch.onnx.export(self.module, self.tensors, str(path), dynamo=False,
+            torch.onnx.export(self.module, self.tensors, path, dynamo=False,
                               training=torch.onnx.TrainingMode.PRESERVE)
         return path
 
     @cached_property
-    def traced(self) -> Path:
-        """The network as a TorchScript file."""
+    def traced(self) -> str:
+        """The path of the network as a TorchScript file."""
         import torch
 
-        path = self.folder / "network.pt"
+        path = str(self.folder / "network.pt")
         with torch.no_grad():
-            torch.jit.trace(self.module, self.tensors, check_trace=False).save(str(path))
+            torch.jit.trace(self.module, self.tensors, check_trace=False).save(path)
         return path
 
     @cached_property
@@ -72,9 +73,14 @@ class Network:
 
 
 class Peer(Engine, Protocol):
-    """An engine made from a network."""
+    """An engine made from the files that ``convert`` wrote, perhaps on another machine, and its inputs."""
 
-    def __init__(self, network: Network) -> None: ...
+    def __init__(self, files: Sequence[str], inputs: Sequence[np.ndarray]) -> None: ...
+
+    @staticmethod
+    def convert(network: Network) -> list[str]:
+        """Writes the network in the engine's own format; the paths of what it wrote."""
+        ...
 
 
 class OnnxRuntime:
@@ -82,20 +88,23 @@ class OnnxRuntime:
 
     name, variant = "onnxruntime", "dense"
 
-    def __init__(self, network: Network) -> None:
+    def __init__(self, files: Sequence[str], inputs: Sequence[np.ndarray]) -> None:
         self.runtime = _package("onnxruntime")
-        _package("onnx")
-        self.network = network
+        self.files, self.arrays = files, inputs
+
+    @staticmethod
+    def convert(network: Network) -> list[str]:
+        return [network.onnx]
 
     def set_threads(self, threads: int) -> None:
         options = self.runtime.SessionOptions()
         options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
         options.log_severity_level = 3
         options.add_session_config_entry("session.force_spinning_stop", "1")
-        path = str(self.network.onnx)
-        self.session = self.runtime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        self.session = self.runtime.InferenceSession(self.files[0], options,
+                                                     providers=["CPUExecutionProvider"])
         names = [value.name for value in self.session.get_inputs()]
-        self.feed = dict(zip(names, self.network.arrays, strict=True))
+        self.feed = dict(zip(names, self.arrays, strict=True))
 
     def run(self) -> list[np.ndarray]:
         result: list[np.ndarray] = self.session.run(None, self.feed)
@@ -107,11 +116,14 @@ class OpenVino:
 
     name, variant = "openvino", "dense"
 
-    def __init__(self, network: Network) -> None:
+    def __init__(self, files: Sequence[str], inputs: Sequence[np.ndarray]) -> None:
         openvino = _package("openvino")
-        _package("onnx")
-        self.core, self.arrays = openvino.Core(), network.arrays
-        self.model = self.core.read_model(str(network.onnx))
+        self.core, self.arrays = openvino.Core(), list(inputs)
+        self.model = self.core.read_model(files[0])
+
+    @staticmethod
+    def convert(network: Network) -> list[str]:
+        return [network.onnx]
 
     def set_threads(self, threads: int) -> None:
         options = {"INFERENCE_NUM_THREADS": str(threads), "NUM_STREAMS": "1", "PERFORMANCE_HINT": "LATENCY",
@@ -127,21 +139,26 @@ class Ncnn:
 
     name, variant = "ncnn", "dense"
 
-    def __init__(self, network: Network) -> None:
-        self.ncnn, pnnx = _package("ncnn"), _package("pnnx")
+    def __init__(self, files: Sequence[str], inputs: Sequence[np.ndarray]) -> None:
+        self.ncnn = _package("ncnn")
+        self.files, self.arrays = files, inputs
+
+    @staticmethod
+    def convert(network: Network) -> list[str]:
+        pnnx = _package("pnnx")
         if any(x.dtype != np.float32 or x.ndim < 2 or x.shape[0] != 1 for x in network.arrays):
             raise Unavailable("ncnn takes fp32 inputs of batch 1 only")
-        self.arrays = network.arrays
         shapes = ",".join(str(list(x.shape)).replace(" ", "") + "f32" for x in network.arrays)
         # The program, not pnnx.convert, which also imports a Python file that pnnx gets wrong at times.
-        command = [pnnx.EXEC_PATH, str(network.traced), f"inputshape={shapes}", "fp16=0"]
+        command = [pnnx.EXEC_PATH, network.traced, f"inputshape={shapes}", "fp16=0"]
         done = subprocess.run(command, cwd=network.folder, capture_output=True, text=True, check=False)
-        stem = network.traced.with_suffix("")
-        self.files = f"{stem}.ncnn.param", f"{stem}.ncnn.bin"
-        if not all(os.path.isfile(path) for path in self.files):
+        stem = Path(network.traced).with_suffix("")
+        files = [f"{stem}.ncnn.param", f"{stem}.ncnn.bin"]
+        if not all(os.path.isfile(path) for path in files):
             raise Unavailable(f"pnnx wrote no ncnn model (exit code {done.returncode})")
         for kind in ("pnnx.bin", "pnnx.onnx"):  # each as large as the weights, and not needed again
             Path(f"{stem}.{kind}").unlink(missing_ok=True)
+        return files
 
     def set_threads(self, threads: int) -> None:
         self.net = self.ncnn.Net()
@@ -176,21 +193,26 @@ class Mnn:
 
     name, variant = "mnn", "dense"
 
-    def __init__(self, network: Network) -> None:
+    def __init__(self, files: Sequence[str], inputs: Sequence[np.ndarray]) -> None:
         self.mnn = _package("MNN")
+        self.files, self.arrays = files, inputs
+
+    @staticmethod
+    def convert(network: Network) -> list[str]:
         converter = _package("_tools")
-        self.path = str(network.folder / "network.mnn")
-        converter.mnnconvert(["mnnconvert", "-f", "ONNX", "--modelFile", str(network.onnx), "--MNNModel",
-                              self.path, "--bizCode", "espalier"])
-        if not os.path.isfile(self.path):
+        path = str(network.folder / "network.mnn")
+        converter.mnnconvert(["mnnconvert", "-f", "ONNX", "--modelFile", network.onnx, "--MNNModel", path,
+                              "--bizCode", "espalier"])
+        if not os.path.isfile(path):
             raise Unavailable("MNN's converter wrote no model")
-        self.arrays = network.arrays
+        return [path]
 
     def set_threads(self, threads: int) -> None:
         options = {"backend": "CPU", "numThread": threads, "precision": "high"}
         with quiet():  # it announces its precision
             self.manager = self.mnn.nn.create_runtime_manager((options,))
-            self.module = self.mnn.nn.load_module_from_file(self.path, [], [], runtime_manager=self.manager)
+            self.module = self.mnn.nn.load_module_from_file(self.files[0], [], [],
+                                                            runtime_manager=self.manager)
         expr = self.mnn.expr
         kinds = {"float32": expr.float, "int32": expr.int}
         if any(x.dtype.name not in kinds for x in self.arrays):
@@ -203,14 +225,49 @@ class Mnn:
         return [np.array(expr.convert(value, expr.NCHW).read()) for value in outputs]
 
 
-PEERS: dict[str, type[Peer]] = {peer.name: peer for peer in (OnnxRuntime, OpenVino, Ncnn, Mnn)}
+class LiteRt:
+    """LiteRT (TensorFlow Lite) on XNNPACK, through litert-torch; images go in and out as NHWC."""
+
+    name, variant = "litert", "dense"
+
+    def __init__(self, files: Sequence[str], inputs: Sequence[np.ndarray]) -> None:
+        self.runtime = _package("ai_edge_litert.interpreter")
+        self.files = files
+        self.arrays = [np.ascontiguousarray(np.moveaxis(x, 1, -1)) if x.ndim == 4 else x for x in inputs]
+
+    @staticmethod
+    def convert(network: Network) -> list[str]:
+        litert = _package("litert_torch")
+        images = [[at for at, x in enumerate(arrays_) if x.ndim == 4]
+                  for arrays_ in (network.arrays, network.reference)]
+        module = litert.to_channel_last_io(network.module, args=images[0], outputs=images[1])
+        tensors = tuple(x.movedim(1, -1) if x.ndim == 4 else x for x in network.tensors)
+        path = str(network.folder / "network.tflite")
+        litert.convert(module, tensors).export(path)
+        return [path]
+
+    def set_threads(self, threads: int) -> None:
+        self.interpreter = self.runtime.Interpreter(self.files[0], num_threads=threads)
+        self.interpreter.allocate_tensors()
+        self.slots = [detail["index"] for detail in self.interpreter.get_input_details()]
+        self.results = [detail["index"] for detail in self.interpreter.get_output_details()]
+
+    def run(self) -> list[np.ndarray]:
+        for slot, array in zip(self.slots, self.arrays, strict=True):
+            self.interpreter.set_tensor(slot, array)
+        self.interpreter.invoke()
+        outputs = [self.interpreter.get_tensor(at) for at in self.results]
+        return [np.moveaxis(x, -1, 1) if x.ndim == 4 else x for x in outputs]
+
+
+PEERS: dict[str, type[Peer]] = {peer.name: peer for peer in (OnnxRuntime, OpenVino, Ncnn, Mnn, LiteRt)}
 
 
 def load_peer(name: str, network: Network) -> Engine:
     """The peer ``name``, checked against PyTorch's outputs; raises Unavailable with the reason."""
     try:
         with quiet():
-            peer = PEERS[name](network)
+            peer = PEERS[name](PEERS[name].convert(network), network.arrays)
             peer.set_threads(1)
             error = relative_error(peer.run(), network.reference)
     except EspalierError:
