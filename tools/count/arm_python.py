@@ -43,7 +43,7 @@ def interpreter() -> tuple[Path, Path]:
 
 
 def wheel(requirement: str) -> Path:
-    """The folder with the AArch64 wheel of ``requirement`` (``name`` or ``name==version``), for PYTHONPATH."""
+    """The folder of the AArch64 wheel ``requirement`` (``name`` or ``name==version``), for PYTHONPATH."""
     folder = cache_folder("count", f"python{VERSION}-arm64-wheels") / requirement
     if not folder.exists():
         _fill(folder, lambda into: _unpack_wheel(requirement, into))

@@ -40,7 +40,7 @@ class Counts:
 def count(command: Sequence[str], *, cpu: str, root: Path | None = None,
           environment: Mapping[str, str] | None = None) -> dict[int, Counts]:
     """
-    Counts by region, of regions that ran, of the AArch64 program and arguments ``command`` on the emulated ``cpu``.
+    Counts of each region that ran of the AArch64 program and arguments ``command``, on the emulated ``cpu``.
 
     ``root``: where the program finds its shared libraries (``qemu-aarch64 -L``). Raises EspalierError when
     QEMU, its plugins or a C compiler are missing, when the program fails, and when several threads ran in its
@@ -50,8 +50,8 @@ def count(command: Sequence[str], *, cpu: str, root: Path | None = None,
         result = Path(folder, "counts.json")
         emulate = [_tool(QEMU), "-cpu", cpu, "-plugin", f"{plugin()},out={result}",
                    *(["-L", str(root)] if root else []), *command]
-        done = subprocess.run(emulate, env={**os.environ, **(environment or {})}, capture_output=True, text=True,
-                              check=False)
+        done = subprocess.run(emulate, env={**os.environ, **(environment or {})}, capture_output=True,
+                              text=True, check=False)
         if done.returncode != 0:
             raise EspalierError(f"{Path(command[0]).name} failed under {QEMU} -cpu {cpu}: "
                                 f"{_last_line(done.stderr) or f'exit code {done.returncode}'}")

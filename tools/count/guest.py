@@ -3,7 +3,7 @@
     python -m espalier.tools.count.guest NAME FOLDER
 
 A program of its own, in AArch64 Python: it may import the peers, numpy and what these need, nothing else.
-FOLDER holds ``files.json`` (the converted model's paths) and ``inputs.npz``; ``outputs.npz`` is written there.
+FOLDER holds ``files.json`` (the converted model's paths) and ``inputs.npz``; it gets ``outputs.npz``.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ WHEELS = {"ncnn": "ncnn", "mnn": "MNN", "litert": "ai-edge-litert"}
 
 
 def count_peer(name: str, network: Network) -> Counts:
-    """One inference of ``network`` by the peer ``name``, on one thread; raises Unavailable with the reason."""
+    """One inference of ``network`` by the peer ``name``; raises Unavailable with the reason."""
     try:
         with quiet():
             files = PEERS[name].convert(network)
