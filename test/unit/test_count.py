@@ -1,4 +1,4 @@
-"""Counting under emulation: the plugin on programs of known counts, and what is said when something is missing."""
+"""Counting under emulation: the plugin on programs of known counts, peers, and what is said on failures."""
 
 from __future__ import annotations
 
@@ -84,7 +84,8 @@ FMLAS = ["fmla v0.4s, v1.4s, v2.4s", "fmla v0.2s, v1.2s, v2.2s", "fmls v0.4s, v1
 OTHERS = ["fmadd s0, s1, s2, s3", "fmul s0, s1, s2", "fadd v0.4s, v1.4s, v2.4s", "fmla s0, s1, v2.s[1]",
           "mla v0.4s, v1.4s, v2.4s", "mul v0.4s, v1.4s, v2.s[1]", "fmax v0.4s, v1.4s, v2.4s",
           "fmulx v0.4s, v1.4s, v2.4s", "fsub v0.8h, v1.8h, v2.8h", "add x0, x1, x2", "ldr q0, [sp]",
-          "fmov v0.4s, #1.0", "smlal v0.4s, v1.4h, v2.h[1]", "dup v0.4s, v1.s[1]", "fcmeq v0.4s, v1.4s, v2.4s"]
+          "fmov v0.4s, #1.0", "smlal v0.4s, v1.4h, v2.h[1]", "dup v0.4s, v1.s[1]",
+          "fcmeq v0.4s, v1.4s, v2.4s"]
 
 
 @needs_qemu
@@ -126,7 +127,7 @@ def test_stores_to_watched_words_change_the_region(program) -> None:  # type: ig
 def test_a_program_that_fails_is_an_error(program) -> None:  # type: ignore[no-untyped-def]
     with pytest.raises(EspalierError, match="program failed under qemu-aarch64 -cpu cortex-a76: exit code 7"):
         count([program("exit 7")], cpu="cortex-a76")
-    with pytest.raises(EspalierError, match="failed under .*Illegal instruction"):  # a feature the A76 lacks
+    with pytest.raises(EspalierError, match=r"failed under .*Illegal instruction"):  # a feature the A76 lacks
         count([program("fmlal v0.4s, v1.4h, v2.4h")], cpu="cortex-a76")
     with pytest.raises(EspalierError, match="at most 4096 regions"):
         count([program("marker 1, #4096")], cpu="cortex-a76")
@@ -157,7 +158,7 @@ def test_threads_in_a_region_are_an_error(program) -> None:  # type: ignore[no-u
 
 def test_what_is_missing_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(EspalierError, match=r"counting needs qemu-aarch64 \(Debian: apt-get install qemu-user\)"):
+    with pytest.raises(EspalierError, match=r"needs qemu-aarch64 \(Debian: apt-get install qemu-user\)"):
         count(["program"], cpu="cortex-a76")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
@@ -21,7 +22,16 @@ from .emulator import Counts, count
 WHEELS = {"ncnn": "ncnn", "mnn": "MNN", "litert": "ai-edge-litert"}
 
 
-def count_peer(name: str, network: Network) -> Counts:
+@dataclass(frozen=True)
+class PeerCounts:
+    """A peer's whole inference; ``layers``: multiply-adds and counts, where the engine runs them singly."""
+
+    name: str
+    total: Counts
+    layers: tuple[tuple[int, Counts], ...]
+
+
+def count_peer(name: str, network: Network) -> PeerCounts:
     """One inference of ``network`` by the peer ``name``; raises Unavailable with the reason."""
     try:
         with quiet():
@@ -29,20 +39,27 @@ def count_peer(name: str, network: Network) -> Counts:
     except EspalierError:
         raise
     except Exception as error:  # whatever a foreign converter raises, the others are still counted
-        raise Unavailable(f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0][:200]}") from error
+        reason = (str(error).strip().splitlines() or [""])[0]
+        raise Unavailable(f"{type(error).__name__}: {reason[:200]}") from error
     with tempfile.TemporaryDirectory(prefix=f"espalier-count-{name}-") as scratch:
         folder = Path(scratch)
         (folder / "files.json").write_text(json.dumps([os.path.abspath(path) for path in files]))
         np.savez(folder / "inputs.npz", *network.arrays)
-        (folder / "espalier").symlink_to(Path(__file__).parents[2])
-        program, root = interpreter()
-        wheels = [wheel("numpy"), wheel(f"{WHEELS[name]}=={version(WHEELS[name])}")]
-        regions = count([str(program), "-m", "espalier.tools.count.guest", name, scratch], cpu=CPU, root=root,
-                        environment={"PYTHONPATH": os.pathsep.join(map(str, [scratch, *wheels])),
-                                     "PYTHONDONTWRITEBYTECODE": "1", "PYTHONNOUSERSITE": "1",
-                                     "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"})
+        regions = _emulate(name, folder)
         with np.load(folder / "outputs.npz") as outputs:
             error_ = relative_error(list(outputs.values()), network.reference)
+        layers = json.loads((folder / "layers.json").read_text())
     if not error_ <= TOLERANCE:
         raise Unavailable(f"in the emulator it differs from PyTorch by {error_:.1e} of the largest output")
-    return regions[0]
+    return PeerCounts(name, regions[0], tuple((macs, regions[region]) for macs, region in layers))
+
+
+def _emulate(name: str, folder: Path) -> dict[int, Counts]:
+    """Runs guest.py, whose package is found through a link in ``folder``."""
+    (folder / "espalier").symlink_to(Path(__file__).parents[2])
+    program, root = interpreter()
+    paths = [folder, wheel("numpy"), wheel(f"{WHEELS[name]}=={version(WHEELS[name])}")]
+    environment = {"PYTHONPATH": os.pathsep.join(map(str, paths)), "PYTHONDONTWRITEBYTECODE": "1",
+                   "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    return count([str(program), "-m", "espalier.tools.count.guest", name, str(folder)], cpu=CPU, root=root,
+                 environment=environment)
