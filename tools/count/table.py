@@ -60,7 +60,7 @@ def as_json(counts: Counts) -> dict[str, Any]:
 
 
 def counts_table(rows: Sequence[Row], peers: Sequence[PeerCounts]) -> Table:
-    """Millions of instructions, FMLAs and bytes by layer; below, whole inferences, and peers' as multiples."""
+    """Millions of instructions, FMLAs and bytes by layer, then of whole inferences, the peers' too."""
     total = sum((row.counts for row in rows), Counts())
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for title in ("layer", "shape"):
