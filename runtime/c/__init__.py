@@ -1,0 +1,17 @@
+"""The C side of a compiled model: the public header, the runtime behind it, and the program around one model.
+
+The sources need a C99 compiler and POSIX; ``espalier compile --emit`` builds them for the target. Link with
+``-lm`` and threads. ``runner.c`` needs ``-DESPALIER_MODEL=<symbol>``, the model's ``espalier_code``.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+INCLUDE = Path(__file__).parent
+HEADER = INCLUDE / "espalier.h"
+SOURCES = tuple(INCLUDE / f"{name}.c" for name in
+                ("archive", "check", "description", "espalier", "npy", "support", "team"))
+RUNNER = INCLUDE / "runner.c"
+FLAGS = ("-std=c99", "-fvisibility=hidden", "-pthread", f"-I{INCLUDE}")
+LIBRARIES = ("-lm",)

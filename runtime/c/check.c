@@ -1,0 +1,158 @@
+/* espalier_check: the recorded run once more, on this machine. */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "archive.h"
+#include "model.h"
+
+espalier_status espalier_record_read(espalier_model *model, const char *kind, size_t index, espalier_npy *array)
+{
+    const espalier_tensor *tensor = kind[0] == 'i' ? espalier_input(model, index) : espalier_output(model, index);
+    char name[40], reason[ESPALIER_MESSAGE_BYTES];
+    espalier_bytes member;
+    snprintf(name, sizeof name, "%s_%zu.npy", kind, index);
+    if (!espalier_archive_holds(model->file, name))
+        return espalier_fail(model->message, ESPALIER_NO_RECORD, "the model file holds no recorded run (no member "
+                             "'%s'); compile it with example inputs", name);
+    espalier_status status = espalier_archive_read(model->file, name, &member, model->message);
+    if (status != ESPALIER_OK)
+        return status;
+    if ((status = espalier_npy_read(member, array, reason)) != ESPALIER_OK)
+        return espalier_fail(model->message, status, "member '%s': %.180s", name, reason);
+    if (!espalier_npy_fits(array, tensor))
+        return espalier_fail(model->message, ESPALIER_DAMAGED, "member '%s' has another shape or dtype than the "
+                             "model's '%.100s'", name, tensor->name);
+    return ESPALIER_OK;
+}
+
+/* IEEE 754 binary16. */
+static double read_half(const uint8_t *at)
+{
+    const int bits = at[0] | at[1] << 8, exponent = bits >> 10 & 31, fraction = bits & 1023;
+    double value = exponent == 0 ? ldexp(fraction, -24) : ldexp(fraction + 1024, exponent - 25);
+    if (exponent == 31)
+        value = fraction == 0 ? HUGE_VAL : nan("");
+    return bits >> 15 ? -value : value;
+}
+
+#define READ_AS(type)                      \
+    do {                                   \
+        type value;                        \
+        memcpy(&value, at, sizeof value);  \
+        return (double)value;              \
+    } while (0)
+
+static double read_element(espalier_dtype dtype, const uint8_t *at)
+{
+    switch (dtype) {
+    case ESPALIER_FLOAT32: READ_AS(float);
+    case ESPALIER_FLOAT64: READ_AS(double);
+    case ESPALIER_FLOAT16: return read_half(at);
+    case ESPALIER_INT8: READ_AS(int8_t);
+    case ESPALIER_INT16: READ_AS(int16_t);
+    case ESPALIER_INT32: READ_AS(int32_t);
+    case ESPALIER_INT64: READ_AS(int64_t);
+    case ESPALIER_UINT8:
+    case ESPALIER_BOOL: READ_AS(uint8_t);
+    case ESPALIER_UINT16: READ_AS(uint16_t);
+    case ESPALIER_UINT32: READ_AS(uint32_t);
+    case ESPALIER_UINT64: READ_AS(uint64_t);
+    }
+    return nan("");
+}
+
+/* Largest difference over the largest finite expected value. */
+static double error_of(espalier_dtype dtype, const uint8_t *found, const uint8_t *expected, size_t bytes)
+{
+    const size_t step = espalier_dtype_bytes(dtype);
+    double difference = 0, largest = 1e-30;
+    for (size_t at = 0; at < bytes; at += step) {
+        const double a = read_element(dtype, found + at), b = read_element(dtype, expected + at);
+        if (isfinite(a) && isfinite(b)) {
+            difference = fmax(difference, fabs(a - b));
+            largest = fmax(largest, fabs(b));
+        } else if (!(isnan(a) && isnan(b)) && !(a == b)) {
+            return HUGE_VAL;
+        }
+    }
+    return difference / largest;
+}
+
+/* Memory of one check: the recorded arrays and what the model makes of them. */
+typedef struct replay {
+    espalier_const_buffer *inputs;
+    espalier_buffer *outputs;
+    espalier_npy *expected;
+} replay;
+
+static espalier_status prepare_input(espalier_model *model, size_t index, replay *it)
+{
+    const espalier_tensor *tensor = espalier_input(model, index);
+    espalier_npy array;
+    const espalier_status status = espalier_record_read(model, "input", index, &array);
+    if (status != ESPALIER_OK)
+        return status;
+    it->inputs[index] = (espalier_const_buffer){array.data.data, array.data.size};
+    return espalier_is_free(tensor) ? espalier_reserve(model, espalier_steps_of(tensor, array.data.size)) : ESPALIER_OK;
+}
+
+static espalier_status prepare_output(espalier_model *model, size_t index, replay *it)
+{
+    espalier_npy *array = &it->expected[index];
+    const espalier_status status = espalier_record_read(model, "output", index, array);
+    if (status != ESPALIER_OK)
+        return status;
+    it->outputs[index] = (espalier_buffer){espalier_zeroed(array->data.size), array->data.size};
+    if (it->outputs[index].data == NULL)
+        return espalier_fail(model->message, ESPALIER_OUT_OF_MEMORY, "no memory for the check's outputs");
+    return ESPALIER_OK;
+}
+
+static espalier_status prepare(espalier_model *model, replay *it)
+{
+    espalier_status status = ESPALIER_OK;
+    for (size_t i = 0; i < model->description.input_count && status == ESPALIER_OK; i++)
+        status = prepare_input(model, i, it);
+    for (size_t i = 0; i < model->description.output_count && status == ESPALIER_OK; i++)
+        status = prepare_output(model, i, it);
+    return status;
+}
+
+static espalier_status compare(espalier_model *model, const replay *it, double *error)
+{
+    *error = 0;
+    for (size_t i = 0; i < model->description.output_count; i++) {
+        const espalier_npy *array = &it->expected[i];
+        *error = fmax(*error, error_of(array->dtype, it->outputs[i].data, array->data.data, array->data.size));
+    }
+    if (*error <= model->description.tolerance)
+        return ESPALIER_OK;
+    return espalier_fail(model->message, ESPALIER_DIFFERS, "the outputs differ from the recorded ones by %.1e of the "
+                         "largest output (allowed: %.0e)", *error, model->description.tolerance);
+}
+
+espalier_status espalier_check(espalier_model *model, double *error)
+{
+    if (model == NULL)
+        return ESPALIER_INVALID_ARGUMENT;
+    const size_t inputs = model->description.input_count, outputs = model->description.output_count;
+    double found = HUGE_VAL;
+    replay it = {calloc(inputs + 1, sizeof *it.inputs), calloc(outputs + 1, sizeof *it.outputs),
+                 calloc(outputs + 1, sizeof *it.expected)};
+    espalier_status status;
+    if (it.inputs == NULL || it.outputs == NULL || it.expected == NULL)
+        status = espalier_fail(model->message, ESPALIER_OUT_OF_MEMORY, "no memory for the check");
+    else if ((status = prepare(model, &it)) == ESPALIER_OK
+             && (status = espalier_run(model, it.inputs, inputs, it.outputs, outputs)) == ESPALIER_OK)
+        status = compare(model, &it, &found);
+    for (size_t i = 0; it.outputs != NULL && i < outputs; i++)
+        free(it.outputs[i].data);
+    free(it.inputs);
+    free(it.outputs);
+    free(it.expected);
+    if (error != NULL)
+        *error = found;
+    return status;
+}

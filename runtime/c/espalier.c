@@ -1,0 +1,372 @@
+/* A model's life: creating, asking, running, destroying. The interface is described in espalier.h. */
+#define _POSIX_C_SOURCE 200809L
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "archive.h"
+#include "model.h"
+
+enum { ALIGNMENT = 64, BARRIER_WORDS = 64, SHARED_BUFFERS = 6 };
+
+/* ---- creating --------------------------------------------------------------------------------------------- */
+
+static espalier_status take_file(espalier_model *model, const char *path)
+{
+    const espalier_status status = espalier_map_file(path, &model->file, model->message);
+    model->owner = status == ESPALIER_OK ? MAPPED : CALLERS;
+    return status;
+}
+
+static espalier_status take_memory(espalier_model *model, const void *data, size_t bytes)
+{
+    model->file = (espalier_bytes){data, bytes};
+    model->owner = CALLERS;
+    if ((uintptr_t)data % ALIGNMENT == 0)
+        return ESPALIER_OK;
+    void *copy = espalier_zeroed(bytes);
+    if (copy == NULL)
+        return espalier_fail(model->message, ESPALIER_OUT_OF_MEMORY, "no memory for a copy of the model, %zu bytes",
+                             bytes);
+    memcpy(copy, data, bytes);
+    model->file.data = copy;
+    model->owner = COPIED;
+    return ESPALIER_OK;
+}
+
+/* File and code must come from one compilation. */
+static espalier_status check_pair(espalier_model *model)
+{
+    const espalier_code *code = model->code;
+    const char *found = model->description.fingerprint;
+    if (code->abi != ESPALIER_ABI)
+        return espalier_fail(model->message, ESPALIER_VERSION, "the code has ABI version %" PRIu32 ", this runtime "
+                             "version %u; compile the model again", code->abi, ESPALIER_ABI);
+    if (memcmp(code->fingerprint, found, sizeof code->fingerprint) != 0)
+        return espalier_fail(model->message, ESPALIER_MISMATCH, "the model file (%.80s, fingerprint %.32s) belongs to "
+                             "other code than this (fingerprint %.32s)", model->description.target, found,
+                             code->fingerprint);
+    return ESPALIER_OK;
+}
+
+static espalier_status read_members(espalier_model *model)
+{
+    espalier_bytes member;
+    espalier_status status = espalier_archive_check(model->file, model->message);
+    if (status != ESPALIER_OK
+        || (status = espalier_archive_read(model->file, "abi", &member, model->message)) != ESPALIER_OK
+        || (status = espalier_description_read(member, &model->description, model->message)) != ESPALIER_OK
+        || (status = check_pair(model)) != ESPALIER_OK
+        || (status = espalier_archive_read(model->file, "weights", &model->weights, model->message)) != ESPALIER_OK)
+        return status;
+    if (model->weights.size != model->description.weights)
+        return espalier_fail(model->message, ESPALIER_DAMAGED, "the model file is damaged: expected %" PRIu64 " bytes "
+                             "of weights, found %zu", model->description.weights, model->weights.size);
+    return ESPALIER_OK;
+}
+
+static espalier_status allocate(espalier_model *model)
+{
+    size_t stamps;
+    if (!__builtin_mul_overflow(model->description.stamps, sizeof *model->stamps, &stamps)) {
+        model->stamps = espalier_zeroed(stamps);
+        model->failures = espalier_zeroed(sizeof *model->failures);
+        model->barrier = espalier_zeroed(BARRIER_WORDS * sizeof *model->barrier);
+        model->sizes = calloc(model->description.free_count + 1, sizeof *model->sizes);
+    }
+    if (model->stamps == NULL || model->failures == NULL || model->barrier == NULL || model->sizes == NULL)
+        return espalier_fail(model->message, ESPALIER_OUT_OF_MEMORY, "no memory for the model");
+    const espalier_status status = espalier_reserve(model, 1);
+    return status == ESPALIER_OK ? espalier_set_threads(model, 1) : status;
+}
+
+/* Hands the model over, or destroys it and keeps its message. */
+static espalier_status finish(espalier_model *model, espalier_status status, espalier_model **result, char *message,
+                              size_t message_bytes)
+{
+    if (status == ESPALIER_OK && (status = read_members(model)) == ESPALIER_OK
+        && (status = allocate(model)) == ESPALIER_OK) {
+        *result = model;
+        return ESPALIER_OK;
+    }
+    if (message != NULL && message_bytes > 0)
+        snprintf(message, message_bytes, "%s", model->message);
+    espalier_destroy(model);
+    return status;
+}
+
+/* An empty model, or null and a message. */
+static espalier_model *start(const espalier_code *code, const void *source, espalier_model **result, char *message,
+                             size_t message_bytes, espalier_status *status)
+{
+    espalier_model *model = NULL;
+    char reason[ESPALIER_MESSAGE_BYTES];
+    if (code == NULL || code->entry == NULL || source == NULL || result == NULL)
+        *status = espalier_fail(reason, ESPALIER_INVALID_ARGUMENT, "espalier_create: %s is null",
+                                code == NULL || code->entry == NULL ? "code" : source == NULL ? "the model" : "result");
+    else if ((model = calloc(1, sizeof *model)) == NULL)
+        *status = espalier_fail(reason, ESPALIER_OUT_OF_MEMORY, "no memory for the model");
+    if (result != NULL)
+        *result = NULL;
+    if (model != NULL) {
+        model->code = code;
+        model->seconds = -1;
+    } else if (message != NULL && message_bytes > 0) {
+        snprintf(message, message_bytes, "%s", reason);
+    }
+    return model;
+}
+
+espalier_status espalier_create_from_file(const espalier_code *code, const char *path, espalier_model **model,
+                                          char *message, size_t message_bytes)
+{
+    espalier_status status = ESPALIER_OK;
+    espalier_model *made = start(code, path, model, message, message_bytes, &status);
+    return made == NULL ? status : finish(made, take_file(made, path), model, message, message_bytes);
+}
+
+espalier_status espalier_create_from_memory(const espalier_code *code, const void *data, size_t bytes,
+                                            espalier_model **model, char *message, size_t message_bytes)
+{
+    espalier_status status = ESPALIER_OK;
+    espalier_model *made = start(code, data, model, message, message_bytes, &status);
+    return made == NULL ? status : finish(made, take_memory(made, data, bytes), model, message, message_bytes);
+}
+
+void espalier_destroy(espalier_model *model)
+{
+    if (model == NULL)
+        return;
+    espalier_team_destroy(model->team);
+    espalier_description_free(&model->description);
+    free(model->arena);
+    free(model->failures);
+    free(model->barrier);
+    free(model->stamps);
+    free(model->sizes);
+    if (model->owner == MAPPED)
+        munmap((void *)(uintptr_t)model->file.data, model->file.size);
+    else if (model->owner == COPIED)
+        free((void *)(uintptr_t)model->file.data);
+    free(model);
+}
+
+/* ---- asking ----------------------------------------------------------------------------------------------- */
+
+const char *espalier_last_error(const espalier_model *model)
+{
+    return model == NULL ? "the model is a null pointer" : model->message;
+}
+
+size_t espalier_input_count(const espalier_model *model)
+{
+    return model == NULL ? 0 : model->description.input_count;
+}
+
+size_t espalier_output_count(const espalier_model *model)
+{
+    return model == NULL ? 0 : model->description.output_count;
+}
+
+const espalier_tensor *espalier_input(const espalier_model *model, size_t index)
+{
+    return index < espalier_input_count(model) ? &model->description.tensors[index] : NULL;
+}
+
+const espalier_tensor *espalier_output(const espalier_model *model, size_t index)
+{
+    if (index >= espalier_output_count(model))
+        return NULL;
+    return &model->description.tensors[model->description.input_count + index];
+}
+
+const char *espalier_target(const espalier_model *model)
+{
+    return model == NULL ? "" : model->description.target;
+}
+
+/* Stamps are taken at the start and behind each statement, so there is one more than statements. */
+size_t espalier_label_count(const espalier_model *model)
+{
+    return model == NULL || model->description.label_count == 0 ? 0 : model->description.label_count - 1;
+}
+
+const char *espalier_label(const espalier_model *model, size_t index)
+{
+    return index < espalier_label_count(model) ? model->description.texts[index + 1] : NULL;
+}
+
+/* ---- running ---------------------------------------------------------------------------------------------- */
+
+espalier_status espalier_set_threads(espalier_model *model, unsigned threads)
+{
+    if (model == NULL)
+        return ESPALIER_INVALID_ARGUMENT;
+    if (threads < 1 || threads > ESPALIER_MAX_THREADS)
+        return espalier_fail(model->message, ESPALIER_INVALID_ARGUMENT, "expected 1 to %d threads, found %u",
+                             ESPALIER_MAX_THREADS, threads);
+    const espalier_description *description = &model->description;
+    const unsigned useful = description->sequential ? 1 : threads;
+    const size_t buffers = description->input_count + description->output_count + SHARED_BUFFERS;
+    size_t scratch;
+    espalier_team *team = NULL;
+    if (model->team != NULL && model->team->count == useful)
+        return ESPALIER_OK;
+    if (!__builtin_mul_overflow(description->scratch, sizeof(float), &scratch))
+        team = espalier_team_create(model->code->entry, useful, buffers, scratch);
+    if (team == NULL)
+        return espalier_fail(model->message, ESPALIER_OUT_OF_MEMORY, "the system gives no %u threads with %" PRIu64
+                             " floats of scratch each", threads, description->scratch);
+    espalier_team_destroy(model->team);
+    model->team = team;
+    return ESPALIER_OK;
+}
+
+espalier_status espalier_reserve(espalier_model *model, int64_t steps)
+{
+    size_t bytes;
+    if (model == NULL)
+        return ESPALIER_INVALID_ARGUMENT;
+    if (steps < 1)
+        return espalier_fail(model->message, ESPALIER_INVALID_ARGUMENT, "expected at least one step, found %" PRId64,
+                             steps);
+    if (model->arena != NULL && (steps <= model->steps || model->description.free_count == 0))
+        return ESPALIER_OK;
+    void *arena = NULL;
+    if (!__builtin_mul_overflow(model->description.arena_per_step, (size_t)steps, &bytes)
+        && !__builtin_add_overflow(model->description.arena, bytes, &bytes))
+        arena = espalier_zeroed(bytes);
+    if (arena == NULL)
+        return espalier_fail(model->message, ESPALIER_OUT_OF_MEMORY, "no memory for the arena of %" PRId64 " steps",
+                             steps);
+    free(model->arena);
+    model->arena = arena;
+    model->steps = steps;
+    return ESPALIER_OK;
+}
+
+int64_t espalier_steps_of(const espalier_tensor *tensor, size_t bytes)
+{
+    return espalier_is_free(tensor) ? (int64_t)(bytes / tensor->bytes) : 1;
+}
+
+/* The steps that the first input with a free dimension has; 1 where there is none. */
+static int64_t steps_in(const espalier_model *model, const espalier_const_buffer *inputs)
+{
+    for (size_t i = 0; i < model->description.input_count; i++)
+        if (espalier_is_free(espalier_input(model, i)))
+            return espalier_steps_of(espalier_input(model, i), inputs[i].bytes);
+    return 1;
+}
+
+/* An input's size must fit exactly, an output's may be larger. */
+static espalier_status check_buffer(espalier_model *model, const char *kind, const espalier_tensor *tensor,
+                                    espalier_const_buffer buffer, int64_t steps)
+{
+    size_t expected = tensor->bytes;
+    const bool exact = kind[0] == 'i';
+    if (buffer.data == NULL)
+        return espalier_fail(model->message, ESPALIER_INVALID_ARGUMENT, "%s '%.100s' is a null pointer", kind,
+                             tensor->name);
+    const bool overflow = espalier_is_free(tensor) && __builtin_mul_overflow(expected, (size_t)steps, &expected);
+    if (overflow || buffer.bytes < expected || (exact && buffer.bytes != expected))
+        return espalier_fail(model->message, ESPALIER_INVALID_ARGUMENT, "%s '%.100s': expected %s%zu bytes, found %zu",
+                             kind, tensor->name, exact ? "" : "at least ", expected, buffer.bytes);
+    if ((uintptr_t)buffer.data % espalier_dtype_bytes(tensor->dtype) != 0)
+        return espalier_fail(model->message, ESPALIER_INVALID_ARGUMENT, "%s '%.100s' is not aligned to %zu bytes", kind,
+                             tensor->name, espalier_dtype_bytes(tensor->dtype));
+    return ESPALIER_OK;
+}
+
+static espalier_status check_buffers(espalier_model *model, const espalier_const_buffer *inputs,
+                                     const espalier_buffer *outputs, int64_t steps)
+{
+    const espalier_description *description = &model->description;
+    espalier_status status = ESPALIER_OK;
+    if (steps < 1)
+        return espalier_fail(model->message, ESPALIER_INVALID_ARGUMENT, "expected at least one step, found a shorter "
+                             "input");
+    for (size_t i = 0; i < description->input_count && status == ESPALIER_OK; i++)
+        status = check_buffer(model, "input", espalier_input(model, i), inputs[i], steps);
+    for (size_t i = 0; i < description->output_count && status == ESPALIER_OK; i++) {
+        const espalier_const_buffer output = {outputs[i].data, outputs[i].bytes};
+        status = check_buffer(model, "output", espalier_output(model, i), output, steps);
+    }
+    if (status == ESPALIER_OK && description->free_count > 0 && steps > model->steps)
+        return espalier_fail(model->message, ESPALIER_NOT_RESERVED, "found %" PRId64 " steps, room for %" PRId64
+                             "; call espalier_reserve first", steps, model->steps);
+    return status;
+}
+
+/* The order is that of sparse_dialect/lowering/cpu/arguments.py. */
+static void place_buffers(const espalier_model *model, espalier_worker *worker, const espalier_const_buffer *inputs,
+                          const espalier_buffer *outputs)
+{
+    void **slot = worker->buffers;
+    for (size_t i = 0; i < model->description.input_count; i++)
+        *slot++ = (void *)(uintptr_t)inputs[i].data; /* the code only reads them */
+    *slot++ = worker->scratch;
+    for (size_t i = 0; i < model->description.output_count; i++)
+        *slot++ = outputs[i].data;
+    *slot++ = (void *)(uintptr_t)model->weights.data;
+    *slot++ = model->failures;
+    *slot++ = model->barrier;
+    *slot++ = model->stamps;
+    *slot++ = model->arena;
+}
+
+/* What the failed assertion says. */
+static espalier_status report_failure(espalier_model *model)
+{
+    const espalier_description *description = &model->description;
+    const size_t number = (size_t)*model->failures - 1;
+    const char *text = number < description->message_count ? description->texts[description->label_count + number]
+                                                           : "an unknown assertion failed";
+    return espalier_fail(model->message, ESPALIER_MODEL_FAILED, "the model stopped: %.200s", text);
+}
+
+espalier_status espalier_run(espalier_model *model, const espalier_const_buffer *inputs, size_t input_count,
+                             const espalier_buffer *outputs, size_t output_count)
+{
+    if (model == NULL)
+        return ESPALIER_INVALID_ARGUMENT;
+    const espalier_description *description = &model->description;
+    if (input_count != description->input_count || output_count != description->output_count)
+        return espalier_fail(model->message, ESPALIER_INVALID_ARGUMENT, "expected %zu inputs and %zu outputs, found %zu "
+                             "and %zu", description->input_count, description->output_count, input_count, output_count);
+    if ((inputs == NULL && input_count > 0) || (outputs == NULL && output_count > 0))
+        return espalier_fail(model->message, ESPALIER_INVALID_ARGUMENT, "the list of %s is a null pointer",
+                             inputs == NULL && input_count > 0 ? "inputs" : "outputs");
+    const int64_t steps = steps_in(model, inputs);
+    const espalier_status status = check_buffers(model, inputs, outputs, steps);
+    if (status != ESPALIER_OK)
+        return status;
+    for (size_t i = 0; i < description->free_count; i++)
+        model->sizes[i] = steps;
+    for (unsigned i = 0; i < model->team->count; i++)
+        place_buffers(model, &model->team->workers[i], inputs, outputs);
+    *model->failures = 0;
+    const double begin = espalier_now();
+    espalier_team_run(model->team, model->sizes);
+    model->seconds = espalier_now() - begin;
+    return *model->failures == 0 ? ESPALIER_OK : report_failure(model);
+}
+
+espalier_status espalier_profile(espalier_model *model, double *seconds, size_t count)
+{
+    if (model == NULL)
+        return ESPALIER_INVALID_ARGUMENT;
+    if (seconds == NULL || count != espalier_label_count(model))
+        return espalier_fail(model->message, ESPALIER_INVALID_ARGUMENT, "espalier_profile: expected room for %zu "
+                             "times, found %zu", espalier_label_count(model), seconds == NULL ? 0 : count);
+    if (model->seconds < 0)
+        return espalier_fail(model->message, ESPALIER_INVALID_ARGUMENT, "espalier_profile: the model has not run yet");
+    const double total = count == 0 ? 0 : (double)(model->stamps[count] - model->stamps[0]);
+    for (size_t i = 0; i < count; i++) {
+        const double ticks = (double)(model->stamps[i + 1] - model->stamps[i]);
+        seconds[i] = total > 0 ? model->seconds * ticks / total : 0;
+    }
+    return ESPALIER_OK;
+}

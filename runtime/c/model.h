@@ -1,0 +1,31 @@
+/* A model as the runtime's own files see it. */
+#ifndef ESPALIER_MODEL_H
+#define ESPALIER_MODEL_H
+
+#include "description.h"
+#include "npy.h"
+#include "team.h"
+
+struct espalier_model {
+    const espalier_code *code;
+    espalier_bytes file;
+    enum { CALLERS, MAPPED, COPIED } owner; /* of the file's bytes */
+    espalier_description description;
+    espalier_bytes weights;
+    void *arena;
+    int32_t *failures, *barrier;
+    int64_t *stamps;
+    int64_t *sizes;  /* what the free dimensions are in this run */
+    int64_t steps;   /* how many steps the arena has room for */
+    espalier_team *team;
+    double seconds;  /* that the last run took; negative before the first */
+    char message[ESPALIER_MESSAGE_BYTES];
+};
+
+/* Input or output ("input", "output": `kind`) number `index` of the recorded run, where it lies in the file. */
+espalier_status espalier_record_read(espalier_model *model, const char *kind, size_t index, espalier_npy *array);
+
+/* The number of steps for which the input's free dimension has `bytes`; 1 where none is free. */
+int64_t espalier_steps_of(const espalier_tensor *tensor, size_t bytes);
+
+#endif

@@ -1,0 +1,271 @@
+/* The program around one model: `espalier compile --emit exe`, and what `espalier run --device` sends along.
+
+       runner FILE [--check] [--input X.npy]... [--output Y.npy]... [--threads N] [--repeat N] [--profile]
+
+   Without --input, runs are made on the recorded inputs. Prints one JSON object a line: {"check": E}, then
+   {"threads": N, "runs": N, "median_ms": M, "min_ms": M, "max_ms": M}, then {"label": L, "ms": M} for each statement
+   of the last run. On an error: one line on stderr and exit code 1.
+
+   ESPALIER_MODEL is the name of the model's `espalier_code`, given when this file is compiled. */
+#define _POSIX_C_SOURCE 200809L
+#include <errno.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "model.h"
+
+extern const espalier_code ESPALIER_MODEL;
+
+struct options {
+    const char *file;
+    const char **inputs, **outputs; /* paths */
+    size_t input_count, output_count;
+    unsigned threads, repeat;
+    bool check, profile;
+};
+
+/* Everything that a run needs. */
+struct job {
+    espalier_model *model;
+    espalier_const_buffer *inputs;
+    espalier_buffer *outputs;
+    int64_t steps;
+};
+
+__attribute__((noreturn, format(printf, 1, 2))) static void die(const char *format, ...)
+{
+    va_list arguments;
+    fputs("runner: ", stderr);
+    va_start(arguments, format);
+    vfprintf(stderr, format, arguments);
+    va_end(arguments);
+    fputc('\n', stderr);
+    exit(1);
+}
+
+static void *must(void *memory)
+{
+    if (memory == NULL)
+        die("out of memory");
+    return memory;
+}
+
+static void succeed(const struct job *job, espalier_status status)
+{
+    if (status != ESPALIER_OK)
+        die("%s", espalier_last_error(job->model));
+}
+
+/* ---- options ---------------------------------------------------------------------------------------------- */
+
+static unsigned number(const char *option, const char *text)
+{
+    char *end;
+    const unsigned long value = strtoul(text, &end, 10);
+    if (*text < '0' || *text > '9' || *end != 0 || value < 1 || value > 1000000)
+        die("%s expects a number of at least 1, found '%s'", option, text);
+    return (unsigned)value;
+}
+
+static struct options parse(int count, char **arguments)
+{
+    struct options found = {.threads = 1, .repeat = 1};
+    found.inputs = must(calloc((size_t)count, sizeof *found.inputs));
+    found.outputs = must(calloc((size_t)count, sizeof *found.outputs));
+    for (int i = 1; i < count; i++) {
+        const char *option = arguments[i];
+        const char *value = i + 1 < count ? arguments[i + 1] : NULL;
+        if (strcmp(option, "--check") == 0) {
+            found.check = true;
+        } else if (strcmp(option, "--profile") == 0) {
+            found.profile = true;
+        } else if (option[0] != '-' && found.file == NULL) {
+            found.file = option;
+        } else {
+            if (value == NULL)
+                die("'%s' is no option, or its value is missing", option);
+            if (strcmp(option, "--input") == 0)
+                found.inputs[found.input_count++] = value;
+            else if (strcmp(option, "--output") == 0)
+                found.outputs[found.output_count++] = value;
+            else if (strcmp(option, "--threads") == 0)
+                found.threads = number(option, value);
+            else if (strcmp(option, "--repeat") == 0)
+                found.repeat = number(option, value);
+            else
+                die("'%s' is no option", option);
+            i++;
+        }
+    }
+    if (found.file == NULL)
+        die("which model file? runner FILE [--check] [--input X.npy]... [--output Y.npy]... [--threads N] [--repeat N] "
+            "[--profile]");
+    return found;
+}
+
+/* ---- arrays ----------------------------------------------------------------------------------------------- */
+
+/* Input `index` from its file, or from the recorded run. */
+static espalier_npy read_input(const struct job *job, const struct options *options, size_t index)
+{
+    const espalier_tensor *tensor = espalier_input(job->model, index);
+    char reason[ESPALIER_MESSAGE_BYTES];
+    espalier_bytes file;
+    espalier_npy array;
+    if (options->input_count == 0) {
+        succeed(job, espalier_record_read(job->model, "input", index, &array));
+        return array;
+    }
+    const char *path = options->inputs[index];
+    if (espalier_map_file(path, &file, reason) != ESPALIER_OK)
+        die("%s", reason);
+    if (espalier_npy_read(file, &array, reason) != ESPALIER_OK)
+        die("'%s': %s", path, reason);
+    if (!espalier_npy_fits(&array, tensor))
+        die("'%s' has another shape or dtype than the model's '%s'", path, tensor->name);
+    return array;
+}
+
+static void load_inputs(struct job *job, const struct options *options)
+{
+    const size_t count = espalier_input_count(job->model);
+    if (options->input_count != 0 && options->input_count != count)
+        die("the model has %zu inputs, found %zu --input files", count, options->input_count);
+    job->inputs = must(calloc(count + 1, sizeof *job->inputs));
+    job->steps = 1;
+    for (size_t i = 0; i < count; i++) {
+        const espalier_tensor *tensor = espalier_input(job->model, i);
+        const espalier_npy array = read_input(job, options, i);
+        job->inputs[i] = (espalier_const_buffer){array.data.data, array.data.size};
+        if (espalier_is_free(tensor))
+            job->steps = espalier_steps_of(tensor, array.data.size);
+    }
+}
+
+static void make_outputs(struct job *job, const struct options *options)
+{
+    const size_t count = espalier_output_count(job->model);
+    if (options->output_count != 0 && options->output_count != count)
+        die("the model has %zu outputs, found %zu --output files", count, options->output_count);
+    job->outputs = must(calloc(count + 1, sizeof *job->outputs));
+    for (size_t i = 0; i < count; i++) {
+        const espalier_tensor *tensor = espalier_output(job->model, i);
+        const size_t bytes = tensor->bytes * (espalier_is_free(tensor) ? (size_t)job->steps : 1);
+        job->outputs[i] = (espalier_buffer){must(espalier_zeroed(bytes)), bytes};
+    }
+}
+
+static void write_output(const struct job *job, size_t index, const char *path)
+{
+    char header[ESPALIER_NPY_HEADER];
+    const espalier_buffer *output = &job->outputs[index];
+    const size_t length = espalier_npy_header(espalier_output(job->model, index), job->steps, header);
+    FILE *file = fopen(path, "wb");
+    if (file == NULL)
+        die("cannot write '%s': %s", path, strerror(errno));
+    const bool written = fwrite(header, 1, length, file) == length
+        && fwrite(output->data, 1, output->bytes, file) == output->bytes;
+    if (fclose(file) != 0 || !written)
+        die("cannot write '%s': %s", path, strerror(errno));
+}
+
+/* ---- reports ---------------------------------------------------------------------------------------------- */
+
+static int compare(const void *a, const void *b)
+{
+    const double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+static void print_times(double *seconds, unsigned runs, unsigned threads)
+{
+    qsort(seconds, runs, sizeof *seconds, compare);
+    const double median = (seconds[(runs - 1) / 2] + seconds[runs / 2]) / 2;
+    printf("{\"threads\": %u, \"runs\": %u, \"median_ms\": %.4f, \"min_ms\": %.4f, \"max_ms\": %.4f}\n", threads, runs,
+           1e3 * median, 1e3 * seconds[0], 1e3 * seconds[runs - 1]);
+}
+
+static void print_string(const char *text)
+{
+    putchar('"');
+    for (; *text != 0; text++)
+        if (*text == '"' || *text == '\\' || (unsigned char)*text < ' ')
+            printf("\\u%04x", (unsigned)*text);
+        else
+            putchar(*text);
+    putchar('"');
+}
+
+static void print_profile(const struct job *job)
+{
+    const size_t count = espalier_label_count(job->model);
+    double *seconds = must(calloc(count + 1, sizeof *seconds));
+    succeed(job, espalier_profile(job->model, seconds, count));
+    for (size_t i = 0; i < count; i++) {
+        printf("{\"label\": ");
+        print_string(espalier_label(job->model, i));
+        printf(", \"ms\": %.4f}\n", 1e3 * seconds[i]);
+    }
+    free(seconds);
+}
+
+/* ---- main ------------------------------------------------------------------------------------------------- */
+
+static void check(const struct job *job)
+{
+    double error;
+    succeed(job, espalier_check(job->model, &error));
+    printf("{\"check\": %.3e}\n", error);
+}
+
+static void run(struct job *job, const struct options *options)
+{
+    const size_t inputs = espalier_input_count(job->model), outputs = espalier_output_count(job->model);
+    double *seconds = must(calloc(options->repeat, sizeof *seconds));
+    load_inputs(job, options);
+    make_outputs(job, options);
+    succeed(job, espalier_reserve(job->model, job->steps));
+    for (unsigned i = 0; i < options->repeat; i++) {
+        const double begin = espalier_now();
+        succeed(job, espalier_run(job->model, job->inputs, inputs, job->outputs, outputs));
+        seconds[i] = espalier_now() - begin;
+    }
+    for (size_t i = 0; i < options->output_count; i++)
+        write_output(job, i, options->outputs[i]);
+    print_times(seconds, options->repeat, options->threads);
+    if (options->profile)
+        print_profile(job);
+    free(seconds);
+}
+
+/* Not on the way out of `die`: the system does it then. */
+static void release(struct job *job, struct options *options)
+{
+    for (size_t i = 0; i < espalier_output_count(job->model); i++)
+        free(job->outputs[i].data);
+    free(job->inputs);
+    free(job->outputs);
+    free(options->inputs);
+    free(options->outputs);
+    espalier_destroy(job->model);
+}
+
+int main(int count, char **arguments)
+{
+    struct options options = parse(count, arguments);
+    struct job job = {0};
+    char message[ESPALIER_MESSAGE_BYTES];
+    if (espalier_create_from_file(&ESPALIER_MODEL, options.file, &job.model, message, sizeof message) != ESPALIER_OK)
+        die("%s", message);
+    succeed(&job, espalier_set_threads(job.model, options.threads));
+    if (options.check)
+        check(&job);
+    run(&job, &options);
+    release(&job, &options);
+    if (fflush(stdout) != 0)
+        die("cannot write: %s", strerror(errno));
+    return 0;
+}

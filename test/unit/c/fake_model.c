@@ -1,0 +1,76 @@
+/* See fake_model.h. */
+#include "fake_model.h"
+
+#include <sched.h>
+#include <time.h>
+
+enum { VALUES = 6, LIMIT = 1000 };
+
+/* The compiler's barrier (sparse_dialect/lowering/cpu/distribute_work.py). */
+static void barrier(int32_t *words, int64_t threads)
+{
+    if (threads == 1)
+        return;
+    const int32_t before = __atomic_load_n(&words[16], __ATOMIC_ACQUIRE);
+    if (__atomic_fetch_add(&words[0], 1, __ATOMIC_ACQ_REL) + 1 == (int32_t)threads) {
+        __atomic_store_n(&words[0], 0, __ATOMIC_RELAXED);
+        __atomic_store_n(&words[16], before + 1, __ATOMIC_RELEASE);
+        return;
+    }
+    while (__atomic_load_n(&words[16], __ATOMIC_ACQUIRE) == before)
+        sched_yield();
+}
+
+static void stamp(int64_t *stamps, int64_t thread, int number)
+{
+    struct timespec now;
+    if (thread != 0)
+        return;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    stamps[number] = now.tv_sec * 1000000000 + now.tv_nsec;
+}
+
+static void affine(void *const *buffers, const int64_t *sizes, int64_t thread, int64_t threads)
+{
+    const float *x = buffers[0], *weights = buffers[4];
+    float *scratch = buffers[1], *y = buffers[2], *product = buffers[8];
+    int64_t *positives = buffers[3], *stamps = buffers[7];
+    int32_t *failures = buffers[5], *words = buffers[6];
+    const int64_t begin = VALUES * thread / threads, end = VALUES * (thread + 1) / threads;
+    (void)sizes;
+    stamp(stamps, thread, 0);
+    for (int64_t i = begin; i < end; i++) {
+        scratch[i] = weights[i] * x[i];
+        product[i] = scratch[i];
+    }
+    stamp(stamps, thread, 1);
+    barrier(words, threads);
+    for (int64_t i = begin; i < end; i++)
+        y[i] = product[i] + product[(i + 1) % VALUES];
+    if (thread == 0) {
+        if (x[0] > LIMIT)
+            failures[0] = 2;
+        for (int row = 0; row < 2; row++)
+            positives[row] = (x[3 * row] > 0) + (x[3 * row + 1] > 0) + (x[3 * row + 2] > 0);
+    }
+    stamp(stamps, thread, 2);
+    barrier(words, threads);
+}
+
+static void sums(void *const *buffers, const int64_t *sizes, int64_t thread, int64_t threads)
+{
+    const float *x = buffers[0], *start = buffers[1];
+    float *results = buffers[3], *arena = buffers[8];
+    (void)thread;
+    for (int64_t i = 2 * sizes[0] - 1; i >= 0; i--)
+        arena[i] = x[i] + (i + 2 < 2 * sizes[1] ? arena[i + 2] : start[i % 2]);
+    for (int64_t i = 0; i < 2 * sizes[1] * threads; i++)
+        results[i] = arena[i];
+}
+
+const espalier_code espalier_model_affine = {
+    ESPALIER_ABI, 0, {'0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f',
+                      '0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f'}, affine};
+const espalier_code espalier_model_sums = {
+    ESPALIER_ABI, 0, {'f', 'e', 'd', 'c', 'b', 'a', '9', '8', '7', '6', '5', '4', '3', '2', '1', '0',
+                      'f', 'e', 'd', 'c', 'b', 'a', '9', '8', '7', '6', '5', '4', '3', '2', '1', '0'}, sums};

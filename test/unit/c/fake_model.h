@@ -1,0 +1,14 @@
+/* Two models written by hand, in the shape that the compiler gives its code; fake_model.py writes their files. */
+#ifndef FAKE_MODEL_H
+#define FAKE_MODEL_H
+
+#include "espalier.h"
+
+/* x f32 [2, 3] -> y f32 [2, 3], positives i64 [2]: y[i] = p[i] + p[i + 1] with p = weights * x, in two steps with a
+   barrier between. Its one assertion: x[0] <= 1000. */
+extern const espalier_code espalier_model_affine;
+
+/* x f32 [steps, 2], start f32 [2] -> sums f32 [steps, 2], from the last step to the first; on one thread. */
+extern const espalier_code espalier_model_sums;
+
+#endif
