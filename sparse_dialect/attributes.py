@@ -7,8 +7,10 @@
 from __future__ import annotations
 
 from .dialect import (
+    BlockAttr,
     ConnectivityAttr,
     DenseAttr,
+    KernelGroupAttr,
     LanesAttr,
     PatternAttr,
     PlainAttr,
@@ -20,7 +22,7 @@ from .dialect import (
 from .errors import op_error
 from .layouts import LaneGrid, Layout, Plain
 from .mlir import ir
-from .schemes import Connectivity, Dense, Pattern, Scheme, Unstructured
+from .schemes import Block, Connectivity, Dense, KernelGroup, Pattern, Scheme, Unstructured
 
 
 def scheme_attribute(scheme: Scheme) -> ir.Attribute:
@@ -29,6 +31,11 @@ def scheme_attribute(scheme: Scheme) -> ir.Attribute:
         case Pattern():
             library = ir.ArrayAttr.get([integer_array(places) for places in scheme.library])
             return PatternAttr.get(integer_array(scheme.kernel), library)
+        case KernelGroup():
+            return KernelGroupAttr.get(_i64(scheme.filters), _i64(scheme.channels),
+                                       integer_array(scheme.kernel))
+        case Block():
+            return BlockAttr.get(_i64(scheme.rows), _i64(scheme.columns))
         case Connectivity():
             return ConnectivityAttr.get(integer_array(scheme.kernel))
         case Unstructured():
@@ -45,6 +52,11 @@ def scheme_of(op: ir.Operation) -> Scheme:
         case PatternAttr():
             library = tuple(tuple(integers(places)) for places in ir.ArrayAttr(attribute.library))
             return Pattern(tuple(integers(attribute.kernel)), library)
+        case KernelGroupAttr():
+            return KernelGroup(ir.IntegerAttr(attribute.filters).value,
+                               ir.IntegerAttr(attribute.channels).value, tuple(integers(attribute.kernel)))
+        case BlockAttr():
+            return Block(ir.IntegerAttr(attribute.rows).value, ir.IntegerAttr(attribute.columns).value)
         case ConnectivityAttr():
             return Connectivity(tuple(integers(attribute.kernel)))
         case UnstructuredAttr():
@@ -53,6 +65,10 @@ def scheme_of(op: ir.Operation) -> Scheme:
             return Dense()
     found = "#sparse.undetected" if isinstance(attribute, UndetectedAttr) else str(attribute)
     raise op_error(op, "a sparsity scheme", found, "run sparse-detect-schemes first")
+
+
+def _i64(value: int) -> ir.Attribute:
+    return ir.IntegerAttr.get(ir.IntegerType.get_signless(64), value)
 
 
 def layout_attribute(layout: Layout) -> ir.Attribute:

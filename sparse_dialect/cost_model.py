@@ -12,13 +12,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import prod
 
-from .schemes import Connectivity, Dense, Pattern, Scheme
+from .schemes import Block, Connectivity, Dense, KernelGroup, Pattern, Scheme
 
 DENSE_SHARE = 0.80
 PATTERN_SHARE = 0.60  # single-entry patterns load a vector for each multiply, like unstructured ones
 CONNECTIVITY_SHARE = 0.60
+KERNEL_GROUP_SHARE = 0.75
+BLOCK_SHARE, PAIR_SHARE = 0.70, 0.55  # of blocks of 4 or more rows; of 2 or 3, where a load serves few
 SINGLE_SHARE = 0.30
 SPARSE_MATRIX_BYTES = 5.0  # a stored weight of a sparse matrix: 4 bytes and a one-byte column
+BLOCK_MATRIX_BYTES = 4.6  # rows of a group share a column's index and the input that it loads
 SPARSE_MATRIX_MARGIN = 1.5  # gathers run behind the memory stream that dense rows keep up with
 
 # channels a block, for 1x1 kernels and larger: what a visit reads stays near L1
@@ -44,6 +47,12 @@ def share_of_peak(scheme: Scheme) -> float:
             return PATTERN_SHARE if scheme.entries > 1 else SINGLE_SHARE
         case Connectivity():
             return CONNECTIVITY_SHARE
+        case KernelGroup(filters=rows) | Block(rows=rows) if rows in (2, 3):
+            return PAIR_SHARE
+        case KernelGroup(filters=rows) if rows >= 4:
+            return KERNEL_GROUP_SHARE
+        case Block(rows=rows) if rows >= 4:
+            return BLOCK_SHARE
     return SINGLE_SHARE
 
 
@@ -55,7 +64,13 @@ def convolution_ms(scheme: Scheme, macs: int, machine: Machine = Machine()) -> f
 def linear_ms(scheme: Scheme, stored: int, machine: Machine = Machine()) -> float:
     """Predicted milliseconds of a matrix-vector product of ``stored`` weights on one core: the time to
     stream them."""
-    bytes_each = 4.0 if isinstance(scheme, Dense) else SPARSE_MATRIX_BYTES * SPARSE_MATRIX_MARGIN
+    match scheme:
+        case Dense():
+            bytes_each = 4.0
+        case Block(rows=rows) if rows >= 2:
+            bytes_each = BLOCK_MATRIX_BYTES
+        case _:
+            bytes_each = SPARSE_MATRIX_BYTES * SPARSE_MATRIX_MARGIN
     return 1e-6 * stored * bytes_each / machine.gigabytes
 
 

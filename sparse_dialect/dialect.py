@@ -54,6 +54,21 @@ class PatternAttr(Sparse.Attribute, name="pattern"):
     library: ir.ArrayAttr
 
 
+class BlockAttr(Sparse.Attribute, name="block"):
+    """Every ``rows`` x ``columns`` block of the matrix cuts whole rows and columns (BCR; GRIM)."""
+
+    rows: ir.IntegerAttr
+    columns: ir.IntegerAttr
+
+
+class KernelGroupAttr(Sparse.Attribute, name="kernel_group"):
+    """The kernels of every group of ``filters`` x ``channels`` keep the same places (KGS; RT3D)."""
+
+    filters: ir.IntegerAttr
+    channels: ir.IntegerAttr
+    kernel: ir.ArrayAttr
+
+
 # -- layout attributes (see layouts.py) ----------------------------------------------------------------------
 
 
@@ -228,7 +243,8 @@ class UnliftOp(Sparse.Operation, name="unlift"):
 
 
 STORAGE_SLOTS = 8
-SCHEMES = (UndetectedAttr, DenseAttr, UnstructuredAttr, ConnectivityAttr, PatternAttr)
+SCHEMES = (UndetectedAttr, DenseAttr, UnstructuredAttr, ConnectivityAttr, PatternAttr, BlockAttr,
+           KernelGroupAttr)
 EITHER = (PlainAttr, LanesAttr)
 LAYOUTS: dict[str, Any] = {"layout": LanesAttr, "input_layout": EITHER, "output_layout": EITHER}
 KINDS = {ir.ArrayAttr: "an array", ir.IntegerAttr: "an integer", ir.StringAttr: "a string"}
@@ -293,6 +309,17 @@ def _check_choice(name: str, attribute: Any, choices: tuple[str, ...]) -> str | 
     return None if found in choices else f"expected {name} to be one of {', '.join(choices)}, found '{found}'"
 
 
+def _check_scheme(op: Any, weight: Sequence[int]) -> str | None:
+    """Sizes of blocks and groups are positive; a scheme of kernels fits kernels of the weight's size."""
+    for name in ("rows", "columns", "filters", "channels"):
+        size = ir.IntegerAttr(getattr(op.scheme, name)).value if hasattr(op.scheme, name) else 1
+        if size < 1:
+            return f"expected a scheme with {name} of 1 or more, found {op.scheme}"
+    if hasattr(op.scheme, "kernel") and integers(op.scheme.kernel) != list(weight[2:]):
+        return f"expected a scheme for kernels of {list(weight[2:])}, found {op.scheme}"
+    return None
+
+
 def _check_conv(op: Any) -> str | None:
     """Shape rules of a convolution: ranks, channels, and every output size."""
     input_shape, weight, output_shape = _shape(op.input), _shape(op.weight), _shape(op.output)
@@ -320,7 +347,7 @@ def _check_conv(op: Any) -> str | None:
         return f"expected a bias of shape [{weight[0]}], found {_shape(op.bias)}"
     if op.residual is not None and _shape(op.residual) != expected:
         return f"expected a residual of shape {expected}, found {_shape(op.residual)}"
-    return _check_choice("activation", op.activation, ACTIVATIONS)
+    return _check_scheme(op, weight) or _check_choice("activation", op.activation, ACTIVATIONS)
 
 
 def _check_linear(op: Any) -> str | None:
@@ -331,7 +358,7 @@ def _check_linear(op: Any) -> str | None:
         return f"expected an output of shape {[input_shape[0], weight[0]]}, found {output_shape}"
     if op.bias is not None and _shape(op.bias) != [weight[0]]:
         return f"expected a bias of shape [{weight[0]}], found {_shape(op.bias)}"
-    return _check_choice("activation", op.activation, ACTIVATIONS)
+    return _check_scheme(op, weight) or _check_choice("activation", op.activation, ACTIVATIONS)
 
 
 def _check_pool(op: Any) -> str | None:
@@ -347,10 +374,10 @@ def _check_packed(op: Any) -> str | None:
     names, storage = strings(op.storage_names), list(op.storage)
     if len(names) != len(storage):
         return f"expected one storage name for each of {len(storage)} storage operands, found {names}"
-    filters = integers(op.weight_shape)[0]
-    if op.bias is not None and _shape(op.bias) != [filters]:
-        return f"expected a bias of shape [{filters}], found {_shape(op.bias)}"
-    return _check_choice("activation", op.activation, ACTIVATIONS)
+    weight = integers(op.weight_shape)
+    if op.bias is not None and _shape(op.bias) != weight[:1]:
+        return f"expected a bias of shape {weight[:1]}, found {_shape(op.bias)}"
+    return _check_scheme(op, weight) or _check_choice("activation", op.activation, ACTIVATIONS)
 
 
 def _check_lift(op: Any) -> str | None:

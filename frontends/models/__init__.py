@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from ...sparse_dialect.errors import EspalierError
-from ..pruning.spec import parse_spec
+from ..pruning.spec import parse_specs
 
 if TYPE_CHECKING:
     import torch
@@ -28,7 +28,7 @@ def reference_model(name: str, prune: str | None = None,
     """
     if name not in NETWORKS:
         raise EspalierError(f"unknown network '{name}': expected one of {', '.join(NETWORKS)}")
-    spec = parse_spec(prune) if prune else None  # first, since making weights takes long
+    specs = parse_specs(prune) if prune else ()  # first, since making weights takes long
     import torch
 
     from ..pruning.project import prune_module
@@ -38,6 +38,5 @@ def reference_model(name: str, prune: str | None = None,
         module = getattr(import_module(f".{NETWORKS[name]}", __name__), name)()
     module = module.to_empty(device="cpu").eval()
     seed_weights(module, seed)
-    if spec is not None:
-        prune_module(module, spec)
+    prune_module(module, specs)
     return module, (torch.randn(INPUT_SHAPE, generator=torch.Generator().manual_seed(seed)),)

@@ -5,19 +5,36 @@ Not a replacement for training (ADMM does that); it gives exactly pruned network
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from math import prod
 
 import numpy as np
 import torch
 from torch import nn
 
 from ...sparse_dialect.errors import EspalierError
-from ...sparse_dialect.schemes import Connectivity, Pattern, Unstructured, natural_library
-from .spec import ConnectivitySpec, PatternSpec, PruneSpec, UnstructuredSpec, parse_spec
+from ...sparse_dialect.schemes import (
+    Block,
+    Connectivity,
+    KernelGroup,
+    Pattern,
+    Unstructured,
+    natural_library,
+)
+from .spec import (
+    BlockSpec,
+    ConnectivitySpec,
+    KernelGroupSpec,
+    PatternSpec,
+    PruneSpec,
+    UnstructuredSpec,
+    parse_specs,
+)
 
 Projection = Callable[[np.ndarray], np.ndarray]
+Library = tuple[tuple[int, ...], ...]
 
 
 @dataclass(frozen=True)
@@ -35,33 +52,40 @@ class Layer:
         return self.weight.detach().numpy()
 
 
-def prune_module(module: nn.Module, spec: PruneSpec | str) -> nn.Module:
-    """Projects the convolutions and linear layers of ``module`` as ``spec`` says, in place, and returns it.
+def prune_module(module: nn.Module, specs: Sequence[PruneSpec] | str) -> nn.Module:
+    """Projects the convolutions and linear layers of ``module`` in place and returns it.
 
-    Weights are float32 on the CPU; shared weights are pruned once. Raises ``EspalierError`` for anything
-    else, for a weight that is masked or reparametrised, and for a bad ``spec``.
+    The first of ``specs`` (or of the text that ``parse_specs`` reads) that covers a layer prunes it. Weights
+    are float32 on the CPU, finite; shared weights are pruned once. Raises ``EspalierError`` for anything
+    else, for a weight that is masked or reparametrised, for a bad specification and one that a layer is too
+    small for.
     """
-    if isinstance(spec, str):
-        spec = parse_spec(spec)
+    if isinstance(specs, str):
+        specs = parse_specs(specs)
     layers = list(_layers(module))
     for layer in layers:
         _check(layer)
-    convolutions = [layer for layer in layers if not isinstance(layer.module, nn.Linear)]
-    library = None
-    if isinstance(spec, PatternSpec) and spec.library == "net":
-        patterned = [layer.array for layer in convolutions if _has_patterns(layer, spec)]
-        library = natural_library(patterned, spec.entries, spec.patterns) if patterned else None
-    for layer in convolutions:
-        _apply(layer, _convolution_projection(layer, spec, library))
+    libraries = {spec: _net_library(layers, spec) for spec in specs if isinstance(spec, PatternSpec)}
     for layer in layers:
-        if isinstance(layer.module, nn.Linear) and spec.linear > 1:
-            _apply(layer, partial(Unstructured.project, rate=spec.linear))
+        found = (_projection(layer, spec, libraries.get(spec)) for spec in specs)
+        projection = next((p for p in found if p is not None), None)
+        if projection is not None:
+            _apply(layer, projection)
     return module
 
 
-def _convolution_projection(layer: Layer, spec: PruneSpec, library: tuple[tuple[int, ...], ...] | None,
-                            ) -> Projection | None:
-    """What ``spec`` does to a convolution, or None to leave it alone."""
+def _net_library(layers: Sequence[Layer], spec: PruneSpec) -> Library | None:
+    """The patterns that all layers share, where ``spec`` asks for that."""
+    if not isinstance(spec, PatternSpec) or spec.library != "net":
+        return None
+    patterned = [layer.array for layer in layers if _has_patterns(layer, spec)]
+    return natural_library(patterned, spec.entries, spec.patterns) if patterned else None
+
+
+def _projection(layer: Layer, spec: PruneSpec, library: Library | None) -> Projection | None:
+    """What ``spec`` does to a layer, or None where it does not cover it."""
+    if isinstance(layer.module, nn.Linear):
+        return _linear_projection(spec)
     match spec:
         case PatternSpec() if _has_patterns(layer, spec):
             rate = spec.connectivity if layer.cuttable else 1
@@ -70,8 +94,28 @@ def _convolution_projection(layer: Layer, spec: PruneSpec, library: tuple[tuple[
         case PatternSpec(connectivity=rate) | ConnectivitySpec(rate=rate) if layer.cuttable and rate > 1:
             return lambda weight: Connectivity.project(weight, rate=rate, balance=spec.balance)
         case UnstructuredSpec() if layer.cuttable:
-            return lambda weight: Unstructured.project(weight, rate=spec.rate)
+            return partial(Unstructured.project, rate=spec.rate)
+        case KernelGroupSpec() if layer.cuttable:
+            return partial(KernelGroup.project, filters=spec.filters, channels=spec.channels, rate=spec.rate,
+                           vanilla=spec.vanilla, score=spec.score)
+        case BlockSpec(layers="all" | "convolutions") if layer.cuttable:
+            return _block_projection(spec)
+        case BlockSpec(layers="pointwise") if layer.cuttable and prod(layer.weight.shape[2:]) == 1:
+            return _block_projection(spec)
     return None
+
+
+def _linear_projection(spec: PruneSpec) -> Projection | None:
+    """What ``spec`` does to a linear layer, or None where it does not cover it."""
+    if isinstance(spec, BlockSpec):
+        return _block_projection(spec) if spec.layers in ("all", "matrices") else None
+    rate = getattr(spec, "linear", 1)
+    return partial(Unstructured.project, rate=rate) if rate > 1 else None
+
+
+def _block_projection(spec: BlockSpec) -> Projection:
+    return partial(Block.project, rows=spec.rows, columns=spec.columns, rate=spec.rate,
+                   row_rate=spec.row_rate)
 
 
 def _has_patterns(layer: Layer, spec: PatternSpec) -> bool:
@@ -102,9 +146,14 @@ def _check(layer: Layer) -> None:
     if layer.weight.dtype != torch.float32 or layer.weight.device.type != "cpu":
         raise EspalierError(f"layer '{layer.name}' needs a float32 weight on the CPU, found "
                             f"{layer.weight.dtype} on {layer.weight.device}")
+    if not torch.isfinite(layer.weight).all():
+        raise EspalierError(f"layer '{layer.name}' has weights that are NaN or infinite: repair them first")
 
 
-def _apply(layer: Layer, projection: Projection | None) -> None:
-    if projection is not None:
-        with torch.no_grad():
-            layer.weight.copy_(torch.from_numpy(projection(layer.array)))
+def _apply(layer: Layer, projection: Projection) -> None:
+    try:
+        pruned = projection(layer.array)
+    except EspalierError as error:
+        raise EspalierError(f"--prune: layer '{layer.name}' {list(layer.weight.shape)}: {error}") from error
+    with torch.no_grad():
+        layer.weight.copy_(torch.from_numpy(pruned))

@@ -1,6 +1,8 @@
 """What to prune, as text: ``pattern:entries=4,patterns=8,connectivity=3.6,linear=8``.
 
-One frozen dataclass a kind; its fields are the keys of the text, and ``str`` prints the text back. No torch.
+One frozen dataclass a kind; its fields are the keys of the text, and ``str`` prints the text back. Kinds may
+be joined: of ``block:rate=4,layers=pointwise+pattern:connectivity=3.6`` the first that covers a layer prunes
+it. No torch.
 """
 
 from __future__ import annotations
@@ -17,10 +19,10 @@ SPECS: dict[str, type[PruneSpec]] = {}
 
 @dataclass(frozen=True, kw_only=True)
 class PruneSpec:
-    """Base of every specification; ``linear`` keeps one weight in so many of each linear layer (1: all)."""
+    """Base of every specification. ``linear``, where a kind has it, keeps one weight in so many of each
+    linear layer, anywhere (1: all)."""
 
     name: ClassVar[str]
-    linear: float = 1
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
@@ -28,11 +30,11 @@ class PruneSpec:
 
     def __post_init__(self) -> None:
         for key, value in self._items():
-            if isinstance(value, int | float) and not 1 <= value < float("inf"):
+            if not isinstance(value, bool | str) and not 1 <= value < float("inf"):
                 raise EspalierError(f"--prune {self.name}: {key} must be at least 1, found {value:g}")
 
     def __str__(self) -> str:
-        return f"{self.name}:{','.join(f'{key}={value}' for key, value in self._items())}"
+        return f"{self.name}:{','.join(f'{key}={_text(value)}' for key, value in self._items())}"
 
     def _items(self) -> list[tuple[str, int | float | str]]:
         return [(field.name, getattr(self, field.name)) for field in fields(self)]
@@ -56,6 +58,7 @@ class PatternSpec(PruneSpec):
     library: Literal["net", "layer"] = "net"
     connectivity: float = 1
     balance: Balance = "layer"
+    linear: float = 1
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -73,6 +76,7 @@ class ConnectivitySpec(PruneSpec):
     name: ClassVar[str] = "connectivity"
     rate: float = 3.6
     balance: Balance = "layer"
+    linear: float = 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,6 +85,49 @@ class UnstructuredSpec(PruneSpec):
 
     name: ClassVar[str] = "unstructured"
     rate: float = 8
+    linear: float = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class BlockSpec(PruneSpec):
+    """GRIM's BCR: one weight in ``rate`` stays, in every block of ``rows`` x ``columns`` of the matrix.
+
+    Covers ``all`` convolutions but the first and the depthwise ones, and linear layers; or, as ``layers``
+    says, the ``convolutions`` of these, the ``pointwise`` (1x1) ones, or the linear layers (``matrices``).
+    ``row_rate`` above 1: each block keeps one row in so many, and more columns.
+    """
+
+    name: ClassVar[str] = "block"
+    rows: int = 4
+    columns: int = 16
+    rate: float = 10
+    row_rate: float = 1
+    layers: Literal["all", "convolutions", "pointwise", "matrices"] = "all"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.row_rate > self.rate:
+            raise EspalierError(f"--prune block: row_rate must not be above rate, found {self.row_rate:g} "
+                                f"and {self.rate:g}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class KernelGroupSpec(PruneSpec):
+    """RT3D's KGS: one weight in ``rate`` stays, in every convolution but the first and the depthwise ones;
+    the kernels of ``filters`` x ``channels`` keep the same places, or all or none where ``vanilla``."""
+
+    name: ClassVar[str] = "kernel_group"
+    filters: int = 8
+    channels: int = 4
+    rate: float = 3.6
+    vanilla: bool = False
+    score: Literal["rms", "l2"] = "rms"
+    linear: float = 1
+
+
+def parse_specs(text: str) -> tuple[PruneSpec, ...]:
+    """The specifications that ``text`` joins with ``+``, each as ``parse_spec`` reads it."""
+    return tuple(parse_spec(part) for part in text.split("+"))
 
 
 def parse_spec(text: str) -> PruneSpec:
@@ -103,13 +150,17 @@ def parse_spec(text: str) -> PruneSpec:
     return SPECS[kind](**values)  # type: ignore[arg-type]  # each value has the type of its field
 
 
+def _text(value: int | float | str) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
 def _value(kind: str, key: str, text: str, wanted: type) -> int | float | str:
-    """``text`` as the field's type: int, float or one of a few words."""
-    words = get_args(wanted)
+    """``text`` as the field's type: int, float, true or false, or one of a few words."""
+    words = ("true", "false") if wanted is bool else get_args(wanted)
     if words:
         if text not in words:
             raise EspalierError(f"--prune {kind}: {key} must be {' or '.join(words)}, found '{text}'")
-        return text
+        return text == "true" if wanted is bool else text
     try:
         return wanted(text)
     except ValueError:

@@ -1,14 +1,17 @@
 """Sparsity schemes: what a mask looks like, how it is stored, what it costs. One class a file, numpy only.
 
-``detect_scheme`` tries them in the order of the imports below: structured first, dense last.
+``SCHEMES`` lists them in the order of the imports below: structured first, dense last.
 """
 
+from .kernel_group import KernelGroup  # isort: skip
+from .block import Block  # isort: skip
 from .connectivity import Connectivity  # isort: skip
 from .pattern import Pattern, natural_library  # isort: skip
 from .unstructured import Unstructured  # isort: skip
 from .dense import Dense  # isort: skip
+from .columns import SharedColumns
 from .reorder import filter_order
-from .scheme import SCHEMES, Cost, Detection, Scheme, detect_scheme, explain_scheme
+from .scheme import SCHEMES, Cost, Scheme
 
-__all__ = ["SCHEMES", "Connectivity", "Cost", "Dense", "Detection", "Pattern", "Scheme", "Unstructured",
-           "detect_scheme", "explain_scheme", "filter_order", "natural_library"]
+__all__ = ["SCHEMES", "Block", "Connectivity", "Cost", "Dense", "KernelGroup", "Pattern", "Scheme",
+           "SharedColumns", "Unstructured", "filter_order", "natural_library"]

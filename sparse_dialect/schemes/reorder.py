@@ -16,12 +16,15 @@ def filter_order(ids: np.ndarray, by_similarity: bool = True) -> np.ndarray:
     kept = ids >= 0
     lengths = np.count_nonzero(kept, axis=1)
     groups = (np.flatnonzero(lengths == length) for length in np.unique(lengths))
-    ordered = [_chain(group, ids[group]) if by_similarity else group for group in groups]
+    ordered = [similarity_chain(group, ids[group]) if by_similarity else group for group in groups]
     return np.concatenate(ordered).astype(np.int32) if ordered else np.empty(0, np.int32)
 
 
-def _chain(group: np.ndarray, ids: np.ndarray) -> np.ndarray:
-    """``group`` as a greedy nearest-neighbour chain that starts with its first filter."""
+def similarity_chain(group: np.ndarray, ids: np.ndarray) -> np.ndarray:
+    """``group`` [n] as a greedy nearest-neighbour chain that starts with its first member.
+
+    ``ids`` [n, C]: what each member keeps, negative where nothing; near are those with most equal entries.
+    """
     if len(group) < 3:
         return group
     shared = np.zeros((len(group), len(group)), np.float32)

@@ -10,11 +10,10 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from ..errors import EspalierError
 from .blocked import StoredKernels, Terms
 
 SCHEMES: dict[str, type[Scheme]] = {}  # by name, in the order of detection; __init_subclass__ fills it
@@ -24,7 +23,7 @@ SCHEMES: dict[str, type[Scheme]] = {}  # by name, in the order of detection; __i
 class Cost:
     """What a packed weight costs: bytes of float32 values, and of the index arrays as ``pack`` makes them."""
 
-    macs_per_output: int  # multiply-adds for all filters at one output place, explicit zeros included
+    macs_per_output: int  # multiply-adds that the kernels do for all filters at one output place
     nonzeros: int
     weight_bytes: int
     index_bytes: int
@@ -77,38 +76,6 @@ class Scheme(ABC):
     @abstractmethod
     def cost(self, weight: np.ndarray) -> Cost:
         """The cost of ``weight`` in this scheme, without packing it."""
-
-
-class Detection(NamedTuple):
-    """A layer's scheme, and why the schemes tried before it do not fit (empty when the first one does)."""
-
-    scheme: Scheme
-    reason: str
-
-
-def explain_scheme(weight: np.ndarray, order: Sequence[str] = ()) -> Detection:
-    """The first scheme of ``order`` (default: all, structured first) that fits ``weight``, with the reason.
-
-    Falls back to dense whatever ``order`` says. Raises ``EspalierError`` for an unknown name or a weight
-    below rank 2.
-    """
-    if weight.ndim < 2:
-        raise EspalierError(f"a weight needs 2 dimensions [filters, channels] or more, found {weight.ndim}")
-    unknown = [name for name in order if name not in SCHEMES]
-    if unknown:
-        raise EspalierError(f"unknown scheme '{unknown[0]}': expected one of {', '.join(SCHEMES)}")
-    reasons: list[str] = []
-    for name in dict.fromkeys((*(order or SCHEMES), "dense")):
-        scheme = SCHEMES[name].detect(weight)
-        if scheme is not None:
-            return Detection(scheme, "; ".join(reasons))
-        reasons.append(f"not {name}: {SCHEMES[name].why_not(weight)}")
-    raise AssertionError("dense fits every weight")
-
-
-def detect_scheme(weight: np.ndarray, order: Sequence[str] = ()) -> Scheme:
-    """The first scheme of ``order`` that fits ``weight`` (see ``explain_scheme``)."""
-    return explain_scheme(weight, order).scheme
 
 
 def is_nonzero(weight: np.ndarray) -> np.ndarray:

@@ -15,11 +15,11 @@ import numpy as np
 
 from ..attributes import scheme_attribute
 from ..constants import weight_of
+from ..detection import explain_scheme
 from ..dialect import ConvOp, LinearOp, UndetectedAttr
 from ..errors import op_error
 from ..mlir import ir
 from ..passes import Pass, PassContext, operations
-from ..schemes import explain_scheme
 
 
 @dataclass(frozen=True)
@@ -27,8 +27,9 @@ class DetectSchemesPass(Pass):
     """
     Replaces #sparse.undetected on sparse.conv and sparse.linear by the scheme that the weight's zeros follow.
 
-    Tries connectivity, pattern, unstructured and dense in this order. `reason` records why the schemes
-    before the chosen one do not fit. A layer that already carries a scheme is left alone. NaN and infinite
+    Of kernel_group, block, connectivity, pattern and unstructured it takes the one that fits and runs
+    fastest by the cost model, dense where none fits. `reason` records why those before the chosen one in
+    this order were passed over. A layer that already carries a scheme is left alone. NaN and infinite
     weights are errors.
     """
 

@@ -5,7 +5,7 @@
 
 // CHECK-LABEL: func.func @pattern
 // CHECK: "sparse.conv"
-// CHECK-SAME: reason = "not connectivity: kernel (0, 0) keeps 4 of 9 entries"
+// CHECK-SAME: reason = "{{.*}}not connectivity: kernel (0, 0) keeps 4 of 9 entries"
 // CHECK-SAME: scheme = #sparse.pattern<[3, 3], {{\[\[}}0, 1, 3, 4], [1, 2, 4, 5]]>
 func.func @pattern(%x: tensor<1x2x4x4xf32>) -> tensor<1x2x2x2xf32> {
   %w = arith.constant dense<[
@@ -24,7 +24,7 @@ func.func @pattern(%x: tensor<1x2x4x4xf32>) -> tensor<1x2x2x2xf32> {
 
 // CHECK-LABEL: func.func @connectivity
 // CHECK: "sparse.conv"
-// CHECK-SAME: reason = "", scheme = #sparse.connectivity<[1, 3]>
+// CHECK-SAME: reason = "not kernel_group: no groups of 2 x 2 or more kernels keep the same places; not block: no blocks of 2 x 2 or more cut whole rows and columns", scheme = #sparse.connectivity<[1, 3]>
 func.func @connectivity(%x: tensor<1x2x3x3xf32>) -> tensor<1x2x3x1xf32> {
   %w = arith.constant dense<[[[[1.0, 2.0, 3.0]], [[0.0, 0.0, 0.0]]], [[[4.0, 5.0, 6.0]], [[7.0, 8.0, 9.0]]]]>
     : tensor<2x2x1x3xf32>
@@ -40,7 +40,7 @@ func.func @connectivity(%x: tensor<1x2x3x3xf32>) -> tensor<1x2x3x1xf32> {
 
 // CHECK-LABEL: func.func @irregular
 // CHECK: "sparse.conv"
-// CHECK-SAME: reason = "not connectivity: no kernel is cut; not pattern: its kernels keep all 3 places"
+// CHECK-SAME: reason = "{{.*}}; not connectivity: no kernel is cut; not pattern: its kernels keep all 3 places"
 // CHECK-SAME: scheme = #sparse.unstructured
 func.func @irregular(%x: tensor<1x1x3x3xf32>) -> tensor<1x2x3x1xf32> {
   %w = arith.constant dense<[[[[1.0, 2.0, 3.0]]], [[[4.0, 0.0, 6.0]]]]> : tensor<2x1x1x3xf32>
@@ -56,7 +56,7 @@ func.func @irregular(%x: tensor<1x1x3x3xf32>) -> tensor<1x2x3x1xf32> {
 
 // CHECK-LABEL: func.func @matrices
 // CHECK: "sparse.linear"
-// CHECK-SAME: reason = "not connectivity: a matrix has no kernels; not pattern: a matrix has no kernels"
+// CHECK-SAME: reason = "{{.*}}; not connectivity: a matrix has no kernels; not pattern: a matrix has no kernels"
 // CHECK-SAME: scheme = #sparse.unstructured
 // CHECK: "sparse.linear"
 // CHECK-SAME: not unstructured: no weight is zero", scheme = #sparse.dense
@@ -73,6 +73,28 @@ func.func @matrices(%x: tensor<1x2xf32>) -> (tensor<1x2xf32>, tensor<1x2xf32>, t
   %2 = "sparse.linear"(%x, %w) {activation = "none", scheme = #sparse.undetected,
       operandSegmentSizes = array<i32: 1, 1, 0>} : (tensor<1x2xf32>, tensor<2x2xf32>) -> tensor<1x2xf32>
   return %0, %1, %2 : tensor<1x2xf32>, tensor<1x2xf32>, tensor<1x2xf32>
+}
+
+// -----
+
+// A group of 4 x 2 kernels at place 1 alone; two blocks of 2 x 4 weights, of which each keeps one column.
+
+// CHECK-LABEL: func.func @shared_columns
+// CHECK: "sparse.conv"
+// CHECK-SAME: reason = "", scheme = #sparse.kernel_group<4 : i64, 2 : i64, [3]>
+// CHECK: "sparse.linear"
+// CHECK-SAME: reason = "not kernel_group: a matrix has no kernels", scheme = #sparse.block<4 : i64, 4 : i64>
+func.func @shared_columns(%x: tensor<1x2x4xf32>, %v: tensor<1x4xf32>) -> (tensor<1x4x2xf32>, tensor<1x4xf32>) {
+  %g = arith.constant dense<[[[0.0, 1.0, 0.0], [0.0, 2.0, 0.0]], [[0.0, 3.0, 0.0], [0.0, 4.0, 0.0]],
+                             [[0.0, 5.0, 0.0], [0.0, 6.0, 0.0]], [[0.0, 7.0, 0.0], [0.0, 8.0, 0.0]]]> : tensor<4x2x3xf32>
+  %b = arith.constant dense<[[0.0, 1.0, 0.0, 0.0], [0.0, 2.0, 0.0, 0.0], [0.0, 3.0, 0.0, 0.0], [0.0, 4.0, 0.0, 0.0]]>
+    : tensor<4x4xf32>
+  %0 = "sparse.conv"(%x, %g) {strides = [1], padding_low = [0], padding_high = [0], dilations = [1],
+      groups = 1, activation = "none", scheme = #sparse.undetected, operandSegmentSizes = array<i32: 1, 1, 0, 0>}
+      : (tensor<1x2x4xf32>, tensor<4x2x3xf32>) -> tensor<1x4x2xf32>
+  %1 = "sparse.linear"(%v, %b) {activation = "none", scheme = #sparse.undetected,
+      operandSegmentSizes = array<i32: 1, 1, 0>} : (tensor<1x4xf32>, tensor<4x4xf32>) -> tensor<1x4xf32>
+  return %0, %1 : tensor<1x4x2xf32>, tensor<1x4xf32>
 }
 
 // -----

@@ -6,14 +6,25 @@ from espalier.frontends import reference_model
 from espalier.frontends.pruning.masks import fold_masks
 from espalier.frontends.pruning.project import prune_module
 from espalier.frontends.pruning.spec import (
+    BlockSpec,
     ConnectivitySpec,
+    KernelGroupSpec,
     PatternSpec,
     PruneSpec,
     UnstructuredSpec,
     parse_spec,
+    parse_specs,
 )
 from espalier.sparse_dialect import EspalierError
-from espalier.sparse_dialect.schemes import Connectivity, Dense, Pattern, Unstructured, detect_scheme
+from espalier.sparse_dialect.detection import detect_scheme
+from espalier.sparse_dialect.schemes import (
+    Block,
+    Connectivity,
+    Dense,
+    KernelGroup,
+    Pattern,
+    Unstructured,
+)
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
@@ -37,13 +48,26 @@ def test_the_issues_specification_parses() -> None:
     assert parse_spec("pattern") == PatternSpec()
     assert parse_spec("pattern:balance=filter, library=layer") == PatternSpec(
         balance="filter", library="layer")
+    assert parse_spec("block:rows=4,columns=16,rate=10") == BlockSpec(rows=4, columns=16, rate=10)
+    assert parse_spec("kernel_group:filters=8,channels=4,rate=3.6") == KernelGroupSpec()
+    assert parse_spec("kernel_group:vanilla=true") == KernelGroupSpec(vanilla=True)
+
+
+def test_specifications_are_joined_by_plus() -> None:
+    assert parse_specs("block:layers=matrices+pattern") == (BlockSpec(layers="matrices"), PatternSpec())
+    with pytest.raises(EspalierError, match="unknown scheme ''"):
+        parse_specs("block+")
 
 
 rates = st.floats(1, 1e6)
 specs = st.one_of(
     st.builds(PatternSpec, entries=st.integers(1, 9), patterns=st.integers(1, 16), connectivity=rates,
               linear=rates, kernel=st.sampled_from([3, 5, 7]), balance=st.sampled_from(["layer", "filter"])),
-    st.builds(ConnectivitySpec, rate=rates, linear=rates), st.builds(UnstructuredSpec, rate=rates))
+    st.builds(ConnectivitySpec, rate=rates, linear=rates), st.builds(UnstructuredSpec, rate=rates),
+    st.builds(BlockSpec, rows=st.integers(1, 64), columns=st.integers(1, 64), rate=rates,
+              layers=st.sampled_from(["all", "convolutions", "pointwise", "matrices"])),
+    st.builds(KernelGroupSpec, filters=st.integers(1, 64), rate=rates, vanilla=st.booleans(),
+              score=st.sampled_from(["rms", "l2"])))
 
 
 @given(specs)
@@ -54,7 +78,7 @@ def test_a_specification_prints_back(spec: PruneSpec) -> None:
 @pytest.mark.parametrize(("text", "message"), [
     ("", "unknown scheme ''"), ("patern:entries=4", "unknown scheme 'patern': did you mean pattern?"),
     ("pattern:entrys=4", "pattern: unknown key 'entrys': did you mean entries?"),
-    ("pattern:foo=4", "unknown key 'foo': expected one of linear, entries"),
+    ("pattern:foo=4", "unknown key 'foo': expected one of entries, patterns"),
     ("pattern:entries", "expected entries=VALUE, found 'entries'"),
     ("pattern:entries=four", "entries must be a whole number, found 'four'"),
     ("pattern:connectivity=x", "connectivity must be a number, found 'x'"),
@@ -63,6 +87,11 @@ def test_a_specification_prints_back(spec: PruneSpec) -> None:
     ("pattern:entries=10", "3x3 kernels have no 10 entries to keep"),
     ("pattern:kernel=4", "kernel must be odd"),
     ("connectivity:rate=0.5", "rate must be at least 1, found 0.5"),
+    ("block:rows=0", "rows must be at least 1, found 0"),
+    ("block:rate=2,row_rate=3", "row_rate must not be above rate, found 3 and 2"),
+    ("block:layers=linear", "layers must be all or convolutions or pointwise or matrices, found 'linear'"),
+    ("block:linear=2", "unknown key 'linear'"),
+    ("kernel_group:vanilla=yes", "vanilla must be true or false, found 'yes'"),
     ("unstructured:rate=nan", "rate must be at least 1"),
     ("unstructured:rate=inf", "rate must be at least 1, found inf")])
 def test_a_wrong_specification_is_one_clear_line(text: str, message: str) -> None:
@@ -135,6 +164,40 @@ def test_a_users_own_module_is_pruned_in_place() -> None:
 def test_unstructured_pruning_spares_first_and_depthwise() -> None:
     module = prune_module(own_module(), "unstructured:rate=4")
     assert [round(density(layer.weight), 2) for layer in module] == [1, 0.25, 0.25, 1, 0.25, 1, 1]
+
+
+def test_block_pruning_covers_matrices_and_convolutions_but_the_first() -> None:
+    module = prune_module(own_module(), "block:rows=4,columns=4,rate=4")
+    assert [round(density(layer.weight), 2) for layer in module] == [1, 0.25, 0.25, 1, 0.25, 0.25, 0.25]
+    assert detect_scheme(module[1].weight.detach().numpy()) == Block(4, 16)
+
+
+def test_kernel_group_pruning_covers_convolutions_but_the_first() -> None:
+    module = prune_module(own_module(), "kernel_group:filters=4,channels=4,rate=4")
+    assert [round(density(layer.weight), 2) for layer in module] == [1, 0.25, 0.25, 1, 0.25, 1, 1]
+    assert detect_scheme(module[1].weight.detach().numpy()) == KernelGroup(4, 4, (5, 5))
+
+
+def test_the_first_specification_that_covers_a_layer_prunes_it() -> None:
+    spec = "block:rows=4,columns=4,rate=3,layers=matrices+pattern:kernel=5,connectivity=2+unstructured:rate=8"
+    module = prune_module(own_module(), spec)
+    found = [detect_scheme(layer.weight.detach().numpy()).name for layer in module]
+    assert found == ["pattern", "pattern", "connectivity", "dense", "connectivity", "block", "block"]
+    only = prune_module(own_module(), "block:rows=4,columns=4,layers=pointwise")
+    assert [density(layer.weight) for layer in only] == [1] * 7
+
+
+def test_layers_smaller_than_a_block_are_named() -> None:
+    with pytest.raises(EspalierError, match=r"layer '1' \[3, 8\]: blocks of 4 x 16 are larger than"):
+        prune_module(nn.Sequential(nn.ReLU(), nn.Linear(8, 3)), "block:rows=4,columns=16")
+
+
+def test_weights_that_are_not_finite_are_refused() -> None:
+    module = own_module()
+    with torch.no_grad():
+        module[2].weight[0, 0] = float("nan")
+    with pytest.raises(EspalierError, match="layer '2' has weights that are NaN or infinite"):
+        prune_module(module, "kernel_group")
 
 
 def test_the_largest_weights_stay_and_keep_their_values() -> None:
