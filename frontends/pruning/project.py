@@ -65,9 +65,9 @@ def prune_module(module: nn.Module, specs: Sequence[PruneSpec] | str) -> nn.Modu
     layers = list(_layers(module))
     for layer in layers:
         _check(layer)
-    libraries = {spec: _net_library(layers, spec) for spec in specs if isinstance(spec, PatternSpec)}
+    libraries = {spec: _net_library(layers, spec) for spec in specs}
     for layer in layers:
-        found = (_projection(layer, spec, libraries.get(spec)) for spec in specs)
+        found = (_projection(layer, spec, libraries[spec]) for spec in specs)
         projection = next((p for p in found if p is not None), None)
         if projection is not None:
             _apply(layer, projection)

@@ -147,7 +147,7 @@ def parse_spec(text: str) -> PruneSpec:
         if key in values:
             raise EspalierError(f"--prune {kind}: {key} is given twice")
         values[key] = _value(kind, key, value, hints[key])
-    return SPECS[kind](**values)  # type: ignore[arg-type]  # each value has the type of its field
+    return SPECS[kind](**values)
 
 
 def _text(value: int | float | str) -> str:

@@ -143,7 +143,7 @@ class Block(SharedColumns):
     def cost(self, weight: np.ndarray) -> Cost:
         matrix = matrix_of(weight)
         sets, first = np.unique(row_sets(matrix), return_index=True)
-        columns = sum(np.count_nonzero(matrix[row]) for row in first)
+        columns = sum(int(np.count_nonzero(matrix[row])) for row in first)
         nonzeros = int(np.count_nonzero(matrix))
         index_bytes = 4 * (2 * len(matrix) + 1) + 8 * (len(sets) + 1) + columns * (
             2 if matrix.shape[1] <= 1 << 16 else 4)
