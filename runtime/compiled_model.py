@@ -131,7 +131,7 @@ class CompiledModel:
             raise EspalierError("the model holds no recorded input and output; "
                                 "compile it with example inputs")
         outputs = self.run(self._file.sample_inputs, threads)
-        return max((_error(found.astype(np.float64), expected.astype(np.float64))
+        return max((error_of(found.astype(np.float64), expected.astype(np.float64))
                     for found, expected in zip(outputs, self._file.sample_outputs, strict=True)), default=0.0)
 
     def save(self, path: str | Path) -> None:
@@ -159,7 +159,7 @@ def _describe(shape: Sequence[int], dtype: Any) -> str:
     return f"{'x'.join(map(str, shape)) or 'a scalar'} {np.dtype(dtype).name}"
 
 
-def _error(found: np.ndarray, expected: np.ndarray) -> float:
+def error_of(found: np.ndarray, expected: np.ndarray) -> float:
     """Largest difference over the largest finite value of ``expected``, both f64 of one shape."""
     finite = np.isfinite(expected)
     same = np.array_equal(found[~finite], expected[~finite], equal_nan=True)

@@ -60,6 +60,16 @@ def sums_file(steps: int) -> ModelFile:
                      [sums.astype(np.float32)])
 
 
+def replay_file(expected: np.ndarray, found: np.ndarray) -> ModelFile:
+    """A model of one dimension that gives ``found`` where ``expected`` is recorded."""
+    manifest = {
+        "target": {"name": "fake"}, "inputs": [tensor("x", [-1], expected.dtype.name)],
+        "outputs": [tensor("y", [-1], expected.dtype.name)], "layers": [], "labels": [], "messages": [],
+        "sizes": {"arena": 0, "scratch": 0, "stamps": 0, "weights": 8 + found.nbytes}}
+    weights = np.frombuffer(np.int64(found.itemsize).tobytes() + found.tobytes(), np.uint8)
+    return ModelFile(manifest, b"", weights, "0" * 32, [np.zeros_like(expected)], [expected])
+
+
 def build(program: Path, sources: Sequence[Path], *flags: str, compiler: str = "gcc") -> Path:
     """``program`` from ``sources``, the runtime and the fake models, with every warning an error."""
     command = [compiler, *FLAGS, *WARNINGS, *flags, *map(str, (*sources, FOLDER / "fake_model.c", *SOURCES)),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import struct
 import subprocess
 import sys
 import zipfile
@@ -20,6 +21,10 @@ import numpy as np
 import pytest
 from espalier.runtime import abi
 from espalier.runtime.c import HEADER, INCLUDE, RUNNER, SOURCES
+from espalier.runtime.compiled_model import error_of
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
 
 sys.path.insert(0, str(Path(__file__).parent))
 from fake_model import (
@@ -33,11 +38,13 @@ from fake_model import (
     affine_file,
     build,
     needs_gcc,
+    replay_file,
     sums_file,
 )
 
 pytestmark = needs_gcc
-WRAPPED = ("malloc", "calloc", "realloc", "posix_memalign", "pthread_mutex_lock", "pthread_create")
+WRAPPED = ("malloc", "calloc", "realloc", "posix_memalign", "sem_init", "pthread_mutex_lock",
+           "pthread_create")
 
 
 def run(program: Path, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
@@ -111,6 +118,7 @@ FILES: dict[str, Callable[[Path], object]] = {
     "no_member": archive_without_abi, "flipped_weights": patched("weights", 3, 1, checksum=False),
     "too_few_weights": lambda path: replace(affine_file(), weights=WEIGHTS[:5]).write(path),
     "newer": patched("abi", 4, 7, checksum=True),
+    "replay": replay_file(WEIGHTS, WEIGHTS).write,
     **{name: sums_file(5).write for name in ("free_length", "wrong_lengths", "free_check")},
 }
 CASES = re.findall(r"CASE\((\w+)\)[,}]", (FOLDER / "test_abi.c").read_text())
@@ -134,6 +142,34 @@ def test_an_expectation_can_fail(cases: Path, tmp_path: Path) -> None:
     result = run(cases, "check", tmp_path / "m")
     assert result.returncode == 1
     assert "espalier_check(model, &error)) == ESPALIER_OK; last: the model file holds no" in result.stderr
+
+
+SPECIAL = st.sampled_from((0.0, 1.0, -1.0, 1.0001, np.inf, -np.inf, np.nan))
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.data())
+def test_the_check_is_the_hosts(cases: Path, tmp_path_factory: pytest.TempPathFactory,
+                                data: st.DataObject) -> None:
+    """Every dtype, infinities and NaNs: the error is the one that ``CompiledModel.check`` finds."""
+    dtype, length = np.dtype(data.draw(st.sampled_from(sorted(abi.DTYPES)))), data.draw(st.integers(1, 5))
+    values = arrays.from_dtype(dtype) | SPECIAL if dtype.kind == "f" else arrays.from_dtype(dtype)
+    expected, found = (data.draw(arrays.arrays(dtype, length, elements=values)) for _ in range(2))
+    path = tmp_path_factory.mktemp("replay") / "m"
+    replay_file(expected, found).write(path)
+    result = run(cases, "replay", path)
+    assert result.returncode == 0, result.stderr
+    assert float(result.stdout) == pytest.approx(
+        error_of(found.astype(np.float64), expected.astype(np.float64)), rel=1e-12)
+
+
+def test_members_above_four_gib(cases: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The format that such members take, forced upon a small file."""
+    monkeypatch.setattr(zipfile, "ZIP64_LIMIT", 22)  # the weights have 24 bytes
+    whole(tmp_path / "m")
+    assert struct.pack("<2H2Q", 1, 16, 24, 24) in (tmp_path / "m").read_bytes()
+    for case in ("run", "check"):
+        assert run(cases, case, tmp_path / "m").returncode == 0
 
 
 def test_threads_do_not_race(tmp_path: Path) -> None:

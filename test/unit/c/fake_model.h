@@ -1,4 +1,4 @@
-/* Two models written by hand, in the shape that the compiler gives its code; fake_model.py writes their files. */
+/* Three models written by hand, in the shape that the compiler gives its code; fake_model.py writes their files. */
 #ifndef FAKE_MODEL_H
 #define FAKE_MODEL_H
 
@@ -10,5 +10,8 @@ extern const espalier_code espalier_model_affine;
 
 /* x f32 [steps, 2], start f32 [2] -> sums f32 [steps, 2], from the last step to the first; on one thread. */
 extern const espalier_code espalier_model_sums;
+
+/* x [elements], of any dtype -> y, its recorded value: weights are the bytes of an element and y as it comes out. */
+extern const espalier_code espalier_model_replay;
 
 #endif

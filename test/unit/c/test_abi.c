@@ -3,6 +3,7 @@
 #define _POSIX_C_SOURCE 200809L
 #include <math.h>
 #include <pthread.h>
+#include <semaphore.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,26 +22,32 @@ static __thread char last[ESPALIER_MESSAGE_BYTES];
 static const float X[6] = {1, -2, 3, 4, 5, -6};
 static const float Y[6] = {-3, 5, 25, 41, -11, -35}; /* weights 1 to 6 */
 
-/* ---- what is called where --------------------------------------------------------------------------------- */
+/* ---- what the system is asked for -------------------------------------------------------------------------- */
 
-static int calls; /* atomic: that allocate, free or lock */
+static int calls;          /* atomic: requests for memory, threads and locks so far */
+static int refused = -1;   /* atomic: the number of the request that the system refuses */
 
-#define COUNTED(result, name, parameters, arguments)      \
-    result __real_##name parameters;                      \
-    result __wrap_##name parameters;                      \
-    result __wrap_##name parameters                       \
-    {                                                     \
-        __atomic_fetch_add(&calls, 1, __ATOMIC_RELAXED);  \
-        return __real_##name arguments;                   \
+static int refuse(void)
+{
+    return __atomic_fetch_add(&calls, 1, __ATOMIC_RELAXED) == __atomic_load_n(&refused, __ATOMIC_RELAXED);
+}
+
+#define COUNTED(result, name, parameters, arguments, failure)   \
+    result __real_##name parameters;                            \
+    result __wrap_##name parameters;                            \
+    result __wrap_##name parameters                             \
+    {                                                           \
+        return refuse() ? failure : __real_##name arguments;    \
     }
 
-COUNTED(void *, malloc, (size_t size), (size))
-COUNTED(void *, calloc, (size_t count, size_t size), (count, size))
-COUNTED(void *, realloc, (void *memory, size_t size), (memory, size))
-COUNTED(int, posix_memalign, (void **memory, size_t alignment, size_t size), (memory, alignment, size))
-COUNTED(int, pthread_mutex_lock, (pthread_mutex_t *mutex), (mutex))
+COUNTED(void *, malloc, (size_t size), (size), NULL)
+COUNTED(void *, calloc, (size_t count, size_t size), (count, size), NULL)
+COUNTED(void *, realloc, (void *memory, size_t size), (memory, size), NULL)
+COUNTED(int, posix_memalign, (void **memory, size_t alignment, size_t size), (memory, alignment, size), 12)
+COUNTED(int, pthread_mutex_lock, (pthread_mutex_t *mutex), (mutex), 11)
+COUNTED(int, sem_init, (sem_t *semaphore, int shared, unsigned value), (semaphore, shared, value), -1)
 COUNTED(int, pthread_create, (pthread_t *thread, const pthread_attr_t *attributes, void *(*start)(void *), void *argument),
-        (thread, attributes, start, argument))
+        (thread, attributes, start, argument), 11)
 
 /* ---- helpers ---------------------------------------------------------------------------------------------- */
 
@@ -271,6 +278,37 @@ static void case_no_allocation(const char *path)
     espalier_destroy(model);
 }
 
+/* Each request in turn is refused: an error, nothing lost, and the model works on as it was. */
+static void case_no_memory(const char *path)
+{
+    size_t size;
+    char *memory = read_bytes(path, 1, &size);
+    espalier_model *model = NULL;
+    espalier_status status = ESPALIER_OUT_OF_MEMORY;
+    int failures = 0;
+    for (; status != ESPALIER_OK; failures++) {
+        __atomic_store_n(&refused, calls + failures, __ATOMIC_RELAXED);
+        status = espalier_create_from_memory(&espalier_model_affine, memory + 1, size, &model, last, sizeof last);
+        EXPECT(status == ESPALIER_OK || (status == ESPALIER_OUT_OF_MEMORY && model == NULL));
+    }
+    EXPECT(failures > 10);
+    for (status = ESPALIER_OUT_OF_MEMORY, failures = 0; status != ESPALIER_OK; failures++) {
+        __atomic_store_n(&refused, calls + failures, __ATOMIC_RELAXED);
+        status = remember(model, espalier_set_threads(model, 3));
+        EXPECT(status == ESPALIER_OK || (status == ESPALIER_OUT_OF_MEMORY && says("no 3 threads with 6 floats")));
+        expect_results(model);
+    }
+    EXPECT(failures > 8);
+    for (status = ESPALIER_OUT_OF_MEMORY, failures = 0; status != ESPALIER_OK; failures++) {
+        __atomic_store_n(&refused, calls + failures, __ATOMIC_RELAXED);
+        status = remember(model, espalier_check(model, NULL));
+        EXPECT(status == ESPALIER_OK || (status == ESPALIER_OUT_OF_MEMORY && says("no memory for the check")));
+    }
+    EXPECT(failures == 6);
+    espalier_destroy(model);
+    free(memory);
+}
+
 static void case_failure(const char *path)
 {
     espalier_model *model = open_model(&espalier_model_affine, path);
@@ -473,6 +511,18 @@ static void case_free_check(const char *path)
     espalier_destroy(model);
 }
 
+/* ---- the check's arithmetic: prints the error that it found ------------------------------------------------ */
+
+static void case_replay(const char *path)
+{
+    espalier_model *model = open_model(&espalier_model_replay, path);
+    double error = -1;
+    const espalier_status status = remember(model, espalier_check(model, &error));
+    EXPECT(status == (error <= 1e-4 ? ESPALIER_OK : ESPALIER_DIFFERS));
+    printf("%.17g\n", error);
+    espalier_destroy(model);
+}
+
 #define CASE(name) {#name, case_##name}
 
 static const struct {
@@ -480,10 +530,10 @@ static const struct {
     void (*run)(const char *path);
 } CASES[] = {
     CASE(queries), CASE(run), CASE(memory), CASE(larger_outputs), CASE(null_pointers), CASE(wrong_buffers),
-    CASE(wrong_threads), CASE(threads), CASE(instances), CASE(no_allocation), CASE(failure), CASE(check),
+    CASE(wrong_threads), CASE(threads), CASE(instances), CASE(no_allocation), CASE(no_memory), CASE(failure), CASE(check),
     CASE(check_differs), CASE(check_not_a_number), CASE(check_misfit), CASE(no_record), CASE(profile),
     CASE(other_code), CASE(missing), CASE(foreign), CASE(empty), CASE(no_member), CASE(flipped_weights),
-    CASE(too_few_weights), CASE(newer), CASE(free_length), CASE(wrong_lengths), CASE(free_check)};
+    CASE(too_few_weights), CASE(newer), CASE(free_length), CASE(wrong_lengths), CASE(free_check), CASE(replay)};
 
 int main(int count, char **arguments)
 {
