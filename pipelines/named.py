@@ -21,7 +21,7 @@ class Named:
 
 PREPARE = ("inline", "symbol-dce", "convert-elementwise-to-linalg", "sparse-raise-linalg",
            "sparse-detect-schemes", "sparse-select-kernels", "sparse-reorder-filters",
-           "sparse-compress-weights", "sparse-assign-layouts")
+           "sparse-compress-weights", "sparse-assign-layouts", "sparse-fuse-depthwise")
 VECTOR = ("sparse-lower-to-vector", "sparse-eliminate-redundant-loads")
 BUFFERS = ("canonicalize", "cse",
            "one-shot-bufferize{allow-unknown-ops=false bufferize-function-boundaries=true "

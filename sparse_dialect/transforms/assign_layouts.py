@@ -93,6 +93,11 @@ class _BlockLifter:
         if pool is not None and fused:
             self.replaced.append(pool.operation)
             replaced = pool.output
+        if source is None and integers(conv.weight_shape)[2:] != [1, 1]:
+            high, wide = _shape(conv.input)[2:]
+            above = LaneGrid(grid.lanes_high, grid.lanes_wide, high, wide)
+            with ir.InsertionPoint(conv.operation):
+                source = self._on_grid(conv.input, above), above
         with ir.InsertionPoint(conv.operation):
             residual = None if conv.residual is None else self._on_grid(conv.residual, grid)
             new = PackedConvOp(

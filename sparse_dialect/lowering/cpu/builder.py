@@ -74,6 +74,11 @@ class Builder:
             b = self.index(b)
         return arith.MulIOp(a, b).result
 
+    def divide(self, a: Value, b: int) -> tuple[Value, Value]:
+        """Quotient and remainder of an index that is not negative."""
+        divisor = self.index(b)
+        return arith.DivUIOp(a, divisor).result, arith.RemUIOp(a, divisor).result
+
     def as_index(self, integer: Value, unsigned: bool = False) -> Value:
         cast = arith.IndexCastUIOp if unsigned else arith.IndexCastOp
         return cast(self.index_type, integer).result

@@ -35,6 +35,7 @@ class ChannelwiseKernel:
     channels: int
     activation: str = "none"
     residual: bool = False
+    chunk: int = 0  # channels of the input, where a producer writes it chunk by chunk (fused_kernel.py)
 
     @property
     def outside(self) -> float:
@@ -54,8 +55,8 @@ def plane_tables(plan: PlanePlan) -> list[np.ndarray]:
 
 def emit_channelwise_kernel(module: ir.Operation, name: str, kernel: ChannelwiseKernel, plan: PlanePlan,
                             operand_types: list[ir.Type]) -> None:
-    """Adds ``func.func private @name``: input, output, [residual,] the tables of ``plane_tables``, [bias
-    [C] and weight [C, 1, places] of a depthwise convolution,] scratch (memref<?xf32>), begin and end of the
+    """Adds ``func.func private @name``: input, output, [residual,] the tables of ``plane_tables``, [order i32
+    [C], where the input comes chunk by chunk: the channel of each of its planes,] [bias [C] and weight [C, 1, places] of a depthwise convolution,] scratch (memref<?xf32>), begin and end of the
     planes."""
     _, entry = private_function(module, name, operand_types)
     with ir.InsertionPoint(entry):
@@ -70,6 +71,8 @@ class _Emitter:
         self.input, self.output, *rest = arguments
         self.residual = rest.pop(0) if kernel.residual else None
         self.runs, self.shuffled, self.halo, self.gathers, self.tiles, *rest = rest
+        if kernel.chunk:
+            self.order = rest.pop(0)
         *self.parameters, scratch, self.begin, self.end = rest
         if not plan.direct:
             self.scratch = view(b, scratch, 0, [plan.lines, b.lanes])
@@ -78,9 +81,12 @@ class _Emitter:
         self.b.loop(self.begin, self.end, self._plane)
 
     def _plane(self, plane: Value) -> None:
-        b, channels = self.b, self.b.index(self.kernel.channels)
-        self.image = arith.DivSIOp(plane, channels).result
-        self.channel = arith.RemSIOp(plane, channels).result
+        b = self.b
+        self.image, self.channel = b.divide(plane, self.kernel.channels)
+        self.source = self.image, self.channel
+        if self.kernel.chunk:  # planes count in the producer's order, and its buffer holds one chunk
+            self.source = b.index(0), b.divide(self.channel, self.kernel.chunk)[1]
+            self.channel = b.integer(self.order, self.channel)
         if not self.plan.direct:
             self._pad()
         if self.kernel.kind == "depthwise":
@@ -108,7 +114,7 @@ class _Emitter:
         def halo(at: Value) -> None:
             places = vector.LoadOp(indices, self.gathers, [at, zero]).result
             inside = arith.CmpIOp(arith.CmpIPredicate.sge, places, b.constant(indices, 0)).result
-            value = vector.GatherOp(b.vector, self.input, [self.image, self.channel, *trailing], places,
+            value = vector.GatherOp(b.vector, self.input, [*self.source, *trailing], places,
                                     inside, b.splat(self.kernel.outside)).result
             b.store(value, self.scratch, b.integer(self.halo, at), zero)
 
@@ -133,7 +139,7 @@ class _Emitter:
             first += len(pairs)
 
     def _stored(self, line: Value) -> Value:
-        return self.b.load(self.input, self.image, self.channel, line, self.b.index(0))
+        return self.b.load(self.input, *self.source, line, self.b.index(0))
 
     # -- one tile -------------------------------------------------------------------------------------------
 

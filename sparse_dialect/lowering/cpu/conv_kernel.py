@@ -58,11 +58,12 @@ class ConvKernel:
     activation: str
     residual: bool
     chunks: int = 1
+    by_chunk: bool = False  # the output holds one chunk, in stored order (fused_kernel.py); one block only
 
     @property
     def streams(self) -> bool:
         """Whether the output is larger than caches hold, so that storing past them saves reading it first."""
-        return self.filters * self.stored.plane * 4 > STREAMING_BYTES
+        return not self.by_chunk and self.filters * self.stored.plane * 4 > STREAMING_BYTES
 
     @property
     def groups(self) -> int:
@@ -125,17 +126,32 @@ class _Emitter:
 
     def emit(self) -> None:
         """Units of work are (item, chunk of groups): the first and last item of a range may be done in
-        part."""
+        part. Where a reader follows chunk by chunk they are (image, chunk, item)."""
         b, chunks = self.b, self.kernel.chunks
+        if self.kernel.by_chunk:
+            b.loop(self.begin, self.end, self._unit)
+            return
         last = arith.CeilDivSIOp(self.end, b.index(chunks)).result
         b.loop(arith.DivSIOp(self.begin, b.index(chunks)).result, last, self._item)
 
+    def _unit(self, unit: Value) -> None:
+        b, items = self.b, self.plan.items_per_image
+        part, item = b.divide(unit, items)
+        image, chunk = b.divide(part, self.kernel.chunks)
+        self._visit(b.add(b.multiply(image, items), item), chunk, b.add(chunk, 1))
+
     def _item(self, item: Value) -> None:
         b, chunks = self.b, self.kernel.chunks
-        self.item = {name: b.integer(self.items, item, b.index(at)) for at, name in enumerate(ITEM_FIELDS)}
-        unit, groups = b.multiply(item, chunks), self.kernel.groups // chunks
+        unit = b.multiply(item, chunks)
         first = arith.MaxSIOp(arith.SubIOp(self.begin, unit).result, b.index(0)).result
         last = b.minimum(arith.SubIOp(self.end, unit).result, b.index(chunks))
+        self._visit(item, first, last)
+
+    def _visit(self, item: Value, first: Value, last: Value) -> None:
+        """Chunks ``first`` to ``last`` of an item."""
+        b, groups = self.b, self.kernel.groups // self.kernel.chunks
+        self.item = {name: b.integer(self.items, item, b.index(at)) for at, name in enumerate(ITEM_FIELDS)}
+        self.stored_image = b.index(0) if self.kernel.by_chunk else self.item["image"]
         self.group_range = b.multiply(first, groups), b.multiply(last, groups)
         if self.kernel.blocks == 1:
             self._block(b.index(0))
@@ -162,17 +178,20 @@ class _Emitter:
         places = [b.add(b.multiply(row, kernel.group), f) for f in range(kernel.group)]
         # Sparse storage visits filters in an order of its own in every block; `reorder` says which it is.
         filters = places if kernel.dense else [b.integer(self.storage[1], place) for place in places]
+        channels = filters
+        if kernel.by_chunk:
+            channels = [b.divide(place, kernel.filters // kernel.chunks)[1] for place in places]
         last = None if kernel.blocks == 1 else b.compare("eq", self.block, b.index(kernel.blocks - 1))
         if last is None:
-            self._claim(filters)
+            self._claim(channels)
         else:
             with b.when(last):
-                self._claim(filters)
+                self._claim(channels)
         totals = self._start(filters)
         totals = self._dense_run(group, totals) if kernel.dense else self._sparse_runs(row, totals)
         if last is None:
-            return self._finish(filters, totals)
-        return b.either(last, lambda: self._finish(filters, totals), lambda: self._keep(filters, totals))
+            return self._finish(channels, totals)
+        return b.either(last, lambda: self._finish(channels, totals), lambda: self._keep(filters, totals))
 
     def _start(self, filters: list[Value]) -> list[Value]:
         """The bias; from the second channel block on, the partial sums so far."""
@@ -194,10 +213,10 @@ class _Emitter:
         for at, value in enumerate(totals):
             b.store(value, self.partial, filters[at // count], b.index(at % count), b.index(0))
 
-    def _finish(self, filters: list[Value], totals: list[Value]) -> None:
+    def _finish(self, channels: list[Value], totals: list[Value]) -> None:
         count = len(self.accumulators)
-        for at, f in enumerate(filters):
-            self._epilogue(f, totals[at * count : (at + 1) * count])
+        for at, channel in enumerate(channels):
+            self._epilogue(channel, totals[at * count : (at + 1) * count])
 
     def _dense_run(self, group: Value, totals: list[Value]) -> list[Value]:
         b, (weight,), (only,) = self.b, self.storage, self.kernel.classes
@@ -292,4 +311,4 @@ class _Emitter:
     def _stored_line(self, channel: Value, spot: Three) -> tuple[Value, ...]:
         """The indices of a line of the output, and of the residual."""
         line = self.b.add(self.item["output_line"], self.kernel.stored.line(*spot))
-        return self.item["image"], channel, line, self.b.index(0)
+        return self.stored_image, channel, line, self.b.index(0)

@@ -96,6 +96,11 @@ class ConvPlan:
                 tuple(self.shuffles))
 
     @property
+    def items_per_image(self) -> int:
+        """Work items of one image: images come one after the other."""
+        return len(self.items) // (int(self.items[-1, 0]) + 1)
+
+    @property
     def interior_tiles(self) -> bool:
         """Whether any tile is packed by plain copies alone."""
         return bool((self.items[:, 2] < 0).any())

@@ -53,6 +53,7 @@ from .channelwise_kernel import (
 )
 from .conv_kernel import ConvKernel, KernelClass, emit_conv_kernel
 from .conv_plan import ONES, ConvPlan, Window, cut, plan_conv, plane_shape, tables
+from .fused_kernel import FusedKernel, Stage, chunk_type, emit_fused_kernel
 from .linear_kernel import LinearKernel, emit_linear_kernel
 from .plane_plan import plan_plane
 from .tiles import choose_tile
@@ -60,6 +61,8 @@ from .tiles import choose_tile
 bufferization: Any = bindings("dialects.bufferization")
 
 Value = Any
+DEPTHWISE_TILE, POOL_TILE = (1, 4, 4), (1, 2, 4)  # output lines that are computed together
+WITH_SCRATCH = ("conv", "depthwise", "max", "average", "fused")
 
 
 @dataclass(frozen=True)
@@ -96,8 +99,13 @@ class _FunctionLowering:
 
     def run(self, layers: list[Any]) -> None:
         for layer in layers:
+            if "chunks" in layer.operation.attributes:
+                continue  # is lowered with its reader
+            producer = _producer_by_chunk(layer)
             with _location(layer), ir.InsertionPoint(layer.operation):
                 match layer:
+                    case PackedConvOp() if producer is not None:
+                        result = self._fused(producer, layer)
                     case PackedConvOp():
                         result = self._convolution(layer)
                     case PackedLinearOp():
@@ -110,64 +118,118 @@ class _FunctionLowering:
                         result = self._unlift(layer)
             layer.output.replace_all_uses_with(result)
             layer.operation.erase()
+            if producer is not None:
+                producer.operation.erase()
         set_size(self.module, "espalier.scratch", self.scratch_floats)
 
     # -- one method a layer --------------------------------------------------------------------
 
     def _convolution(self, conv: PackedConvOp) -> Value:
-        weight_shape, groups = integers(conv.weight_shape), ir.IntegerAttr(conv.groups).value
+        weight_shape = integers(conv.weight_shape)
         if len(weight_shape) > 5:
             raise op_error(conv, "a convolution of one to three dimensions",
                            f"a weight of rank {len(weight_shape)}", "leave it in linalg")
+        if (ir.IntegerAttr(conv.groups).value == weight_shape[0] > 1
+                and ir.StringAttr(conv.kernel).value == "dense"):
+            return self._depthwise(conv)
+        kernel, plans = self._conv_kernel(conv)
+        output = self._allocate(conv.output)
+        for plan in plans:
+            self._reserve(kernel.scratch_lines(plan) * kernel.target.lanes)
+            call = self._call("conv", (kernel, plan.code), self._conv_operands(conv, kernel, plan, output),
+                              len(plan.items) * kernel.chunks, conv,
+                              partial(emit_conv_kernel, kernel=kernel, plan=plan))
+            _count_visits(call, conv, kernel, plan)
+        return self._tensor(output, conv.output.type)
+
+    def _conv_kernel(self, conv: PackedConvOp, by_chunk: bool = False) -> tuple[ConvKernel, list[ConvPlan]]:
+        """What to emit for ``conv``: one kernel, planned for each shape of its tiles."""
+        weight_shape, groups = integers(conv.weight_shape), ir.IntegerAttr(conv.groups).value
         source = layout_of(conv.input_layout, conv.input)
-        target = self._lanes_of(conv.output_layout, conv)
-        window = Window.of(weight_shape[2:],
-                           *(integers(a) for a in (conv.strides, conv.padding_low, conv.dilations)))
-        if groups > 1 and groups == weight_shape[0] and ir.StringAttr(conv.kernel).value == "dense":
-            return self._depthwise(conv, source, target, window)
+        target, window = self._lanes_of(conv.output_layout, conv), _window(conv)
         group = ir.IntegerAttr(conv.filters_per_group).value
         scheme = scheme_of(conv)
         dense = isinstance(scheme, Dense) and groups == 1
         if isinstance(scheme, Dense) and not dense:
             scheme = Connectivity(tuple(weight_shape[2:]))
         channels = weight_shape[1] * groups
+        attributes = conv.operation.attributes
         block = channels
-        if "channel_block" in conv.operation.attributes and not dense:
-            block = ir.IntegerAttr(conv.operation.attributes["channel_block"]).value
+        if "channel_block" in attributes and not dense:
+            block = ir.IntegerAttr(attributes["channel_block"]).value
         pool = three(integers(conv.pool))
         pooled = None
         if pool != ONES:
             pooled = target.over([size // part for size, part in zip(target.image, pool, strict=True)])
         classes = tuple(KernelClass(terms) for terms in scheme.classes(prod(weight_shape[2:]), group))
+        chunks = (ir.IntegerAttr(attributes["chunks"]).value if by_chunk
+                  else thread_chunks(weight_shape[0] // group))
         kernel = ConvKernel(source, target, pooled, channels, block, weight_shape[0], group, classes, dense,
-                            ir.StringAttr(conv.activation).value, conv.residual is not None,
-                            thread_chunks(weight_shape[0] // group))
-        storage = list(conv.storage)
-        stored = channels * kernel.groups if dense else ir.RankedTensorType(storage[3].type).shape[0]
+                            ir.StringAttr(conv.activation).value, conv.residual is not None, chunks, by_chunk)
+        stored = (channels * kernel.groups if dense
+                  else ir.RankedTensorType(list(conv.storage)[3].type).shape[0])
         tile = choose_tile(kernel, window, stored, self.registers)
-        if "tile" in conv.operation.attributes:
-            tile = three(integers(conv.operation.attributes["tile"]))
-        bias, residual = _bias_and_residual(conv)
-        batch = _shape(conv.input)[0]
-        output = self._allocate(conv.output)
-        for shape, origins in cut(plane_shape(source, target, window, pooled), tile, pool).items():
-            plan = plan_conv(source, target, window, shape, origins, batch, pooled)
-            self.scratch_floats = max(self.scratch_floats, kernel.scratch_lines(plan) * target.lanes)
-            operands = [self._image(conv.input, source), output, *residual, bias, *_tables(plan), *storage]
-            call = self._call("conv", (kernel, plan.code), operands, len(plan.items) * kernel.chunks,
-                              conv, partial(emit_conv_kernel, kernel=kernel, plan=plan))
-            visits = [channels * kernel.groups] if dense else _runs(conv, storage[2])
-            call.attributes["espalier.visits"] = ir.DenseI64ArrayAttr.get(
-                [visit * len(plan.items) for visit in visits])
-        return self._tensor(output, conv.output.type)
+        if "tile" in attributes:
+            tile = three(integers(attributes["tile"]))
+        return kernel, [plan_conv(source, target, window, shape, origins, _shape(conv.input)[0], pooled)
+                        for shape, origins in
+                        cut(plane_shape(source, target, window, pooled), tile, pool).items()]
 
-    def _depthwise(self, conv: PackedConvOp, source: Plain | LaneGrid, target: LaneGrid,
-                   window: Window) -> Value:
-        filters = integers(conv.weight_shape)[0]
-        kernel = ChannelwiseKernel("depthwise", source, target, filters, ir.StringAttr(conv.activation).value,
-                                   conv.residual is not None)
+    def _conv_operands(self, conv: PackedConvOp, kernel: ConvKernel, plan: ConvPlan,
+                       output: Value | None) -> list[Any]:
         bias, residual = _bias_and_residual(conv)
-        return self._channelwise(conv, kernel, window, residual, [bias, *conv.storage])
+        return [self._image(conv.input, kernel.source), output, *residual, bias, *_tables(plan),
+                *conv.storage]
+
+    def _depthwise(self, conv: PackedConvOp) -> Value:
+        bias, residual = _bias_and_residual(conv)
+        return self._channelwise(conv, self._depthwise_kernel(conv), _window(conv), residual,
+                                 [bias, *conv.storage])
+
+    def _depthwise_kernel(self, conv: PackedConvOp, chunk: int = 0) -> ChannelwiseKernel:
+        return ChannelwiseKernel("depthwise", layout_of(conv.input_layout, conv.input),
+                                 self._lanes_of(conv.output_layout, conv), integers(conv.weight_shape)[0],
+                                 ir.StringAttr(conv.activation).value, conv.residual is not None, chunk)
+
+    def _fused(self, conv: PackedConvOp, depthwise: PackedConvOp) -> Value:
+        """``conv`` and its reader, a chunk of channels at a time (``sparse-fuse-depthwise``)."""
+        kernel, plans = self._conv_kernel(conv, by_chunk=True)
+        chunk, images = kernel.filters // kernel.chunks, _shape(conv.input)[0]
+        reader = self._depthwise_kernel(depthwise, chunk)
+        plane = plan_plane(reader.source, reader.target, _window(depthwise), DEPTHWISE_TILE)
+        lanes = kernel.target.lanes
+        offset = lanes * max([plane.scratch_lines, *(kernel.scratch_lines(plan) for plan in plans)])
+        self._reserve(offset + chunk * kernel.target.plane)
+        type_ = chunk_type(kernel.target, chunk, offset)
+        output = self._allocate(depthwise.output)
+        operands, stages = [output], []
+
+        def stage(stem: str, key: Any, own: list[Any], units: int, emit: Callable[..., None]) -> None:
+            own = [value if value is None else self._buffer(value) for value in own]
+            types = [type_ if value is None else value.type for value in own]
+            operands.extend(value for value in own if value is not None and value not in operands)
+            places = tuple(None if value is None else operands.index(value) for value in own)
+            stages.append(Stage(self._kernel(stem, key, types, emit), places, units))
+
+        for plan in plans:
+            stage("conv", (kernel, plan.code, plan.items_per_image),
+                  self._conv_operands(conv, kernel, plan, None), plan.items_per_image,
+                  partial(emit_conv_kernel, kernel=kernel, plan=plan))
+        order = constant(np.arange(kernel.filters, dtype=np.int32), "order") if kernel.dense else list(
+            conv.storage)[1]
+        bias, _ = _bias_and_residual(depthwise)
+        tables = [constant(table, "plane") for table in plane_tables(plane)]
+        stage("depthwise", (reader, _window(depthwise)),
+              [None, output, *tables, order, bias, *depthwise.storage], chunk,
+              partial(emit_channelwise_kernel, kernel=reader, plan=plane))
+        calls: list[ir.Operation] = []
+        fused = FusedKernel(tuple(stages), kernel.target, chunk, offset)
+        self._call("fused", fused, operands, images * kernel.chunks, depthwise,
+                   lambda *where, operand_types: calls.extend(
+                       emit_fused_kernel(*where, kernel=fused, operand_types=operand_types)))
+        for call, plan in zip(calls, plans, strict=False):  # the depthwise call, the last, counts no loads
+            _count_visits(call, conv, kernel, plan)
+        return self._tensor(output, depthwise.output.type)
 
     def _pool(self, pool: PoolOp) -> Value:
         source = layout_of(pool.input_layout, pool.input)
@@ -188,10 +250,9 @@ class _FunctionLowering:
 
     def _channelwise(self, layer: Any, kernel: ChannelwiseKernel, window: Window, residual: list[Value],
                      parameters: list[Value]) -> Value:
-        batch, tile = _shape(layer.input)[0], (1, 4, 4) if kernel.kind == "depthwise" else (1, 2, 4)
+        batch, tile = _shape(layer.input)[0], DEPTHWISE_TILE if kernel.kind == "depthwise" else POOL_TILE
         plan = plan_plane(kernel.source, kernel.target, window, tile)
-        if not plan.direct:
-            self.scratch_floats = max(self.scratch_floats, plan.lines * kernel.target.lanes)
+        self._reserve(plan.scratch_lines * kernel.target.lanes)
         output = self._allocate(layer.output)
         tables = [constant(table, "plane") for table in plane_tables(plan)]
         operands = [self._image(layer.input, kernel.source), output, *residual, *tables, *parameters]
@@ -244,21 +305,30 @@ class _FunctionLowering:
     def _call(self, stem: str, key: Any, operands: list[Value], units: int, layer: Any,
               emit: Callable[..., None]) -> ir.Operation:
         """The call of the kernel of ``key`` on ``operands`` (tensors become buffers) for all its units."""
-        scratch = [self.scratch] if stem in ("conv", "depthwise", "max", "average") else []
-        buffers = [*(self._buffer(value) for value in operands), *scratch]
+        buffers = [self._buffer(value) for value in operands]
+        kernel = self._kernel(stem, key, [value.type for value in buffers], emit)
+        scratch = [self.scratch] if stem in WITH_SCRATCH else []
         bounds = [arith.ConstantOp(self.index, value).result for value in (0, units)]
-        types = [value.type for value in [*buffers, *bounds]]
-        key = (stem, key, tuple(str(type_) for type_ in types))
-        if key not in self.kernels:
-            self.kernels[key] = f"{stem}_{len(self.kernels)}"
-            emit(self.module, self.kernels[key], operand_types=types)
-            self.context.statistics["kernels"] += 1
-        call = func.CallOp([], self.kernels[key], [*buffers, *bounds])
+        call = func.CallOp([], kernel, [*buffers, *scratch, *bounds])
         call.operation.attributes["espalier.units"] = ir.UnitAttr.get()
         if "layer" in layer.operation.attributes:
             call.operation.attributes["espalier.layer"] = layer.operation.attributes["layer"]
         self.context.statistics["kernel calls"] += 1
         return call.operation
+
+    def _kernel(self, stem: str, key: Any, types: list[ir.Type], emit: Callable[..., None]) -> str:
+        """The name of the kernel of ``key`` on operands of ``types``, emitted where there is none yet."""
+        types = [*types, *([self.scratch.type] if stem in WITH_SCRATCH else []), self.index, self.index]
+        key = (stem, key, tuple(str(type_) for type_ in types))
+        if key not in self.kernels:
+            self.kernels[key] = f"{stem}_{len(self.kernels)}"
+            emit(self.module, self.kernels[key], operand_types=types)
+            self.context.statistics["kernels"] += 1
+        return self.kernels[key]
+
+    def _reserve(self, floats: int) -> None:
+        """Makes scratch hold at least so many floats."""
+        self.scratch_floats = max(self.scratch_floats, floats)
 
     def _buffer(self, value: Value) -> Value:
         if isinstance(value.type, ir.MemRefType):
@@ -295,6 +365,25 @@ class _FunctionLowering:
         if not isinstance(layout, LaneGrid):
             raise op_error(layer, "a lane grid", "a row-major layout", "run sparse-assign-layouts first")
         return layout
+
+
+def _window(conv: PackedConvOp) -> Window:
+    return Window.of(integers(conv.weight_shape)[2:],
+                     *(integers(a) for a in (conv.strides, conv.padding_low, conv.dilations)))
+
+
+def _producer_by_chunk(layer: Any) -> PackedConvOp | None:
+    """The convolution that writes the input of ``layer`` chunk by chunk, if that is so."""
+    producer = layer.input.owner
+    by_chunk = isinstance(producer, PackedConvOp) and "chunks" in producer.operation.attributes
+    return producer if by_chunk else None
+
+
+def _count_visits(call: ir.Operation, conv: PackedConvOp, kernel: ConvKernel, plan: ConvPlan) -> None:
+    """Notes how often each class's loop body of ``call`` runs, for the count of loads."""
+    visits = [kernel.channels * kernel.groups] if kernel.dense else _runs(conv, list(conv.storage)[2])
+    call.attributes["espalier.visits"] = ir.DenseI64ArrayAttr.get(
+        [visit * len(plan.items) for visit in visits])
 
 
 def _location(layer: Any) -> ir.Location:

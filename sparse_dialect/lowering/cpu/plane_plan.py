@@ -41,6 +41,11 @@ class PlanePlan:
     gathers: np.ndarray
     tiles: dict[Three, np.ndarray]
 
+    @property
+    def scratch_lines(self) -> int:
+        """Vectors of scratch that the padded plane needs."""
+        return 0 if self.direct else self.lines
+
 
 def plan_plane(source: Layout, target: LaneGrid, window: Window, tile: Three) -> PlanePlan:
     """The plan of a window from ``source`` to ``target``, computed in tiles of about ``tile`` lines."""

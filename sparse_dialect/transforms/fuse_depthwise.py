@@ -1,0 +1,85 @@
+"""``sparse-fuse-depthwise``: a convolution and the depthwise one behind it run a chunk of channels at a time.
+
+    %e = "sparse.packed_conv"(%x, ...)                      -> ... {chunks = 6}
+    %d = "sparse.packed_conv"(%e, ...) {groups = 96, ...}
+
+The tensor between the two (an inverted residual block's expansion, MobileNet-V2) is often a network's
+largest. With ``chunks`` on the first, ``sparse-lower-to-vector`` makes one kernel of both that keeps one chunk
+of that tensor in scratch, where the depthwise convolution finds it in cache.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..attributes import layout_of
+from ..dialect import PackedConvOp, integers
+from ..mlir import ir
+from ..passes import Pass, PassContext, operations, option
+
+
+@dataclass(frozen=True)
+class FuseDepthwisePass(Pass):
+    """
+    Marks convolutions whose only reader is a depthwise convolution, where the tensor between them is large.
+
+    `chunks` on the first says how many parts its filters are computed in, each followed by the second's
+    planes. Left alone: grouped first convolutions, residuals, fused pools, and channels in several blocks.
+    """
+
+    name = "sparse-fuse-depthwise"
+
+    large: int = option(3 << 19, "bytes from which on the tensor between the two is split")
+    chunk: int = option(600_000, "bytes of it that should stay in cache")
+
+    def run(self, op: ir.Operation, context: PassContext) -> None:
+        with op.context:
+            for conv in operations(op, PackedConvOp):
+                reader = _only_reader(conv)
+                if reader is not None and _is_depthwise(reader) and _can_split(conv):
+                    self._mark(conv, reader, context)
+
+    def _mark(self, conv: PackedConvOp, reader: PackedConvOp, context: PassContext) -> None:
+        filters = integers(conv.weight_shape)[0]
+        size = filters * layout_of(conv.output_layout, conv.output).plane * 4
+        if size < self.large:
+            return
+        groups = filters // ir.IntegerAttr(conv.filters_per_group).value
+        chunks = next(n for n in range(1, groups + 1)
+                      if n == groups or (groups % n == 0 and size <= n * self.chunk))
+        conv.operation.attributes["chunks"] = ir.IntegerAttr.get(ir.IntegerType.get_signless(64), chunks)
+        _note(conv, f"fused into {_name(reader)}")
+        context.statistics["fused pairs"] += 1
+
+
+def _only_reader(conv: PackedConvOp) -> PackedConvOp | None:
+    uses = list(conv.output.uses)
+    reader = uses[0].owner if len(uses) == 1 else None
+    return reader if isinstance(reader, PackedConvOp) and reader.input == conv.output else None
+
+
+def _is_depthwise(conv: PackedConvOp) -> bool:
+    """One filter a channel, dense, and nothing added to its result."""
+    filters, channels = integers(conv.weight_shape)[:2]
+    return (ir.IntegerAttr(conv.groups).value == filters and channels == 1 and conv.residual is None
+            and ir.StringAttr(conv.kernel).value == "dense")
+
+
+def _can_split(conv: PackedConvOp) -> bool:
+    """Whether each filter is finished in one go, so that filters can be computed in any parts."""
+    attributes = conv.operation.attributes
+    channels = integers(conv.weight_shape)[1]
+    block = ir.IntegerAttr(attributes["channel_block"]).value if "channel_block" in attributes else channels
+    plain_pool = all(size == 1 for size in integers(conv.pool))
+    return ir.IntegerAttr(conv.groups).value == 1 and conv.residual is None and plain_pool and block == channels
+
+
+def _name(conv: PackedConvOp) -> str:
+    attributes = conv.operation.attributes
+    return ir.StringAttr(attributes["layer"]).value if "layer" in attributes else "its reader"
+
+
+def _note(conv: PackedConvOp, text: str) -> None:
+    attributes = conv.operation.attributes
+    known = ir.StringAttr(attributes["reason"]).value if "reason" in attributes else ""
+    attributes["reason"] = ir.StringAttr.get(f"{known}; {text}" if known else text)
