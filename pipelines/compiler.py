@@ -24,12 +24,14 @@ from ..sparse_dialect.cost_model import convolution_ms, linear_ms
 from ..sparse_dialect.dialect import PackedConvOp, PackedLinearOp, integers
 from ..sparse_dialect.lowering.cpu.arguments import public_functions
 from ..sparse_dialect.lowering.cpu.externalize_constants import assemble, externalize, total_bytes
-from ..sparse_dialect.mlir import ir
+from ..sparse_dialect.mlir import bindings, ir
 from ..sparse_dialect.passes import operations
 from .named import ARENA, BUFFERS, LLVM, PREPARE, VECTOR
 from .parser import parse_pipeline
 from .runner import Runner
 from .target import Target
+
+func: Any = bindings("dialects.func")
 
 Progress = Callable[[str, int, int], None]
 ENTRY = "main"
@@ -202,11 +204,12 @@ def _layer_records(root: ir.Operation) -> list[LayerRecord]:
             name=_text(attributes, "layer") or f"layer{number}", op="linear" if linear else "conv",
             shape=_shape_text(layer, weight), scheme=_text(attributes, "detected") or scheme.name,
             sparsity=1 - cost["nonzeros"] / size, kernel=ir.StringAttr(layer.kernel).value,
-            reason=_text(attributes, "reason"), macs_dense=size * places, macs_packed=cost["stored"] * places,
+            reason=_reason(attributes), macs_dense=size * places, macs_packed=cost["stored"] * places,
             bytes_dense=cost["dense_bytes"], bytes_packed=cost["packed_bytes"],
             index_bytes=cost["index_bytes"],
             loads_before=0, loads_after=0,
-            predicted_ms=predict(scheme, cost["stored"] * (1 if linear else places))))
+            predicted_ms=predict(scheme, cost["stored"] * (1 if linear else places)),
+            fused_into=_text(attributes, "fused_into")))
     return records
 
 
@@ -233,6 +236,12 @@ def _times(sizes: list[int]) -> str:
     return "x".join(map(str, sizes))
 
 
+def _reason(attributes: Any) -> str:
+    """Why the layer runs as it does."""
+    fused = _text(attributes, "fused_into")
+    return _text(attributes, "reason") + (f"; fused into {fused}" if fused else "")
+
+
 def _text(attributes: Any, name: str) -> str:
     return ir.StringAttr(attributes[name]).value if name in attributes else ""
 
@@ -241,15 +250,10 @@ def _with_loads(root: ir.Operation, layers: list[LayerRecord]) -> list[LayerReco
     """``layers`` with the vector loads of their kernel calls, before and after LRE."""
     before: dict[str, int] = {}
     after: dict[str, int] = {}
-    for call in _calls(root):
+    for call in operations(root, func.CallOp):
         if "espalier.loads_before" in call.attributes and "espalier.layer" in call.attributes:
             name = ir.StringAttr(call.attributes["espalier.layer"]).value
             for counts, key in ((before, "espalier.loads_before"), (after, "espalier.loads_after")):
                 counts[name] = counts.get(name, 0) + ir.IntegerAttr(call.attributes[key]).value
     return [LayerRecord(**{**asdict(layer), "loads_before": before.get(layer.name, 0),
                            "loads_after": after.get(layer.name, 0)}) for layer in layers]
-
-
-def _calls(root: ir.Operation) -> list[ir.Operation]:
-    block = public_functions(root)[0].regions[0].blocks[0]
-    return [view.operation for view in block.operations if view.operation.name == "func.call"]

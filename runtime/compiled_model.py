@@ -43,6 +43,7 @@ class LayerRecord:
     loads_before: int
     loads_after: int
     predicted_ms: float | None
+    fused_into: str = ""  # the layer in whose measured time this one's is
 
 
 class CompiledModel:
@@ -98,7 +99,8 @@ class CompiledModel:
         return outputs[0] if len(outputs) == 1 else tuple(outputs)
 
     def profile(self, inputs: Sequence[np.ndarray], threads: int = 1) -> list[float]:
-        """Seconds spent in each layer of ``layers`` in one run; what no layer claims is left out."""
+        """Seconds spent in each layer of ``layers`` in one run; what no layer claims is left out.
+        A layer that is ``fused_into`` another has 0: its time is in the other's."""
         spent = dict.fromkeys((layer.name for layer in self.layers), 0.0)
         for label, seconds in self.timeline(inputs, threads):
             if label in spent:

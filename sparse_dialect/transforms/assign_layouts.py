@@ -93,9 +93,8 @@ class _BlockLifter:
         if pool is not None and fused:
             self.replaced.append(pool.operation)
             replaced = pool.output
-        if source is None and integers(conv.weight_shape)[2:] != [1, 1]:
-            high, wide = _shape(conv.input)[2:]
-            above = LaneGrid(grid.lanes_high, grid.lanes_wide, high, wide)
+        if source is None and _overlaps(conv):  # each pixel is gathered once, not once for every tile
+            above = grid.over(_shape(conv.input)[2:])
             with ir.InsertionPoint(conv.operation):
                 source = self._on_grid(conv.input, above), above
         with ir.InsertionPoint(conv.operation):
@@ -224,6 +223,12 @@ class _BlockLifter:
             plain.replace_all_uses_with(unlifted.output)
             self.context.statistics["re-layouts"] += 1
         op.erase()
+
+
+def _overlaps(conv: PackedConvOp) -> bool:
+    """Whether neighbouring windows share pixels."""
+    kernel = integers(conv.weight_shape)[2:]
+    return any(size > stride for size, stride in zip(kernel, integers(conv.strides), strict=True))
 
 
 def _fusible_pool(conv: PackedConvOp) -> PoolOp | None:

@@ -4,8 +4,8 @@
     %d = "sparse.packed_conv"(%e, ...) {groups = 96, ...}
 
 The tensor between the two (an inverted residual block's expansion, MobileNet-V2) is often a network's
-largest. With ``chunks`` on the first, ``sparse-lower-to-vector`` makes one kernel of both that keeps one chunk
-of that tensor in scratch, where the depthwise convolution finds it in cache.
+largest. With ``chunks`` on the first, ``sparse-lower-to-vector`` makes one kernel of both that keeps one
+chunk of that tensor in scratch, where the depthwise convolution finds it in cache.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ class FuseDepthwisePass(Pass):
     Marks convolutions whose only reader is a depthwise convolution, where the tensor between them is large.
 
     `chunks` on the first says how many parts its filters are computed in, each followed by the second's
-    planes. Left alone: grouped first convolutions, residuals, fused pools, and channels in several blocks.
+    planes; `fused_into` names the second, whose measured time is that of both. Left alone: grouped first
+    convolutions, residuals, fused pools, and channels in several blocks.
     """
 
     name = "sparse-fuse-depthwise"
@@ -48,7 +49,7 @@ class FuseDepthwisePass(Pass):
         chunks = next(n for n in range(1, groups + 1)
                       if n == groups or (groups % n == 0 and size <= n * self.chunk))
         conv.operation.attributes["chunks"] = ir.IntegerAttr.get(ir.IntegerType.get_signless(64), chunks)
-        _note(conv, f"fused into {_name(reader)}")
+        conv.operation.attributes["fused_into"] = ir.StringAttr.get(_name(reader))
         context.statistics["fused pairs"] += 1
 
 
@@ -70,16 +71,10 @@ def _can_split(conv: PackedConvOp) -> bool:
     attributes = conv.operation.attributes
     channels = integers(conv.weight_shape)[1]
     block = ir.IntegerAttr(attributes["channel_block"]).value if "channel_block" in attributes else channels
-    plain_pool = all(size == 1 for size in integers(conv.pool))
-    return ir.IntegerAttr(conv.groups).value == 1 and conv.residual is None and plain_pool and block == channels
+    alone = conv.residual is None and all(size == 1 for size in integers(conv.pool))
+    return alone and ir.IntegerAttr(conv.groups).value == 1 and block == channels
 
 
 def _name(conv: PackedConvOp) -> str:
     attributes = conv.operation.attributes
-    return ir.StringAttr(attributes["layer"]).value if "layer" in attributes else "its reader"
-
-
-def _note(conv: PackedConvOp, text: str) -> None:
-    attributes = conv.operation.attributes
-    known = ir.StringAttr(attributes["reason"]).value if "reason" in attributes else ""
-    attributes["reason"] = ir.StringAttr.get(f"{known}; {text}" if known else text)
+    return ir.StringAttr(attributes["layer"]).value if "layer" in attributes else ""

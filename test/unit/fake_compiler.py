@@ -36,6 +36,7 @@ class FakeLayer:
     loads_before: int = 900
     loads_after: int = 300
     predicted_ms: float | None = 0.25
+    fused_into: str = ""
 
 
 @dataclass

@@ -107,3 +107,10 @@ def test_page(measured: list[float] | None) -> None:
 
 def test_page_without_layers() -> None:
     assert "0 layers" in report_page(report(FakeModel(layers=())))
+
+
+def test_a_fused_layer_has_no_time_of_its_own() -> None:
+    layers = (FakeLayer("expand", fused_into="depthwise"), FakeLayer("depthwise"))
+    found = report(FakeModel(layers), [0.0, 2.0])
+    assert [row.measured_ms for row in found.rows] == [None, 2.0]
+    assert found.totals.measured_ms == 2.0

@@ -27,9 +27,12 @@ class EspalierEngine:
         return self.compiled.run(self.inputs, self.threads)
 
     def layer_seconds(self) -> dict[str, float]:
-        """One profiled run: seconds by layer name."""
+        """One profiled run: seconds by layer name; layers that run as one come under ``first+second``."""
         seconds = self.compiled.profile(self.inputs, self.threads)
-        return {layer.name: s for layer, s in zip(self.compiled.layers, seconds, strict=True)}
+        layers = self.compiled.layers
+        before = {layer.fused_into: f"{layer.name}+" for layer in layers if layer.fused_into}
+        return {before.get(layer.name, "") + layer.name: s
+                for layer, s in zip(layers, seconds, strict=True) if not layer.fused_into}
 
 
 class TorchEngine:

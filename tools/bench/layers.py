@@ -49,8 +49,13 @@ def measure_layers(
                     sample[name].append(1000 * seconds)
         progress("timing layers", run + 1, warmup + runs)
     peer = samples[1] if theirs is not None else {}
-    return [LayerTime(name, median(times), median(peer[name]) if peer.get(name) else None)
+    return [LayerTime(name, median(times), _sum_of_medians(peer, name.split("+")))
             for name, times in samples[0].items()]
+
+
+def _sum_of_medians(samples: dict[str, list[float]], names: list[str]) -> float | None:
+    """The time of layers that the other side runs as one; None where a name is not known."""
+    return sum(median(samples[name]) for name in names) if all(samples.get(name) for name in names) else None
 
 
 def median_ratio(times: list[LayerTime]) -> float | None:

@@ -11,7 +11,8 @@ from ..compiled import Compiled, Layer
 
 @dataclass(frozen=True)
 class Row:
-    """One layer: the compiler's record and the measured time (None in a report without a run)."""
+    """One layer: the compiler's record and the measured time (None in a report without a run, and for a layer
+    that is fused into another, whose time is that of both)."""
 
     name: str
     op: str
@@ -28,12 +29,13 @@ class Row:
     loads_before: int
     loads_after: int
     predicted_ms: float | None
+    fused_into: str
     measured_ms: float | None
 
     @classmethod
     def of(cls, layer: Layer, measured_ms: float | None) -> Row:
         fields = {name: getattr(layer, name) for name in cls.__dataclass_fields__ if name != "measured_ms"}
-        return cls(**fields, measured_ms=measured_ms)
+        return cls(**fields, measured_ms=None if layer.fused_into else measured_ms)
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,7 @@ class Totals:
     @classmethod
     def of(cls, rows: Sequence[Row]) -> Totals:
         def add(name: str) -> Any:
-            values = [getattr(row, name) for row in rows]
+            values = [getattr(row, name) for row in rows if not (name == "measured_ms" and row.fused_into)]
             return None if None in values or (not values and name.endswith("_ms")) else sum(values)
 
         return cls(**{name: add(name) for name in cls.__dataclass_fields__})

@@ -55,9 +55,9 @@ def plane_tables(plan: PlanePlan) -> list[np.ndarray]:
 
 def emit_channelwise_kernel(module: ir.Operation, name: str, kernel: ChannelwiseKernel, plan: PlanePlan,
                             operand_types: list[ir.Type]) -> None:
-    """Adds ``func.func private @name``: input, output, [residual,] the tables of ``plane_tables``, [order i32
-    [C], where the input comes chunk by chunk: the channel of each of its planes,] [bias [C] and weight [C, 1, places] of a depthwise convolution,] scratch (memref<?xf32>), begin and end of the
-    planes."""
+    """Adds ``func.func private @name``: input, output, [residual,] the tables of ``plane_tables``, [order
+    i32 [C], where the input comes chunk by chunk: the channel of each of its planes,] [bias [C] and weight
+    [C, 1, places] of a depthwise convolution,] scratch (memref<?xf32>), begin and end of the planes."""
     _, entry = private_function(module, name, operand_types)
     with ir.InsertionPoint(entry):
         _Emitter(Builder(entry, kernel.target.lanes), kernel, plan, list(entry.arguments)).emit()

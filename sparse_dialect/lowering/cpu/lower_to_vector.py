@@ -224,10 +224,13 @@ class _FunctionLowering:
               partial(emit_channelwise_kernel, kernel=reader, plan=plane))
         calls: list[ir.Operation] = []
         fused = FusedKernel(tuple(stages), kernel.target, chunk, offset)
-        self._call("fused", fused, operands, images * kernel.chunks, depthwise,
-                   lambda *where, operand_types: calls.extend(
-                       emit_fused_kernel(*where, kernel=fused, operand_types=operand_types)))
+
+        def emit(module: ir.Operation, name: str, operand_types: list[ir.Type]) -> None:
+            calls.extend(emit_fused_kernel(module, name, fused, operand_types))
+
+        self._call("fused", fused, operands, images * kernel.chunks, depthwise, emit)
         for call, plan in zip(calls, plans, strict=False):  # the depthwise call, the last, counts no loads
+            _name_layer(call, conv)
             _count_visits(call, conv, kernel, plan)
         return self._tensor(output, depthwise.output.type)
 
@@ -311,8 +314,7 @@ class _FunctionLowering:
         bounds = [arith.ConstantOp(self.index, value).result for value in (0, units)]
         call = func.CallOp([], kernel, [*buffers, *scratch, *bounds])
         call.operation.attributes["espalier.units"] = ir.UnitAttr.get()
-        if "layer" in layer.operation.attributes:
-            call.operation.attributes["espalier.layer"] = layer.operation.attributes["layer"]
+        _name_layer(call.operation, layer)
         self.context.statistics["kernel calls"] += 1
         return call.operation
 
@@ -377,6 +379,12 @@ def _producer_by_chunk(layer: Any) -> PackedConvOp | None:
     producer = layer.input.owner
     by_chunk = isinstance(producer, PackedConvOp) and "chunks" in producer.operation.attributes
     return producer if by_chunk else None
+
+
+def _name_layer(call: ir.Operation, layer: Any) -> None:
+    """Notes on a call which layer it computes."""
+    if "layer" in layer.operation.attributes:
+        call.attributes["espalier.layer"] = layer.operation.attributes["layer"]
 
 
 def _count_visits(call: ir.Operation, conv: PackedConvOp, kernel: ConvKernel, plan: ConvPlan) -> None:

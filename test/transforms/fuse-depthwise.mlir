@@ -1,0 +1,54 @@
+// RUN: %espalier-opt --sparse-fuse-depthwise="large=1000 chunk=2000" --split-input-file %s | FileCheck %s
+// RUN: %espalier-opt --sparse-fuse-depthwise --split-input-file %s | FileCheck %s --check-prefix=SMALL
+
+// Eight filters on nine lines of four lanes, 144 bytes a filter: all of them fit one chunk.
+
+// SMALL-NOT: chunks =
+
+// CHECK-LABEL: func.func @pair
+// CHECK: "sparse.packed_conv"
+// CHECK-SAME: chunks = 1
+// CHECK-SAME: fused_into = "depthwise"
+// CHECK: "sparse.packed_conv"
+// CHECK-NOT: chunks =
+func.func @pair(%x: tensor<1x8x9x4xf32>) -> tensor<1x8x9x4xf32> {
+  %w = arith.constant dense<1.0> : tensor<2x8x4xf32>
+  %d = arith.constant dense<1.0> : tensor<8x1x9xf32>
+  %y = "sparse.packed_conv"(%x, %w) {storage_names = ["weight"], weight_shape = [8, 8, 1, 1], strides = [1, 1],
+      padding_low = [0, 0], padding_high = [0, 0], dilations = [1, 1], groups = 1, activation = "none",
+      scheme = #sparse.dense, kernel = "dense", filters_per_group = 4, pool = [1, 1],
+      input_layout = #sparse.lanes<[2, 2], [6, 6]>, output_layout = #sparse.lanes<[2, 2], [6, 6]>,
+      operandSegmentSizes = array<i32: 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0>}
+      : (tensor<1x8x9x4xf32>, tensor<2x8x4xf32>) -> tensor<1x8x9x4xf32>
+  %z = "sparse.packed_conv"(%y, %d) {storage_names = ["weight"], weight_shape = [8, 1, 3, 3], strides = [1, 1],
+      padding_low = [1, 1], padding_high = [1, 1], dilations = [1, 1], groups = 8, activation = "none",
+      layer = "depthwise", scheme = #sparse.dense, kernel = "dense", filters_per_group = 1, pool = [1, 1],
+      input_layout = #sparse.lanes<[2, 2], [6, 6]>, output_layout = #sparse.lanes<[2, 2], [6, 6]>,
+      operandSegmentSizes = array<i32: 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0>}
+      : (tensor<1x8x9x4xf32>, tensor<8x1x9xf32>) -> tensor<1x8x9x4xf32>
+  return %z : tensor<1x8x9x4xf32>
+}
+
+// -----
+
+// The value between the two is returned as well: it must exist as a whole.
+
+// CHECK-LABEL: func.func @two_readers
+// CHECK-NOT: chunks =
+func.func @two_readers(%x: tensor<1x8x9x4xf32>) -> (tensor<1x8x9x4xf32>, tensor<1x8x9x4xf32>) {
+  %w = arith.constant dense<1.0> : tensor<2x8x4xf32>
+  %d = arith.constant dense<1.0> : tensor<8x1x9xf32>
+  %y = "sparse.packed_conv"(%x, %w) {storage_names = ["weight"], weight_shape = [8, 8, 1, 1], strides = [1, 1],
+      padding_low = [0, 0], padding_high = [0, 0], dilations = [1, 1], groups = 1, activation = "none",
+      scheme = #sparse.dense, kernel = "dense", filters_per_group = 4, pool = [1, 1],
+      input_layout = #sparse.lanes<[2, 2], [6, 6]>, output_layout = #sparse.lanes<[2, 2], [6, 6]>,
+      operandSegmentSizes = array<i32: 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0>}
+      : (tensor<1x8x9x4xf32>, tensor<2x8x4xf32>) -> tensor<1x8x9x4xf32>
+  %z = "sparse.packed_conv"(%y, %d) {storage_names = ["weight"], weight_shape = [8, 1, 3, 3], strides = [1, 1],
+      padding_low = [1, 1], padding_high = [1, 1], dilations = [1, 1], groups = 8, activation = "none",
+      layer = "depthwise", scheme = #sparse.dense, kernel = "dense", filters_per_group = 1, pool = [1, 1],
+      input_layout = #sparse.lanes<[2, 2], [6, 6]>, output_layout = #sparse.lanes<[2, 2], [6, 6]>,
+      operandSegmentSizes = array<i32: 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0>}
+      : (tensor<1x8x9x4xf32>, tensor<8x1x9xf32>) -> tensor<1x8x9x4xf32>
+  return %y, %z : tensor<1x8x9x4xf32>, tensor<1x8x9x4xf32>
+}
