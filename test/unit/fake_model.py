@@ -70,15 +70,15 @@ def replay_file(expected: np.ndarray, found: np.ndarray) -> ModelFile:
     return ModelFile(manifest, b"", weights, "0" * 32, [np.zeros_like(expected)], [expected])
 
 
-def build(program: Path, sources: Sequence[Path], *flags: str, compiler: str = "gcc") -> Path:
+def build(program: Path, sources: Sequence[Path], *flags: str, compiler: Sequence[str] = ("gcc",)) -> Path:
     """``program`` from ``sources``, the runtime and the fake models, with every warning an error."""
-    command = [compiler, *FLAGS, *WARNINGS, *flags, *map(str, (*sources, FOLDER / "fake_model.c", *SOURCES)),
+    command = [*compiler, *FLAGS, *WARNINGS, *flags, *map(str, (*sources, FOLDER / "fake_model.c", *SOURCES)),
                "-o", str(program), *LIBRARIES]
     result = subprocess.run(command, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
     return program
 
 
-def build_runner(program: Path, *flags: str, compiler: str = "gcc") -> Path:
+def build_runner(program: Path, *flags: str, compiler: Sequence[str] = ("gcc",)) -> Path:
     """The runner of the affine model."""
     return build(program, [RUNNER], "-DESPALIER_MODEL=espalier_model_affine", *flags, compiler=compiler)

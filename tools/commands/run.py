@@ -1,8 +1,10 @@
-"""``espalier run FILE --input x.npy --output y.npy --check``."""
+"""``espalier run FILE --input x.npy --output y.npy --check``, here or on a device."""
 
 from __future__ import annotations
 
+import statistics
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -11,6 +13,8 @@ import typer
 
 from ...errors import EspalierError
 from ...files import check_writable, replacing
+from ...runtime.devices import DEVICES, find_device, run_on
+from ...runtime.model_file import ModelFile
 from ..compiled import load_compiled
 from .common import DebugOption, out
 
@@ -28,9 +32,12 @@ def run_command(
     check: Annotated[bool, typer.Option(
         "--check", help="Replay the recorded run and compare.")] = False,
     threads: Annotated[int, typer.Option(min=1, help="Threads to run on.")] = 1,
+    repeat: Annotated[int, typer.Option(min=1, help="Timed runs.")] = 1,
+    device: Annotated[str, typer.Option(
+        metavar="DEVICE", help=f"Where to run a model compiled with --target: {DEVICES}.")] = "",
     debug: DebugOption = False,
 ) -> None:
-    """Run a compiled model on .npy files, or check it on this machine."""
+    """Run a compiled model on .npy files, or check it, on this machine or on a device."""
     if not input and not check:
         raise EspalierError("nothing to do: give --input X.npy, or --check to replay the recorded run")
     if output and not input:
@@ -38,27 +45,67 @@ def run_command(
     for path in output or []:
         check_writable(path)
     arrays = [read_array(path) for path in input or []]
+    if device:
+        _run_there(device, file, arrays, output or [], check, threads, repeat)
+    else:
+        _run_here(file, arrays, output or [], check, threads, repeat)
+
+
+def _run_here(file: Path, inputs: Sequence[np.ndarray], output: Sequence[Path], check: bool, threads: int,
+              repeat: int) -> None:
     model = load_compiled(file)
     if check:
         error = model.check(threads)
         if not error <= TOLERANCE:
             raise EspalierError(f"'{file}': the outputs differ from the recorded ones by {error:.1e} of the "
                                 f"largest output (allowed: {TOLERANCE:.0e})")
-        out.print(f"check passed: max abs error {error:.1e} of the largest output", markup=False)
-    if not arrays:
+        _passed(error)
+    if not inputs:
         return
-    if output and len(output) != len(model.outputs):
-        raise EspalierError(f"'{file}' has {len(model.outputs)} outputs, found {len(output)} --output files")
-    start = time.perf_counter()
-    results = model.run(arrays, threads)
-    seconds = time.perf_counter() - start
-    for path, result in zip(output or [], results, strict=False):
+    _check_count(file, output, len(model.outputs))
+    times = []
+    for _ in range(repeat):
+        start = time.perf_counter()
+        results = model.run(inputs, threads)
+        times.append(1000 * (time.perf_counter() - start))
+    _keep(output, results, [(spec.name, spec.dtype) for spec in model.outputs])
+    _timed(statistics.median(times), min(times), max(times), repeat, threads)
+
+
+def _run_there(device: str, path: Path, inputs: Sequence[np.ndarray], output: Sequence[Path], check: bool,
+               threads: int, repeat: int) -> None:
+    file = ModelFile.read(path)
+    specs = [(str(spec["name"]), str(spec["dtype"])) for spec in file.manifest["outputs"]]
+    _check_count(path, output, len(specs))
+    done = run_on(find_device(device, file), path, file, inputs, check=check, threads=threads, repeat=repeat)
+    if done.error is not None:
+        _passed(done.error)
+    _keep(output, done.outputs, specs)
+    _timed(*done.milliseconds, done.runs, threads, f" on {device}")
+
+
+def _check_count(file: Path, output: Sequence[Path], expected: int) -> None:
+    if output and len(output) != expected:
+        raise EspalierError(f"'{file}' has {expected} outputs, found {len(output)} --output files")
+
+
+def _passed(error: float) -> None:
+    out.print(f"check passed: max abs error {error:.1e} of the largest output", markup=False)
+
+
+def _keep(paths: Sequence[Path], results: Sequence[np.ndarray], specs: Sequence[tuple[str, str]]) -> None:
+    """Writes the outputs and says what they are; ``specs``: name and dtype of each."""
+    for path, result in zip(paths, results, strict=False):
         with replacing(path) as stream:
             np.lib.format.write_array(stream, result, allow_pickle=False)
-    for spec, result in zip(model.outputs, results, strict=True):
-        out.print(f"{spec.name}: {spec.dtype}{list(result.shape)}, "
-                  f"min {result.min():.6g}, max {result.max():.6g}", markup=False)
-    out.print(f"{1000 * seconds:.2f} ms, {threads} thread{'s' if threads > 1 else ''}")
+    for (name, dtype), result in zip(specs, results, strict=False):
+        out.print(f"{name}: {dtype}{list(result.shape)}, min {result.min():.6g}, max {result.max():.6g}",
+                  markup=False)
+
+
+def _timed(median: float, least: float, most: float, runs: int, threads: int, where: str = "") -> None:
+    spread = f" ({least:.2f} to {most:.2f}, median of {runs})" if runs > 1 else ""
+    out.print(f"{median:.2f} ms{spread}, {threads} thread{'s' if threads > 1 else ''}{where}", markup=False)
 
 
 def read_array(path: Path) -> np.ndarray:

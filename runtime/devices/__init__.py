@@ -1,0 +1,35 @@
+"""Machines that run models compiled for another target: an emulator, a phone, a board, this machine itself.
+
+``find_device`` finds one by its name, ``run_on`` takes a model there, runs it with the runner in the model
+file (``runtime/c/runner.c``) and brings back what it printed and computed. One file a device.
+"""
+
+from __future__ import annotations
+
+from ...errors import EspalierError
+from ..model_file import ModelFile
+from .adb import AdbDevice
+from .device import Device, DeviceRun, run_on
+from .local import LocalDevice
+from .qemu import QemuDevice
+from .ssh import SshDevice
+
+__all__ = ["DEVICES", "Device", "DeviceRun", "find_device", "run_on"]
+
+DEVICES = "qemu, qemu:CPU, adb:SERIAL, ssh:HOST or local"
+
+
+def find_device(name: str, file: ModelFile) -> Device:
+    """The device ``name``, one of ``DEVICES``, for the model in ``file``; nothing is started yet."""
+    kind, _, where = name.partition(":")
+    target = file.manifest["target"]
+    triple = target.get("triple", "")
+    if kind == "qemu" and name != "qemu:":
+        return QemuDevice(triple, where or target.get("cpu", ""), exact=bool(where))
+    if kind == "adb" and where:
+        return AdbDevice(where)
+    if kind == "ssh" and where:
+        return SshDevice(where)
+    if name == "local":
+        return LocalDevice(triple)
+    raise EspalierError(f"unknown device '{name}': expected {DEVICES}")
