@@ -23,6 +23,7 @@ from .errors import op_error
 from .layouts import LaneGrid, Layout, Plain
 from .mlir import ir
 from .schemes import Block, Connectivity, Dense, KernelGroup, Pattern, Scheme, Unstructured
+from .schemes.row_blocks import Strips
 
 
 def scheme_attribute(scheme: Scheme) -> ir.Attribute:
@@ -69,6 +70,25 @@ def scheme_of(op: ir.Operation) -> Scheme:
 
 def _i64(value: int) -> ir.Attribute:
     return ir.IntegerAttr.get(ir.IntegerType.get_signless(64), value)
+
+
+def strips_attribute(strips: Strips) -> ir.DictAttr:
+    """How a matrix is packed in strips, ``{count = 1024 : i64, classes = [15], ...}`` (needs a current
+    context)."""
+    count, pieces = integer_array((strips.count, strips.pieces))
+    return ir.DictAttr.get({"count": count, "pieces": pieces, "classes": integer_array(strips.classes),
+                            "steps": integer_array(strips.steps),
+                            "by_column": ir.BoolAttr.get(strips.by_column)})
+
+
+def strips_of(op: ir.Operation) -> Strips:
+    """How the matrix of a packed op lies in strips; raises ``PassError`` where it does not say."""
+    if "strips" not in op.operation.attributes:
+        raise op_error(op, "an attribute 'strips'", "none", "pack it with sparse-compress-weights")
+    known = ir.DictAttr(op.operation.attributes["strips"])
+    return Strips(ir.IntegerAttr(known["count"]).value, ir.IntegerAttr(known["pieces"]).value,
+                  tuple(integers(known["classes"])), tuple(integers(known["steps"])),
+                  ir.BoolAttr(known["by_column"]).value)
 
 
 def layout_attribute(layout: Layout) -> ir.Attribute:

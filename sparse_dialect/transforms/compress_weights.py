@@ -6,8 +6,8 @@
           {storage_names = ["offset", "reorder", "stride", "index", "weight"], weight_shape = [...], ...}
 
 Convolutions: FKW a channel block (``schemes/blocked.py``; PatDNN's FKW where there is one block), or dense
-weights [F/G, C, terms]. Linear layers: lane-major slices of CSR or of the dense rows
-(``schemes/slices.py``).
+weights [F/G, C, terms]. Linear layers: strips of rows that share columns
+(``schemes/row_blocks.py``) or dense rows, lane-major.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from math import prod
 
 import numpy as np
 
-from ..attributes import scheme_of
+from ..attributes import scheme_of, strips_attribute
 from ..constants import constant, weight_of
 from ..dialect import (
     ConvOp,
@@ -33,7 +33,8 @@ from ..mlir import ir
 from ..passes import Pass, PassContext, operations, option
 from ..schemes import Connectivity, Dense
 from ..schemes.blocked import StoredKernels, pack_blocked
-from ..schemes.slices import pack_dense_rows, pack_sparse_rows
+from ..schemes.dense_rows import pack_dense_rows
+from ..schemes.row_blocks import Strips, pack_row_blocks
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,8 @@ class CompressWeightsPass(Pass):
 
     name = "sparse-compress-weights"
 
-    lanes: int = option(16, "vector lanes of the target: rows of a linear layer are stored so many at a time")
+    lanes: int = option(16, "vector lanes of the target: dense rows are stored so many at a time")
+    gathers: bool = option(True, "the target loads vectors from scattered places")
 
     def run(self, op: ir.Operation, context: PassContext) -> None:
         with op.context:
@@ -59,8 +61,10 @@ class CompressWeightsPass(Pass):
                         arrays = self._pack_conv(layer, weight)
                         packed = _packed_conv(layer, arrays, weight.shape)
                     else:
-                        arrays = self._pack_linear(layer, weight)
+                        arrays, strips = self._pack_linear(layer, weight)
                         packed = _packed_linear(layer, arrays, weight.shape)
+                        if strips is not None:
+                            packed.operation.attributes["strips"] = strips_attribute(strips)
                 _carry_over(layer, packed, weight, arrays, context)
                 layer.output.replace_all_uses_with(packed.output)
                 layer.operation.erase()
@@ -85,10 +89,12 @@ class CompressWeightsPass(Pass):
             kernels = scheme.stored_kernels(weight[order], group)
         return pack_blocked(weight, scheme.classes(places, group), kernels, order, group, block, groups)
 
-    def _pack_linear(self, layer: LinearOp, weight: np.ndarray) -> dict[str, np.ndarray]:
+    def _pack_linear(self, layer: LinearOp,
+                     weight: np.ndarray) -> tuple[dict[str, np.ndarray], Strips | None]:
         if isinstance(scheme_of(layer), Dense):
-            return pack_dense_rows(weight, self.lanes)
-        return pack_sparse_rows(weight, self.lanes)
+            return pack_dense_rows(weight, self.lanes), None
+        packed = pack_row_blocks(weight, by_column=not self.gathers)
+        return packed.arrays, packed.strips
 
 
 def pack_dense(weight: np.ndarray, group: int) -> np.ndarray:

@@ -107,15 +107,16 @@ func.func @grouped(%x: tensor<1x4x2x2xf32>) -> (tensor<1x4x2x2xf32>, tensor<1x4x
 
 // -----
 
-// Matrices, four rows at a time, the longest first; the weight that another op reads stays.
+// Matrices: strips of four rows, dense rows four vectors at a time; the weight that another op reads stays.
 
 // CHECK-LABEL: func.func @linear
 // CHECK: %[[M:.*]] = arith.constant {{.*}} : tensor<2x3xf32>
-// CHECK-DAG: dense<[0, 2]> : tensor<2xi32>
-// CHECK-DAG: dense<{{\[\[}}1, 0, 2, 3]]> : tensor<1x4xi32>
-// CHECK-DAG: dense<{{\[\[}}1, 0, 0, 0], [1, 0, 0, 0]]> : tensor<2x4xi8>
+// CHECK: dense<{{\[\[}}0, 1, 2, 0, {{.*}} : tensor<1x16xi8>
+// CHECK: dense<{{\[\[}}1.000000e+00, 0.000000e+00, {{.*}} : tensor<2x16xf32>
 // CHECK: "sparse.packed_linear"
-// CHECK-SAME: storage_names = ["start", "rows", "gap", "weight"], weight_shape = [2, 3]
+// CHECK-SAME: storage_names = ["edges", "start", "base", "offset", "weight"]
+// CHECK-SAME: strips = {by_column = false, classes = [3], count = 1 : i64, pieces = 1 : i64, steps = [0]}
+// CHECK-SAME: weight_shape = [2, 3]
 // CHECK: tensor<1x3x4x4xf32>
 // CHECK: "sparse.packed_linear"
 // CHECK-SAME: storage_names = ["weight"], weight_shape = [2, 3]

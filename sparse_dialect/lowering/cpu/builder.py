@@ -55,6 +55,12 @@ class Builder:
         return self._constant(type_,
                               ir.DenseElementsAttr.get_splat(type_, ir.IntegerAttr.get(element, int(value))))
 
+    def constants(self, type_: ir.Type, values: Sequence[int]) -> Value:
+        """A vector of an integer type that holds ``values``."""
+        element = ir.VectorType(type_).element_type
+        attributes = [ir.IntegerAttr.get(element, value) for value in values]
+        return self._constant(type_, ir.DenseElementsAttr.get(attributes, type_))
+
     def minimum(self, a: Value, b: Value) -> Value:
         """The smaller of two indices."""
         return arith.MinSIOp(a, b).result
@@ -93,13 +99,17 @@ class Builder:
         loaded = self.scalar(base, *indices)
         return self.as_index(loaded, unsigned=ir.IntegerType(loaded.type).width <= 16)
 
-    def load(self, base: Value, *indices: Value) -> Value:
-        """An aligned vector load."""
-        return vector.LoadOp(self.vector, base, list(indices), alignment=self.alignment).result
+    def load(self, base: Value, *indices: Value, aligned: bool = True) -> Value:
+        """A vector load, of an aligned vector unless said otherwise."""
+        alignment = self.alignment if aligned else None
+        return vector.LoadOp(self.vector, base, list(indices), alignment=alignment).result
 
-    def store(self, value: Value, base: Value, *indices: Value, streaming: bool = False) -> None:
-        """An aligned vector store; a ``streaming`` one goes past the caches (for large outputs)."""
-        vector.StoreOp(value, base, list(indices), alignment=self.alignment, nontemporal=streaming or None)
+    def store(self, value: Value, base: Value, *indices: Value, aligned: bool = True,
+              streaming: bool = False) -> None:
+        """A vector store, aligned unless said otherwise; a ``streaming`` one goes past the caches (for large
+        outputs)."""
+        alignment = self.alignment if aligned else None
+        vector.StoreOp(value, base, list(indices), alignment=alignment, nontemporal=streaming or None)
 
     def prefetch(self, base: Value, *indices: Value, write: bool = False) -> None:
         """Asks for a line that will be read (or written) soon; reaching past the end is harmless."""
@@ -135,6 +145,11 @@ class Builder:
         if kind == "relu6":
             value = self._clamp(arith.CmpFPredicate.OLT, self.splat(6.0), value)
         return value
+
+    def clamp(self, value: Value, low: float, high: float) -> Value:
+        """``value`` cut to [low, high]; NaN passes through."""
+        value = self._clamp(arith.CmpFPredicate.OGT, self.splat(low), value)
+        return self._clamp(arith.CmpFPredicate.OLT, self.splat(high), value)
 
     def _clamp(self, predicate: Any, bound: Value, value: Value) -> Value:
         return arith.SelectOp(arith.CmpFOp(predicate, bound, value).result, bound, value).result

@@ -1,137 +1,240 @@
-"""Emits matrix-vector kernels: y = act(W x + b), vectors along rows, for a range of row chunks.
+"""Emits matrix-vector kernels, y = act(W x + b) for every row x of the input, over a range of shares of W.
 
-    for chunk in begin .. end:                          for rows in begin .. end:        # 4 vectors of rows
-      sums[rows of chunk] = bias                          acc[4] = bias
-      for column block, slice of chunk:                   for k in 0 .. K:
-        acc = sums[rows[slice]]; column = block start       acc[i] += x[k] * weight[rows][k][i]
-        for e in entries of slice:                        y = act(acc)
-          column += gap[e]; acc += weight[e] * x[column]
-        sums[rows[slice]] = acc
-      y = act(sums)
+Dense rows: vectors run along four times ``lanes`` rows; several inputs share each loaded weight.
 
-``sums`` [N, padded rows] is a buffer of the caller's; rows beyond M are padding.
+    for rows in begin .. end:                       # 4 vectors of rows
+      for x, x', ... of the inputs:
+        acc[i] = bias;  for k in 0 .. K: acc[i] += x[k] * weight[rows][k][i]
+        y = act(acc)
+
+Sparse rows come in strips (``strip_kernel.py``): few inputs one by one, vectors along the columns; many at
+once, vectors along the inputs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from ...mlir import ir
-from ...schemes.slices import CHUNK_SLICES, COLUMN_BLOCK, DENSE_VECTORS, column_blocks, slice_count
-from .builder import Builder, Value, arith, func, private_function, vector
-
-PREFETCH_ENTRIES = 32
+from ...schemes.dense_rows import DENSE_VECTORS
+from ...schemes.row_blocks import STRIP, Strips
+from .builder import Builder, Value, arith, func, memref, private_function, vector
+from .strip_kernel import StripEmitter
 
 
 @dataclass(frozen=True)
 class LinearKernel:
-    """Everything static about a linear layer's code."""
+    """Everything static about a linear layer's code.
 
-    batch: int
+    ``batch``: rows of the input, None where only the run knows; ``strips``: None for dense rows.
+    """
+
+    batch: int | None
     rows: int
     columns: int
     lanes: int
-    dense: bool
+    registers: int
     activation: str
+    strips: Strips | None = None
 
     @property
     def padded_rows(self) -> int:
-        width = self.lanes * (DENSE_VECTORS if self.dense else 1)
+        """Rows with those of zeros at the end, for which there is a bias too."""
+        width = STRIP if self.strips else self.lanes * DENSE_VECTORS
         return -(-self.rows // width) * width
 
     @property
-    def units(self) -> int:
-        """What threads share out: chunks of slices, or groups of DENSE_VECTORS vectors."""
-        if self.dense:
-            return self.padded_rows // (self.lanes * DENSE_VECTORS)
-        return -(-slice_count(self.rows, self.lanes) // CHUNK_SLICES)
+    def dense_units(self) -> int:
+        """What threads share out of dense rows."""
+        return self.padded_rows // (self.lanes * DENSE_VECTORS)
+
+    @property
+    def together(self) -> int:
+        """Inputs (dense) or vectors of inputs (strips) that share a loaded weight."""
+        if self.strips:
+            return 4 if self.registers >= 32 else 2
+        return (self.registers - DENSE_VECTORS - 1) // DENSE_VECTORS
+
+    @property
+    def few(self) -> int:
+        """Strips multiply fewer inputs than this one by one."""
+        return self.lanes // 2
+
+    @property
+    def scratch_floats(self) -> int:
+        """Floats of scratch a thread: inputs side by side, and their results."""
+        if self.strips is None or (self.batch is not None and self.batch < self.few):
+            return 0
+        return (self.columns + STRIP) * self.together * self.lanes
 
 
 def emit_linear_kernel(module: ir.Operation, name: str, kernel: LinearKernel,
-                       operand_types: list[ir.Type]) -> None:
-    """Adds ``func.func private @name``: input [N, K], output [N, M], sums [N, padded rows], bias [padded
-    rows], the storage arrays, begin and end of the units."""
-    _, entry = private_function(module, name, operand_types, writes=(1, 2))
+                       operand_types: list[ir.Type], storage_names: Sequence[str] = ()) -> None:
+    """Adds ``func.func private @name``: input [N, K], output [N, M], bias [padded rows], the storage arrays,
+    scratch for strips, begin and end of the units: shares of strips, or groups of dense rows."""
+    _, entry = private_function(module, name, operand_types)
     with ir.InsertionPoint(entry):
-        emitter = _Emitter(Builder(entry, kernel.lanes), kernel, list(entry.arguments))
-        emitter.emit()
+        b = Builder(entry, kernel.lanes)
+        if kernel.strips is None:
+            _DenseRows(b, kernel, list(entry.arguments)).emit()
+        else:
+            _StripRows(b, kernel, kernel.strips, list(entry.arguments), storage_names).emit()
         func.ReturnOp([])
 
 
-class _Emitter:
+def _batch(b: Builder, kernel: LinearKernel, source: Value) -> Value:
+    """The number of inputs."""
+    return b.index(kernel.batch) if kernel.batch is not None else memref.DimOp(source, b.index(0)).result
+
+
+class _DenseRows:
     def __init__(self, b: Builder, kernel: LinearKernel, arguments: list[Value]) -> None:
         self.b, self.kernel = b, kernel
-        self.input, self.output, self.sums, self.bias, *self.storage, self.begin, self.end = arguments
-        self.indices = ir.VectorType.get([kernel.lanes], b.i32)
-        self.all_lanes = b.constant(ir.VectorType.get([kernel.lanes], ir.IntegerType.get_signless(1)), True)
+        self.input, self.output, self.bias, self.weight, self.begin, self.end = arguments
 
     def emit(self) -> None:
-        body = self._dense_rows if self.kernel.dense else self._sparse_chunk
-        self.b.loop(0, self.kernel.batch, lambda n: self._units(n, body))
+        b, together = self.b, self.kernel.together
+        batch = _batch(b, self.kernel, self.input)
+        whole = b.multiply(arith.DivUIOp(batch, b.index(together)).result, together)
 
-    def _units(self, n: Value, body: Callable[[Value, Value], None]) -> None:
-        self.b.loop(self.begin, self.end, lambda unit: body(n, unit))
+        def unit(unit: Value) -> None:
+            b.loop(0, whole, lambda n: self._rows(unit, [b.add(n, i) for i in range(together)]),
+                   step=together)
+            b.loop(whole, batch, lambda n: self._rows(unit, [n]))
 
-    def _dense_rows(self, n: Value, unit: Value) -> None:
-        b, kernel, (weight,) = self.b, self.kernel, self.storage
-        width = kernel.lanes * DENSE_VECTORS
-        first = b.multiply(unit, width)
-        starts = [b.add(first, i * kernel.lanes) for i in range(DENSE_VECTORS)]
+        b.loop(self.begin, self.end, unit)
+
+    def _rows(self, unit: Value, inputs: list[Value]) -> None:
+        """One group of rows times a few inputs."""
+        b, kernel = self.b, self.kernel
+        first = b.multiply(unit, kernel.lanes * DENSE_VECTORS)
+        bias = [b.load(self.bias, b.add(first, i * kernel.lanes)) for i in range(DENSE_VECTORS)]
 
         def body(k: Value, *acc: Value) -> list[Value]:
-            x = b.broadcast(b.scalar(self.input, n, k))
-            return [b.fma(x, b.load(weight, unit, k, b.index(i), b.index(0)), a) for i, a in enumerate(acc)]
+            weights = [b.load(self.weight, unit, k, b.index(i), b.index(0)) for i in range(DENSE_VECTORS)]
+            sums = []
+            for at, n in enumerate(inputs):
+                x = b.broadcast(b.scalar(self.input, n, k))
+                sums += [b.fma(x, weight, acc[at * DENSE_VECTORS + i]) for i, weight in enumerate(weights)]
+            return sums
 
-        totals = b.loop(0, kernel.columns, body, [b.load(self.bias, start) for start in starts])
-        for start, total in zip(starts, totals, strict=True):
-            b.store(b.activation(total, kernel.activation), self.sums, n, start)
-        self._copy_out(n, first, b.minimum(b.add(first, width), b.index(kernel.rows)))
+        totals = b.loop(0, kernel.columns, body, bias * len(inputs))
+        for at, n in enumerate(inputs):
+            self._store(unit, first, n, totals[at * DENSE_VECTORS : (at + 1) * DENSE_VECTORS])
 
-    def _sparse_chunk(self, n: Value, unit: Value) -> None:
+    def _store(self, unit: Value, first: Value, n: Value, totals: Sequence[Value]) -> None:
+        """Output rows need not fill vectors."""
         b, kernel = self.b, self.kernel
-        slices = slice_count(kernel.rows, kernel.lanes)
-        first = b.multiply(unit, CHUNK_SLICES)
-        last = b.minimum(b.add(first, CHUNK_SLICES), b.index(slices))
+        values = [b.activation(total, kernel.activation) for total in totals]
+        groups, rest = divmod(kernel.rows, kernel.lanes * DENSE_VECTORS)
 
-        def start(at: Value) -> None:
-            row = b.multiply(at, kernel.lanes)
-            b.store(b.load(self.bias, row), self.sums, n, row)
+        def store(count: int) -> None:
+            for at, value in enumerate(values):
+                _store_part(b, value, min(count - at * kernel.lanes, kernel.lanes), self.output, n,
+                            b.add(first, at * kernel.lanes))
 
-        def block(c: Value) -> None:
-            b.loop(first, last, lambda at: self._slice(n, c, b.add(b.multiply(c, slices), at)))
+        if rest:
+            b.either(b.compare("slt", unit, b.index(groups)),
+                     lambda: store(kernel.lanes * DENSE_VECTORS), lambda: store(rest))
+        else:
+            store(kernel.lanes * DENSE_VECTORS)
 
-        def finish(at: Value) -> None:
-            row = b.multiply(at, kernel.lanes)
-            b.store(b.activation(b.load(self.sums, n, row), kernel.activation), self.sums, n, row)
 
-        b.loop(first, last, start)
-        b.loop(0, column_blocks(kernel.columns), block)
-        b.loop(first, last, finish)
-        self._copy_out(n, b.multiply(first, kernel.lanes),
-                       b.minimum(b.multiply(last, kernel.lanes), b.index(kernel.rows)))
+def _store_part(b: Builder, value: Value, count: int, output: Value, n: Value, first: Value) -> None:
+    """Stores the first ``count`` lanes of ``value`` to ``output[n, first]`` on."""
+    if count == b.lanes:
+        b.store(value, output, n, first, aligned=False)
+    for lane in range(max(count, 0) if count < b.lanes else 0):
+        b.put(vector.ExtractOp(value, [], [lane]).result, output, n, b.add(first, lane))
 
-    def _slice(self, n: Value, block: Value, at: Value) -> None:
-        b, (start, rows, gap, weight) = self.b, self.storage
-        zero = b.index(0)
-        where = vector.LoadOp(self.indices, rows, [at, zero]).result
-        column = b.multiply(block, COLUMN_BLOCK)
-        acc = vector.GatherOp(b.vector, self.sums, [n, zero], where, self.all_lanes, b.splat(0.0)).result
 
-        def entry(e: Value, acc: Value, place: Value) -> list[Value]:
-            bytes_ = ir.VectorType.get([b.lanes], ir.IntegerType.get_signless(8))
-            step = arith.ExtUIOp(self.indices, vector.LoadOp(bytes_, gap, [e, zero]).result).result
-            place = arith.AddIOp(place, step).result
-            x = vector.GatherOp(b.vector, self.input, [n, column], place, self.all_lanes, b.splat(0.0)).result
-            for array in (weight, gap):
-                b.prefetch(array, b.add(e, PREFETCH_ENTRIES), zero)
-            return [b.fma(x, b.load(weight, e, zero), acc), place]
+class _StripRows:
+    def __init__(self, b: Builder, kernel: LinearKernel, strips: Strips, arguments: list[Value],
+                 storage_names: Sequence[str]) -> None:
+        self.b, self.quad, self.kernel, self.count = b, Builder(b.entry, STRIP), kernel, strips.count
+        self.input, self.output, self.bias, *rest = arguments
+        storage = dict(zip(storage_names, rest, strict=False))
+        self.strips = StripEmitter(b, strips, storage)
+        *_, self.scratch, begin, end = arguments
+        self.first, self.last = (b.integer(storage["edges"], edge) for edge in (begin, end))
 
-        zeros = b.constant(self.indices, 0)
-        acc, _ = b.loop(b.integer(start, at), b.integer(start, b.add(at, 1)), entry, [acc, zeros])
-        vector.ScatterOp(None, self.sums, [n, zero], where, self.all_lanes, acc)
+    def emit(self) -> None:
+        b, kernel = self.b, self.kernel
+        batch = _batch(b, kernel, self.input)
+        if kernel.batch is not None:
+            (self._one_by_one if kernel.batch < kernel.few else self._together)(batch)
+        else:
+            b.either(b.compare("slt", batch, b.index(kernel.few)),
+                     lambda: self._one_by_one(batch), lambda: self._together(batch))
 
-    def _copy_out(self, n: Value, first: Value, last: Value) -> None:
-        """Rows [first, last) of ``sums`` to the output, one by one: its rows need not fill vectors."""
-        b = self.b
-        b.loop(first, last, lambda row: b.put(b.scalar(self.sums, n, row), self.output, n, row))
+    def _each_strip(self, body: Callable[[Value], None]) -> None:
+        self.b.loop(self.first, self.last, body)
+
+    # -- few inputs ----------------------------------------------------------------------------
+
+    def _one_by_one(self, batch: Value) -> None:
+        def strip(strip: Value) -> None:
+            self.b.loop(0, batch, lambda n: self._strip(strip, n))
+
+        self._each_strip(strip)
+
+    def _strip(self, strip: Value, n: Value) -> None:
+        quad, kernel = self.quad, self.kernel
+        row = quad.multiply(strip, STRIP)
+        total = arith.AddFOp(self.strips.sums(strip, self.input, n), quad.load(self.bias, row)).result
+        value = quad.activation(total, kernel.activation)
+        whole, rest = divmod(kernel.rows, STRIP)
+        if rest:
+            quad.either(quad.compare("slt", strip, quad.index(whole)),
+                        lambda: _store_part(quad, value, STRIP, self.output, n, row),
+                        lambda: _store_part(quad, value, rest, self.output, n, row))
+        else:
+            _store_part(quad, value, STRIP, self.output, n, row)
+
+    # -- many inputs ---------------------------------------------------------------------------
+
+    def _together(self, batch: Value) -> None:
+        """Whole groups of ``together`` vectors of inputs, then single vectors, the last one in part."""
+        b, width = self.b, self.kernel.together * self.kernel.lanes
+        whole = b.multiply(arith.DivUIOp(batch, b.index(width)).result, width)
+        b.loop(0, whole, lambda n: self._samples(n, batch, self.kernel.together), step=width)
+        b.loop(whole, batch, lambda n: self._samples(n, batch, 1), step=self.kernel.lanes)
+
+    def _samples(self, first: Value, batch: Value, vectors: int) -> None:
+        """All strips for the inputs from ``first`` on, which are put side by side in scratch first."""
+        b, kernel = self.b, self.kernel
+        width = vectors * kernel.lanes
+        last = arith.SubIOp(batch, b.index(1)).result
+
+        def pack(k: Value) -> None:
+            b.loop(0, width, lambda i: b.put(
+                b.scalar(self.input, b.minimum(b.add(first, i), last), k),
+                self.scratch, b.add(b.multiply(k, width), i)))
+
+        def load(column: Value, at: int) -> Value:
+            return b.load(self.scratch, b.add(b.multiply(column, width), at * kernel.lanes))
+
+        b.loop(0, kernel.columns, pack)
+        count = b.minimum(b.index(width), arith.SubIOp(batch, first).result)
+        self._each_strip(lambda strip: self._store(
+            strip, first, count, self.strips.samples(strip, vectors, load)))
+
+    def _store(self, strip: Value, first: Value, count: Value, sums: list[list[Value]]) -> None:
+        """Results are columns of the output: through scratch, one by one."""
+        b, kernel = self.b, self.kernel
+        row, width = b.multiply(strip, STRIP), len(sums[0]) * kernel.lanes
+        results = kernel.columns * width
+        for at, vectors in enumerate(sums):
+            bias = b.broadcast(b.scalar(self.bias, b.add(row, at)))
+            for number, total in enumerate(vectors):
+                value = b.activation(arith.AddFOp(total, bias).result, kernel.activation)
+                b.store(value, self.scratch, b.index(results + at * width + number * kernel.lanes))
+        rows = b.minimum(b.index(STRIP), arith.SubIOp(b.index(kernel.rows), row).result)
+
+        def copy(i: Value) -> None:
+            b.loop(0, rows, lambda at: b.put(
+                b.scalar(self.scratch, b.add(b.add(b.multiply(at, width), i), results)),
+                self.output, b.add(first, i), b.add(row, at)))
+
+        b.loop(0, count, copy)

@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from ...attributes import layout_of, scheme_of
+from ...attributes import layout_of, scheme_of, strips_of
 from ...constants import constant, constant_of, weight_of
 from ...dialect import (
     LiftOp,
@@ -34,6 +34,7 @@ from ...dialect import (
     UnliftOp,
     integer_array,
     integers,
+    strings,
 )
 from ...errors import op_error
 from ...layouts import LaneGrid, Plain, three
@@ -41,7 +42,6 @@ from ...mlir import bindings, ir
 from ...passes import Pass, PassContext, operations, option
 from ...schemes import Connectivity, Dense
 from ...schemes.blocked import thread_chunks
-from ...schemes.slices import column_blocks
 from .arguments import append_argument, dynamic_memref, public_functions, set_size
 from .builder import arith, func, memref
 from .channelwise_kernel import (
@@ -59,10 +59,11 @@ from .plane_plan import plan_plane
 from .tiles import choose_tile
 
 bufferization: Any = bindings("dialects.bufferization")
+tensor_dialect: Any = bindings("dialects.tensor")
 
 Value = Any
 DEPTHWISE_TILE, POOL_TILE = (1, 4, 4), (1, 2, 4)  # output lines that are computed together
-WITH_SCRATCH = ("conv", "depthwise", "max", "average", "fused")
+WITH_SCRATCH = ("conv", "depthwise", "max", "average", "fused", "strips")
 
 
 @dataclass(frozen=True)
@@ -76,21 +77,23 @@ class LowerToVectorPass(Pass):
 
     name = "sparse-lower-to-vector"
 
+    lanes: int = option(16, "f32 vector lanes of the target")
     registers: int = option(32, "vector registers of the target")
 
     def run(self, op: ir.Operation, context: PassContext) -> None:
         with op.context, ir.Location.unknown(op.context):
             for function in public_functions(op):
                 layers = operations(function, PackedConvOp, PackedLinearOp, PoolOp, LiftOp, UnliftOp)
-                _FunctionLowering(op, function, self.registers, context).run(layers)
+                _FunctionLowering(op, function, self.lanes, self.registers, context).run(layers)
 
 
 class _FunctionLowering:
     """Lowers the layers of one function; kernels are keyed by what they do, so that equal layers share
     one."""
 
-    def __init__(self, module: ir.Operation, function: Any, registers: int, context: PassContext) -> None:
-        self.module, self.registers, self.context = module, registers, context
+    def __init__(self, module: ir.Operation, function: Any, lanes: int, registers: int,
+                 context: PassContext) -> None:
+        self.module, self.lanes, self.registers, self.context = module, lanes, registers, context
         self.kernels: dict[Any, str] = {}
         self.f32, self.index = ir.F32Type.get(), ir.IndexType.get()
         set_size(module, "espalier.inputs", len(function.regions[0].blocks[0].arguments))
@@ -286,21 +289,18 @@ class _FunctionLowering:
 
     def _linear(self, linear: PackedLinearOp) -> Value:
         (rows, columns), (batch, _) = integers(linear.weight_shape), _shape(linear.input)
-        dense = isinstance(scheme_of(linear), Dense)
-        lanes = ir.RankedTensorType(list(linear.storage)[-1].type).shape[-1]
-        kernel = LinearKernel(batch, rows, columns, lanes, dense, ir.StringAttr(linear.activation).value)
-        known = constant_of(linear.bias) if linear.bias is not None else np.zeros(rows, np.float32)
-        if known is None:
-            raise op_error(linear, "a constant bias", "a bias computed at run time",
-                           "fold it into a constant first")
-        bias = constant(np.pad(known, (0, kernel.padded_rows - rows)), "bias")
-        output = self._allocate(linear.output)
-        sums = memref.AllocOp(ir.MemRefType.get([batch, kernel.padded_rows], self.f32), [], []).result
-        storage = list(linear.storage)
-        if not dense and ir.RankedTensorType(storage[1].type).shape[0] % column_blocks(columns):
-            raise op_error(linear, "slices for every column block", str(storage[1].type))
-        self._call("linear", kernel, [linear.input, output, sums, bias, *storage], kernel.units, linear,
-                   partial(emit_linear_kernel, kernel=kernel))
+        storage, names = list(linear.storage), strings(linear.storage_names)
+        strips = None if isinstance(scheme_of(linear), Dense) else strips_of(linear)
+        lanes = self.lanes if strips else _shape(storage[-1])[-1]
+        free = batch == ir.ShapedType.get_dynamic_size()
+        kernel = LinearKernel(None if free else batch, rows, columns, lanes, self.registers,
+                              ir.StringAttr(linear.activation).value, strips)
+        bias = constant(_padded_bias(linear, rows, kernel.padded_rows), "bias")
+        output = self._allocate(linear.output, linear.input)
+        self._reserve(kernel.scratch_floats)
+        units = _shape(storage[names.index("edges")])[0] - 1 if strips else kernel.dense_units
+        self._call("strips" if strips else "linear", kernel, [linear.input, output, bias, *storage], units,
+                   linear, partial(emit_linear_kernel, kernel=kernel, storage_names=names))
         return self._tensor(output, linear.output.type)
 
     # -- calls ---------------------------------------------------------------------------------
@@ -347,10 +347,13 @@ class _FunctionLowering:
         type_ = ir.RankedTensorType.get([n, c, prod(sizes)], ir.RankedTensorType(value.type).element_type)
         return _reshape("tensor.collapse_shape", value, type_)
 
-    def _allocate(self, like: Value) -> Value:
+    def _allocate(self, like: Value, source: Value | None = None) -> Value:
+        """A buffer for the tensor ``like``, whose first size is that of ``source`` where a run decides it."""
         tensor = ir.RankedTensorType(like.type)
         alignment = ir.IntegerAttr.get(ir.IntegerType.get_signless(64), 64)
-        return memref.AllocOp(ir.MemRefType.get(tensor.shape, tensor.element_type), [], [],
+        sizes = [] if source is None or tensor.has_static_shape else [
+            tensor_dialect.DimOp(source, arith.ConstantOp(self.index, 0).result).result]
+        return memref.AllocOp(ir.MemRefType.get(tensor.shape, tensor.element_type), sizes, [],
                               alignment=alignment).result
 
     def _tensor(self, buffer: Value, type_: ir.Type) -> Value:
@@ -408,6 +411,15 @@ def _bias_and_residual(conv: PackedConvOp) -> tuple[Value, list[Value]]:
     if bias is None:
         bias = constant(np.zeros(integers(conv.weight_shape)[0], np.float32), "bias")
     return bias, [] if conv.residual is None else [conv.residual]
+
+
+def _padded_bias(linear: PackedLinearOp, rows: int, padded: int) -> np.ndarray:
+    """The bias, zeros where there is none, with zeros behind it."""
+    known = constant_of(linear.bias) if linear.bias is not None else np.zeros(rows, np.float32)
+    if known is None:
+        raise op_error(linear, "a constant bias", "a bias computed at run time",
+                       "fold it into a constant first")
+    return np.pad(known, (0, padded - rows))
 
 
 def _tables(plan: ConvPlan) -> list[Value]:
