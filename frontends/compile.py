@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from ..errors import EspalierError
 from ..pipelines.compiler import CompileOptions, compile_linalg
 from ..pipelines.target import Target
 from ..runtime.compiled_model import CompiledModel
+from ..runtime.model_file import ModelFile
 from ..sparse_dialect.mlir import ir
 
 
@@ -19,17 +21,37 @@ def compile_model(model: Any, example_inputs: Sequence[Any] = (), target: Target
                   options: CompileOptions | None = None,
                   progress: Callable[[str, int, int], None] | None = None) -> CompiledModel:
     """See ``espalier.compile``."""
+    target = target or Target.host()
+    file = compile_file(model, example_inputs, target, options, progress)
+    if target.triple:
+        from ..pipelines.aot.emit import cross_compiled
+
+        return CompiledModel(cross_compiled(file, target, "model"))
+    compiled = CompiledModel(file)
+    if len(example_inputs) and not file.sample_outputs:
+        compiled.record(_arrays(example_inputs))
+    return compiled
+
+
+def compile_file(model: Any, example_inputs: Sequence[Any], target: Target,
+                 options: CompileOptions | None = None,
+                 progress: Callable[[str, int, int], None] | None = None) -> ModelFile:
+    """``model`` with code in the LLVM dialect for ``target``, and the recorded pair of input and output where
+    PyTorch gives one."""
     if progress is not None:
         progress("import", 0, 1)
     module = import_any(model, example_inputs)
-    file = compile_linalg(module, options or CompileOptions(), target or Target.host(), progress)
+    file = compile_linalg(module, options or CompileOptions(), target, progress)
     del module  # the dense weights go before the code is compiled
-    compiled = CompiledModel(file)
-    inputs = [np.asarray(x.detach().cpu().numpy() if hasattr(x, "detach") else x, order="C")
-              for x in example_inputs]
-    if inputs:
-        compiled.record(inputs, _torch_outputs(model, example_inputs))
-    return compiled
+    outputs = _torch_outputs(model, example_inputs) if len(example_inputs) else None
+    if outputs is None:
+        return file
+    return replace(file, sample_inputs=_arrays(example_inputs), sample_outputs=outputs)
+
+
+def _arrays(tensors: Sequence[Any]) -> list[np.ndarray]:
+    """Torch tensors or numpy arrays as contiguous numpy arrays."""
+    return [np.asarray(x.detach().cpu().numpy() if hasattr(x, "detach") else x, order="C") for x in tensors]
 
 
 def _torch_outputs(model: Any, example_inputs: Sequence[Any]) -> list[np.ndarray] | None:

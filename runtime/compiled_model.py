@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import EspalierError
+from .abi import target_text
 from .jit_executor import JitExecutor
 from .model_file import ModelFile
 
@@ -57,8 +58,10 @@ class CompiledModel:
             self.outputs = tuple(_spec(entry) for entry in manifest["outputs"])
             self.layers = tuple(LayerRecord(**entry) for entry in manifest["layers"])
             self._labels: list[str] = list(manifest["labels"])
-            self._executor = JitExecutor(file.code, file.weights, manifest["sizes"], manifest["messages"],
-                                         [spec.shape for spec in (*self.inputs, *self.outputs)])
+            # code for another target is no bytecode
+            self._executor = None if manifest["target"].get("triple") else JitExecutor(
+                file.code, file.weights, manifest["sizes"], manifest["messages"],
+                [spec.shape for spec in (*self.inputs, *self.outputs)])
         except (KeyError, TypeError) as error:
             raise EspalierError(
                 f"the model's manifest is not usable: {error}; compile the model again") from error
@@ -82,7 +85,7 @@ class CompiledModel:
             raise EspalierError(f"expected at least one thread, found {threads}")
         checked = self._checked(inputs)
         outputs = [np.empty(spec.shape, spec.dtype) for spec in self.outputs]
-        self._executor.run(checked, outputs, threads)
+        self._execute(checked, outputs, threads)
         return outputs
 
     def __call__(self, *inputs: Any) -> Any:
@@ -115,7 +118,7 @@ class CompiledModel:
         checked = self._checked(inputs)
         outputs = [np.empty(spec.shape, spec.dtype) for spec in self.outputs]
         begin = time.perf_counter()
-        stamps = self._executor.run(checked, outputs, threads)
+        stamps = self._execute(checked, outputs, threads)
         wall = time.perf_counter() - begin
         cycles = np.diff(stamps[: len(self._labels)])
         scale = wall / max(int(cycles.sum()), 1)
@@ -144,6 +147,12 @@ class CompiledModel:
     def load(cls, path: str | Path) -> CompiledModel:
         """Reads a compiled-model file; weights are mapped, not copied."""
         return cls(ModelFile.read(path))
+
+    def _execute(self, inputs: list[np.ndarray], outputs: list[np.ndarray], threads: int) -> np.ndarray:
+        if self._executor is None:
+            raise EspalierError(f"the model was compiled for {target_text(self._file.manifest)}, which this "
+                                f"machine does not run; use: espalier run FILE --device DEVICE")
+        return self._executor.run(inputs, outputs, threads)
 
     def _checked(self, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
         if len(inputs) != len(self.inputs):

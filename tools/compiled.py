@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from ..errors import EspalierError
+
+if TYPE_CHECKING:
+    from ..pipelines.target import Target
+    from ..runtime.model_file import ModelFile
 
 Progress = Callable[[str, int, int], None]  # (step, done, total)
 
@@ -113,6 +117,16 @@ class Source:
         options = CompileOptions(sparse=sparse, eliminate_redundant_loads=eliminate_redundant_loads)
         compiled: Compiled = compile_model(model, inputs, options=options, progress=progress)
         return compiled, arrays(inputs) if inputs else self.draw_inputs(compiled)
+
+    def compile_for(self, target: Target, *, sparse: bool = True, eliminate_redundant_loads: bool = True,
+                    progress: Progress | None = None) -> ModelFile:
+        """Compiles the model down to the LLVM dialect for ``target``, another machine."""
+        from ..frontends.compile import compile_file
+        from ..pipelines.compiler import CompileOptions
+
+        model, inputs = self.load()
+        options = CompileOptions(sparse=sparse, eliminate_redundant_loads=eliminate_redundant_loads)
+        return compile_file(model, inputs, target, options, progress)
 
     def draw_inputs(self, compiled: Compiled) -> list[np.ndarray]:
         """Inputs for an ``.mlir`` file, which brings none: seeded normal floats, zeros of any other type."""

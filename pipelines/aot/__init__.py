@@ -4,3 +4,6 @@
 for, ``codegen`` optimises and emits, ``link`` calls a linker. Everything comes with the extra ``aot``
 (llvmlite, ziglang).
 """
+
+# What `espalier compile --emit` writes: a model file, or code without the weights.
+KINDS = ("model", "obj", "shared", "static", "exe", "asm", "llvm-ir", "header")

@@ -24,7 +24,7 @@ from .llvm_text import translate
 
 _DESCRIPTOR = """
 %espalier_code = type {{ i32, i32, [32 x i8], ptr }}
-@espalier_model_{name} = constant %espalier_code
+@{symbol} = constant %espalier_code
     {{ i32 {abi}, i32 {flags}, [32 x i8] c"{fingerprint}", ptr @{entry} }}
 """
 # On AArch64 programs may read the system counter, but not the cycle counter.
@@ -58,6 +58,11 @@ class NativeCode:
                                 f"{', '.join(processors.TRIPLES)}")
 
     @property
+    def symbol(self) -> str:
+        """The one symbol that the code exports."""
+        return f"espalier_model_{self.name}"
+
+    @cached_property
     def object(self) -> bytes:
         """A relocatable, position-independent ELF object."""
         return bytes(self._machine.emit_object(self._optimized))
@@ -99,5 +104,5 @@ class NativeCode:
         if entry not in text:
             raise EspalierError(f"the code has no function {ENTRY}; run sparse-export-entry")
         return text.replace(entry, f"define internal void @{ENTRY}(") + _DESCRIPTOR.format(
-            name=self.name, abi=VERSION, flags=SEQUENTIAL * self.sequential, fingerprint=self.fingerprint,
-            entry=ENTRY)
+            symbol=self.symbol, abi=VERSION, flags=SEQUENTIAL * self.sequential,
+            fingerprint=self.fingerprint, entry=ENTRY)

@@ -1,36 +1,86 @@
-"""``espalier compile MODEL -o FILE``."""
+"""``espalier compile MODEL -o FILE``, for this machine or for another one."""
 
 from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ...files import check_writable
-from ..compiled import Source
+from ...errors import EspalierError
+from ...files import check_writable, replacing
+from ...pipelines.aot import KINDS
+from ...pipelines.target import Target
+from ..compiled import Compiled, Source
 from ..report.data import factor, size
 from .common import DebugOption, LreOption, ModelArgument, PruneOption, SeedOption, out, progress_bars
 
+if TYPE_CHECKING:
+    from ...runtime.model_file import ModelFile
+
 OutputOption = Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="The compiled model.")]
+TargetOption = Annotated[str, typer.Option(
+    "--target", metavar="TRIPLE", help="Compile for another machine: aarch64-linux-gnu, aarch64-linux-musl, "
+    "aarch64-linux-android or x86_64-linux-gnu.")]
+CpuOption = Annotated[str, typer.Option(
+    "--mcpu", metavar="CPU", help="The target's processor, such as cortex-a76 or x86-64-v4; native: this one.")]
+FeaturesOption = Annotated[str, typer.Option(
+    "--mattr", metavar="FEATURES", help="Processor features to add or take away: +fullfp16,-sve.")]
+EmitOption = Annotated[str, typer.Option(
+    metavar="|".join(KINDS), help="What to write for a target: a model file, or code without the weights.")]
+LinkerOption = Annotated[str, typer.Option(
+    metavar="CMD", help="A C compiler for the target, such as an NDK's clang, instead of zig.")]
+NameOption = Annotated[str, typer.Option(
+    metavar="NAME", help="The tail of the exported symbol espalier_model_NAME (default: the model's name).")]
 
 
 def compile_command(
     model: ModelArgument, output: OutputOption, prune: PruneOption = None, seed: SeedOption = 0,
     dense: Annotated[bool, typer.Option("--dense", help="Ignore the zeros: our dense kernels.")] = False,
-    lre: LreOption = True, debug: DebugOption = False,
+    lre: LreOption = True, target: TargetOption = "", mcpu: CpuOption = "", mattr: FeaturesOption = "",
+    emit: EmitOption = "model", linker: LinkerOption = "", name: NameOption = "", debug: DebugOption = False,
 ) -> None:
-    """Compile MODEL for this machine and write one file with code, weights and a recorded run."""
+    """Compile MODEL and write one file with code, weights and a recorded run; or, for a target, its code."""
     check_writable(output)
+    if emit not in KINDS:
+        raise EspalierError(f"--emit expects one of {', '.join(KINDS)}, found '{emit}'")
+    if not target and (mcpu or mattr or linker or name or emit != "model"):
+        raise EspalierError("--emit, --mcpu, --mattr, --linker and --name need --target")
     start = time.perf_counter()
     source = Source(model, prune, seed)
+    other = Target.cross(target, mcpu, mattr) if target else None
     with progress_bars() as progress:
-        compiled, _ = source.compile(sparse=not dense, eliminate_redundant_loads=lre, progress=progress)
-        progress("writing", 0, 1)
-        compiled.save(output)
+        compiled: Compiled
+        if other is None:
+            compiled, _ = source.compile(sparse=not dense, eliminate_redundant_loads=lre, progress=progress)
+            progress("writing", 0, 1)
+            compiled.save(output)
+        else:
+            file = source.compile_for(other, sparse=not dense, eliminate_redundant_loads=lre,
+                                      progress=progress)
+            progress(f"code for {target}", 0, 1)
+            compiled = _write(output, file, other, name or source.name, emit, linker)
     before = sum(layer.bytes_dense for layer in compiled.layers)
     smaller = factor(before, compiled.weight_bytes)
     out.print(f"{output}: {source.name}, {len(compiled.layers)} layers, "
               f"weights {size(before)} -> {size(compiled.weight_bytes)}{f' ({smaller})' if smaller else ''}, "
               f"arena {size(compiled.arena_bytes)}, {time.perf_counter() - start:.1f} s", markup=False)
+
+
+def _write(output: Path, file: ModelFile, target: Target, name: str, kind: str, linker: str) -> Compiled:
+    """Writes ``file``, compiled for ``target``, as one of ``KINDS``; the compiled model."""
+    from ...pipelines.aot.emit import cross_compiled, emit, identifier
+    from ...runtime.compiled_model import CompiledModel
+
+    if kind == "model":
+        file = cross_compiled(file, target, identifier(name), linker)
+        file.write(output)
+    else:
+        made = emit(kind, file, target, identifier(name), linker)
+        with replacing(output) as stream:
+            stream.write(made)
+    if kind == "exe":
+        output.chmod(output.stat().st_mode | 0o111)
+    compiled: Compiled = CompiledModel(file)
+    return compiled

@@ -1,0 +1,111 @@
+"""Linking a model's object with the C runtime, by zig or the user's own compiler driver.
+
+    shared   model.o + runtime -> .so that exports the C interface and the model's symbol
+    static   model.o, runtime  -> .a
+    program  model.o + runtime + runner.c -> executable without dynamic libraries
+
+zig brings glibc and musl for every target, and builds the libc that a first link needs (30 to 60 s, then
+cached). It has no libc for Android: there a shared or static library by zig holds the model's code alone,
+and the app builds ``runtime/c`` with its NDK; an NDK's clang as ``--linker`` gives the whole. Programs by zig
+are static ones on musl, which Android's kernel runs as well.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import shlex
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ...errors import EspalierError
+from ...runtime import c as runtime
+
+_OLDEST_GLIBC = "2.17"  # what AArch64 began with; libraries then load on every later one
+_FLAGS = ("-O2", "-fPIC", "-fvisibility=hidden", "-ffunction-sections", "-Wl,--gc-sections", "-s")
+
+
+@dataclass(frozen=True)
+class Linker:
+    """
+    Links for ``triple`` with ``command``, a compiler driver such as ``aarch64-linux-gnu-gcc``; empty: zig.
+
+    Raises ``EspalierError`` where the driver is missing or fails.
+    """
+
+    triple: str
+    command: str = ""
+
+    @property
+    def has_libc(self) -> bool:
+        """Whether libraries for the target can be built whole."""
+        return bool(self.command) or not self.triple.endswith("android")
+
+    def shared(self, code: bytes, name: str) -> bytes:
+        """A shared library; ``code``: the model's object, ``name``: its soname's stem."""
+        soname = f"-Wl,-soname,lib{name}.so"
+        if not self.has_libc:
+            return self._link(code, [*_FLAGS, "-shared", "-nostdlib", soname])
+        return self._link(code, [*_FLAGS, *runtime.FLAGS, "-shared", soname,
+                                 *map(str, runtime.SOURCES), *runtime.LIBRARIES])
+
+    def static(self, code: bytes) -> bytes:
+        """A static library."""
+        sources = runtime.SOURCES if self.has_libc else ()
+        with tempfile.TemporaryDirectory() as folder:
+            model, library = Path(folder, "model.o"), Path(folder, "library.a")
+            model.write_bytes(code)
+            objects = [model]
+            for source in sources:
+                objects.append(Path(folder, f"espalier_{source.stem}.o"))
+                _call([*self._driver(self.triple), *_FLAGS[:4], *runtime.FLAGS, "-c", str(source), "-o",
+                       str(objects[-1])])
+            _call([*self._archiver(), "rcsD", str(library), *map(str, objects)])
+            return library.read_bytes()
+
+    def program(self, code: bytes, symbol: str) -> bytes:
+        """The runner with the model's ``symbol``, without dynamic libraries."""
+        sources = [*map(str, runtime.SOURCES), str(runtime.RUNNER)]
+        return self._link(code, [*_FLAGS, *runtime.FLAGS, "-static", f"-DESPALIER_MODEL={symbol}", *sources,
+                                 *runtime.LIBRARIES], f"{self.triple.partition('-')[0]}-linux-musl")
+
+    def _link(self, code: bytes, arguments: Sequence[str], triple: str = "") -> bytes:
+        with tempfile.TemporaryDirectory() as folder:
+            model, linked = Path(folder, "model.o"), Path(folder, "linked")
+            model.write_bytes(code)
+            _call([*self._driver(triple or self.triple), str(model), *arguments, "-o", str(linked)])
+            return linked.read_bytes()
+
+    def _driver(self, triple: str) -> list[str]:
+        if self.command:
+            return shlex.split(self.command)
+        return [*_zig(), "cc", "-target", f"{triple}.{_OLDEST_GLIBC}" if triple.endswith("gnu") else triple]
+
+    def _archiver(self) -> list[str]:
+        """The archiver that belongs to the driver."""
+        if not self.command:
+            return [*_zig(), "ar"]
+        return [_call([*shlex.split(self.command), "-print-prog-name=ar"]).strip()]
+
+
+def _zig() -> list[str]:
+    if importlib.util.find_spec("ziglang") is None:
+        raise EspalierError("linking needs ziglang (pip install 'espalier-compiler[aot]') or --linker CMD, "
+                            "a C compiler for the target")
+    return [sys.executable, "-m", "ziglang"]
+
+
+def _call(command: Sequence[str]) -> str:
+    """Runs ``command``; its output. ``EspalierError`` with its first error where it fails."""
+    try:
+        done = subprocess.run(command, text=True, capture_output=True, errors="replace")
+    except OSError as error:
+        raise EspalierError(f"linker '{command[0]}' cannot be started: {error.strerror or error}") from error
+    if done.returncode:
+        lines = [line.strip() for line in (done.stderr or done.stdout).splitlines() if line.strip()]
+        reason = next((line for line in lines if "error" in line.lower()), lines[-1] if lines else "no message")
+        raise EspalierError(f"linker '{command[0]}' failed with exit code {done.returncode}: {reason}")
+    return done.stdout
