@@ -110,8 +110,8 @@ def compile_linalg(module: ir.Module, options: CompileOptions, target: Target,
         "outputs": [asdict(s) for s in outputs],
         "layers": [asdict(layer) for layer in layers], "labels": labels,
         "messages": messages, "sizes": sizes}
-    code = _bytecode(root)
-    return ModelFile(manifest, code, weights, fingerprint_of(code, weights))
+    # over the text: equal modules differ in their bytecode (its order of uses and strings)
+    return ModelFile(manifest, _bytecode(root), weights, fingerprint_of(str(root).encode(), weights))
 
 
 def _buffers(root: ir.Operation) -> tuple[str, ...]:

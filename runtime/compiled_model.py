@@ -150,8 +150,8 @@ class CompiledModel:
 
     def _execute(self, inputs: list[np.ndarray], outputs: list[np.ndarray], threads: int) -> np.ndarray:
         if self._executor is None:
-            raise EspalierError(f"the model was compiled for {target_text(self._file.manifest)}, which this "
-                                f"machine does not run; use: espalier run FILE --device DEVICE")
+            raise EspalierError(f"the model was compiled ahead of time for "
+                                f"{target_text(self._file.manifest)}; use: espalier run FILE --device DEVICE")
         return self._executor.run(inputs, outputs, threads)
 
     def _checked(self, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:

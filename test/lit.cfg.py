@@ -32,7 +32,7 @@ config.substitutions += [
     ("%python", sys.executable),
     (r"\bFileCheck\b", f"{tools / 'filecheck'}"),
 ]
-for module in ("torch", "onnxruntime", "openvino", "ncnn"):
+for module in ("torch", "onnxruntime", "openvino", "ncnn", "llvmlite"):
     if importlib.util.find_spec(module):
         config.available_features.add(module)
 if mlir_opt is not None and mlir_opt.exists():

@@ -23,8 +23,7 @@ from . import processors
 from .llvm_text import translate
 
 _DESCRIPTOR = """
-%espalier_code = type {{ i32, i32, [32 x i8], ptr }}
-@{symbol} = constant %espalier_code
+@{symbol} = constant {{ i32, i32, [32 x i8], ptr }}
     {{ i32 {abi}, i32 {flags}, [32 x i8] c"{fingerprint}", ptr @{entry} }}
 """
 # On AArch64 programs may read the system counter, but not the cycle counter.
@@ -84,7 +83,7 @@ class NativeCode:
     def _optimized(self) -> Any:
         """The whole module after LLVM's O3."""
         llvm = processors.llvmlite()
-        module = llvm.parse_assembly(self._text(), llvm.create_context())
+        module = llvm.parse_assembly(self._text())
         module.triple = self._machine.triple
         module.data_layout = str(self._machine.target_data)
         tuning = llvm.create_pipeline_tuning_options(3)

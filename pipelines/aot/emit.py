@@ -13,18 +13,20 @@ from .header import header
 from .link import Linker
 
 
-def emit(kind: str, file: ModelFile, target: Target, name: str, linker: str = "") -> bytes:
+def emit(kind: str, file: ModelFile, target: Target, name: str, soname: str = "", linker: str = "") -> bytes:
     """
     ``file`` (its code in the LLVM dialect, compiled for ``target``) as one of ``KINDS`` but ``model``.
 
-    ``name``: a C identifier, the tail of the model's symbol. ``linker``: a compiler driver instead of zig.
+    ``name``: a C identifier, the tail of the model's symbol. ``soname``: what a shared library calls itself.
+    ``linker``: a compiler driver instead of zig.
     """
     native = native_code(file, target, name)
     link = Linker(target.triple, linker)
     makers: dict[str, Callable[[], bytes | str]] = {
         "obj": lambda: native.object, "asm": lambda: native.assembly, "llvm-ir": lambda: native.llvm_ir,
-        "shared": lambda: link.shared(native.object, name), "static": lambda: link.static(native.object),
-        "exe": lambda: link.program(native.object, native.symbol), "header": lambda: header(file, name)}
+        "shared": lambda: link.shared(native.object, soname or f"lib{name}.so"),
+        "static": lambda: link.static(native.object), "header": lambda: header(file, name),
+        "exe": lambda: link.program(native.object, native.symbol)}
     made = makers[kind]()
     return made.encode() if isinstance(made, str) else made
 
@@ -34,7 +36,7 @@ def cross_compiled(file: ModelFile, target: Target, name: str, linker: str = "")
     native = native_code(file, target, name)
     link = Linker(target.triple, linker)
     code = native.object
-    return replace(file, code=link.shared(code, name), runner=link.program(code, native.symbol))
+    return replace(file, code=link.shared(code, f"lib{name}.so"), runner=link.program(code, native.symbol))
 
 
 def native_code(file: ModelFile, target: Target, name: str) -> NativeCode:

@@ -13,6 +13,7 @@ are static ones on musl, which Android's kernel runs as well.
 from __future__ import annotations
 
 import importlib.util
+import os
 import shlex
 import subprocess
 import sys
@@ -25,7 +26,8 @@ from ...errors import EspalierError
 from ...runtime import c as runtime
 
 _OLDEST_GLIBC = "2.17"  # what AArch64 began with; libraries then load on every later one
-_FLAGS = ("-O2", "-fPIC", "-fvisibility=hidden", "-ffunction-sections", "-Wl,--gc-sections", "-s")
+_COMPILE = ("-O2", "-g0", "-fPIC", "-ffunction-sections", *runtime.FLAGS)
+_LINK = ("-Wl,--gc-sections", "-s")
 
 
 @dataclass(frozen=True)
@@ -44,13 +46,18 @@ class Linker:
         """Whether libraries for the target can be built whole."""
         return bool(self.command) or not self.triple.endswith("android")
 
-    def shared(self, code: bytes, name: str) -> bytes:
-        """A shared library; ``code``: the model's object, ``name``: its soname's stem."""
-        soname = f"-Wl,-soname,lib{name}.so"
-        if not self.has_libc:
-            return self._link(code, [*_FLAGS, "-shared", "-nostdlib", soname])
-        return self._link(code, [*_FLAGS, *runtime.FLAGS, "-shared", soname,
-                                 *map(str, runtime.SOURCES), *runtime.LIBRARIES])
+    def shared(self, code: bytes, soname: str) -> bytes:
+        """A shared library; ``code``: the model's object."""
+        form = ["-shared", f"-Wl,-soname,{soname}"]
+        if self.has_libc:
+            return self._link(code, [*form, *_COMPILE, *map(str, runtime.SOURCES), *runtime.LIBRARIES])
+        with tempfile.TemporaryDirectory() as folder:  # stand-ins, so that it asks for the device's own
+            libraries = [str(Path(folder, name)) for name in ("libc.so", "libm.so")]
+            for library in libraries:
+                name = f"-Wl,-soname,{Path(library).name}"
+                _call([*self._driver(self.triple), "-shared", "-nostdlib", name, "-xc", os.devnull,
+                       "-o", library])
+            return self._link(code, [*form, "-nostdlib", "-Wl,--no-as-needed", *libraries])
 
     def static(self, code: bytes) -> bytes:
         """A static library."""
@@ -61,22 +68,21 @@ class Linker:
             objects = [model]
             for source in sources:
                 objects.append(Path(folder, f"espalier_{source.stem}.o"))
-                _call([*self._driver(self.triple), *_FLAGS[:4], *runtime.FLAGS, "-c", str(source), "-o",
-                       str(objects[-1])])
+                _call([*self._driver(self.triple), *_COMPILE, "-c", str(source), "-o", str(objects[-1])])
             _call([*self._archiver(), "rcsD", str(library), *map(str, objects)])
             return library.read_bytes()
 
     def program(self, code: bytes, symbol: str) -> bytes:
         """The runner with the model's ``symbol``, without dynamic libraries."""
         sources = [*map(str, runtime.SOURCES), str(runtime.RUNNER)]
-        return self._link(code, [*_FLAGS, *runtime.FLAGS, "-static", f"-DESPALIER_MODEL={symbol}", *sources,
+        return self._link(code, ["-static", f"-DESPALIER_MODEL={symbol}", *_COMPILE, *sources,
                                  *runtime.LIBRARIES], f"{self.triple.partition('-')[0]}-linux-musl")
 
     def _link(self, code: bytes, arguments: Sequence[str], triple: str = "") -> bytes:
         with tempfile.TemporaryDirectory() as folder:
             model, linked = Path(folder, "model.o"), Path(folder, "linked")
             model.write_bytes(code)
-            _call([*self._driver(triple or self.triple), str(model), *arguments, "-o", str(linked)])
+            _call([*self._driver(triple or self.triple), str(model), *arguments, *_LINK, "-o", str(linked)])
             return linked.read_bytes()
 
     def _driver(self, triple: str) -> list[str]:
@@ -106,6 +112,7 @@ def _call(command: Sequence[str]) -> str:
         raise EspalierError(f"linker '{command[0]}' cannot be started: {error.strerror or error}") from error
     if done.returncode:
         lines = [line.strip() for line in (done.stderr or done.stdout).splitlines() if line.strip()]
-        reason = next((line for line in lines if "error" in line.lower()), lines[-1] if lines else "no message")
+        last = lines[-1] if lines else "no message"
+        reason = next((line for line in lines if "error" in line.lower()), last)
         raise EspalierError(f"linker '{command[0]}' failed with exit code {done.returncode}: {reason}")
     return done.stdout

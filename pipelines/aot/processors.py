@@ -92,7 +92,8 @@ def resolve(triple: str, cpu: str, features: str) -> tuple[str, tuple[str, ...]]
 def machine(triple: str, cpu: str, features: tuple[str, ...]) -> Any:
     """llvmlite's target machine: position-independent code, highest optimisation."""
     target = llvmlite().Target.from_triple(TRIPLES[triple])
-    return target.create_target_machine(cpu=cpu, features=",".join(features), opt=3, reloc="pic")
+    return target.create_target_machine(cpu=cpu, features=",".join(features), opt=3, reloc="pic",
+                                        codemodel="small")
 
 
 @cache

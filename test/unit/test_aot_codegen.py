@@ -67,7 +67,7 @@ def reread(patterns: list[int], mlir_type: str, llvm_type: str, bits: int) -> li
             f": !llvm.array<{len(patterns)} x {mlir_type}>")
     with ir.Context():
         translated = bindings("dialects.llvm").translate_module_to_llvmir(ir.Module.parse(text).operation)
-    module = llvm.parse_assembly(for_llvm22(translated), llvm.create_context())
+    module = llvm.parse_assembly(for_llvm22(translated))
     llvm.initialize_all_targets()
     llvm.initialize_all_asmprinters()
     target = llvm.Target.from_triple("aarch64-unknown-linux-gnu")

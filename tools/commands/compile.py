@@ -24,7 +24,7 @@ TargetOption = Annotated[str, typer.Option(
     "--target", metavar="TRIPLE", help="Compile for another machine: aarch64-linux-gnu, aarch64-linux-musl, "
     "aarch64-linux-android or x86_64-linux-gnu.")]
 CpuOption = Annotated[str, typer.Option(
-    "--mcpu", metavar="CPU", help="The target's processor, such as cortex-a76 or x86-64-v4; native: this one.")]
+    "--mcpu", metavar="CPU", help="The target's processor: cortex-a76, x86-64-v4, ...; native: this one.")]
 FeaturesOption = Annotated[str, typer.Option(
     "--mattr", metavar="FEATURES", help="Processor features to add or take away: +fullfp16,-sve.")]
 EmitOption = Annotated[str, typer.Option(
@@ -77,7 +77,7 @@ def _write(output: Path, file: ModelFile, target: Target, name: str, kind: str, 
         file = cross_compiled(file, target, identifier(name), linker)
         file.write(output)
     else:
-        made = emit(kind, file, target, identifier(name), linker)
+        made = emit(kind, file, target, identifier(name), output.name, linker)
         with replacing(output) as stream:
             stream.write(made)
     if kind == "exe":
