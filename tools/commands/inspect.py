@@ -32,6 +32,7 @@ def inspect_command(
     rows = [("file", f"{file} ({size(file.stat().st_size)})"), ("code", size(len(model.code))),
             ("weights", size(model.weights.nbytes) + ("" if verify else " (not verified)")),
             ("recorded", f"{len(model.sample_inputs)} inputs, {len(model.sample_outputs)} outputs")]
+    rows += [("runner", size(len(model.runner)))] if model.runner else []
     rows += [(key, _text(value)) for key, value in model.manifest.items() if key != "layers"]
     for key, value in rows:
         table.add_row(Text(key, style="bold"), Text(value))

@@ -6,7 +6,7 @@
 #include <string.h>
 #include <time.h>
 
-enum { VALUES = 6, LIMIT = 1000 };
+enum { VALUES = 6 };
 
 /* The compiler's barrier (sparse_dialect/lowering/cpu/distribute_work.py). */
 static void barrier(int32_t *words, int64_t threads)
@@ -50,7 +50,7 @@ static void affine(void *const *buffers, const int64_t *sizes, int64_t thread, i
     for (int64_t i = begin; i < end; i++)
         y[i] = product[i] + product[(i + 1) % VALUES];
     if (thread == 0) {
-        if (x[0] > LIMIT)
+        if (x[0] > 1000.0f)
             failures[0] = 2;
         for (int row = 0; row < 2; row++)
             positives[row] = (x[3 * row] > 0) + (x[3 * row + 1] > 0) + (x[3 * row + 2] > 0);
