@@ -4,9 +4,10 @@
     -> %y = "sparse.packed_conv"(%x, ...) {output_layout = #sparse.lanes<[4, 4], [56, 56]>}
           : ... -> tensor<1x8x197x16xf32>
 
-Convolutions and pools read any layout and write lanes; elementwise linalg ops on lifted values stay lifted;
-whatever else reads a lifted value gets it through ``sparse.unlift``. A max pool of up to four places behind a
-convolution (2x2, 1x2x2) is fused where the grid allows.
+Convolutions and pools read any layout and write lanes; elementwise linalg ops on lifted values, and
+concatenations of their channels, stay lifted; whatever else reads a lifted value gets it through
+``sparse.unlift``. A max pool of up to four places behind a convolution (2x2, 1x2x2) is fused where the grid
+allows.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from ..passes import Pass, PassContext, option
 # a convolution keeps its input's grid up to this many times the lines of the best one
 SAME_GRID_MARGIN = 1.05
 POOL_MARGIN = 1.02  # likewise for a grid that lets a pool be fused
+RESHAPES = ("tensor.expand_shape", "tensor.collapse_shape")
 MOST_POOLED = 4  # lines of a fused pool's window: all stay in registers, for every filter of a group
 
 
@@ -72,6 +74,10 @@ class _BlockLifter:
                     self._convolution(view)
                 elif isinstance(view, PoolOp) and _is_image(view.output):
                     self._pool(view)
+                elif view.operation.name in RESHAPES:
+                    self._reshape(view.operation)
+                elif view.operation.name == "tensor.concat":
+                    self._concatenation(view.operation)
                 elif self._stays_lifted(view.operation):
                     self._elementwise(view.operation)
         for op in reversed(self.replaced):  # readers before what they read
@@ -141,6 +147,30 @@ class _BlockLifter:
         else:
             self.lifted[pool.output] = (new.output, grid)
         self.context.statistics["lifted layers"] += 1
+
+    def _reshape(self, op: ir.Operation) -> None:
+        """An image that is called a volume of depth 1, or the like, lies on the same lanes."""
+        (source, *_), (result,) = op.operands, op.results
+        if source not in self.lifted or not _is_image(result):
+            return
+        before, after = _shape(source), _shape(result)
+        if before[:2] == after[:2] and three(before[2:]) == three(after[2:]):
+            self.lifted[result] = self.lifted[source]
+            self.replaced.append(op)
+
+    def _concatenation(self, op: ir.Operation) -> None:
+        """Channels on one grid are joined on it."""
+        grids = {self.lifted[part][1] if part in self.lifted else None for part in op.operands}
+        grid = grids.pop()
+        if ir.IntegerAttr(op.attributes["dim"]).value != 1 or grids or grid is None:
+            return
+        result = op.results[0]
+        with ir.InsertionPoint(op):
+            type_ = self._type(result, _shape(result)[1], grid)
+            parts = [self.lifted[part][0] for part in op.operands]
+            new = ir.Operation.create("tensor.concat", [type_], parts, {"dim": op.attributes["dim"]})
+        self.lifted[result] = (new.result, grid)
+        self.replaced.append(op)
 
     def _stays_lifted(self, op: ir.Operation) -> bool:
         """An elementwise linalg op whose image inputs all lie on one grid; the others are scalars."""

@@ -1,12 +1,11 @@
-"""Matchers of ``sparse-raise-linalg``: which linalg op is a convolution, a matrix product or a pool.
+"""Matchers of ``sparse-raise-linalg``: which linalg op is a convolution or a matrix product.
 
-A matcher reads one op and returns a ``Layer`` or a ``Pool`` with its geometry, or None when the op has
-another form and must stay in linalg. Nothing is rewritten here.
+A matcher reads one op and returns a ``Layer`` with its geometry, or None when the op has another form and
+must stay in linalg. Nothing is rewritten here.
 """
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +18,8 @@ from .raise_values import (
     evaluate,
     generic_maps,
     is_f32_tensor,
+    linear_maps,
+    multiplies_and_adds,
     owner,
     scalar_of,
     segments,
@@ -30,8 +31,6 @@ CONVS = ("linalg.conv_1d_ncw_fcw", "linalg.conv_2d_nchw_fchw", "linalg.conv_3d_n
 GROUPED_CONVS = {"linalg.conv_2d_ngchw_gfchw": (0, 1, 2, 3, 4), "linalg.conv_2d_ngchw_fgchw": (1, 0, 2, 3, 4)}
 DEPTHWISE_CONVS = ("linalg.depthwise_conv_1d_ncw_cw", "linalg.depthwise_conv_2d_nchw_chw",
                    "linalg.depthwise_conv_3d_ncdhw_cdhw")
-POOLS = {"linalg.pooling_nchw_max": "max", "linalg.pooling_nchw_sum": "average"}
-MAX_WINDOW = 64  # a pool's code is unrolled over its window: larger ones stay loops, but for means of images
 ROW_BY_COLUMN = [(0, 2), (2, 1), (0, 1)]  # indexing maps of x[N, K] @ w[K, M]
 ROW_BY_ROW = [(0, 2), (1, 2), (0, 1)]  # x[N, K] @ w[M, K].T
 
@@ -63,36 +62,15 @@ class Layer:
     groups: int = 0
 
 
-@dataclass(frozen=True)
-class Pool:
-    """A pool before its division: ``result`` holds maxima, or sums of windows of ``kernel``."""
-
-    root: ir.Operation
-    result: ir.Value
-    input: Padded
-    kind: str
-    kernel: tuple[int, ...]
-    strides: tuple[int, ...]
-
-
 def match_layer(op: ir.Operation) -> Layer | None:
     """The convolution or matrix product that ``op`` computes with a constant weight; else None."""
     if len(op.results) != 1 or not all(is_f32_tensor(v) for v in (*op.operands, op.results[0])):
         return None
     if op.name in CONVS or op.name in DEPTHWISE_CONVS:
         return _match_conv(op)
-    if op.name in GROUPED_CONVS:
+    if op.name in GROUPED_CONVS or op.name == "linalg.generic":
         return _match_grouped_conv(op)
     return _match_linear(op) if op.name == "linalg.matmul" else None
-
-
-def match_pool(op: ir.Operation) -> Pool | None:
-    """The 2-D pool that ``op`` begins (a named pool, or a sum over all of H and W); else None."""
-    if op.name not in POOLS and op.name != "linalg.generic":
-        return None
-    if len(op.results) != 1 or not all(is_f32_tensor(v) for v in (*op.operands, op.results[0])):
-        return None
-    return _match_global_sum(op) if op.name == "linalg.generic" else _match_window(op)
 
 
 def padding_of(value: ir.Value, fill: float) -> Padded:
@@ -133,7 +111,7 @@ def channel_bias(value: ir.Value, channels: int) -> np.ndarray | None:
     return None
 
 
-def _integers(op: ir.Operation, name: str, count: int) -> tuple[int, ...]:
+def integers_of(op: ir.Operation, name: str, count: int) -> tuple[int, ...]:
     """A ``strides`` or ``dilations`` attribute; absent means 1."""
     if name not in op.attributes:
         return (1,) * count
@@ -148,37 +126,87 @@ def _match_conv(op: ir.Operation) -> Layer | None:
     groups = 1
     if op.name in DEPTHWISE_CONVS:  # [C, *kernel] -> [C, 1, *kernel]
         groups, weight = weight.array.shape[0], weight.viewed(weight.array[:, None])
-    return _conv(op, op, image, weight, initial, groups)
+    spatial = weight.array.ndim - 2
+    strides, dilations = (integers_of(op, name, spatial) for name in ("strides", "dilations"))
+    return _conv(op, op, padding_of(image, 0.0), weight, initial, groups, strides, dilations)
 
 
 def _match_grouped_conv(op: ir.Operation) -> Layer | None:
-    """Input [N, G, C, H, W] expanded from [N, GC, H, W]; output [N, G, F, H, W] collapsed by its reader."""
+    """Input [N, G, C, *image] expanded from [N, GC, *image]; output [N, G, F, *image] collapsed by its
+    reader. A signal may have been made an image of width 1 in between."""
+    geometry = _grouped_geometry(op)
+    if geometry is None:
+        return None
+    order, strides, dilations = geometry
     (image, weight_value), (initial,) = segments(op)
     weight, expand, uses = weight_of(weight_value), owner(image), list(op.results[0].uses)
     if weight is None or expand is None or expand.name != "tensor.expand_shape" or len(uses) != 1:
         return None
-    collapse = uses[0].owner.operation
-    batch, groups, channels, *input_size = shape_of(image)
-    _, _, filters, *output_size = shape_of(op.results[0])
+    collapse, source = uses[0].owner.operation, padding_of(expand.operands[0], 0.0)
     if collapse.name != "tensor.collapse_shape":
         return None
-    if shape_of(expand.operands[0]) != (batch, groups * channels, *input_size):
+    array = weight.array.transpose(order)
+    groups, filters = array.shape[:2]
+    batch, _, _, *output_size = shape_of(op.results[0])
+    merged = array.reshape(groups * filters, *array.shape[2:])
+    result = shape_of(collapse.results[0])
+    if len(result) == merged.ndim - 1:
+        signal = _without_width(source)
+        if signal is None or merged.shape[-1] != 1 or output_size.pop() != 1:
+            return None
+        source, merged, strides, dilations = signal, merged[..., 0], strides[:-1], dilations[:-1]
+    if len(shape_of(source.source)) != merged.ndim or result != (batch, groups * filters, *output_size):
         return None
-    if shape_of(collapse.results[0]) != (batch, groups * filters, *output_size):
+    if shape_of(source.source)[:2] != (batch, groups * merged.shape[1]):
         return None
-    array = weight.array.transpose(GROUPED_CONVS[op.name])
-    merged = weight.viewed(array.reshape(groups * filters, *array.shape[2:]))
-    return _conv(op, collapse, expand.operands[0], merged, initial, groups)
+    return _conv(op, collapse, source, weight.viewed(merged), initial, groups, strides, dilations)
 
 
-def _conv(op: ir.Operation, last: ir.Operation, image: ir.Value, weight: Weight, initial: ir.Value,
-          groups: int) -> Layer | None:
-    filters, spatial = weight.array.shape[0], weight.array.ndim - 2
+def _without_width(padded: Padded) -> Padded | None:
+    """The signal [N, C, L] behind an unpadded last dimension of 1."""
+    shape, expand = shape_of(padded.source), owner(padded.source)
+    if len(shape) == 3:
+        return padded
+    known = expand is not None and expand.name == "tensor.expand_shape" and shape[-1] == 1
+    if expand is None or not known or shape_of(expand.operands[0]) != shape[:-1]:
+        return None
+    if padded.low[-1] or padded.high[-1]:
+        return None
+    return Padded(expand.operands[0], padded.low[:-1], padded.high[:-1])
+
+
+Geometry = tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]
+
+
+def _grouped_geometry(op: ir.Operation) -> Geometry | None:
+    """The axes of the weight that are [G, F, C, *kernel], strides and dilations of a grouped convolution."""
+    if op.name in GROUPED_CONVS:
+        return GROUPED_CONVS[op.name], integers_of(op, "strides", 2), integers_of(op, "dilations", 2)
+    spatial = len(shape_of(op.results[0])) - 3
+    if len(op.operands) != 3 or not 1 <= spatial <= 3 or not multiplies_and_adds(op):
+        return None
+    places, channel, taps = range(3, 3 + spatial), 3 + spatial, range(4 + spatial, 4 + 2 * spatial)
+    whole = [[{loop: 1} for loop in loops]
+             for loops in ((1, 2, channel, *taps), (0, 1, 2, *places))]
+    image, *others = linear_maps(op)
+    if image is None or others != whole or image[:3] != [{0: 1}, {1: 1}, {channel: 1}]:
+        return None
+    windows = [set(factors) for factors in image[3:]]
+    if windows != [set(loops) for loops in zip(places, taps, strict=True)]:
+        return None
+    strides = tuple(factors[place] for factors, place in zip(image[3:], places, strict=True))
+    dilations = tuple(factors[tap] for factors, tap in zip(image[3:], taps, strict=True))
+    return tuple(range(3 + spatial)), strides, dilations
+
+
+def _conv(op: ir.Operation, last: ir.Operation, image: Padded, weight: Weight, initial: ir.Value,
+          groups: int, strides: tuple[int, ...], dilations: tuple[int, ...]) -> Layer | None:
+    filters = weight.array.shape[0]
     bias = channel_bias(initial, filters)
     if bias is None:
         return None
-    return Layer(op, last, last.results[0], padding_of(image, 0.0), weight, Epilogue.identity(filters, bias),
-                 _integers(op, "strides", spatial), _integers(op, "dilations", spatial), groups)
+    return Layer(op, last, last.results[0], image, weight, Epilogue.identity(filters, bias), strides,
+                 dilations, groups)
 
 
 def _match_linear(op: ir.Operation) -> Layer | None:
@@ -197,38 +225,4 @@ def _match_linear(op: ir.Operation) -> Layer | None:
     return Layer(op, op, op.results[0], Padded(rows, (), ()), weight, Epilogue.identity(columns, bias))
 
 
-def _match_window(op: ir.Operation) -> Pool | None:
-    (image, window), (initial,) = segments(op)
-    kind = POOLS[op.name]
-    fill = -math.inf if kind == "max" else 0.0
-    start = owner(initial)
-    if start is None or start.name != "linalg.fill" or scalar_of(start.operands[0]) != fill:
-        return None
-    if any(d != 1 for d in _integers(op, "dilations", 2)):
-        return None
-    pool = Pool(op, op.results[0], padding_of(image, fill), kind, shape_of(window),
-                _integers(op, "strides", 2))
-    whole = kind == "average" and pool.kernel == shape_of(pool.input.source)[2:]
-    return pool if whole or math.prod(pool.kernel) <= MAX_WINDOW else None
-
-
-def _match_global_sum(op: ir.Operation) -> Pool | None:
-    """The sum of [N, C, H, W] over H and W into [N, C] or [N, C, 1, 1]."""
-    inputs, outputs = segments(op)
-    maps = generic_maps(op)
-    if len(inputs) != 1 or maps not in ([(0, 1, 2, 3), (0, 1)], [(0, 1, 2, 3), (0, 1, None, None)]):
-        return None
-    start = owner(outputs[0])
-    if start is None or start.name != "linalg.fill" or scalar_of(start.operands[0]) != 0.0:
-        return None
-    block = op.regions[0].blocks[0]
-    body = [view.operation for view in block.operations]
-    if [o.name for o in body] != ["arith.addf", "linalg.yield"]:
-        return None
-    if set(body[0].operands) != set(block.arguments) or body[1].operands[0] != body[0].results[0]:
-        return None
-    kernel = shape_of(inputs[0])[2:]
-    return Pool(op, op.results[0], Padded(inputs[0], (0, 0), (0, 0)), "average", kernel, (1, 1))
-
-
-__all__ = ["Layer", "Pool", "match_layer", "match_pool"]
+__all__ = ["Layer", "Padded", "integers_of", "match_layer", "padding_of"]

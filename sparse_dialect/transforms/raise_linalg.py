@@ -17,9 +17,10 @@ from ..constants import constant, dtype_of
 from ..dialect import ConvOp, LinearOp, PlainAttr, PoolOp, UndetectedAttr, integer_array, register_dialect
 from ..errors import op_error
 from ..mlir import ir
-from ..passes import Pass, PassContext, option
+from ..passes import Pass, PassContext
 from .raise_epilogue import Epilogue, absorb
-from .raise_layers import Layer, Pool, match_layer, match_pool
+from .raise_layers import Layer, match_layer
+from .raise_pools import Pool, match_pool
 from .raise_values import elementwise, evaluate, owner, shape_of
 
 REMOVABLE = ("arith.constant", "linalg.fill", "linalg.broadcast", "linalg.transpose", "linalg.generic",
@@ -29,7 +30,8 @@ REMOVABLE = ("arith.constant", "linalg.fill", "linalg.broadcast", "linalg.transp
 @dataclass(frozen=True)
 class RaiseLinalgPass(Pass):
     """
-    Turns linalg convolutions, matrix products and 2-D pools into sparse.conv, sparse.linear and sparse.pool.
+    Turns linalg convolutions and pools (1-D to 3-D) and matrix products into sparse.conv, sparse.pool and
+    sparse.linear.
 
     Padding, bias, batch norm, relu or relu6, and one added tensor (the residual) are fused into the layer,
     as far as each has one reader. Weights must be constant; they become f32 [F, C/groups, *kernel] or [M,
@@ -39,19 +41,15 @@ class RaiseLinalgPass(Pass):
 
     name = "sparse-raise-linalg"
 
-    spatial: tuple[int, ...] = option((2,), "raise convolutions of so many dimensions, of 1,2,3")
-
     def run(self, op: ir.Operation, context: PassContext) -> None:
         register_dialect(op.context)
         names = _Names()
         matched: list[Layer | Pool] = []
         for candidate in _operations(op):
             match = match_layer(candidate) or match_pool(candidate)
-            if isinstance(match, Layer) and match.groups and len(match.strides) not in self.spatial:
-                continue
             if match is not None:
                 matched.append(match)
-        labels = [names.of(match.root) for match in matched]
+        labels = [names.of(match.root, "pooling" if isinstance(match, Pool) else "conv") for match in matched]
         with op.context:
             for match, label in zip(reversed(matched), reversed(labels), strict=True):
                 if isinstance(match, Layer):
@@ -67,11 +65,12 @@ class _Names:
     def __init__(self) -> None:
         self._seen: Counter[str] = Counter()
 
-    def of(self, op: ir.Operation) -> str:
-        """A name that no other layer has: a module that runs twice gives ``fc`` and ``fc#2``."""
+    def of(self, op: ir.Operation, generic: str) -> str:
+        """A name that no other layer has: a module that runs twice gives ``fc`` and ``fc#2``. ``generic``
+        stands for a linalg.generic."""
         location = op.location
         named = isinstance(location, ir.NameLoc) and location.name_str
-        kind = re.sub(r"^linalg\.(depthwise_)?", "", op.name).split("_")[0].replace("generic", "pooling")
+        kind = re.sub(r"^linalg\.(depthwise_)?", "", op.name).split("_")[0].replace("generic", generic)
         name = location.name_str if named else kind
         self._seen[name] += 1
         count = self._seen[name]
@@ -154,28 +153,30 @@ def _raise_pool(pool: Pool, name: str, context: PassContext) -> None:
         ops = [division]
     elif pool.kind == "average" and pool.result.type == pool.input.source.type:  # windows of one element
         context.statistics["identity pools removed"] += 1
-        _replace(pool.result, pool.input.source, [pool.root])
+        _replace(pool.result, pool.input.source, list(pool.ops))
         return
-    last = ops[-1] if ops else pool.root
+    last = ops[-1] if ops else pool.ops[-1]
     result = last.results[0]
     with ir.InsertionPoint(last), pool.root.location:
         new = _pool(pool, result, name)
     context.statistics["pools raised"] += 1
-    _replace(result, new, [pool.root, *ops])
+    _replace(result, new, [*pool.ops, *ops])
 
 
 def _pool(pool: Pool, result: ir.Value, name: str) -> ir.Value:
-    """The new op's result [N, C, H', W'], collapsed where ``result`` is [N, C]."""
-    batch, channels, *_ = shape_of(pool.input.source)
+    """The new op's result [N, C, *image], collapsed where ``result`` is [N, C]."""
+    batch, channels, *sizes = shape_of(pool.input.source)
     collapsed = len(shape_of(result)) == 2
-    type_ = ir.RankedTensorType.get([batch, channels, 1, 1], ir.F32Type.get()) if collapsed else result.type
+    whole = ir.RankedTensorType.get([batch, channels, *[1] * len(sizes)], ir.F32Type.get())
+    type_ = whole if collapsed else result.type
     geometry = map(integer_array, (pool.kernel, pool.strides, pool.input.low, pool.input.high))
     plain = PlainAttr.get()
     op = PoolOp(pool.input.source, ir.StringAttr.get(pool.kind), *geometry, plain, plain, type_).operation
     op.attributes["layer"] = ir.StringAttr.get(name)
     if not collapsed:
         return op.results[0]
-    attributes = {"reassociation": ir.ArrayAttr.get([integer_array([0]), integer_array([1, 2, 3])])}
+    attributes = {"reassociation": ir.ArrayAttr.get(
+        [integer_array([0]), integer_array(range(1, 2 + len(sizes)))])}
     return ir.Operation.create("tensor.collapse_shape", [result.type], [op.results[0]], attributes).result
 
 

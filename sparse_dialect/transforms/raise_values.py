@@ -91,6 +91,54 @@ def map_dims(text: str) -> tuple[int | None, ...] | None:
     return tuple(dims)
 
 
+def linear_maps(op: ir.Operation) -> list[list[dict[int, int]] | None]:
+    """For every indexing map of a linalg op: its results, each as the factors of the loops that it adds up
+    (``d2 * 2 + d5`` is {2: 2, 5: 1}); None for a map with any other result."""
+    found = []
+    for attribute in ir.ArrayAttr(op.attributes["indexing_maps"]):
+        results = [_factors(result) for result in ir.AffineMapAttr(attribute).value.results]
+        known = [factors for factors in results if factors is not None]
+        found.append(known if len(known) == len(results) else None)
+    return found
+
+
+def _factors(expression: ir.AffineExpr) -> dict[int, int] | None:
+    if isinstance(expression, ir.AffineDimExpr):
+        return {expression.position: 1}
+    if not isinstance(expression, ir.AffineAddExpr | ir.AffineMulExpr):
+        return None
+    left = _factors(expression.lhs)
+    if isinstance(expression, ir.AffineMulExpr):
+        number = expression.rhs
+        if left is None or not isinstance(number, ir.AffineConstantExpr):
+            return None
+        return {loop: factor * number.value for loop, factor in left.items()}
+    right = _factors(expression.rhs)
+    return None if left is None or right is None or left.keys() & right.keys() else {**left, **right}
+
+
+def reduction_of(op: ir.Operation) -> str | None:
+    """The operation that a generic combines its first input and its output with, if it does nothing else."""
+    block = op.regions[0].blocks[0]
+    body = [view.operation for view in block.operations]
+    if len(body) != 2 or list(body[1].operands) != list(body[0].results):
+        return None
+    ends = {block.arguments[0], block.arguments[len(block.arguments) - 1]}
+    return body[0].name if set(body[0].operands) == ends else None
+
+
+def multiplies_and_adds(op: ir.Operation) -> bool:
+    """Whether a generic of two inputs adds their product to its output."""
+    block = op.regions[0].blocks[0]
+    body = [view.operation for view in block.operations]
+    if [inner.name for inner in body] != ["arith.mulf", "arith.addf", "linalg.yield"]:
+        return False
+    product, total, end = body
+    left, right, out = block.arguments
+    return (set(product.operands) == {left, right} and set(total.operands) == {product.results[0], out}
+            and end.operands[0] == total.results[0])
+
+
 @dataclass(frozen=True)
 class Elementwise:
     """An all-parallel generic with one identity-mapped result: its value and what it asserts, as trees."""
@@ -286,5 +334,5 @@ def weight_of(value: ir.Value) -> Weight | None:
 
 
 __all__ = ["RESHAPES", "Elementwise", "Node", "Weight", "align", "apply_numpy", "elementwise", "evaluate",
-           "evaluate_tree", "generic_maps", "is_f32_tensor", "map_dims", "owner", "scalar_of", "segments",
-           "shape_of", "weight_of"]
+           "evaluate_tree", "generic_maps", "is_f32_tensor", "linear_maps", "map_dims", "multiplies_and_adds",
+           "owner", "reduction_of", "scalar_of", "segments", "shape_of", "weight_of"]

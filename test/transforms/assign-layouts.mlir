@@ -193,3 +193,82 @@ func.func @plain(%x: tensor<1x2xf32>, %v: tensor<1x1x6x6xf32>) -> (tensor<1x2xf3
   %n = linalg.abs ins(%v : tensor<1x1x6x6xf32>) outs(%e : tensor<1x1x6x6xf32>) -> tensor<1x1x6x6xf32>
   return %y, %n : tensor<1x2xf32>, tensor<1x1x6x6xf32>
 }
+
+// -----
+
+// Slices of a volume are lifted one by one: 2 slices of 3 x 3 lines are 18 lines, and 2 x 1 x 1 after the pool, whose
+// window divides rows and columns. A second pool, of eight places, is not fused. A volume of depth 1 is an image.
+
+// CHECK-LABEL: func.func @volume
+// CHECK: %[[Y:.*]] = "sparse.packed_conv"(%arg0
+// CHECK-SAME: output_layout = #sparse.lanes<[2, 2], [2, 4, 4]>
+// CHECK-SAME: pool = [1, 2, 2]
+// CHECK-SAME: -> tensor<1x1x2x4xf32>
+// CHECK: %[[Z:.*]] = "sparse.packed_conv"(%[[Y]]
+// CHECK-SAME: input_layout = #sparse.lanes<[2, 2], [2, 2, 2]>
+// CHECK-SAME: pool = [1, 1, 1]
+// CHECK-SAME: -> tensor<1x1x2x4xf32>
+// CHECK: %[[P:.*]] = "sparse.pool"(%[[Z]])
+// CHECK-SAME: output_layout = #sparse.lanes<[{{.*}}], [1, 1]>
+// CHECK-SAME: -> tensor<1x1x1x4xf32>
+// CHECK: "sparse.unlift"(%[[P]]) {{.*}} -> tensor<1x1x1x1x1xf32>
+func.func @volume(%x: tensor<1x1x2x4x4xf32>) -> tensor<1x1x1x1x1xf32> {
+  %w = arith.constant dense<1.0> : tensor<1x1x1xf32>
+  %y = "sparse.packed_conv"(%x, %w) {storage_names = ["weight"], weight_shape = [1, 1, 1, 1, 1], strides = [1, 1, 1],
+      padding_low = [0, 0, 0], padding_high = [0, 0, 0], dilations = [1, 1, 1], groups = 1, activation = "none",
+      scheme = #sparse.dense, kernel = "dense", filters_per_group = 1, pool = [1, 1, 1], input_layout = #sparse.plain,
+      output_layout = #sparse.plain, operandSegmentSizes = array<i32: 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0>}
+      : (tensor<1x1x2x4x4xf32>, tensor<1x1x1xf32>) -> tensor<1x1x2x4x4xf32>
+  %p = "sparse.pool"(%y) {kind = "max", kernel = [1, 2, 2], strides = [1, 2, 2], padding_low = [0, 0, 0],
+      padding_high = [0, 0, 0], input_layout = #sparse.plain, output_layout = #sparse.plain}
+      : (tensor<1x1x2x4x4xf32>) -> tensor<1x1x2x2x2xf32>
+  %z = "sparse.packed_conv"(%p, %w) {storage_names = ["weight"], weight_shape = [1, 1, 1, 1, 1], strides = [1, 1, 1],
+      padding_low = [0, 0, 0], padding_high = [0, 0, 0], dilations = [1, 1, 1], groups = 1, activation = "none",
+      scheme = #sparse.dense, kernel = "dense", filters_per_group = 1, pool = [1, 1, 1], input_layout = #sparse.plain,
+      output_layout = #sparse.plain, operandSegmentSizes = array<i32: 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0>}
+      : (tensor<1x1x2x2x2xf32>, tensor<1x1x1xf32>) -> tensor<1x1x2x2x2xf32>
+  %q = "sparse.pool"(%z) {kind = "max", kernel = [2, 2, 2], strides = [2, 2, 2], padding_low = [0, 0, 0],
+      padding_high = [0, 0, 0], input_layout = #sparse.plain, output_layout = #sparse.plain}
+      : (tensor<1x1x2x2x2xf32>) -> tensor<1x1x1x1x1xf32>
+  return %q : tensor<1x1x1x1x1xf32>
+}
+
+// -----
+
+// Channels on one grid are concatenated on it; along another dimension, or with planes, they are not. A signal that is
+// called an image of height 1 stays on its lanes, and so does what is computed from it place by place.
+
+#id = affine_map<(d0, d1, d2) -> (d0, d1, d2)>
+
+// CHECK-LABEL: func.func @joined
+// CHECK: %[[Y:.*]] = "sparse.packed_conv"
+// CHECK-SAME: output_layout = #sparse.lanes<[1, 4], [1, 6]>
+// CHECK: %[[N:.*]] = linalg.generic {{.*}} ins(%[[Y]] : tensor<1x1x3x4xf32>)
+// CHECK: %[[C:.*]] = tensor.concat dim(1) %[[Y]], %[[N]] : (tensor<1x1x3x4xf32>, tensor<1x1x3x4xf32>) -> tensor<1x2x3x4xf32>
+// CHECK: "sparse.pool"(%[[C]])
+// CHECK-SAME: input_layout = #sparse.lanes<[1, 4], [1, 6]>
+// CHECK: tensor.concat dim(2)
+// CHECK: tensor.concat dim(1) {{.*}} -> tensor<1x2x6xf32>
+func.func @joined(%x: tensor<1x1x6xf32>) -> (tensor<1x2x1x3xf32>, tensor<1x1x12xf32>, tensor<1x2x6xf32>) {
+  %w = arith.constant dense<1.0> : tensor<1x1x1xf32>
+  %y = "sparse.packed_conv"(%x, %w) {storage_names = ["weight"], weight_shape = [1, 1, 1], strides = [1],
+      padding_low = [0], padding_high = [0], dilations = [1], groups = 1, activation = "none",
+      scheme = #sparse.dense, kernel = "dense", filters_per_group = 1, pool = [1], input_layout = #sparse.plain,
+      output_layout = #sparse.plain, operandSegmentSizes = array<i32: 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0>}
+      : (tensor<1x1x6xf32>, tensor<1x1x1xf32>) -> tensor<1x1x6xf32>
+  %e = tensor.empty() : tensor<1x1x6xf32>
+  %n = linalg.generic {indexing_maps = [#id, #id], iterator_types = ["parallel", "parallel", "parallel"]}
+      ins(%y : tensor<1x1x6xf32>) outs(%e : tensor<1x1x6xf32>) {
+  ^bb0(%in: f32, %out: f32):
+    %s = arith.negf %in : f32
+    linalg.yield %s : f32
+  } -> tensor<1x1x6xf32>
+  %c = tensor.concat dim(1) %y, %n : (tensor<1x1x6xf32>, tensor<1x1x6xf32>) -> tensor<1x2x6xf32>
+  %i = tensor.expand_shape %c [[0], [1], [2, 3]] output_shape [1, 2, 1, 6] : tensor<1x2x6xf32> into tensor<1x2x1x6xf32>
+  %p = "sparse.pool"(%i) {kind = "max", kernel = [1, 2], strides = [1, 2], padding_low = [0, 0],
+      padding_high = [0, 0], input_layout = #sparse.plain, output_layout = #sparse.plain}
+      : (tensor<1x2x1x6xf32>) -> tensor<1x2x1x3xf32>
+  %long = tensor.concat dim(2) %y, %n : (tensor<1x1x6xf32>, tensor<1x1x6xf32>) -> tensor<1x1x12xf32>
+  %both = tensor.concat dim(1) %y, %x : (tensor<1x1x6xf32>, tensor<1x1x6xf32>) -> tensor<1x2x6xf32>
+  return %p, %long, %both : tensor<1x2x1x3xf32>, tensor<1x1x12xf32>, tensor<1x2x6xf32>
+}

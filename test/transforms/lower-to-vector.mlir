@@ -127,3 +127,56 @@ func.func @public(%x: tensor<4xf32>) -> tensor<4xf32> {
   %y = linalg.abs ins(%x : tensor<4xf32>) outs(%e : tensor<4xf32>) -> tensor<4xf32>
   return %y : tensor<4xf32>
 }
+
+// -----
+
+// Parts of a concatenation are written where they will lie. One that has another reader is not, nor its neighbours.
+
+// CHECK-LABEL: func.func @joined
+// CHECK: %[[C:.*]] = memref.alloc() {alignment = 64 : i64} : memref<1x3x5x4xf32>
+// CHECK: %[[A:.*]] = memref.subview %[[C]][0, 0, 0, 0] [1, 1, 5, 4] [1, 1, 1, 1]
+// CHECK: call @max_{{[0-9]+}}(%{{.*}}, %[[A]],
+// CHECK: %[[B:.*]] = memref.subview %[[C]][0, 1, 0, 0] [1, 2, 5, 4] [1, 1, 1, 1]
+// CHECK: call @max_{{[0-9]+}}(%{{.*}}, %[[B]],
+// CHECK-NOT: tensor.concat
+// CHECK: bufferization.to_tensor %[[C]] restrict writable : memref<1x3x5x4xf32> to tensor<1x3x5x4xf32>
+// CHECK-LABEL: func.func @read_again
+// CHECK-NOT: memref.subview
+// CHECK: tensor.concat
+func.func @joined(%x: tensor<1x1x4x4xf32>, %y: tensor<1x2x4x4xf32>) -> tensor<1x3x5x4xf32> {
+  %a = "sparse.lift"(%x) {layout = #sparse.lanes<[2, 2], [4, 4]>} : (tensor<1x1x4x4xf32>) -> tensor<1x1x5x4xf32>
+  %b = "sparse.lift"(%y) {layout = #sparse.lanes<[2, 2], [4, 4]>} : (tensor<1x2x4x4xf32>) -> tensor<1x2x5x4xf32>
+  %c = tensor.concat dim(1) %a, %b : (tensor<1x1x5x4xf32>, tensor<1x2x5x4xf32>) -> tensor<1x3x5x4xf32>
+  return %c : tensor<1x3x5x4xf32>
+}
+func.func @read_again(%x: tensor<1x1x4x4xf32>, %y: tensor<1x2x4x4xf32>)
+    -> (tensor<1x3x5x4xf32>, tensor<1x2x5x4xf32>) {
+  %a = "sparse.lift"(%x) {layout = #sparse.lanes<[2, 2], [4, 4]>} : (tensor<1x1x4x4xf32>) -> tensor<1x1x5x4xf32>
+  %b = "sparse.lift"(%y) {layout = #sparse.lanes<[2, 2], [4, 4]>} : (tensor<1x2x4x4xf32>) -> tensor<1x2x5x4xf32>
+  %c = tensor.concat dim(1) %a, %b : (tensor<1x1x5x4xf32>, tensor<1x2x5x4xf32>) -> tensor<1x3x5x4xf32>
+  return %c, %b : tensor<1x3x5x4xf32>, tensor<1x2x5x4xf32>
+}
+
+// -----
+
+// A 3-D convolution: 3 taps along the depth, two weights of the first and last slice fall outside. Tiles of both slices:
+// three input slices and one line each, of which the two outer ones are gathered as zeros.
+
+// CHECK-LABEL: module
+// CHECK-SAME: espalier.scratch = 16 : i64
+// CHECK-LABEL: func.func private @conv_0
+// CHECK-COUNT-6: vector.fma
+// CHECK-NOT: vector.fma
+// CHECK-LABEL: func.func @volume
+// CHECK: call @conv_0
+// CHECK-NOT: call
+func.func @volume(%x: tensor<1x1x2x4xf32>) -> tensor<1x1x2x4xf32> {
+  %w = arith.constant dense<1.0> : tensor<1x1x3xf32>
+  %y = "sparse.packed_conv"(%x, %w) {storage_names = ["weight"], weight_shape = [1, 1, 3, 1, 1], strides = [1, 1, 1],
+      padding_low = [1, 0, 0], padding_high = [1, 0, 0], dilations = [1, 1, 1], groups = 1, activation = "none",
+      scheme = #sparse.dense, kernel = "dense", filters_per_group = 1, pool = [1, 1, 1],
+      input_layout = #sparse.lanes<[2, 2], [2, 2, 2]>, output_layout = #sparse.lanes<[2, 2], [2, 2, 2]>,
+      operandSegmentSizes = array<i32: 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0>}
+      : (tensor<1x1x2x4xf32>, tensor<1x1x3xf32>) -> tensor<1x1x2x4xf32>
+  return %y : tensor<1x1x2x4xf32>
+}

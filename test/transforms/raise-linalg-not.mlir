@@ -174,16 +174,61 @@ func.func @failing_assertion() -> tensor<4xf32> {
 
 // -----
 
-// The option `spatial` asks for convolutions of other dimensions: there are kernels for 2-D alone.
-// CHECK-LABEL: func @one_dimension
-// CHECK: linalg.conv_1d_ncw_fcw
-// CHECK-NOT: sparse.conv
-func.func @one_dimension(%x: tensor<1x2x8xf32>) -> tensor<1x3x6xf32> {
-  %w = arith.constant dense<1.0> : tensor<3x2x3xf32>
+// A generic over a window is a pool or a grouped convolution only if it reads and combines what those do: not a dilated
+// maximum, not a minimum, not a product of squares, not a map that mixes two places.
+
+#dilated = affine_map<(n, c, x, k) -> (n, c, x + k * 2)>
+#image = affine_map<(n, c, x, k) -> (n, c, x + k)>
+#mixed = affine_map<(n, c, x, k) -> (n, c, x + c)>
+#window = affine_map<(n, c, x, k) -> (k)>
+#result = affine_map<(n, c, x, k) -> (n, c, x)>
+
+// CHECK-LABEL: func.func @other_windows
+// CHECK-NOT: sparse.
+// CHECK: return
+func.func @other_windows(%x: tensor<1x2x6xf32>) -> (tensor<1x2x4xf32>, tensor<1x2x4xf32>, tensor<1x2x4xf32>) {
+  %low = arith.constant 0xFF800000 : f32
+  %window = tensor.empty() : tensor<2xf32>
+  %e = tensor.empty() : tensor<1x2x4xf32>
+  %init = linalg.fill ins(%low : f32) outs(%e : tensor<1x2x4xf32>) -> tensor<1x2x4xf32>
+  %0 = linalg.generic {indexing_maps = [#dilated, #window, #result],
+      iterator_types = ["parallel", "parallel", "parallel", "reduction"]}
+      ins(%x, %window : tensor<1x2x6xf32>, tensor<2xf32>) outs(%init : tensor<1x2x4xf32>) {
+  ^bb0(%in: f32, %v: f32, %out: f32):
+    %m = arith.maximumf %in, %out : f32
+    linalg.yield %m : f32
+  } -> tensor<1x2x4xf32>
+  %1 = linalg.generic {indexing_maps = [#image, #window, #result],
+      iterator_types = ["parallel", "parallel", "parallel", "reduction"]}
+      ins(%x, %window : tensor<1x2x6xf32>, tensor<2xf32>) outs(%init : tensor<1x2x4xf32>) {
+  ^bb0(%in: f32, %v: f32, %out: f32):
+    %m = arith.minimumf %in, %out : f32
+    linalg.yield %m : f32
+  } -> tensor<1x2x4xf32>
+  %2 = linalg.generic {indexing_maps = [#mixed, #window, #result],
+      iterator_types = ["parallel", "parallel", "parallel", "reduction"]}
+      ins(%x, %window : tensor<1x2x6xf32>, tensor<2xf32>) outs(%init : tensor<1x2x4xf32>) {
+  ^bb0(%in: f32, %v: f32, %out: f32):
+    %m = arith.maximumf %in, %out : f32
+    linalg.yield %m : f32
+  } -> tensor<1x2x4xf32>
+  return %0, %1, %2 : tensor<1x2x4xf32>, tensor<1x2x4xf32>, tensor<1x2x4xf32>
+}
+
+// -----
+
+// A sum with the channels last is ours only between transposes to and from ours.
+
+// CHECK-LABEL: func.func @channels_last
+// CHECK-NOT: sparse.
+// CHECK: linalg.pooling_ndhwc_sum
+func.func @channels_last(%x: tensor<1x2x4x4x2xf32>) -> tensor<1x1x2x2x2xf32> {
   %zero = arith.constant 0.0 : f32
-  %empty = tensor.empty() : tensor<1x3x6xf32>
-  %start = linalg.fill ins(%zero : f32) outs(%empty : tensor<1x3x6xf32>) -> tensor<1x3x6xf32>
-  %y = linalg.conv_1d_ncw_fcw {dilations = dense<1> : vector<1xi64>, strides = dense<1> : vector<1xi64>}
-      ins(%x, %w : tensor<1x2x8xf32>, tensor<3x2x3xf32>) outs(%start : tensor<1x3x6xf32>) -> tensor<1x3x6xf32>
-  return %y : tensor<1x3x6xf32>
+  %cube = tensor.empty() : tensor<2x2x2xf32>
+  %e = tensor.empty() : tensor<1x1x2x2x2xf32>
+  %init = linalg.fill ins(%zero : f32) outs(%e : tensor<1x1x2x2x2xf32>) -> tensor<1x1x2x2x2xf32>
+  %s = linalg.pooling_ndhwc_sum {strides = dense<2> : vector<3xi64>}
+    ins(%x, %cube : tensor<1x2x4x4x2xf32>, tensor<2x2x2xf32>) outs(%init : tensor<1x1x2x2x2xf32>)
+    -> tensor<1x1x2x2x2xf32>
+  return %s : tensor<1x1x2x2x2xf32>
 }

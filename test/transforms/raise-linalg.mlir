@@ -1,4 +1,4 @@
-// RUN: %espalier-opt --sparse-raise-linalg=spatial=1,2,3 --split-input-file %s | FileCheck %s
+// RUN: %espalier-opt --sparse-raise-linalg --split-input-file %s | FileCheck %s
 
 // Padding, bias and relu become one op.
 
@@ -217,4 +217,128 @@ func.func @fold() -> tensor<4xf32> {
     linalg.yield %0 : f32
   } -> tensor<4xf32>
   return %r : tensor<4xf32>
+}
+
+// -----
+
+// A 3-D convolution, padded and followed by a relu.
+
+#id = affine_map<(d0, d1, d2, d3, d4) -> (d0, d1, d2, d3, d4)>
+
+// CHECK-LABEL: func.func @volume
+// CHECK-NOT: linalg
+// CHECK: %[[Y:.*]] = "sparse.conv"(%arg0, %{{[a-z0-9_]+}})
+// CHECK-SAME: activation = "relu", dilations = [1, 1, 1], groups = 1 : i64
+// CHECK-SAME: padding_high = [1, 0, 0], padding_low = [1, 0, 0], scheme = #sparse.undetected, strides = [1, 2, 2]
+// CHECK: return %[[Y]]
+func.func @volume(%x: tensor<1x2x3x4x4xf32>) -> tensor<1x2x3x2x2xf32> {
+  %w = arith.constant dense<1.0> : tensor<2x2x3x1x1xf32>
+  %zero = arith.constant 0.0 : f32
+  %p = tensor.pad %x low[0, 0, 1, 0, 0] high[0, 0, 1, 0, 0] {
+  ^bb0(%i: index, %j: index, %k: index, %l: index, %m: index):
+    tensor.yield %zero : f32
+  } : tensor<1x2x3x4x4xf32> to tensor<1x2x5x4x4xf32>
+  %e = tensor.empty() : tensor<1x2x3x2x2xf32>
+  %init = linalg.fill ins(%zero : f32) outs(%e : tensor<1x2x3x2x2xf32>) -> tensor<1x2x3x2x2xf32>
+  %y = linalg.conv_3d_ncdhw_fcdhw {strides = dense<[1, 2, 2]> : vector<3xi64>}
+    ins(%p, %w : tensor<1x2x5x4x4xf32>, tensor<2x2x3x1x1xf32>)
+    outs(%init : tensor<1x2x3x2x2xf32>) -> tensor<1x2x3x2x2xf32>
+  %r = linalg.generic {indexing_maps = [#id, #id],
+      iterator_types = ["parallel", "parallel", "parallel", "parallel", "parallel"]}
+      ins(%y : tensor<1x2x3x2x2xf32>) outs(%e : tensor<1x2x3x2x2xf32>) {
+  ^bb0(%in: f32, %out: f32):
+    %m = arith.maximumf %in, %zero : f32
+    linalg.yield %m : f32
+  } -> tensor<1x2x3x2x2xf32>
+  return %r : tensor<1x2x3x2x2xf32>
+}
+
+// -----
+
+// A grouped 3-D convolution is a generic between reshapes.
+
+#image = affine_map<(n, g, f, z, y, x, c, i, j, k) -> (n, g, c, z * 2 + i, y + j, x + k * 2)>
+#weight = affine_map<(n, g, f, z, y, x, c, i, j, k) -> (g, f, c, i, j, k)>
+#result = affine_map<(n, g, f, z, y, x, c, i, j, k) -> (n, g, f, z, y, x)>
+
+// CHECK-LABEL: func.func @grouped_volume
+// CHECK-NOT: linalg
+// CHECK: %[[W:.*]] = arith.constant dense<1.000000e+00> : tensor<4x1x3x1x2xf32>
+// CHECK: "sparse.conv"(%arg0, %[[W]])
+// CHECK-SAME: dilations = [1, 1, 2], groups = 2 : i64
+// CHECK-SAME: strides = [2, 1, 1]
+// CHECK-SAME: -> tensor<1x4x2x4x2xf32>
+func.func @grouped_volume(%x: tensor<1x2x5x4x4xf32>) -> tensor<1x4x2x4x2xf32> {
+  %w = arith.constant dense<1.0> : tensor<2x2x1x3x1x2xf32>
+  %zero = arith.constant 0.0 : f32
+  %g = tensor.expand_shape %x [[0], [1, 2], [3], [4], [5]] output_shape [1, 2, 1, 5, 4, 4]
+    : tensor<1x2x5x4x4xf32> into tensor<1x2x1x5x4x4xf32>
+  %e = tensor.empty() : tensor<1x2x2x2x4x2xf32>
+  %init = linalg.fill ins(%zero : f32) outs(%e : tensor<1x2x2x2x4x2xf32>) -> tensor<1x2x2x2x4x2xf32>
+  %y = linalg.generic {indexing_maps = [#image, #weight, #result], iterator_types = ["parallel", "parallel", "parallel",
+      "parallel", "parallel", "parallel", "reduction", "reduction", "reduction", "reduction"]}
+      ins(%g, %w : tensor<1x2x1x5x4x4xf32>, tensor<2x2x1x3x1x2xf32>) outs(%init : tensor<1x2x2x2x4x2xf32>) {
+  ^bb0(%in: f32, %v: f32, %out: f32):
+    %m = arith.mulf %in, %v : f32
+    %a = arith.addf %m, %out : f32
+    linalg.yield %a : f32
+  } -> tensor<1x2x2x2x4x2xf32>
+  %c = tensor.collapse_shape %y [[0], [1, 2], [3], [4], [5]] : tensor<1x2x2x2x4x2xf32> into tensor<1x4x2x4x2xf32>
+  return %c : tensor<1x4x2x4x2xf32>
+}
+
+// -----
+
+// 3-D pools: maxima are a generic over a window, means a sum with the channels last.
+
+#image = affine_map<(n, c, z, y, x, i, j, k) -> (n, c, z + i, y * 2 + j, x * 2 + k)>
+#window = affine_map<(n, c, z, y, x, i, j, k) -> (i, j, k)>
+#result = affine_map<(n, c, z, y, x, i, j, k) -> (n, c, z, y, x)>
+#id = affine_map<(d0, d1, d2, d3, d4) -> (d0, d1, d2, d3, d4)>
+
+// CHECK-LABEL: func.func @volume_pools
+// CHECK-NOT: linalg
+// CHECK: %[[M:.*]] = "sparse.pool"(%arg0)
+// CHECK-SAME: kernel = [1, 2, 2], kind = "max", layer = "pooling1"
+// CHECK-SAME: padding_high = [0, 1, 1], padding_low = [0, 1, 1], strides = [1, 2, 2]
+// CHECK: %[[A:.*]] = "sparse.pool"(%arg0)
+// CHECK-SAME: kernel = [2, 2, 2], kind = "average", layer = "pooling2"
+// CHECK-SAME: strides = [2, 2, 2]
+// CHECK: return %[[M]], %[[A]]
+func.func @volume_pools(%x: tensor<1x2x2x4x4xf32>) -> (tensor<1x2x2x3x3xf32>, tensor<1x2x1x2x2xf32>) {
+  %low = arith.constant 0xFF800000 : f32
+  %zero = arith.constant 0.0 : f32
+  %eight = arith.constant 8.0 : f32
+  %p = tensor.pad %x low[0, 0, 0, 1, 1] high[0, 0, 0, 1, 1] {
+  ^bb0(%i: index, %j: index, %k: index, %l: index, %m: index):
+    tensor.yield %low : f32
+  } : tensor<1x2x2x4x4xf32> to tensor<1x2x2x6x6xf32>
+  %flat = tensor.empty() : tensor<1x2x2xf32>
+  %e = tensor.empty() : tensor<1x2x2x3x3xf32>
+  %init = linalg.fill ins(%low : f32) outs(%e : tensor<1x2x2x3x3xf32>) -> tensor<1x2x2x3x3xf32>
+  %y = linalg.generic {indexing_maps = [#image, #window, #result], iterator_types = ["parallel", "parallel", "parallel",
+      "parallel", "parallel", "reduction", "reduction", "reduction"]}
+      ins(%p, %flat : tensor<1x2x2x6x6xf32>, tensor<1x2x2xf32>) outs(%init : tensor<1x2x2x3x3xf32>) {
+  ^bb0(%in: f32, %v: f32, %out: f32):
+    %m = arith.maximumf %in, %out : f32
+    linalg.yield %m : f32
+  } -> tensor<1x2x2x3x3xf32>
+  %cube = tensor.empty() : tensor<2x2x2xf32>
+  %last = tensor.empty() : tensor<1x2x4x4x2xf32>
+  %t = linalg.transpose ins(%x : tensor<1x2x2x4x4xf32>) outs(%last : tensor<1x2x4x4x2xf32>) permutation = [0, 2, 3, 4, 1]
+  %se = tensor.empty() : tensor<1x1x2x2x2xf32>
+  %sinit = linalg.fill ins(%zero : f32) outs(%se : tensor<1x1x2x2x2xf32>) -> tensor<1x1x2x2x2xf32>
+  %s = linalg.pooling_ndhwc_sum {strides = dense<2> : vector<3xi64>}
+    ins(%t, %cube : tensor<1x2x4x4x2xf32>, tensor<2x2x2xf32>) outs(%sinit : tensor<1x1x2x2x2xf32>)
+    -> tensor<1x1x2x2x2xf32>
+  %be = tensor.empty() : tensor<1x2x1x2x2xf32>
+  %b = linalg.transpose ins(%s : tensor<1x1x2x2x2xf32>) outs(%be : tensor<1x2x1x2x2xf32>) permutation = [0, 4, 1, 2, 3]
+  %a = linalg.generic {indexing_maps = [#id, #id],
+      iterator_types = ["parallel", "parallel", "parallel", "parallel", "parallel"]}
+      ins(%b : tensor<1x2x1x2x2xf32>) outs(%be : tensor<1x2x1x2x2xf32>) {
+  ^bb0(%in: f32, %out: f32):
+    %d = arith.divf %in, %eight : f32
+    linalg.yield %d : f32
+  } -> tensor<1x2x1x2x2xf32>
+  return %y, %a : tensor<1x2x2x3x3xf32>, tensor<1x2x1x2x2xf32>
 }

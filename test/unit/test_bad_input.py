@@ -156,8 +156,8 @@ def test_unknown_words(folder: Path, arguments: list[str], part: str) -> None:
 
 @pytest.mark.parametrize(("arguments", "parts"), [
     (["--pass-pipeline=builtin.module(sparse-detect-scheme)"], ["did you mean sparse-detect-schemes"]),
-    (["--pass-pipeline=builtin.module(sparse-raise-linalg{spatail=2})"], ["spatail", "spatial"]),
-    (["--sparse-raise-linalg=spatial=two"], ["spatial", "two"]),
+    (["--pass-pipeline=builtin.module(sparse-assign-layouts{lane=4})"], ["lane", "lanes"]),
+    (["--sparse-assign-layouts=lanes=two"], ["lanes", "two"]),
     (["--frobnicate"], ["frobnicate"]),
 ])
 def test_unknown_passes_and_options(folder: Path, arguments: list[str], parts: list[str]) -> None:

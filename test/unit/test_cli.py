@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 from espalier.errors import EspalierError
+from espalier.frontends import NETWORKS
 from espalier.tools.espalier import main
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -50,6 +51,13 @@ def one_line(result: Result, *parts: str) -> bool:
     lines = result.err.splitlines()
     return result.code == 1 and len(lines) == 1 and lines[0].startswith("espalier: error: ") and all(
         part in lines[0] for part in parts)
+
+
+@pytest.mark.parametrize("command", ["compile", "bench", "report"])
+def test_help_names_every_network(cli: Cli, monkeypatch: pytest.MonkeyPatch, command: str) -> None:
+    monkeypatch.setenv("COLUMNS", "300")
+    shown = cli(command, "--help").out
+    assert [name for name in NETWORKS if name not in shown] == []
 
 
 def test_compile(cli: Cli, compiler: FakeCompiler, tmp_path: Path) -> None:

@@ -24,6 +24,8 @@ from espalier.sparse_dialect.lowering.cpu.conv_plan import (
 from espalier.sparse_dialect.schemes import Connectivity, Dense, Pattern, Scheme, Unstructured
 from espalier.sparse_dialect.schemes.blocked import StoredKernels, pack_blocked, thread_chunks
 from espalier.sparse_dialect.transforms.compress_weights import pack_dense
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
 
 sys.path.insert(0, str(Path(__file__).parent))
 from kernel_harness import Compiled, aligned, close, poisoned, random, unset
@@ -277,6 +279,39 @@ CASES = {
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 def test_kernel_is_pytorchs_convolution(case: Case) -> None:
+    Run(case).check()
+
+
+def numbers(low: int, high: int) -> st.SearchStrategy[Three]:
+    return st.tuples(*[st.integers(low, high)] * 3)
+
+
+@settings(max_examples=12, deadline=None)
+@given(st.data())
+def test_any_3d_convolution(data: st.DataObject) -> None:
+    window = Window(*(data.draw(numbers(*range_)) for range_ in ((1, 3), (1, 3), (0, 3), (1, 2))))
+    channels = data.draw(st.sampled_from([1, 2, 6]))
+    groups = data.draw(st.sampled_from([1, 2] if channels > 1 else [1]))
+    scheme = data.draw(st.sampled_from(["connectivity", "unstructured"] if groups == 1 else ["grouped"]))
+    case = Case(
+        scheme,
+        window,
+        channels,
+        filters=4,
+        height=data.draw(st.integers(1, 12)),
+        width=data.draw(st.integers(1, 12)),
+        depth=data.draw(st.integers(1, 4)),
+        lanes=data.draw(st.sampled_from([4, 16])),
+        source_high=data.draw(st.sampled_from([None, 1, 4])),
+        target_high=data.draw(st.sampled_from([1, 2, 4])),
+        tile=data.draw(numbers(1, 2)),
+        padding_high=data.draw(numbers(0, 3)),
+        batch=data.draw(st.integers(1, 2)),
+        activation=data.draw(st.sampled_from(["none", "relu"])),
+        residual=data.draw(st.booleans()),
+        groups=groups,
+    )
+    assume(min(case.output) >= 1)
     Run(case).check()
 
 

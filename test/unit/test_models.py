@@ -12,8 +12,10 @@ from espalier.frontends import NETWORKS, load_model, reference_model
 from espalier.sparse_dialect import EspalierError
 from torch import nn
 
-SMALL = [name for name in NETWORKS if name != "vgg16"]
-PARAMETERS = {"vgg16": 138_357_544, "resnet18": 11_689_512, "resnet50": 25_557_032, "mobilenet_v2": 3_504_872}
+LARGE = ["vgg16", "c3d"]
+PARAMETERS = {"vgg16": 138_357_544, "resnet18": 11_689_512, "resnet50": 25_557_032, "mobilenet_v2": 3_504_872,
+              "c3d": 79_991_015, "r2plus1d_18": 31_505_325, "s3d": 8_320_048}
+CLASSES = {"c3d": 487, "r2plus1d_18": 400, "s3d": 400}
 STATE_NAMES = {  # a sample of torchvision's state dicts, with shapes
     "vgg16": {
         "features.0.weight": (64, 3, 3, 3), "features.28.bias": (512,),
@@ -31,6 +33,20 @@ STATE_NAMES = {  # a sample of torchvision's state dicts, with shapes
         "features.1.conv.1.weight": (16, 32, 1, 1), "features.1.conv.2.bias": (16,),
         "features.17.conv.2.weight": (320, 960, 1, 1), "features.18.1.running_var": (1280,),
         "classifier.1.weight": (1000, 1280)},
+    "c3d": {
+        "conv1.weight": (64, 3, 3, 3, 3), "conv3b.weight": (256, 256, 3, 3, 3), "conv5b.bias": (512,),
+        "fc6.weight": (4096, 8192), "fc8.weight": (487, 4096)},
+    "r2plus1d_18": {
+        "stem.0.weight": (45, 3, 1, 7, 7), "stem.4.running_var": (64,),
+        "layer1.0.conv1.0.0.weight": (144, 64, 1, 3, 3), "layer1.0.conv1.0.3.weight": (64, 144, 3, 1, 1),
+        "layer2.0.downsample.0.weight": (128, 64, 1, 1, 1), "layer2.0.conv2.0.1.bias": (230,),
+        "layer4.1.conv2.1.num_batches_tracked": (), "fc.weight": (400, 512)},
+    "s3d": {
+        "features.0.0.0.weight": (64, 3, 1, 7, 7), "features.0.1.0.weight": (64, 64, 7, 1, 1),
+        "features.2.1.running_mean": (64,), "features.3.0.0.weight": (192, 64, 1, 3, 3),
+        "features.5.branch0.0.weight": (64, 192, 1, 1, 1),
+        "features.5.branch1.1.0.0.weight": (128, 96, 1, 3, 3), "features.15.branch3.1.1.bias": (128,),
+        "classifier.1.bias": (400,)},
 }
 
 
@@ -40,28 +56,24 @@ def check_network(name: str) -> None:
     state = module.state_dict()
     assert sum(p.numel() for p in module.parameters()) == PARAMETERS[name]
     assert {key: tuple(state[key].shape) for key in STATE_NAMES[name]} == STATE_NAMES[name]
-    assert inputs[0].shape == (1, 3, 224, 224)
+    assert inputs[0].shape == ((1, 3, 16, 112, 112) if name in CLASSES else (1, 3, 224, 224))
     assert not module.training
     spreads: list[float] = []
     for layer in module.modules():
-        if isinstance(layer, nn.Conv2d | nn.Linear | nn.BatchNorm2d):
+        if isinstance(layer, nn.Conv2d | nn.Conv3d | nn.Linear | nn.BatchNorm2d | nn.BatchNorm3d):
             layer.register_forward_hook(lambda _, __, output: spreads.append(float(output.std())))
     with torch.no_grad():
-        first, second = module(*inputs), module(inputs[0].flip(3))
-    assert first.shape == (1, 1000)
+        first, second = module(*inputs), module(inputs[0].flip(-1))
+    assert first.shape == (1, CLASSES.get(name, 1000))
     assert 0.05 < min(spreads)
     assert max(spreads) < 50
     assert float((first - second).std() / first.std()) > 0.02
 
 
-@pytest.mark.parametrize("name", SMALL)
-def test_network_is_torchvisions_with_sane_activations(name: str) -> None:
+@pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow] * (name in LARGE))
+                                  for name in NETWORKS])
+def test_network_has_its_known_names_and_sane_activations(name: str) -> None:
     check_network(name)
-
-
-@pytest.mark.slow
-def test_vgg16_is_torchvisions_with_sane_activations() -> None:
-    check_network("vgg16")
 
 
 def test_the_seed_decides_every_weight_and_the_input() -> None:

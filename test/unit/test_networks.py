@@ -12,6 +12,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 from espalier.frontends.models import NETWORKS, reference_model
+from espalier.frontends.models.r2plus1d import SplitBlock
+from espalier.frontends.models.s3d import InceptionBlock
+from espalier.frontends.models.seeding import seed_weights
+from espalier.frontends.pruning.project import prune_module
 from torch import nn
 
 PRUNE = "pattern:entries=4,patterns=8,connectivity=3.6,linear=8"
@@ -46,9 +50,12 @@ def image(*shape: int, seed: int = 0) -> torch.Tensor:
 # -- networks -----------------------------------------------------------------------------------
 
 SMALL = [("resnet18", PRUNE, True), ("resnet18", None, False), ("mobilenet_v2", PRUNE, True)]
+SHAPES: dict[int, tuple[tuple[int, ...], ...]] = {  # by the rank of the network's own input
+    4: ((1, 3, 227, 181), (2, 3, 96, 128)), 5: ((1, 3, 9, 107, 77), (2, 3, 8, 64, 48))}
+FIXED = {"c3d": ((2, 3, 16, 112, 112),)}  # its linear layers fit one size of clip
 WHOLE = [(network, prune, prune is not None, seed, shape)
-         for network in NETWORKS for prune in (PRUNE, None)
-         for seed, shape in ((1, (1, 3, 227, 181)), (2, (2, 3, 96, 128)))]
+         for network, known in NETWORKS.items() for prune in (PRUNE, None)
+         for seed, shape in enumerate(FIXED.get(network, SHAPES[len(known.shape)]), start=1)]
 
 
 @pytest.mark.parametrize(("network", "prune", "sparse"), SMALL)
@@ -56,6 +63,34 @@ def test_small_images(network: str, prune: str | None, sparse: bool) -> None:
     module, _ = reference_model(network, prune, 3)
     compiled = compare(module, image(1, 3, 64, 48), sparse=sparse)
     assert {layer.kernel for layer in compiled.layers} == ({"sparse", "dense"} if sparse else {"dense"})
+
+
+BLOCKS: dict[str, tuple[nn.Module, tuple[int, ...]]] = {
+    "r2plus1d": (SplitBlock(8, 16, 2, nn.Sequential(nn.Conv3d(8, 16, 1, 2), nn.BatchNorm3d(16))),
+                 (2, 8, 5, 21, 14)),
+    "s3d": (nn.Sequential(nn.Conv3d(3, 12, 1), InceptionBlock(12, 8, 6, 10, 3, 5, 7), nn.MaxPool3d(3, 2, 1)),
+            (1, 3, 5, 13, 10)),
+}
+
+
+@pytest.mark.parametrize("prune", ["connectivity:rate=2", None])
+@pytest.mark.parametrize("name", BLOCKS)
+def test_blocks_of_video_networks(name: str, prune: str | None) -> None:
+    block, shape = BLOCKS[name]
+    seed_weights(block, 1)
+    if prune:
+        prune_module(block, prune)
+    compiled = compare(block, image(*shape), sparse=prune is not None)
+    assert {layer.kernel for layer in compiled.layers} >= {"sparse" if prune else "dense"}
+
+
+def test_concatenated_channels_are_not_copied() -> None:
+    """Every statement is a kernel: of the nine layers, their tile shapes, or the one unlift at the end."""
+    block, shape = BLOCKS["s3d"]
+    x = image(*shape)
+    compiled = espalier.compile(block, (x,))
+    labels = {label for label, _ in compiled.timeline([x.numpy()])}
+    assert labels - {layer.name for layer in compiled.layers} == {"1.branch3.0", "2", "output"}
 
 
 @pytest.mark.slow
@@ -97,12 +132,42 @@ def excite(body: nn.Module, down: nn.Module, up: nn.Module, x: torch.Tensor) -> 
     return y * torch.sigmoid(up(F.relu(down(F.adaptive_avg_pool2d(y, 1)))))
 
 
+def conv3d(channels: int, filters: int) -> nn.Conv3d:
+    return nn.Conv3d(channels, filters, 3, padding=1)
+
+
+def norm3d(channels: int) -> nn.BatchNorm3d:
+    norm = nn.BatchNorm3d(channels)
+    norm.running_mean, norm.running_var = image(channels), image(channels, seed=1).abs() + 0.5
+    return norm
+
+
 X = image(1, 3, 9, 11)
+VIDEO = image(1, 3, 5, 9, 11)
 MODULES: dict[str, tuple[nn.Module, Sequence[torch.Tensor]]] = {
     # convolutions
     "conv 1-D": (nn.Conv1d(3, 5, 3, padding=1), [image(2, 3, 17)]),
     "conv 1-D, grouped": (nn.Conv1d(4, 6, 3, groups=2), [image(2, 4, 17)]),
+    "conv 1-D, chain": (nn.Sequential(nn.Conv1d(3, 8, 5, 2, 2), nn.BatchNorm1d(8), nn.ReLU(), nn.MaxPool1d(2),
+                                      nn.Conv1d(8, 4, 3, padding=1, groups=2), nn.AdaptiveAvgPool1d(1)),
+                        [image(2, 3, 41)]),
     "conv 3-D": (nn.Conv3d(3, 5, 3, padding=1, stride=2), [image(1, 3, 7, 9, 11)]),
+    "conv 3-D, grouped": (nn.Conv3d(4, 6, 3, groups=2, padding=1), [image(2, 4, 5, 9, 11)]),
+    "conv 3-D, uneven": (nn.Conv3d(3, 5, (3, 1, 5), (1, 2, 1), (2, 0, 3), (2, 1, 1)), [VIDEO]),
+    "conv 3-D, one frame": (nn.Conv3d(3, 5, 3, padding=1), [image(1, 3, 1, 9, 11)]),
+    "conv 3-D, residual": (
+        Model(lambda a, b, x: F.relu(b(F.relu(a(x))) + x), conv3d(3, 8), conv3d(8, 3)), [VIDEO]),
+    "conv 3-D, norm, concat": (
+        Model(lambda a, b, x: torch.cat([F.relu(a(x)), b(x), x], 1), nn.Sequential(conv3d(3, 8), norm3d(8)),
+              conv3d(3, 5)), [VIDEO]),
+    "conv 3-D, silu": (nn.Sequential(conv3d(3, 8), nn.SiLU(), conv3d(8, 3)), [VIDEO]),
+    "max pools 3-D": (
+        nn.Sequential(conv3d(3, 8), nn.MaxPool3d((1, 2, 2)), conv3d(8, 8), nn.MaxPool3d(2, padding=(0, 1, 1)),
+                      nn.MaxPool3d(3, 1, 1)), [image(2, 3, 4, 20, 24)]),
+    "average pools 3-D": (
+        nn.Sequential(conv3d(3, 8), nn.AvgPool3d(2, padding=1), conv3d(8, 8), nn.AvgPool3d((2, 3, 3), 1),
+                      nn.AdaptiveAvgPool3d(1), nn.Flatten(), nn.Linear(8, 3)), [VIDEO]),
+    "mean of volumes": (Model(lambda a, x: a(x).mean((2, 3, 4)), conv3d(3, 8)), [VIDEO]),
     "conv, grouped": (conv(8, 12, 3, groups=4), [image(1, 8, 13, 9)]),
     "conv, depthwise, two filters a channel": (conv(4, 8, 3, groups=4), [image(1, 4, 13, 9)]),
     "conv, dilated": (conv(3, 5, 3, padding=2, dilation=2), [X]),

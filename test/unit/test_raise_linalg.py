@@ -22,13 +22,17 @@ from torch.nn import functional
 
 CONVOLUTIONS: tuple[Callable[..., torch.Tensor], ...] = (
     functional.conv1d, functional.conv2d, functional.conv3d)
+MAXIMA: tuple[Callable[..., torch.Tensor], ...] = (
+    functional.max_pool1d, functional.max_pool2d, functional.max_pool3d)
+AVERAGES: tuple[Callable[..., torch.Tensor], ...] = (
+    functional.avg_pool1d, functional.avg_pool2d, functional.avg_pool3d)
 
 
 def raised(module: nn.Module, *inputs: torch.Tensor) -> tuple[ir.Module, Counter[str]]:
     """``module`` imported and raised, with the pass's statistics."""
     result = import_program(torch.export.export(module.eval(), inputs))
     context = PassContext()
-    RaiseLinalgPass(spatial=(1, 2, 3)).run(result.operation, context)
+    RaiseLinalgPass().run(result.operation, context)
     assert result.operation.verify()
     return result, context.statistics
 
@@ -69,6 +73,8 @@ def _result(op: ir.Operation, operands: list[torch.Tensor]) -> Any:
         return torch.from_numpy(np.array(read_attribute(value))) if is_tensor else None
     if op.name in ("tensor.collapse_shape", "tensor.expand_shape"):
         return operands[0].reshape(ir.RankedTensorType(op.results[0].type).shape)
+    if op.name == "tensor.concat":
+        return torch.cat(operands, ir.IntegerAttr(attributes["dim"]).value)
     assert op.name.startswith("sparse."), op.name
     if op.name == "sparse.linear":
         return _activated(op, functional.linear(*operands))
@@ -77,8 +83,8 @@ def _result(op: ir.Operation, operands: list[torch.Tensor]) -> Any:
     if op.name == "sparse.pool":
         maximum = ir.StringAttr(attributes["kind"]).value == "max"
         padded = functional.pad(operands[0], sides, value=-torch.inf if maximum else 0.0)
-        pool = functional.max_pool2d if maximum else functional.avg_pool2d
-        return pool(padded, integers(attributes["kernel"]), strides)
+        pools = MAXIMA if maximum else AVERAGES
+        return pools[len(strides) - 1](padded, integers(attributes["kernel"]), strides)
     _, _, has_bias, has_residual = ir.DenseI32ArrayAttr(attributes["operandSegmentSizes"])
     padded, weight = functional.pad(operands[0], sides), operands[1]
     dilations, groups = integers(attributes["dilations"]), ir.IntegerAttr(attributes["groups"]).value
@@ -149,6 +155,20 @@ def settle(norm: nn.modules.batchnorm._BatchNorm) -> nn.modules.batchnorm._Batch
     (nn.Sequential(nn.Conv2d(4, 8, 3, groups=2), settle(nn.BatchNorm2d(8)), nn.Hardtanh(0, 6)), (1, 4, 6, 6)),
     (nn.Sequential(nn.ZeroPad2d((1, 2, 3, 0)), nn.Conv2d(3, 4, 3, padding=1)), (1, 3, 6, 6)),
     (nn.Conv1d(4, 4, 3, groups=4), (1, 4, 10)),
+    (nn.Conv1d(4, 6, 3, stride=2, padding=1, groups=2), (2, 4, 11)),
+    (nn.Conv3d(2, 5, (3, 1, 2), stride=(1, 2, 1), padding=(2, 0, 1), dilation=(2, 1, 1)), (2, 2, 4, 6, 7)),
+    (nn.Conv3d(4, 6, 3, stride=(1, 2, 2), padding=1, dilation=(1, 1, 2), groups=2), (1, 4, 5, 7, 8)),
+    (nn.Conv3d(4, 8, 3, groups=4), (1, 4, 5, 6, 6)),
+    (nn.MaxPool1d(3, 2, 1), (1, 4, 11)),
+    (nn.AvgPool1d(3, 2, 1), (1, 4, 11)),
+    (nn.AdaptiveAvgPool1d(1), (2, 4, 11)),
+    (nn.MaxPool3d((1, 2, 2)), (1, 4, 5, 8, 8)),
+    (nn.MaxPool3d(2, 2, padding=(0, 1, 1)), (2, 4, 5, 7, 7)),
+    (nn.MaxPool3d(3, (2, 1, 2), 1), (1, 4, 5, 8, 8)),
+    (nn.AvgPool3d((2, 3, 3), (1, 2, 2)), (1, 4, 5, 8, 8)),
+    (nn.AvgPool3d(3, 2, 1), (1, 4, 5, 8, 8)),
+    (nn.AvgPool3d((2, 7, 7), 1), (1, 4, 2, 7, 7)),
+    (nn.AdaptiveAvgPool3d(1), (2, 4, 3, 7, 5)),
     (Function(lambda s, x: s.conv(x).clamp(0, 6), conv=nn.Conv2d(3, 4, 1)), (1, 3, 6, 6)),
     (Function(lambda s, x: 1 - s.conv(x) / 2, conv=nn.Conv2d(3, 4, 1)), (1, 3, 6, 6)),
     (Function(lambda s, x: s.conv(x) + 1 + x, conv=nn.Conv2d(3, 3, 1)), (1, 3, 6, 6)),
@@ -167,17 +187,29 @@ def test_layers_become_one_sparse_op(layer: nn.Module, shape: tuple[int, ...]) -
     ("resnet18", 20, 1, 2, 20, 8),
     pytest.param("resnet50", 53, 1, 2, 53, 16, marks=pytest.mark.slow),
     ("mobilenet_v2", 52, 1, 1, 52, 10),
+    pytest.param("c3d", 8, 3, 5, 0, 0, marks=pytest.mark.slow),
+    pytest.param("r2plus1d_18", 37, 1, 1, 37, 8, marks=pytest.mark.slow),
+    pytest.param("s3d", 77, 0, 14, 76, 0, marks=pytest.mark.slow),
 ])
 def test_reference_networks_raise_completely(network: str, convolutions: int, linears: int, pools: int,
                                              norms: int, residuals: int) -> None:
     network_module, inputs = reference_model(network)
-    odd = image(2, 3, 97, 65)  # VGG's adaptive pool is a pool at its native size only
-    _, statistics = check(network_module, *(inputs if network == "vgg16" else (odd,)))
+    odd = image(2, 3, 97, 65) if inputs[0].ndim == 4 else image(2, 3, 9, 49, 65)
+    # VGG's adaptive pool is a pool at its native size only, C3D's linear layers have no other.
+    _, statistics = check(network_module, *(inputs if network in ("vgg16", "c3d") else (odd,)))
     assert statistics["convolutions raised"] == convolutions
     assert statistics["matrix products raised"] == linears
     assert statistics["pools raised"] == pools
     assert statistics["batch norms folded"] == norms
     assert statistics["residuals fused"] == residuals
+
+
+@pytest.mark.parametrize("pool", [nn.MaxPool3d(2, dilation=2), nn.AvgPool3d(5), nn.MaxPool1d(2, dilation=2),
+                                  nn.AvgPool3d(3, 2, 1, count_include_pad=False)])
+def test_pools_without_a_kernel_of_ours_stay_in_linalg(pool: nn.Module) -> None:
+    """Dilated ones, ones of 125 places, ones that divide by what lies inside."""
+    _, statistics = raised(pool, image(1, 2, 9) if isinstance(pool, nn.MaxPool1d) else image(1, 2, 9, 9, 9))
+    assert not statistics["pools raised"]
 
 
 def test_residual_goes_to_the_later_convolution() -> None:

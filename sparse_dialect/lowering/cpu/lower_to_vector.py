@@ -26,6 +26,7 @@ import numpy as np
 from ...attributes import layout_of, scheme_of, strips_of
 from ...constants import constant, constant_of, weight_of
 from ...dialect import (
+    LanesAttr,
     LiftOp,
     PackedConvOp,
     PackedLinearOp,
@@ -54,6 +55,7 @@ from .channelwise_kernel import (
 from .conv_kernel import ConvKernel, KernelClass, emit_conv_kernel
 from .conv_plan import ONES, ConvPlan, Window, cut, plan_conv, plane_shape, tables
 from .fused_kernel import FusedKernel, Stage, chunk_type, emit_fused_kernel
+from .joined_outputs import JoinedOutputs, allocate
 from .linear_kernel import LinearKernel, emit_linear_kernel
 from .plane_plan import plan_plane
 from .tiles import choose_tile
@@ -81,26 +83,28 @@ class LowerToVectorPass(Pass):
     registers: int = option(32, "vector registers of the target")
 
     def run(self, op: ir.Operation, context: PassContext) -> None:
+        kernels: dict[Any, str] = {}
         with op.context, ir.Location.unknown(op.context):
             for function in public_functions(op):
                 layers = operations(function, PackedConvOp, PackedLinearOp, PoolOp, LiftOp, UnliftOp)
-                _FunctionLowering(op, function, self.lanes, self.registers, context).run(layers)
+                _FunctionLowering(op, function, kernels, self.lanes, self.registers, context).run(layers)
 
 
 class _FunctionLowering:
-    """Lowers the layers of one function; kernels are keyed by what they do, so that equal layers share
-    one."""
+    """Lowers the layers of one function; ``kernels`` of the module are keyed by what they do, so that equal
+    layers share one."""
 
-    def __init__(self, module: ir.Operation, function: Any, lanes: int, registers: int,
-                 context: PassContext) -> None:
-        self.module, self.lanes, self.registers, self.context = module, lanes, registers, context
-        self.kernels: dict[Any, str] = {}
+    def __init__(self, module: ir.Operation, function: Any, kernels: dict[Any, str], lanes: int,
+                 registers: int, context: PassContext) -> None:
+        self.module, self.kernels, self.context = module, kernels, context
+        self.lanes, self.registers = lanes, registers
         self.f32, self.index = ir.F32Type.get(), ir.IndexType.get()
         set_size(module, "espalier.inputs", len(function.regions[0].blocks[0].arguments))
         self.scratch = append_argument(function, dynamic_memref(self.f32))
         self.scratch_floats = 0
 
     def run(self, layers: list[Any]) -> None:
+        self.joined = JoinedOutputs([layer.output for layer in layers if _writes_lanes(layer)])
         for layer in layers:
             if "chunks" in layer.operation.attributes:
                 continue  # is lowered with its reader
@@ -123,6 +127,7 @@ class _FunctionLowering:
             layer.operation.erase()
             if producer is not None:
                 producer.operation.erase()
+        self.joined.close()
         set_size(self.module, "espalier.scratch", self.scratch_floats)
 
     # -- one method a layer --------------------------------------------------------------------
@@ -348,13 +353,14 @@ class _FunctionLowering:
         return _reshape("tensor.collapse_shape", value, type_)
 
     def _allocate(self, like: Value, source: Value | None = None) -> Value:
-        """A buffer for the tensor ``like``, whose first size is that of ``source`` where a run decides it."""
-        tensor = ir.RankedTensorType(like.type)
-        alignment = ir.IntegerAttr.get(ir.IntegerType.get_signless(64), 64)
-        sizes = [] if source is None or tensor.has_static_shape else [
-            tensor_dialect.DimOp(source, arith.ConstantOp(self.index, 0).result).result]
-        return memref.AllocOp(ir.MemRefType.get(tensor.shape, tensor.element_type), sizes, [],
-                              alignment=alignment).result
+        """The buffer that a layer writes ``like`` to: its part of a concatenation, or a new one, whose first
+        size is that of ``source`` where a run decides it."""
+        part = self.joined.place_of(like)
+        if part is not None:
+            return part
+        known = source is None or ir.RankedTensorType(like.type).has_static_shape
+        return allocate(like, [] if known else [
+            tensor_dialect.DimOp(source, arith.ConstantOp(self.index, 0).result).result])
 
     def _tensor(self, buffer: Value, type_: ir.Type) -> Value:
         return bufferization.ToTensorOp(type_, buffer, restrict=True, writable=True).result
@@ -395,6 +401,12 @@ def _count_visits(call: ir.Operation, conv: PackedConvOp, kernel: ConvKernel, pl
     visits = [kernel.channels * kernel.groups] if kernel.dense else _runs(conv, list(conv.storage)[2])
     call.attributes["espalier.visits"] = ir.DenseI64ArrayAttr.get(
         [visit * len(plan.items) for visit in visits])
+
+
+def _writes_lanes(layer: Any) -> bool:
+    name = "layout" if isinstance(layer, LiftOp) else "output_layout"
+    attributes = layer.operation.attributes
+    return not isinstance(layer, UnliftOp) and name in attributes and isinstance(attributes[name], LanesAttr)
 
 
 def _location(layer: Any) -> ir.Location:
