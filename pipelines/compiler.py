@@ -70,15 +70,16 @@ def compile_linalg(module: ir.Module, options: CompileOptions, target: Target,
     function = _entry(root)
     inputs, outputs = _signature(function)
     _protect(function)
-    lre = "filter" if options.eliminate_redundant_loads else "none"
+    lre = f"level={'filter' if options.eliminate_redundant_loads else 'none'} registers={target.registers}"
     gathers = f"gathers={str(target.gathers).lower()}"
     vectors = f"lanes={target.lanes} registers={target.registers}"
+    lowering = VECTOR if target.gathers else (*VECTOR, "sparse-expand-gathers")
     stages = [
         _Stage(PREPARE, {"sparse-select-kernels": "" if options.sparse else "{kernel=dense}",
                          "sparse-compress-weights": f"{{lanes={target.lanes} {gathers}}}",
                          "sparse-assign-layouts": f"{{lanes={target.lanes}}}"}),
-        _Stage(VECTOR, {"sparse-lower-to-vector": f"{{{vectors}}}",
-                        "sparse-eliminate-redundant-loads": f"{{level={lre} registers={target.registers}}}"}),
+        _Stage(lowering, {"sparse-lower-to-vector": f"{{{vectors}}}",
+                          "sparse-eliminate-redundant-loads": f"{{{lre}}}"}),
         _Stage(_buffers(root)), _Stage(ARENA), _Stage(LLVM)]
     pipelines = [parse_pipeline(stage.text) for stage in stages]
     steps = sum(len(pipeline.items) for pipeline in pipelines)

@@ -26,14 +26,15 @@ func.func @masked(%x: memref<2x8xf32>, %i: index, %places: vector<2xi32>, %insid
 
 // All lanes: no mask is left. The place counts from the last index.
 // CHECK-LABEL: func @all
+// CHECK-SAME: (%[[X:[^:]*]]: memref<8xf32>, %[[START:[^:]*]]: index, %[[PLACES:[^:]*]]: vector<2xi32>
 // CHECK-NOT: arith.select
-// CHECK: %[[P1:.*]] = vector.extract %{{.*}}[1]
+// CHECK: %[[V0:.*]] = memref.load %[[X]]
+// CHECK: %[[P1:.*]] = vector.extract %[[PLACES]][1]
 // CHECK: %[[N1:.*]] = arith.index_cast %[[P1]]
-// CHECK: %[[AT1:.*]] = arith.addi %[[START:.*]], %[[N1]] : index
-// CHECK: memref.load %{{.*}}[%[[AT1]]]
-// CHECK: memref.store %{{.*}}, %{{.*}}[%{{.*}}]
-// CHECK: %[[LAST:.*]] = vector.extract %{{.*}}[1]
-// CHECK: memref.store %[[LAST]], %{{.*}}[%{{.*}}]
+// CHECK: %[[AT1:.*]] = arith.addi %[[START]], %[[N1]] : index
+// CHECK: %[[V1:.*]] = memref.load %[[X]][%[[AT1]]]
+// CHECK: memref.store %[[V0]], %[[X]]
+// CHECK: memref.store %[[V1]], %[[X]]
 // CHECK-NOT: vector.scatter
 func.func @all(%x: memref<8xf32>, %start: index, %places: vector<2xi32>, %rest: vector<2xf32>) {
   %mask = arith.constant dense<true> : vector<2xi1>
