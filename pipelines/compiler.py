@@ -112,7 +112,7 @@ def compile_linalg(module: ir.Module, options: CompileOptions, target: Target,
         "layers": [asdict(layer) for layer in layers], "labels": labels,
         "messages": messages, "sizes": sizes}
     # over the text: equal modules differ in their bytecode (its order of uses and strings)
-    return ModelFile(manifest, _bytecode(root), weights, fingerprint_of(str(root).encode(), weights))
+    return ModelFile(manifest, _bytecode(root), weights, fingerprint_of(f"{target} {root}".encode(), weights))
 
 
 def _buffers(root: ir.Operation) -> tuple[str, ...]:

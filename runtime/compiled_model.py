@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -12,6 +13,7 @@ import numpy as np
 
 from ..errors import EspalierError
 from .abi import target_text
+from .devices import DEVICES
 from .jit_executor import JitExecutor
 from .model_file import ModelFile
 
@@ -151,7 +153,8 @@ class CompiledModel:
     def _execute(self, inputs: list[np.ndarray], outputs: list[np.ndarray], threads: int) -> np.ndarray:
         if self._executor is None:
             raise EspalierError(f"the model was compiled ahead of time for "
-                                f"{target_text(self._file.manifest)}; use: espalier run FILE --device DEVICE")
+                                f"{target_text(self._file.manifest)}, this machine is {platform.machine()}; "
+                                f"use: espalier run FILE --device DEVICE ({DEVICES})")
         return self._executor.run(inputs, outputs, threads)
 
     def _checked(self, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:

@@ -121,7 +121,10 @@ class ModelFile:
 
 
 def fingerprint_of(code: bytes, weights: np.ndarray) -> str:
-    """What tells a model's code and weights from any other: 32 hexadecimal digits, of BLAKE2b."""
+    """What tells a model's code and weights from any other: 32 hexadecimal digits, of BLAKE2b.
+
+    ``code``: whatever determines the code, target and text for instance.
+    """
     digest = hashlib.blake2b(code, digest_size=16)
     digest.update(np.ascontiguousarray(weights).reshape(-1).view(np.uint8).data)
     return digest.hexdigest()

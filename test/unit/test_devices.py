@@ -127,6 +127,13 @@ def test_another_machines_model(run: Run, tmp_path: Path) -> None:
     assert one_line(result, f"the model is for vax-linux-gnu, this machine is {platform.machine()}; give")
 
 
+def test_no_device(run: Run, tmp_path: Path) -> None:
+    affine_file(runner=b"program", target=ARM).write(tmp_path / "m")
+    result = run(tmp_path / "m", "--check")
+    assert one_line(result, "the model was compiled ahead of time for aarch64-linux-gnu cortex-a76, this "
+                    f"machine is {platform.machine()}; use: espalier run FILE --device DEVICE (qemu, ")
+
+
 def test_a_model_without_a_runner(run: Run, tmp_path: Path) -> None:
     affine_file(target={"name": "avx2"}).write(tmp_path / "m")
     result = run(tmp_path / "m", "--device", "qemu", "--check")
