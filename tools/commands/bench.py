@@ -12,6 +12,7 @@ import typer
 
 from ...errors import EspalierError
 from ...files import check_writable
+from ...pipelines.target import Target
 from ..bench.engines import EspalierEngine, TorchEngine
 from ..bench.layers import LayerTime, measure_layers
 from ..bench.machine import Machine
@@ -32,6 +33,8 @@ from .common import (
     thread_counts,
     write_json,
 )
+from .compile import CpuOption, FeaturesOption, TargetOption
+from .count import count_command
 
 SAME = 1e-4  # our outputs may differ from PyTorch's by this share of the largest output
 
@@ -54,7 +57,8 @@ def bench_command(
     model: ModelArgument, prune: PruneOption = None, seed: SeedOption = 0,
     dense: Annotated[bool, typer.Option("--dense", help="Leave out our sparse variant.")] = False,
     against: Annotated[str, typer.Option(
-        metavar="PEERS", help=f"Dense engines to compare with: torch,{','.join(PEERS)}")] = "torch",
+        metavar="PEERS", help=f"Dense engines to compare with: torch,{','.join(PEERS)} "
+        "(with --count: ncnn,mnn,litert)")] = "",
     threads: Annotated[str | None, typer.Option(
         metavar="N,N", help="Thread counts (default: 1 and every core).")] = None,
     warmup: Annotated[int, typer.Option(min=0, help="Untimed rounds first.")] = 3,
@@ -63,15 +67,29 @@ def bench_command(
     json: Annotated[Path | None, typer.Option(metavar="FILE", help="Also write the records as JSON.")] = None,
     trace: Annotated[Path | None, typer.Option(
         metavar="FILE", help="Also write one profiled run as a Chrome trace.")] = None,
-    debug: DebugOption = False,
+    counted: Annotated[bool, typer.Option(
+        "--count", help="Do not measure: count, under emulation, what one inference executes on --target "
+        "aarch64-..., layer by layer.")] = False,
+    target: TargetOption = "", mcpu: CpuOption = "", mattr: FeaturesOption = "", debug: DebugOption = False,
 ) -> None:
     """Measure ours sparse, ours dense and PyTorch (and other engines), interleaved in one process."""
+    if json is not None:
+        check_writable(json)
+    source = Source(model, prune, seed)
+    if counted:
+        if threads or layers or trace:
+            raise EspalierError("--count takes one thread and every layer: leave out --threads, --layers and "
+                                "--trace")
+        if not target.startswith("aarch64"):
+            raise EspalierError(f"--count needs --target aarch64-..., found '{target}'")
+        count_command(source, Target.cross(target, mcpu, mattr), against, sparse=not dense, json=json)
+        return
+    if target or mcpu or mattr:
+        raise EspalierError("bench measures on this machine; --target, --mcpu and --mattr need --count")
     counts = thread_counts(threads or f"1,{available_cores()}")
     names = peer_names(against)
-    for path in (json, trace):
-        if path is not None:
-            check_writable(path)
-    source = Source(model, prune, seed)
+    if trace is not None:
+        check_writable(trace)
     with progress_bars() as progress, tempfile.TemporaryDirectory(prefix="espalier-bench-") as folder:
         field_ = gather(source, names, folder, progress, sparse=not dense)
         records = measure(source.name, field_.engines, threads=counts, warmup=warmup, runs=runs,

@@ -62,6 +62,15 @@ def count(command: Sequence[str], *, cpu: str, root: Path | None = None,
     return {line.pop("region"): Counts(**line) for line in lines}
 
 
+def emulated(cpu: str) -> str:
+    """QEMU's name of the processor that LLVM calls ``cpu``: the same one, or else everything that QEMU has.
+
+    A named processor refuses instructions that it lacks, so a run on it also checks the code's target.
+    """
+    known = subprocess.run([_tool(QEMU), "-cpu", "help"], capture_output=True, text=True, check=False).stdout
+    return cpu if cpu in known.split() else "max"
+
+
 def plugin() -> Path:
     """The plugin's shared library, built on first use."""
     source = _PLUGIN.read_bytes()

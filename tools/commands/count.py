@@ -1,0 +1,74 @@
+"""``espalier bench MODEL --target aarch64-... --count``: what one inference executes."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from ...errors import EspalierError
+from ...pipelines.target import Target
+from ..bench.peers import Network, Unavailable
+from ..compiled import Progress, Source
+from ..count.emulator import emulated
+from ..count.ours import count_ours
+from ..count.peers import WHEELS, PeerCounts, count_peer
+from ..count.table import as_json, counts_table, rows
+from .common import out, progress_bars, show, write_json
+
+
+def count_command(source: Source, target: Target, against: str, *, sparse: bool, json: Path | None) -> None:
+    """Counts ours and the peers ``against`` (comma-separated), prints one table, writes ``json``."""
+    from ...pipelines.aot.emit import cross_compiled
+    from ...runtime.compiled_model import CompiledModel
+
+    names = _peer_names(against)
+    variant = "sparse" if sparse else "dense"
+    with progress_bars() as progress:
+        file = cross_compiled(source.compile_for(target, sparse=sparse, progress=progress), target, "model")
+        compiled = CompiledModel(file)
+        progress("counting", 0, 1 + len(names))
+        labelled = count_ours(file, file.sample_inputs or source.draw_inputs(compiled))
+        peers, left_out = _count_peers(source, names, progress)
+    found = rows(labelled, compiled.layers, peers)
+    out.print(f"{source.name}{f' --prune {source.prune}' if source.prune else ''}, {variant}, "
+              f"{target.precision}, for {target.triple} {target.cpu}\n"
+              f"one inference on one thread, counted by qemu-aarch64 -cpu {emulated(target.cpu)}: "
+              f"executed instructions, not times", markup=False)
+    show(counts_table(found, peers))
+    for line in left_out:
+        out.print(line, markup=False)
+    if json is not None:
+        write_json(json, {"network": source.name, "prune": source.prune, "variant": variant,
+                          "target": file.manifest["target"], "layers": [row.as_json() for row in found],
+                          "peers": {peer.name: as_json(peer.total) for peer in peers},
+                          "left_out": left_out})
+
+
+def _peer_names(against: str) -> list[str]:
+    names = [name for name in dict.fromkeys(against.split(",")) if name]
+    unknown = [name for name in names if name not in WHEELS]
+    if unknown:
+        raise EspalierError(f"--count --against knows {', '.join(WHEELS)}; found '{unknown[0]}'")
+    return names
+
+
+def _count_peers(source: Source, names: Sequence[str],
+                 progress: Progress) -> tuple[list[PeerCounts], list[str]]:
+    """The peers' counts of the unpruned network, and a line for each that was left out, with the reason."""
+    peers: list[PeerCounts] = []
+    left_out: list[str] = []
+    if not names:
+        return peers, left_out
+    with tempfile.TemporaryDirectory(prefix="espalier-count-") as folder:
+        try:
+            network = Network(*source.load(pruned=False), folder)
+        except EspalierError as error:
+            return peers, [f"{name}: left out, {error}" for name in names]
+        for done, name in enumerate(names, 1):
+            progress("counting", done, 1 + len(names))
+            try:
+                peers.append(count_peer(name, network))
+            except Unavailable as reason:
+                left_out.append(f"{name}: left out, {reason}")
+    return peers, left_out
