@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 import importlib.util
+import io
+import json
+import os
 import shutil
 import subprocess
 import sys
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 from espalier.errors import EspalierError
+from espalier.runtime.model_file import ModelFile
+from espalier.tools.count import arm_python
 from espalier.tools.count.emulator import Counts, count
+from espalier.tools.count.ours import count_ours
+from espalier.tools.count.peers import PeerCounts
+from espalier.tools.count.table import counts_table, rows
+from espalier.tools.espalier import main
+from rich.console import Console
 
 MISSING = [name for name in ("qemu-aarch64", "gcc") if shutil.which(name) is None]
 needs_qemu = pytest.mark.skipif(bool(MISSING), reason=f"needs {' and '.join(MISSING)}")
@@ -156,6 +167,82 @@ def test_threads_in_a_region_are_an_error(program) -> None:  # type: ignore[no-u
         """)], cpu="cortex-a76")
 
 
+@pytest.fixture(scope="module")
+def compiled() -> ModelFile:
+    """A small network for AArch64, with a runner."""
+    torch = pytest.importorskip("torch")
+    for package in ("llvmlite", "ziglang"):
+        pytest.importorskip(package)
+    from espalier.frontends.compile import compile_model
+    from espalier.pipelines.target import Target
+
+    nn = torch.nn
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(),
+                          nn.Linear(8 * 64, 5)).eval()
+    target = Target.cross("aarch64-linux-musl", "cortex-a76")
+    file: ModelFile = compile_model(model, (torch.randn(1, 3, 16, 16),), target=target)._file
+    return file
+
+
+@needs_qemu
+def test_a_model_is_counted_by_statement(compiled: ModelFile, tmp_path: Path) -> None:
+    labelled = count_ours(compiled, compiled.sample_inputs)
+    labels = list(dict.fromkeys(label for label, _ in labelled))
+    assert [label for label in labels if label in ("0", "4", "end")] == ["0", "4", "end"]
+    counts = {row.name: row.counts for row in rows(labelled, [], [])}
+    assert 8 * 3 * 9 * 256 / 4 <= counts["0"].fmlas < 1.1 * 8 * 3 * 9 * 256 / 4
+    assert 5 * 8 * 64 / 4 <= counts["4"].fmlas
+    total = sum((c for _, c in labelled), Counts())
+    assert total == sum(counts.values(), Counts())
+
+    runner, model = tmp_path / "runner", tmp_path / "model.espalier"
+    compiled.write(model)
+    runner.write_bytes(compiled.runner)
+    runner.chmod(0o755)
+    once, twice = (count([str(runner), str(model), "--repeat", n], cpu="cortex-a76", whole=True)[0]
+                   for n in ("1", "2"))
+    assert twice.fmlas - once.fmlas == total.fmlas
+    # what a run does before its first stamp, and clocks, are not in the statements' sum
+    assert 0 <= twice.instructions - once.instructions - total.instructions < 2000
+
+
+@needs_qemu
+def test_a_model_that_computes_something_else_is_not_counted(compiled: ModelFile) -> None:
+    wrong = replace(compiled, sample_outputs=[y + 1 for y in compiled.sample_outputs])
+    with pytest.raises(EspalierError, match=r"our outputs differ from PyTorch's by .* nothing"):
+        count_ours(wrong, compiled.sample_inputs)
+
+
+@dataclass
+class FakeLayer:
+    name: str
+    macs_dense: int
+    shape: str = "a shape"
+
+
+def test_rows_match_the_peers_layers_by_their_work() -> None:
+    ours = [("in", Counts(1)), ("a", Counts(10, 1)), ("b", Counts(20, 2)), ("a", Counts(5)), ("c", Counts(7))]
+    layers = [FakeLayer("a", 100), FakeLayer("b", 200), FakeLayer("c", 100)]
+    peer = PeerCounts("ncnn", Counts(999), ((200, Counts(40)), (100, Counts(30)), (300, Counts(8)),
+                                            (100, Counts(31))))
+    found = rows(ours, layers, [peer, PeerCounts("mnn", Counts(500), ())])  # type: ignore[arg-type]
+    assert [(row.name, row.shape, row.counts.instructions) for row in found] == [
+        ("in", "", 1), ("a", "a shape", 15), ("b", "a shape", 20), ("c", "a shape", 7)]
+    assert [{name: counts.instructions for name, counts in row.peers.items()} for row in found] == [
+        {}, {"ncnn": 30}, {"ncnn": 40}, {"ncnn": 31}]
+    text = shown(counts_table(found, [peer, PeerCounts("mnn", Counts(500), ())]))
+    assert "23.23x our instructions" in text  # 999 / 43
+    assert "(2.00x)" in text  # b
+    assert "mnn" in text
+
+
+def shown(table: object) -> str:
+    console = Console(width=200, record=True, file=io.StringIO())
+    console.print(table)
+    return console.export_text()
+
+
 def test_what_is_missing_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(EspalierError, match=r"needs qemu-aarch64 \(Debian: apt-get install qemu-user\)"):
@@ -169,3 +256,70 @@ def test_a_compiler_is_needed_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     with pytest.raises(EspalierError, match="counting needs gcc"):
         count(["program"], cpu="cortex-a76")
+
+
+def test_a_qemu_without_plugins_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    if shutil.which("gcc") is None:
+        pytest.skip("needs gcc")
+    (tmp_path / "qemu-aarch64").write_text("#!/bin/sh\necho \"qemu: unknown option 'plugin'\" >&2; exit 1\n")
+    (tmp_path / "qemu-aarch64").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    with pytest.raises(EspalierError, match=r"cannot load the counting plugin .* Debian 12's qemu-user"):
+        count(["program"], cpu="cortex-a76")
+
+
+def test_what_cannot_be_fetched_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.delenv("PIP_FIND_LINKS", raising=False)
+    with pytest.raises(EspalierError, match=r"cannot fetch the AArch64 wheel of ncnn==0 .*No matching"):
+        arm_python.wheel("ncnn==0")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(EspalierError, match="an AArch64 Python from Debian needs apt-get"):
+        arm_python.interpreter()
+    assert [path.name for path in (tmp_path / "espalier" / "count").iterdir()] == ["python3.11-arm64-wheels"]
+    assert not list((tmp_path / "espalier" / "count" / "python3.11-arm64-wheels").iterdir())
+
+
+NETWORK = """
+import torch
+from torch import nn
+
+def net():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(16, 16, 3, padding=1), nn.ReLU(), nn.Conv2d(16, 24, 1), nn.Flatten(),
+                          nn.Linear(24 * 144, 16))
+    return model.eval(), (torch.randn(1, 16, 12, 12),)
+"""
+MULTIPLY_ADDS = [16 * 16 * 9 * 144, 16 * 24 * 144, 24 * 144 * 16]
+
+
+@needs_qemu
+@pytest.mark.slow
+def test_bench_count_against_peers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+                                   capsys: pytest.CaptureFixture[str]) -> None:
+    """Fetches an AArch64 Python and the peers' wheels: over the network, once."""
+    for package in ("torch", "llvmlite", "ziglang", "ncnn", "pnnx", "MNN", "litert_torch"):
+        pytest.importorskip(package)
+    try:
+        arm_python.interpreter()
+    except EspalierError as reason:
+        pytest.skip(str(reason))
+    (tmp_path / "net.py").write_text(NETWORK)
+    monkeypatch.setattr(sys, "argv", [
+        "espalier", "bench", f"{tmp_path}/net.py:net", "--count", "--target", "aarch64-linux-gnu", "--mcpu",
+        "cortex-a76", "--against", "ncnn,mnn,litert", "--json", str(tmp_path / "counts.json")])
+    with pytest.raises(SystemExit) as exit_:
+        main()
+    printed = capsys.readouterr().out
+    assert exit_.value.code == 0, printed
+    assert "executed instructions, not times" in printed
+    counted = json.loads((tmp_path / "counts.json").read_text())
+    assert counted["left_out"] == []
+    assert list(counted["peers"]) == ["ncnn", "mnn", "litert"]
+    layers = {layer["name"]: layer for layer in counted["layers"]}
+    for name, multiply_adds in zip(("0", "2", "4"), MULTIPLY_ADDS, strict=True):
+        assert multiply_adds / 4 <= layers[name]["fmlas"] < 1.3 * multiply_adds / 4
+        assert layers[name]["peers"]["ncnn"]["fmlas"] > multiply_adds / 4 / 4  # Winograd needs fewer
+    litert = counted["peers"]["litert"]  # which has no Winograd
+    assert sum(MULTIPLY_ADDS) / 4 <= litert["fmlas"] < 1.3 * sum(MULTIPLY_ADDS) / 4

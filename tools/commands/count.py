@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ...errors import EspalierError
 from ...pipelines.target import Target
-from ..bench.peers import Network, Unavailable
+from ..bench.peers import Network
 from ..compiled import Progress, Source
 from ..count.emulator import emulated
 from ..count.ours import count_ours
@@ -69,6 +69,6 @@ def _count_peers(source: Source, names: Sequence[str],
             progress("counting", done, 1 + len(names))
             try:
                 peers.append(count_peer(name, network))
-            except Unavailable as reason:
+            except EspalierError as reason:
                 left_out.append(f"{name}: left out, {reason}")
     return peers, left_out

@@ -10,7 +10,7 @@
  *
  * The last one splits a run of a compiled model into its statements without changing its code: behind
  * statement k the code stores a time stamp to word k. Borders are as fine as QEMU's translation blocks,
- * which are straight-line code.
+ * which are straight-line code. With whole=on markers mean nothing, and the whole program is region 0.
  *
  * At exit one JSON object a line is written for each region that ran: instructions, vector multiplies and
  * multiply-adds ("fmlas"), bytes loaded and stored. "threads" says how many threads ran in any region; more
@@ -165,15 +165,19 @@ static void on_end(plugin_id id, void *unused)
 EXPORT int qemu_plugin_install(plugin_id id, const void *info, int count, char **arguments)
 {
     (void)info;
-    for (int i = 0; i < count; i++)
+    for (int i = 0; i < count; i++) {
         if (!strncmp(arguments[i], "out=", 4))
             path = strdup(arguments[i] + 4);
+        if (!strcmp(arguments[i], "whole=on"))
+            current = regions;
+    }
     if (!path) {
         fprintf(stderr, "count_regions: expected out=FILE\n");
         return 1;
     }
     qemu_plugin_register_vcpu_tb_trans_cb(id, on_translation);
-    qemu_plugin_register_vcpu_syscall_cb(id, on_syscall);
+    if (!current)
+        qemu_plugin_register_vcpu_syscall_cb(id, on_syscall);
     qemu_plugin_register_atexit_cb(id, on_end, NULL);
     return 0;
 }

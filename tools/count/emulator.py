@@ -37,24 +37,28 @@ class Counts:
         return self.instructions / self.fmlas if self.fmlas else None
 
 
-def count(command: Sequence[str], *, cpu: str, root: Path | None = None,
+def count(command: Sequence[str], *, cpu: str, root: Path | None = None, whole: bool = False,
           environment: Mapping[str, str] | None = None) -> dict[int, Counts]:
     """
     Counts of each region that ran of the AArch64 program and arguments ``command``, on the emulated ``cpu``.
 
-    ``root``: where the program finds its shared libraries (``qemu-aarch64 -L``). Raises EspalierError when
-    QEMU, its plugins or a C compiler are missing, when the program fails, and when several threads ran in its
-    regions: their counts would be mixed up.
+    ``root``: where the program finds its shared libraries (``qemu-aarch64 -L``); ``whole``: the whole run is
+    region 0, markers or not. Raises EspalierError when QEMU, its plugins or a C compiler are missing, when
+    the program fails, and when several threads ran in its regions: their counts would be mixed up.
     """
     with tempfile.TemporaryDirectory(prefix="espalier-count-") as folder:
         result = Path(folder, "counts.json")
-        emulate = [_tool(QEMU), "-cpu", cpu, "-plugin", f"{plugin()},out={result}",
+        emulate = [_tool(QEMU), "-cpu", cpu, "-plugin",
+                   f"{plugin()},out={result}{',whole=on' if whole else ''}",
                    *(["-L", str(root)] if root else []), *command]
         done = subprocess.run(emulate, env={**os.environ, **(environment or {})}, capture_output=True,
                               text=True, check=False)
         if done.returncode != 0:
-            raise EspalierError(f"{Path(command[0]).name} failed under {QEMU} -cpu {cpu}: "
-                                f"{_last_line(done.stderr) or f'exit code {done.returncode}'}")
+            reason = _last_line(done.stderr) or f"exit code {done.returncode}"
+            if "plugin" in reason:
+                raise EspalierError(f"{QEMU} cannot load the counting plugin ({reason}); expected a QEMU "
+                                    f"from 4.2 to 8.2 with plugins, such as Debian 12's qemu-user")
+            raise EspalierError(f"{Path(command[0]).name} failed under {QEMU} -cpu {cpu}: {reason}")
         lines = [json.loads(line) for line in result.read_text().splitlines()]
     threads = max((line.pop("threads") for line in lines), default=1)
     if threads > 1:

@@ -66,7 +66,7 @@ def counts_table(rows: Sequence[Row], peers: Sequence[PeerCounts]) -> Table:
     for title in ("layer", "shape"):
         table.add_column(title)
     for title in ("instructions M", "FMLA M", "per FMLA", "loads MB", "stores MB",
-                  *(f"{peer.name} instructions M" for peer in peers if peer.layers)):
+                  *(f"{peer.name} M" for peer in peers if peer.layers)):
         table.add_column(title, justify="right")
     for row in rows:
         theirs = (row.peers.get(peer.name) for peer in peers if peer.layers)
