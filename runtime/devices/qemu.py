@@ -26,11 +26,16 @@ class QemuDevice(LocalDevice):
         self._cpu, self._exact = cpu, exact
 
     def _find_launcher(self) -> list[str]:
-        program = f"qemu-{self._triple.partition('-')[0]}"
-        if shutil.which(program) is None:
-            raise EspalierError(f"{self.name}: needs {program} (Debian: apt-get install qemu-user)")
-        listed = subprocess.run([program, "-cpu", "help"], capture_output=True, text=True, check=False)
-        known = listed.stdout.split()[2:]  # behind "Available CPUs:"
-        if self._exact and self._cpu not in known:
-            raise EspalierError(f"{self.name}: unknown processor '{self._cpu}': known are {', '.join(known)}")
-        return [program, "-cpu", self._cpu if self._cpu in known else "max"]
+        return emulator(self._triple, self._cpu, self._exact)
+
+
+def emulator(triple: str, cpu: str, exact: bool = False) -> list[str]:
+    """The command that emulates ``cpu`` (as for QemuDevice), to be followed by a program."""
+    program = f"qemu-{triple.partition('-')[0]}"
+    if shutil.which(program) is None:
+        raise EspalierError(f"qemu: needs {program} (Debian: apt-get install qemu-user)")
+    listed = subprocess.run([program, "-cpu", "help"], capture_output=True, text=True, check=False)
+    known = listed.stdout.split()[2:]  # behind "Available CPUs:"
+    if exact and cpu not in known:
+        raise EspalierError(f"qemu: unknown processor '{cpu}': known are {', '.join(known)}")
+    return [program, "-cpu", cpu if cpu in known else "max"]

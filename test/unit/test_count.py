@@ -245,13 +245,18 @@ def shown(table: object) -> str:
 
 def test_what_is_missing_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(EspalierError, match=r"needs qemu-aarch64 \(Debian: apt-get install qemu-user\)"):
+    with pytest.raises(EspalierError, match=r"qemu: needs qemu-aarch64 \(Debian: apt-get install"):
         count(["program"], cpu="cortex-a76")
 
 
+def fake_qemu(folder: Path, script: str) -> None:
+    program = folder / "qemu-aarch64"
+    program.write_text(f"#!/bin/sh\n{script}\n")
+    program.chmod(0o755)
+
+
 def test_a_compiler_is_needed_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    (tmp_path / "qemu-aarch64").write_text("#!/bin/sh\n")
-    (tmp_path / "qemu-aarch64").chmod(0o755)
+    fake_qemu(tmp_path, "")
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     with pytest.raises(EspalierError, match="counting needs gcc"):
@@ -261,8 +266,7 @@ def test_a_compiler_is_needed_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
 def test_a_qemu_without_plugins_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     if shutil.which("gcc") is None:
         pytest.skip("needs gcc")
-    (tmp_path / "qemu-aarch64").write_text("#!/bin/sh\necho \"qemu: unknown option 'plugin'\" >&2; exit 1\n")
-    (tmp_path / "qemu-aarch64").chmod(0o755)
+    fake_qemu(tmp_path, "echo \"qemu: unknown option 'plugin'\" >&2; exit 1")
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     with pytest.raises(EspalierError, match=r"cannot load the counting plugin .* Debian 12's qemu-user"):
         count(["program"], cpu="cortex-a76")

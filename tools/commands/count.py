@@ -8,9 +8,9 @@ from pathlib import Path
 
 from ...errors import EspalierError
 from ...pipelines.target import Target
+from ...runtime.devices.qemu import emulator
 from ..bench.peers import Network
 from ..compiled import Progress, Source
-from ..count.emulator import emulated
 from ..count.ours import count_ours
 from ..count.peers import WHEELS, PeerCounts, count_peer
 from ..count.table import as_json, counts_table, rows
@@ -33,7 +33,7 @@ def count_command(source: Source, target: Target, against: str, *, sparse: bool,
     found = rows(labelled, compiled.layers, peers)
     out.print(f"{source.name}{f' --prune {source.prune}' if source.prune else ''}, {variant}, "
               f"{target.precision}, for {target.triple} {target.cpu}\n"
-              f"one inference on one thread, counted by qemu-aarch64 -cpu {emulated(target.cpu)}: "
+              f"one inference on one thread, counted by {' '.join(emulator(target.triple, target.cpu))}: "
               f"executed instructions, not times", markup=False)
     show(counts_table(found, peers))
     for line in left_out:

@@ -14,8 +14,8 @@ from pathlib import Path
 
 from ...errors import EspalierError
 from ...files import cache_folder
+from ...runtime.devices.qemu import emulator
 
-QEMU = "qemu-aarch64"
 _PLUGIN = Path(__file__).with_name("count_regions.c")
 
 
@@ -40,7 +40,8 @@ class Counts:
 def count(command: Sequence[str], *, cpu: str, root: Path | None = None, whole: bool = False,
           environment: Mapping[str, str] | None = None) -> dict[int, Counts]:
     """
-    Counts of each region that ran of the AArch64 program and arguments ``command``, on the emulated ``cpu``.
+    Counts of each region that ran of the AArch64 program and arguments ``command``, on an emulated ``cpu``
+    (QEMU's ``max`` where QEMU does not know it).
 
     ``root``: where the program finds its shared libraries (``qemu-aarch64 -L``); ``whole``: the whole run is
     region 0, markers or not. Raises EspalierError when QEMU, its plugins or a C compiler are missing, when
@@ -48,31 +49,22 @@ def count(command: Sequence[str], *, cpu: str, root: Path | None = None, whole: 
     """
     with tempfile.TemporaryDirectory(prefix="espalier-count-") as folder:
         result = Path(folder, "counts.json")
-        emulate = [_tool(QEMU), "-cpu", cpu, "-plugin",
-                   f"{plugin()},out={result}{',whole=on' if whole else ''}",
-                   *(["-L", str(root)] if root else []), *command]
-        done = subprocess.run(emulate, env={**os.environ, **(environment or {})}, capture_output=True,
-                              text=True, check=False)
+        qemu = emulator("aarch64", cpu)
+        options = ["-plugin", f"{plugin()},out={result}{',whole=on' if whole else ''}",
+                   *(["-L", str(root)] if root else [])]
+        done = subprocess.run([*qemu, *options, *command], env={**os.environ, **(environment or {})},
+                              capture_output=True, text=True, check=False)
         if done.returncode != 0:
             reason = _last_line(done.stderr) or f"exit code {done.returncode}"
             if "plugin" in reason:
-                raise EspalierError(f"{QEMU} cannot load the counting plugin ({reason}); expected a QEMU "
+                raise EspalierError(f"{qemu[0]} cannot load the counting plugin ({reason}); expected a QEMU "
                                     f"from 4.2 to 8.2 with plugins, such as Debian 12's qemu-user")
-            raise EspalierError(f"{Path(command[0]).name} failed under {QEMU} -cpu {cpu}: {reason}")
+            raise EspalierError(f"{Path(command[0]).name} failed under {' '.join(qemu)}: {reason}")
         lines = [json.loads(line) for line in result.read_text().splitlines()]
     threads = max((line.pop("threads") for line in lines), default=1)
     if threads > 1:
         raise EspalierError(f"{Path(command[0]).name} ran {threads} threads while counted; expected 1")
     return {line.pop("region"): Counts(**line) for line in lines}
-
-
-def emulated(cpu: str) -> str:
-    """QEMU's name of the processor that LLVM calls ``cpu``: the same one, or else everything that QEMU has.
-
-    A named processor refuses instructions that it lacks, so a run on it also checks the code's target.
-    """
-    known = subprocess.run([_tool(QEMU), "-cpu", "help"], capture_output=True, text=True, check=False).stdout
-    return cpu if cpu in known.split() else "max"
 
 
 def plugin() -> Path:
@@ -81,20 +73,14 @@ def plugin() -> Path:
     library = cache_folder("count") / f"count_regions-{hashlib.sha256(source).hexdigest()[:16]}.so"
     if not library.exists():
         building = library.with_suffix(f".{os.getpid()}")
-        command = [_tool("gcc"), "-O2", "-shared", "-fPIC", "-o", str(building), str(_PLUGIN)]
+        if shutil.which("gcc") is None:
+            raise EspalierError("counting needs gcc, once, to build a plugin for QEMU")
+        command = ["gcc", "-O2", "-shared", "-fPIC", "-o", str(building), str(_PLUGIN)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode != 0:
             raise EspalierError(f"gcc cannot build {_PLUGIN.name}: {_last_line(done.stderr)}")
         building.replace(library)
     return library
-
-
-def _tool(name: str) -> str:
-    path = shutil.which(name)
-    if path is None:
-        package = {QEMU: "qemu-user"}.get(name, name)
-        raise EspalierError(f"counting needs {name} (Debian: apt-get install {package})")
-    return path
 
 
 def _last_line(text: str) -> str:

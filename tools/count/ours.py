@@ -12,7 +12,7 @@ from ...errors import EspalierError
 from ...runtime.abi import tolerance
 from ...runtime.model_file import ModelFile
 from ..bench.measure import relative_error
-from .emulator import Counts, count, emulated
+from .emulator import Counts, count
 
 
 def count_ours(file: ModelFile, inputs: Sequence[np.ndarray]) -> list[tuple[str, Counts]]:
@@ -35,7 +35,7 @@ def count_ours(file: ModelFile, inputs: Sequence[np.ndarray]) -> list[tuple[str,
         results = [Path(folder, f"output_{number}.npy") for number in range(len(file.manifest["outputs"]))]
         for path in results:
             command += ["--output", str(path)]
-        regions = count(command, cpu=emulated(file.manifest["target"]["cpu"]))
+        regions = count(command, cpu=file.manifest["target"]["cpu"])
         outputs = [np.load(path) for path in results]
     error, allowed = relative_error(outputs, file.sample_outputs or outputs), tolerance(file.manifest)
     if not error <= allowed:
