@@ -20,6 +20,7 @@ from ..runtime.memory import zeroed
 from ..runtime.model_file import ModelFile, fingerprint_of
 from ..sparse_dialect.attributes import scheme_of
 from ..sparse_dialect.constants import dtype_of
+from ..sparse_dialect.cores import CORES
 from ..sparse_dialect.cost_model import convolution_ms, linear_ms
 from ..sparse_dialect.dialect import PackedConvOp, PackedLinearOp, integers
 from ..sparse_dialect.lowering.cpu.arguments import public_functions
@@ -70,16 +71,21 @@ def compile_linalg(module: ir.Module, options: CompileOptions, target: Target,
     function = _entry(root)
     inputs, outputs = _signature(function)
     _protect(function)
-    lre = f"level={'filter' if options.eliminate_redundant_loads else 'none'} registers={target.registers}"
-    gathers = f"gathers={str(target.gathers).lower()}"
-    vectors = f"lanes={target.lanes} registers={target.registers}"
-    lowering = VECTOR if target.gathers else (*VECTOR, "sparse-expand-gathers")
+    core = CORES[target.core]
+    own = {"sparse-schedule-loads": core.places_loads, "sparse-expand-gathers": not core.gathers}
+    lowering = (*VECTOR, *(name for name, wanted in own.items() if wanted))
+    lre = "filter" if options.eliminate_redundant_loads else "none"
+    gathers = f"gathers={str(core.gathers).lower()}"
     stages = [
-        _Stage(PREPARE, {"sparse-select-kernels": "" if options.sparse else "{kernel=dense}",
+        _Stage(PREPARE, {"sparse-select-kernels": f"{{kernel={'auto' if options.sparse else 'dense'} "
+                                                  f"core={target.core}}}",
                          "sparse-compress-weights": f"{{lanes={target.lanes} {gathers}}}",
                          "sparse-assign-layouts": f"{{lanes={target.lanes}}}"}),
-        _Stage(lowering, {"sparse-lower-to-vector": f"{{{vectors}}}",
-                          "sparse-eliminate-redundant-loads": f"{{{lre}}}"}),
+        _Stage(lowering, {
+            "sparse-lower-to-vector": f"{{lanes={target.lanes} core={target.core}}}",
+            "sparse-eliminate-redundant-loads": f"{{level={lre} registers={core.registers - core.spare}}}",
+            "sparse-schedule-loads": f"{{ahead={core.ahead} registers={core.registers} "
+                                     f"spare={core.spare}}}"}),
         _Stage(_buffers(root)), _Stage(ARENA), _Stage(LLVM)]
     pipelines = [parse_pipeline(stage.text) for stage in stages]
     steps = sum(len(pipeline.items) for pipeline in pipelines)

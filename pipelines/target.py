@@ -8,6 +8,10 @@ from pathlib import Path
 
 _REGISTERS = {"neon": 32, "avx512": 32, "avx2": 16, "sse": 16}
 _LANES = {"neon": 4, "avx512": 16, "avx2": 8, "sse": 4}
+# Arm's cores by what their code should look like: little ones, and those with four FMA pipes.
+_IN_ORDER = ("cortex-a34", "cortex-a35", "cortex-a53", "cortex-a55", "cortex-a320", "cortex-a510",
+             "cortex-a520")
+_WIDE = ("cortex-x", "cortex-a725", "neoverse-v", "apple-", "oryon", "c1-ultra", "c1-premium")
 
 
 @dataclass(frozen=True)
@@ -56,9 +60,13 @@ class Target:
         return _of(widest, triple, cpu, listed)
 
     @property
-    def gathers(self) -> bool:
-        """Whether one instruction loads a vector from scattered places."""
-        return self.name.startswith("avx")
+    def core(self) -> str:
+        """The kind of core whose costs shape the code, a key of ``CORES``."""
+        if self.name != "neon":
+            return self.name
+        if self.cpu in _IN_ORDER:
+            return "cortex-a55"
+        return "cortex-x1" if self.cpu.startswith(_WIDE) else "cortex-a76"
 
 
 def _of(name: str, triple: str = "", cpu: str = "", features: tuple[str, ...] = ()) -> Target:

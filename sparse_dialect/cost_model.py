@@ -12,6 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import prod
 
+from .cores import Core
 from .schemes import Block, Connectivity, Dense, KernelGroup, Pattern, Scheme
 
 DENSE_SHARE = 0.80
@@ -24,10 +25,7 @@ SPARSE_MATRIX_BYTES = 5.0  # a stored weight of a sparse matrix: 4 bytes and a o
 BLOCK_MATRIX_BYTES = 4.6  # rows of a group share a column's index and the input that it loads
 SPARSE_MATRIX_MARGIN = 1.5  # gathers run behind the memory stream that dense rows keep up with
 
-# channels a block, for 1x1 kernels and larger: what a visit reads stays near L1
-# Channels a block for kernels larger than 1x1, for 1x1 kernels, and for 1x1 kernels on small images, whose
-# tiles are smaller: what a visit reads stays near L1.
-PACKED_BLOCK, FLAT_BLOCK, SMALL_BLOCK, SMALL_PIXELS = 32, 64, 128, 64
+SMALL_PIXELS = 64  # an image of no more is small
 
 
 @dataclass(frozen=True)
@@ -91,12 +89,15 @@ def filters_per_group(scheme: Scheme, filters: int, places: int) -> int:
     return max(size for size in range(1, wanted + 1) if filters % size == 0)
 
 
-def channel_block(scheme: Scheme, channels: int, kernel: tuple[int, ...], pixels: int) -> int:
+def channel_block(scheme: Scheme, channels: int, kernel: tuple[int, ...], pixels: int, core: Core) -> int:
     """Channels a block (a divisor of ``channels``): a block's tile should stay near L1 while filters pass.
 
     ``pixels``: output pixels of one channel.
     """
-    target = PACKED_BLOCK if prod(kernel) > 1 else SMALL_BLOCK if pixels <= SMALL_PIXELS else FLAT_BLOCK
+    if prod(kernel) > 1:
+        target = core.packed_block
+    else:
+        target = core.small_block if pixels <= SMALL_PIXELS else core.flat_block
     if isinstance(scheme, Dense) or channels < 2 * target:
         return channels
     best = max(size for size in range(1, target + 1) if channels % size == 0)

@@ -10,6 +10,8 @@ An object exports one symbol, ``espalier_model_<name>`` (``espalier_code`` in ``
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -17,6 +19,7 @@ from typing import Any
 from ...errors import EspalierError
 from ...runtime.abi import SEQUENTIAL, VERSION
 from ...runtime.jit_executor import ENTRY
+from ...sparse_dialect.cores import CORES
 from ...sparse_dialect.mlir import ir
 from ..target import Target
 from . import processors
@@ -64,16 +67,32 @@ class NativeCode:
     @cached_property
     def object(self) -> bytes:
         """A relocatable, position-independent ELF object."""
-        return bytes(self._machine.emit_object(self._optimized))
+        with self._scheduling():
+            return bytes(self._machine.emit_object(self._optimized))
 
     @property
     def assembly(self) -> str:
-        return str(self._machine.emit_assembly(self._optimized))
+        with self._scheduling():
+            return str(self._machine.emit_assembly(self._optimized))
 
     @property
     def llvm_ir(self) -> str:
         """The optimised LLVM IR."""
         return str(self._optimized)
+
+    @contextmanager
+    def _scheduling(self) -> Iterator[None]:
+        """Keeps the order that ``sparse-schedule-loads`` gave: LLVM's scheduler would move loads up until
+        accumulators spill. (A switch of the whole process, set only meanwhile.)"""
+        kept = CORES[self.target.core].places_loads
+        switch = processors.llvmlite().set_option
+        if kept:
+            switch("espalier", "-enable-misched=0")
+        try:
+            yield
+        finally:
+            if kept:
+                switch("espalier", "-enable-misched=1")
 
     @cached_property
     def _machine(self) -> Any:

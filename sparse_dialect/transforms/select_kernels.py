@@ -17,6 +17,7 @@ import numpy as np
 
 from ..attributes import scheme_attribute, scheme_of
 from ..constants import weight_of
+from ..cores import REFERENCE, core_named
 from ..cost_model import channel_block, convolution_ms, filters_per_group, linear_ms
 from ..dialect import ConvOp, LinearOp
 from ..mlir import ir
@@ -40,12 +41,15 @@ class SelectKernelsPass(Pass):
     kernel: Literal["auto", "dense", "sparse"] = option(
         "auto", "force dense or sparse code, or let the cost model choose")
 
+    core: str = option(REFERENCE, "the core that channel blocks are chosen for")
+
     def run(self, op: ir.Operation, context: PassContext) -> None:
         with op.context:
             for layer in operations(op, ConvOp, LinearOp):
                 self._select(layer, context)
 
     def _select(self, layer: ConvOp | LinearOp, context: PassContext) -> None:
+        core = core_named(self.core)
         weight, scheme = weight_of(layer, layer.weight), scheme_of(layer)
         chosen: Scheme
         if isinstance(layer, ConvOp) and [ir.IntegerAttr(layer.groups).value, 1] == list(weight.shape[:2]):
@@ -68,7 +72,7 @@ class SelectKernelsPass(Pass):
             if groups == 1:
                 group = filters_per_group(chosen, weight.shape[0], places)
                 pixels = prod(ir.RankedTensorType(layer.output.type).shape[2:])
-                block = channel_block(chosen, weight.shape[1], weight.shape[2:], pixels)
+                block = channel_block(chosen, weight.shape[1], weight.shape[2:], pixels, core)
             attributes["filters_per_group"] = ir.IntegerAttr.get(i64, group)
             attributes["channel_block"] = ir.IntegerAttr.get(i64, block)
 

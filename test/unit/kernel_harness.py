@@ -10,9 +10,12 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 from espalier.sparse_dialect.constants import element_type
+from espalier.sparse_dialect.cores import CORES, Core
 from espalier.sparse_dialect.layouts import LaneGrid, lift
 from espalier.sparse_dialect.lowering.cpu.builder import func
 from espalier.sparse_dialect.lowering.cpu.eliminate_redundant_loads import EliminateRedundantLoadsPass
+from espalier.sparse_dialect.lowering.cpu.expand_gathers import ExpandGathersPass
+from espalier.sparse_dialect.lowering.cpu.schedule_loads import ScheduleLoadsPass
 from espalier.sparse_dialect.mlir import bindings, ir, passmanager
 from espalier.sparse_dialect.passes import PassContext
 
@@ -26,7 +29,7 @@ LOWERING = (
 )
 ALIGNMENT = 64
 
-Emit = Callable[[ir.Operation, str, list[ir.Type]], None]
+Emit = Callable[[ir.Operation, str, list[ir.Type], Core], None]
 
 
 def aligned(array: np.ndarray) -> np.ndarray:
@@ -55,7 +58,9 @@ def poisoned(x: np.ndarray, grid: LaneGrid) -> np.ndarray:
 
 
 class Compiled:
-    """One kernel on its arrays; ``run(begin, end)`` does units of its work. ``loads``: what LRE counted."""
+    """One kernel on its arrays; ``run(begin, end)`` does units of its work. ``loads``: what LRE counted.
+
+    Code shaped for an Arm core runs here too: only its speed is another core's."""
 
     def __init__(
         self,
@@ -63,7 +68,7 @@ class Compiled:
         arrays: Sequence[np.ndarray],
         scratch_floats: int = 0,
         level: str = "filter",
-        registers: int = 32,
+        core: str = "avx512",
     ) -> None:
         self.arrays = [a if a.ctypes.data % ALIGNMENT == 0 else aligned(a) for a in arrays]
         self.scratch = [unset(scratch_floats)] if scratch_floats else []
@@ -73,7 +78,7 @@ class Compiled:
             index, dynamic = ir.IndexType.get(), ir.ShapedType.get_dynamic_size()
             types = [ir.MemRefType.get(a.shape, element_type(a.dtype)) for a in self.arrays]
             types += [ir.MemRefType.get([dynamic], ir.F32Type.get())] * len(self.scratch) + [index, index]
-            emit(module.operation, "kernel", types)
+            emit(module.operation, "kernel", types, CORES[core])
             with ir.InsertionPoint(module.body):
                 main = func.FuncOp("main", (types, []))
                 main.attributes["llvm.emit_c_interface"] = ir.UnitAttr.get()
@@ -81,7 +86,11 @@ class Compiled:
             with ir.InsertionPoint(entry):
                 func.CallOp([], "kernel", list(entry.arguments))
                 func.ReturnOp([])
-            EliminateRedundantLoadsPass(level, registers).run(module.operation, context)
+            EliminateRedundantLoadsPass(level, CORES[core].registers).run(module.operation, context)
+            if CORES[core].places_loads:
+                ScheduleLoadsPass().run(module.operation, context)
+            if not CORES[core].gathers:
+                ExpandGathersPass().run(module.operation, context)
             module.operation.verify()
             passmanager.PassManager.parse(LOWERING).run(module.operation)
             self._engine = ExecutionEngine(module, opt_level=2)

@@ -42,6 +42,7 @@ class Case:
     residual: bool = False
     channels: int = 5
     depth: int = 1
+    core: str = "avx512"
 
     @property
     def image(self) -> list[int]:
@@ -78,9 +79,10 @@ class Run:
         )
         plan = plan_plane(source, self.grid, case.window, three(case.tile))
         compiled = Compiled(
-            lambda module, name, types: emit_channelwise_kernel(module, name, kernel, plan, types),
+            lambda *to: emit_channelwise_kernel(*to[:2], kernel, plan, *to[2:]),
             [planes, self.output, *extra, *plane_tables(plan), *parameters],
             plan.lines * case.lanes,
+            core=case.core,
         )
         self.kernels = [(compiled, case.batch * case.channels)]
         self.expected = reference(case, x, weight, bias, residual)
@@ -165,6 +167,11 @@ CASES = {
     "lift, 4 lanes": Case("max", Window.of((1, 1)), source_high=None, lanes=4, target_high=1),
     "change of grid": Case("max", Window.of((1, 1)), source_high=1, target_high=8),
 }
+ARM = (
+    "depthwise, 4 lanes", "depthwise, residual, relu", "depthwise, relu6", "depthwise, other grid",
+    "max, padded", "max, padded, from planes", "lift", "volume, depthwise",
+)
+CASES |= {f"{name}, for Arm": replace(CASES[name], core="cortex-a76") for name in ARM}
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
@@ -211,14 +218,16 @@ GRIDS = {
 }
 
 
+@pytest.mark.parametrize("core", ["avx512", "cortex-a76"])
 @pytest.mark.parametrize("grid", GRIDS.values(), ids=GRIDS)
-def test_unlift(grid: LaneGrid) -> None:
+def test_unlift(grid: LaneGrid, core: str) -> None:
     x = random(2, 3, *grid.image)
     places = grid.places(*np.indices(grid.image)).reshape(-1).astype(np.int32)
     output, pixels = unset(2, 3, places.size), places.size
     kernel = Compiled(
-        lambda module, name, types: emit_unlift(module, name, types, grid.lanes, (2, 3), pixels),
+        lambda *to: emit_unlift(*to, grid.lanes, (2, 3), pixels),
         [poisoned(x, grid), output, places],
+        core=core,
     )
     kernel.run(0, 4)
     assert np.isnan(output.reshape(6, -1)[4:]).all(), "units are planes"
@@ -235,7 +244,7 @@ def test_global_average(grid: LaneGrid, fill: float) -> None:
     held = lift(np.ones(x.shape, np.float32), grid) > 0
     output = unset(2, 3, 1)
     kernel = Compiled(
-        lambda module, name, types: emit_global_average(module, name, types, grid, 3),
+        lambda *to: emit_global_average(*to, grid, 3),
         [aligned(np.where(held, lift(x, grid), np.float32(fill))), output, share],
     )
     kernel.run(0, 5)

@@ -58,6 +58,7 @@ class Case:
     residual: bool = False
     pool: Three = ONES
     level: str = "filter"
+    core: str = "avx512"
     depth: int = 1
 
     @property
@@ -114,12 +115,13 @@ class Run:
         ]
         self.compiled = [
             Compiled(
-                lambda module, name, types, plan=plan: emit_conv_kernel(
-                    module, name, self.kernel, plan, types
+                lambda module, name, types, core, plan=plan: emit_conv_kernel(
+                    module, name, self.kernel, plan, types, core
                 ),
                 [aligned(planes), self.output, *extra, bias, *tables(plan), *arrays],
                 max(1, self.kernel.scratch_lines(plan) * case.lanes),
                 case.level,
+                case.core,
             )
             for plan in self.plans
         ]
@@ -275,6 +277,14 @@ CASES = {
     "one chunk": Case("pattern", filters=11),
     "one pixel": Case("pattern", height=1, width=1, tile=(1, 1)),
 }
+ARM = (
+    "pattern", "connectivity", "unstructured", "dense, filters share loads", "4 lanes", "8 lanes",
+    "dense from planes, as first layers", "7 x 7 from planes", "relu6", "residual, then relu",
+    "fused pool, relu, batch", "channel blocks, epilogue", "1 x 1 reads its input in place",
+    "1 x 1, pairs in blocks", "1 x 1, fours of filters", "1 x 1, dense", "loads as they come",
+    "volume, dense",
+)
+CASES |= {f"{name}, for Arm": replace(CASES[name], core="cortex-a76") for name in ARM}
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)

@@ -170,16 +170,16 @@ def test_blocks_share_nothing() -> None:
     assert Result(text).loads == 3
 
 
-@pytest.mark.parametrize(("registers", "loads"), [(32, 4), (8, 4), (7, 5), (6, 6), (5, 8), (2, 8)])
+@pytest.mark.parametrize(("registers", "loads"), [(32, 4), (9, 4), (8, 5), (7, 6), (6, 8), (3, 8)])
 def test_lines_that_fit_no_register_are_loaded_again(registers: int, loads: int) -> None:
-    """Four lines twice round beside four accumulators. With three free registers line 4 drives out 3, the
-    one needed last (4 is being read); with two, line 2 goes as well; one free register holds no line over."""
+    """Four lines twice round beside four accumulators and a weight. With three free registers line 4 drives
+    out 3, the one needed last (4 is being read); with two, line 2 goes as well; one holds no line over."""
     result = Result(kernel([(line, 0) for line in (1, 2, 3, 4, 1, 2, 3, 4)]), registers=registers)
     assert result.loads == loads
 
 
 def test_neighbouring_reads_need_one_register() -> None:
-    result = Result(kernel([(line, 0) for line in (1, 1, 2, 2, 3, 3)], accumulators=8), registers=8)
+    result = Result(kernel([(line, 0) for line in (1, 1, 2, 2, 3, 3)], accumulators=8), registers=9)
     assert result.loads == 3
 
 
@@ -189,9 +189,9 @@ def test_broadcast_weights_take_registers() -> None:
     scalar = "%s = memref.load %x[%c, %0, %0] : memref<4x64x16xf32>\n"
     uses = "\n".join(f"%u{i} = arith.addf %b{i}, %b{i} : vector<16xf32>" for i in range(3))
     live = kernel(reads, between={0: scalar + weights, 3: uses})
-    assert Result(kernel(reads), registers=6).loads == 2
-    assert Result(live, registers=6).loads == 4
-    assert Result(live, registers=9).loads == 2
+    assert Result(kernel(reads), registers=7).loads == 2
+    assert Result(live, registers=7).loads == 4
+    assert Result(live, registers=10).loads == 2
 
 
 def test_running_twice_changes_nothing_more() -> None:

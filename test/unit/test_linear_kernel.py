@@ -50,7 +50,9 @@ class Run:
         padding = self.layer.padded_rows - case.rows
         self.output = unset(case.batch, case.rows)
         self.kernel = Compiled(
-            lambda module, name, types: emit_linear_kernel(module, name, self.layer, types, list(arrays)),
+            lambda module, name, types, core: emit_linear_kernel(
+                module, name, self.layer, types, core, list(arrays)
+            ),
             [x, self.output, aligned(np.pad(bias, (0, padding))), *map(aligned, arrays.values())],
             scratch_floats=max(self.layer.scratch_floats, 16) if strips else 0,
         )

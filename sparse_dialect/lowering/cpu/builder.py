@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from ...cores import Core
 from ...mlir import bindings, ir
 
 arith: Any = bindings("dialects.arith")
@@ -19,14 +20,16 @@ Value = Any
 
 
 class Builder:
-    """Emits into one function's body, at the current insertion point; vectors have ``lanes`` f32 elements."""
+    """Emits into one function's body, at the current insertion point, what suits ``core``; vectors have
+    ``lanes`` f32 elements."""
 
-    def __init__(self, entry: ir.Block, lanes: int) -> None:
-        self.entry, self.lanes = entry, lanes
+    def __init__(self, entry: ir.Block, lanes: int, core: Core) -> None:
+        self.entry, self.lanes, self.core = entry, lanes, core
         self.index_type, self.f32 = ir.IndexType.get(), ir.F32Type.get()
         self.i32 = ir.IntegerType.get_signless(32)
         self.vector = ir.VectorType.get([lanes], self.f32)
-        self.alignment = ir.IntegerAttr.get(ir.IntegerType.get_signless(64), lanes * 4)
+        self.line_bytes = lanes * 4
+        self.alignment = ir.IntegerAttr.get(ir.IntegerType.get_signless(64), self.line_bytes)
         self._constants: dict[Any, Value] = {}
 
     # -- constants and index arithmetic --------------------------------------------------------
@@ -104,6 +107,22 @@ class Builder:
         alignment = self.alignment if aligned else None
         return vector.LoadOp(self.vector, base, list(indices), alignment=alignment).result
 
+    def places(self, base: Value, *indices: Value) -> Value:
+        """A vector of i32, as ``gather`` takes it."""
+        return vector.LoadOp(ir.VectorType.get([self.lanes], self.i32), base, list(indices)).result
+
+    def gather(self, base: Value, leading: Sequence[Value], places: Value,
+               outside: float | None = None) -> Value:
+        """A vector of the elements ``places`` (i32 offsets from ``base`` [*leading, 0, ...]).
+
+        ``outside``: the value where a place is negative; None: no place is."""
+        start = [*leading, *[self.index(0)] * (len(ir.MemRefType(base.type).shape) - len(leading))]
+        if outside is None:
+            inside = self.constant(ir.VectorType.get([self.lanes], ir.IntegerType.get_signless(1)), True)
+        else:
+            inside = arith.CmpIOp(arith.CmpIPredicate.sge, places, self.constant(places.type, 0)).result
+        return vector.GatherOp(self.vector, base, start, places, inside, self.splat(outside or 0.0)).result
+
     def store(self, value: Value, base: Value, *indices: Value, aligned: bool = True,
               streaming: bool = False) -> None:
         """A vector store, aligned unless said otherwise; a ``streaming`` one goes past the caches (for large
@@ -133,29 +152,60 @@ class Builder:
     def broadcast(self, scalar: Value) -> Value:
         return vector.BroadcastOp(self.vector, scalar).result
 
+    def weights(self, base: Value, leading: Sequence[Value], first: Value,
+                count: int) -> Callable[[int], Value]:
+        """Gives splats of ``count`` neighbouring scalars, from ``first`` on, each made when first asked for.
+
+        Where a multiply takes one lane of a register as its scalar, one load brings several."""
+        width = 1
+        while self.core.lane_weights and 2 * width <= min(count, self.lanes):
+            width *= 2
+        made: dict[int, Value] = {}
+        loaded: dict[int, Value] = {}
+
+        def splat(at: int) -> Value:
+            if at not in made:
+                made[at] = lane(at) if width > 1 else self.broadcast(
+                    self.scalar(base, *leading, self.add(first, at)))
+            return made[at]
+
+        def lane(at: int) -> Value:
+            start = min(at // width * width, count - width)  # the last load reaches back, not past the end
+            if start not in loaded:
+                type_ = ir.VectorType.get([width], self.f32)
+                loaded[start] = vector.LoadOp(type_, base, [*leading, self.add(first, start)]).result
+            return vector.ShuffleOp(loaded[start], loaded[start], [at - start] * self.lanes).result
+
+        return splat
+
     def fma(self, a: Value, b: Value, c: Value) -> Value:
         return vector.FMAOp(a, b, c).result
 
     def activation(self, value: Value, kind: str) -> Value:
-        """``none``, ``relu`` or ``relu6``; NaN passes through, as in PyTorch.
-
-        Compare and select in this order is one max or min instruction on x86 (``arith.maximumf`` is four)."""
+        """``none``, ``relu`` or ``relu6``; NaN passes through, as in PyTorch."""
         if kind in ("relu", "relu6"):
-            value = self._clamp(arith.CmpFPredicate.OGT, self.splat(0.0), value)
+            value = self.maximum(self.splat(0.0), value)
         if kind == "relu6":
-            value = self._clamp(arith.CmpFPredicate.OLT, self.splat(6.0), value)
+            value = self._least(self.splat(6.0), value)
         return value
 
     def clamp(self, value: Value, low: float, high: float) -> Value:
         """``value`` cut to [low, high]; NaN passes through."""
-        value = self._clamp(arith.CmpFPredicate.OGT, self.splat(low), value)
-        return self._clamp(arith.CmpFPredicate.OLT, self.splat(high), value)
-
-    def _clamp(self, predicate: Any, bound: Value, value: Value) -> Value:
-        return arith.SelectOp(arith.CmpFOp(predicate, bound, value).result, bound, value).result
+        return self._least(self.splat(high), self.maximum(self.splat(low), value))
 
     def maximum(self, a: Value, b: Value) -> Value:
-        return self._clamp(arith.CmpFPredicate.OGT, a, b)
+        """The larger; ``b`` where that is NaN.
+
+        Compare and select in this order is one instruction on x86 (``arith.maximumf`` is four); on Arm
+        ``arith.maximumf`` is one."""
+        if self.core.keeps_nan:
+            return arith.MaximumFOp(a, b).result
+        return arith.SelectOp(arith.CmpFOp(arith.CmpFPredicate.OGT, a, b).result, a, b).result
+
+    def _least(self, a: Value, b: Value) -> Value:
+        if self.core.keeps_nan:
+            return arith.MinimumFOp(a, b).result
+        return arith.SelectOp(arith.CmpFOp(arith.CmpFPredicate.OLT, a, b).result, a, b).result
 
     # -- control -------------------------------------------------------------------------------
 

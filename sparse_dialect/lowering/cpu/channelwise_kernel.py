@@ -18,6 +18,7 @@ from typing import Literal
 
 import numpy as np
 
+from ...cores import Core
 from ...layouts import LaneGrid, Layout, Three, box
 from ...mlir import ir
 from .builder import Builder, Value, arith, func, private_function, vector
@@ -54,13 +55,13 @@ def plane_tables(plan: PlanePlan) -> list[np.ndarray]:
 
 
 def emit_channelwise_kernel(module: ir.Operation, name: str, kernel: ChannelwiseKernel, plan: PlanePlan,
-                            operand_types: list[ir.Type]) -> None:
+                            operand_types: list[ir.Type], core: Core) -> None:
     """Adds ``func.func private @name``: input, output, [residual,] the tables of ``plane_tables``, [order
     i32 [C], where the input comes chunk by chunk: the channel of each of its planes,] [bias [C] and weight
     [C, 1, places] of a depthwise convolution,] scratch (memref<?xf32>), begin and end of the planes."""
     _, entry = private_function(module, name, operand_types)
     with ir.InsertionPoint(entry):
-        _Emitter(Builder(entry, kernel.target.lanes), kernel, plan, list(entry.arguments)).emit()
+        _Emitter(Builder(entry, kernel.target.lanes, core), kernel, plan, list(entry.arguments)).emit()
         func.ReturnOp([])
 
 
@@ -92,8 +93,9 @@ class _Emitter:
         if self.kernel.kind == "depthwise":
             bias, weight = self.parameters
             self.bias = b.broadcast(b.scalar(bias, self.channel))
-            self.weights = [b.broadcast(b.scalar(weight, self.channel, b.index(0), b.index(place)))
-                            for place in range(len(self.plan.window.taps))]
+            places = len(self.plan.window.taps)
+            splat = b.weights(weight, [self.channel, b.index(0)], b.index(0), places)
+            self.weights = [splat(place) for place in range(places)]
         first = 0
         for shape, tiles in self.plan.tiles.items():
             b.loop(first, first + len(tiles), partial(self._tile, shape=shape))
@@ -103,8 +105,6 @@ class _Emitter:
 
     def _pad(self) -> None:
         b, zero = self.b, self.b.index(0)
-        indices = ir.VectorType.get([b.lanes], b.i32)
-        trailing = [zero] * (len(ir.MemRefType(self.input.type).shape) - 2)
 
         def run(at: Value) -> None:
             to, start, count = (b.integer(self.runs, at, b.index(i)) for i in range(3))
@@ -112,10 +112,7 @@ class _Emitter:
                                                   b.add(to, i), zero))
 
         def halo(at: Value) -> None:
-            places = vector.LoadOp(indices, self.gathers, [at, zero]).result
-            inside = arith.CmpIOp(arith.CmpIPredicate.sge, places, b.constant(indices, 0)).result
-            value = vector.GatherOp(b.vector, self.input, [*self.source, *trailing], places,
-                                    inside, b.splat(self.kernel.outside)).result
+            value = b.gather(self.input, self.source, b.places(self.gathers, at, zero), self.kernel.outside)
             b.store(value, self.scratch, b.integer(self.halo, at), zero)
 
         if len(self.plan.runs):
@@ -169,8 +166,10 @@ class _Emitter:
 
     def _multiply(self, load: Callable[[int], Value]) -> list[Value]:
         acc = [self.bias] * len(self.accumulators)
-        for place, weight in enumerate(self.weights):
-            acc = [self.b.fma(load(line), weight, a) for line, a in zip(self._lines(place), acc, strict=True)]
+        reads = sorted((line, place, t) for place in range(len(self.weights))
+                       for t, line in enumerate(self._lines(place)))
+        for line, place, t in reads:  # each line is used up at once
+            acc[t] = self.b.fma(load(line), self.weights[place], acc[t])
         return acc
 
     def _pool(self, load: Callable[[int], Value]) -> list[Value]:
@@ -185,17 +184,14 @@ class _Emitter:
         return acc
 
 
-def emit_unlift(module: ir.Operation, name: str, operand_types: list[ir.Type], lanes: int,
-                planes: tuple[int, int],
-                pixels: int) -> None:
+def emit_unlift(module: ir.Operation, name: str, operand_types: list[ir.Type], core: Core, lanes: int,
+                planes: tuple[int, int], pixels: int) -> None:
     """Adds ``func.func private @name``: input [N, C, lines, lanes], output [N, C, pixels], places i32
     [pixels], begin and end of the planes (image, channel). A lane grid becomes row-major."""
     _, entry = private_function(module, name, operand_types)
     with ir.InsertionPoint(entry):
-        b = Builder(entry, lanes)
+        b = Builder(entry, lanes, core)
         source, output, places, begin, end = entry.arguments
-        indices = ir.VectorType.get([lanes], b.i32)
-        all_lanes = b.constant(ir.VectorType.get([lanes], ir.IntegerType.get_signless(1)), True)
         flat = b.flatten(source)
 
         def plane(at: Value) -> None:
@@ -203,30 +199,30 @@ def emit_unlift(module: ir.Operation, name: str, operand_types: list[ir.Type], l
             c = arith.RemSIOp(at, b.index(planes[1])).result
 
             def vectors(first: Value) -> None:
-                where = vector.LoadOp(indices, places, [first]).result
-                value = vector.GatherOp(b.vector, source, [n, c, b.index(0), b.index(0)], where, all_lanes,
-                                        b.splat(0.0)).result
-                vector.StoreOp(value, output, [n, c, first])
+                vector.StoreOp(b.gather(source, [n, c], b.places(places, first)), output, [n, c, first])
 
             def pixel(i: Value) -> None:
                 b.put(b.scalar(flat, n, c, b.integer(places, i)), output, n, c, i)
 
-            whole = pixels // lanes * lanes
-            b.loop(0, whole, vectors, step=lanes)
-            b.loop(whole, pixels, pixel)
+            if pixels < lanes:
+                b.loop(0, pixels, pixel)
+            else:
+                b.loop(0, pixels // lanes * lanes, vectors, step=lanes)
+                if pixels % lanes:
+                    vectors(b.index(pixels - lanes))  # some pixels twice
 
         b.loop(begin, end, plane)
         func.ReturnOp([])
 
 
-def emit_global_average(module: ir.Operation, name: str, operand_types: list[ir.Type], grid: LaneGrid,
-                        channels: int) -> None:
+def emit_global_average(module: ir.Operation, name: str, operand_types: list[ir.Type], core: Core,
+                        grid: LaneGrid, channels: int) -> None:
     """Adds ``func.func private @name``: input [N, C, lines, lanes], output [N, C, 1], share f32 [lines,
     lanes] (1 / pixels where a lane holds a pixel, else 0), begin and end of the planes. The mean of every
     plane."""
     _, entry = private_function(module, name, operand_types)
     with ir.InsertionPoint(entry):
-        b = Builder(entry, grid.lanes)
+        b = Builder(entry, grid.lanes, core)
         source, output, share, begin, end = entry.arguments
         kind = ir.Attribute.parse("#vector.kind<add>")
         # Lanes without a pixel may hold anything, infinity too: they are replaced, not multiplied by zero.

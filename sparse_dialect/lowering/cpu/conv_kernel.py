@@ -24,6 +24,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from math import prod
 
+from ...cores import Core
 from ...layouts import LaneGrid, Layout, Three
 from ...mlir import ir
 from .builder import Builder, Value, arith, func, private_function
@@ -32,6 +33,8 @@ from .packing import Packer, view
 
 STREAMING_BYTES = 8 << 20
 WEIGHTS_IN_REGISTERS = 8  # with more terms than this a class loads each tap's weights where they are used
+LANE_WEIGHTS = 4  # likewise, in registers, where one holds several weights
+CACHE_LINE = 64  # bytes
 
 
 @dataclass(frozen=True)
@@ -95,7 +98,7 @@ class ConvKernel:
 
 
 def emit_conv_kernel(module: ir.Operation, name: str, kernel: ConvKernel, plan: ConvPlan,
-                     operand_types: list[ir.Type]) -> None:
+                     operand_types: list[ir.Type], core: Core) -> None:
     """Adds ``func.func private @name`` to ``module``.
 
     Its arguments: input, output, [residual,] bias [F], items, borders, gathers, permuted, the storage
@@ -106,7 +109,7 @@ def emit_conv_kernel(module: ir.Operation, name: str, kernel: ConvKernel, plan: 
     """
     _, entry = private_function(module, name, operand_types)
     with ir.InsertionPoint(entry):
-        _Emitter(Builder(entry, kernel.target.lanes), kernel, plan, list(entry.arguments)).emit()
+        _Emitter(Builder(entry, kernel.target.lanes, core), kernel, plan, list(entry.arguments)).emit()
         func.ReturnOp([])
 
 
@@ -223,7 +226,8 @@ class _Emitter:
 
         def body(c: Value, *acc: Value) -> list[Value]:
             at = self._channel(c)
-            return self._multiply(c, only, lambda term: b.scalar(weight, group, at, b.index(term)), list(acc))
+            return self._multiply(c, only, b.weights(weight, [group, at], b.index(0), len(only.terms)),
+                                  list(acc))
 
         return b.loop(0, self.kernel.channel_block, body, totals, attributes={"espalier.class": 0})
 
@@ -241,8 +245,7 @@ class _Emitter:
             def body(k: Value, *carried: Value, kind: KernelClass = kind, terms: int = terms) -> list[Value]:
                 *acc, at = carried
                 first = at if starts else b.multiply(k, terms)
-                acc = self._multiply(b.integer(index, k), kind,
-                                     lambda term: b.scalar(weight, b.add(first, term)), acc)
+                acc = self._multiply(b.integer(index, k), kind, b.weights(weight, [], first, terms), acc)
                 return [*acc, b.add(at, terms) if starts else at]
 
             *totals, position = b.loop(lower, bound, body, [*totals, position],
@@ -258,18 +261,17 @@ class _Emitter:
         for term, (f, place) in enumerate(kind.terms):
             for t, accumulator in enumerate(self.accumulators):
                 reads.append((plan.line_read(accumulator, taps[place]), term, f * count + t))
-        few = len(kind.terms) <= WEIGHTS_IN_REGISTERS
+        most = LANE_WEIGHTS * b.lanes if b.core.lane_weights else WEIGHTS_IN_REGISTERS
+        few = len(kind.terms) <= most
         # Few weights: they stay in registers and each input line is used up at once. Many: one tap after
         # the other.
         order = sorted(reads, key=lambda r: (0 if few else kind.terms[r[1]][1], r[0]))
-        weights: dict[int, Value] = {}
         for line, term, t in order:
-            if term not in weights:
-                weights[term] = b.broadcast(weight(term))
+            splat = weight(term)
             loaded = self._input_line(c, line)
             if self.kernel.group > 1:
                 loaded.owner.attributes["espalier.filter"] = b.integer_attribute(kind.terms[term][0])
-            acc[t] = b.fma(loaded, weights[term], acc[t])
+            acc[t] = b.fma(loaded, splat, acc[t])
         return acc
 
     def _input_line(self, c: Value, line: int) -> Value:
@@ -283,8 +285,13 @@ class _Emitter:
     def _claim(self, filters: list[Value]) -> None:
         """Asks for the lines of output and residual before the multiplies: storing then waits for neither."""
         b, kernel = self.b, self.kernel
+        spots: list[Three] = []
+        for spot in dict.fromkeys(map(self._pooled_spot, self.accumulators)):
+            ahead = kernel.stored.line(*spot) - kernel.stored.line(*spots[-1]) if spots else CACHE_LINE
+            if ahead * b.line_bytes >= CACHE_LINE:
+                spots.append(spot)
         for f in filters:
-            for spot in dict.fromkeys(map(self._pooled_spot, self.accumulators)):
+            for spot in spots:
                 where = self._stored_line(f, spot)
                 if self.residual is not None:
                     b.prefetch(self.residual, *where)

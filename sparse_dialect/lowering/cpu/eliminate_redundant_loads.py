@@ -62,7 +62,7 @@ class EliminateRedundantLoadsPass(Pass):
     def _function(self, function: Any, context: PassContext) -> dict[int, list[int]]:
         """Loads before and after in the body of each kernel class's loop."""
         counts: dict[int, list[int]] = defaultdict(lambda: [0, 0])
-        for owner, block in _blocks(function.operation):
+        for owner, block in blocks(function.operation):
             before, after = self._block(block, context)
             if "espalier.class" in owner.attributes:
                 kind = counts[ir.IntegerAttr(owner.attributes["espalier.class"]).value]
@@ -110,15 +110,17 @@ class _Scan:
 
     def __post_init__(self) -> None:
         self.numbers: dict[Hashable, int] = {}  # of values, and of what they compute
-        self.live: dict[ir.Value, list[int]] = {}  # first and last position of each vector that is not a load
+        self.live: dict[ir.Value, list[int]] = {}  # first and last position of each vector that is no line
+        self.lines: set[ir.Value] = set()
         self.epoch = 0  # counts what may write memory
         for argument in self.block.arguments:
             if isinstance(argument.type, ir.VectorType):
                 self.live[argument] = [-1, -1]
-        position = -1
-        for position, view in enumerate(list(self.block.operations)):
-            self._visit(view.operation, view.operation.name, position)
-        change = [0] * (position + 3)
+        operations = [view.operation for view in self.block.operations]
+        self.end = len(operations)
+        for position, op in enumerate(operations):
+            self._visit(op, op.name, position)
+        change = [0] * (self.end + 2)
         for first, last in self.live.values():
             change[first + 1] += 1
             change[last + 1] -= 1  # the last reader may write its result to the same register
@@ -128,19 +130,24 @@ class _Scan:
 
     def _visit(self, op: ir.Operation, name: str, position: int) -> None:
         operands = list(op.operands)
-        if name == "vector.load":
+        if is_lane(op):
+            return
+        if name == "vector.load" and not gives_lanes(op):
             tagged = "espalier.filter" in op.attributes
             reader = ir.IntegerAttr(op.attributes["espalier.filter"]).value if tagged else 0
             address = (self.epoch, op.results[0].type, *map(self._number, operands))
             self.loads.append(_Load(op, address, reader, position))
+            self.lines.add(op.results[0])
             return
         for operand in operands:
-            if operand in self.live:
-                self.live[operand][1] = position
+            if isinstance(operand.type, ir.VectorType) and operand not in self.lines:
+                # a new one comes from outside, and stays for the block's next run
+                held = self.live.setdefault(register_of(operand), [-1, self.end])
+                held[1] = max(held[1], position)
         if name in ARITHMETIC:
             key = (name, *sorted(map(self._number, operands)))  # both commute
             self.numbers[op.results[0]] = self.numbers.setdefault(key, len(self.numbers))
-        elif len(op.regions) or not (name in READS or name.startswith(PURE)):
+        elif not only_reads(op):
             self.epoch += 1
         for result in op.results:
             if isinstance(result.type, ir.VectorType):
@@ -153,6 +160,28 @@ class _Scan:
             key = ("constant", owner.attributes["value"]) if constant else value
             self.numbers[value] = self.numbers.setdefault(key, len(self.numbers))
         return self.numbers[value]
+
+
+def only_reads(op: ir.Operation) -> bool:
+    """Whether ``op`` neither writes memory nor holds regions nor ends a block."""
+    return not len(op.regions) and (op.name in READS or op.name.startswith(PURE))
+
+
+def is_lane(op: ir.Operation) -> bool:
+    """Whether ``op`` repeats one lane of a vector, which multiplies on Arm read in place."""
+    return op.name == "vector.shuffle" and len(set(ir.DenseI64ArrayAttr(op.attributes["mask"]))) == 1
+
+
+def register_of(value: ir.Value) -> ir.Value:
+    """The vector whose register a multiply reads for ``value``."""
+    owner = value.owner
+    return value if isinstance(owner, ir.Block) or not is_lane(owner.operation) else owner.operands[0]
+
+
+def gives_lanes(load: ir.Operation) -> bool:
+    """Whether ``load`` brings weights, which multiplies read lane by lane, and not an input line."""
+    readers = [use.owner.operation for use in load.results[0].uses]
+    return bool(readers) and all(is_lane(reader) for reader in readers)
 
 
 def _served(loads: Sequence[_Load], registers: int, level: str) -> list[int | None]:
@@ -198,11 +227,11 @@ def _count(call: Any, counts: dict[str, dict[int, list[int]]]) -> None:
         attributes[name] = ir.IntegerAttr.get(ir.IntegerType.get_signless(64), total)
 
 
-def _blocks(op: ir.Operation) -> Iterator[tuple[ir.Operation, ir.Block]]:
+def blocks(op: ir.Operation) -> Iterator[tuple[ir.Operation, ir.Block]]:
     """Every block inside ``op``, with the operation that holds it."""
     for region in op.regions:
         for block in region.blocks:
             yield op, block
             for view in block.operations:
                 if len(view.operation.regions):
-                    yield from _blocks(view.operation)
+                    yield from blocks(view.operation)

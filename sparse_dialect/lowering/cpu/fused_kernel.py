@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ...cores import Core
 from ...layouts import LaneGrid
 from ...mlir import ir
 from .builder import Builder, Value, func, private_function
@@ -51,13 +52,13 @@ def chunk_type(grid: LaneGrid, channels: int, offset: int) -> ir.Type:
 
 
 def emit_fused_kernel(module: ir.Operation, name: str, kernel: FusedKernel,
-                      operand_types: Sequence[ir.Type]) -> list[ir.Operation]:
+                      operand_types: Sequence[ir.Type], core: Core) -> list[ir.Operation]:
     """Adds ``func.func private @name``: output, the other operands of the stages, scratch (memref<?xf32>),
     begin and end of the units (image, chunk). Returns the calls of the stages."""
     _, entry = private_function(module, name, operand_types, writes=(0,))
     calls: list[ir.Operation] = []
     with ir.InsertionPoint(entry):
-        b = Builder(entry, kernel.grid.lanes)
+        b = Builder(entry, kernel.grid.lanes, core)
         *operands, scratch, begin, end = entry.arguments
         lines = kernel.grid.plane // kernel.grid.lanes
         chunk = view(b, scratch, kernel.offset, [1, kernel.channels, lines, kernel.grid.lanes])

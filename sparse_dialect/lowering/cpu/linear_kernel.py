@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from ...cores import Core
 from ...mlir import ir
 from ...schemes.dense_rows import DENSE_VECTORS
 from ...schemes.row_blocks import STRIP, Strips
@@ -70,12 +71,12 @@ class LinearKernel:
 
 
 def emit_linear_kernel(module: ir.Operation, name: str, kernel: LinearKernel,
-                       operand_types: list[ir.Type], storage_names: Sequence[str] = ()) -> None:
+                       operand_types: list[ir.Type], core: Core, storage_names: Sequence[str] = ()) -> None:
     """Adds ``func.func private @name``: input [N, K], output [N, M], bias [padded rows], the storage arrays,
     scratch for strips, begin and end of the units: shares of strips, or groups of dense rows."""
     _, entry = private_function(module, name, operand_types)
     with ir.InsertionPoint(entry):
-        b = Builder(entry, kernel.lanes)
+        b = Builder(entry, kernel.lanes, core)
         if kernel.strips is None:
             _DenseRows(b, kernel, list(entry.arguments)).emit()
         else:
@@ -152,7 +153,7 @@ def _store_part(b: Builder, value: Value, count: int, output: Value, n: Value, f
 class _StripRows:
     def __init__(self, b: Builder, kernel: LinearKernel, strips: Strips, arguments: list[Value],
                  storage_names: Sequence[str]) -> None:
-        self.b, self.quad, self.kernel, self.count = b, Builder(b.entry, STRIP), kernel, strips.count
+        self.b, self.quad, self.kernel, self.count = b, Builder(b.entry, STRIP, b.core), kernel, strips.count
         self.input, self.output, self.bias, *rest = arguments
         storage = dict(zip(storage_names, rest, strict=False))
         self.strips = StripEmitter(b, strips, storage)

@@ -25,6 +25,7 @@ import numpy as np
 
 from ...attributes import layout_of, scheme_of, strips_of
 from ...constants import constant, constant_of, weight_of
+from ...cores import REFERENCE, Core, core_named
 from ...dialect import (
     LanesAttr,
     LiftOp,
@@ -80,14 +81,14 @@ class LowerToVectorPass(Pass):
     name = "sparse-lower-to-vector"
 
     lanes: int = option(16, "f32 vector lanes of the target")
-    registers: int = option(32, "vector registers of the target")
+    core: str = option(REFERENCE, "the core that tiles and instructions are chosen for")
 
     def run(self, op: ir.Operation, context: PassContext) -> None:
         kernels: dict[Any, str] = {}
         with op.context, ir.Location.unknown(op.context):
             for function in public_functions(op):
                 layers = operations(function, PackedConvOp, PackedLinearOp, PoolOp, LiftOp, UnliftOp)
-                _FunctionLowering(op, function, kernels, self.lanes, self.registers, context).run(layers)
+                _FunctionLowering(op, function, kernels, self.lanes, core_named(self.core), context).run(layers)
 
 
 class _FunctionLowering:
@@ -95,9 +96,9 @@ class _FunctionLowering:
     layers share one."""
 
     def __init__(self, module: ir.Operation, function: Any, kernels: dict[Any, str], lanes: int,
-                 registers: int, context: PassContext) -> None:
+                 core: Core, context: PassContext) -> None:
         self.module, self.kernels, self.context = module, kernels, context
-        self.lanes, self.registers = lanes, registers
+        self.lanes, self.core = lanes, core
         self.f32, self.index = ir.F32Type.get(), ir.IndexType.get()
         set_size(module, "espalier.inputs", len(function.regions[0].blocks[0].arguments))
         self.scratch = append_argument(function, dynamic_memref(self.f32))
@@ -176,7 +177,7 @@ class _FunctionLowering:
                             ir.StringAttr(conv.activation).value, conv.residual is not None, chunks, by_chunk)
         stored = (channels * kernel.groups if dense
                   else ir.RankedTensorType(list(conv.storage)[3].type).shape[0])
-        tile = choose_tile(kernel, window, stored, self.registers)
+        tile = choose_tile(kernel, window, stored, self.core)
         if "tile" in attributes:
             tile = three(integers(attributes["tile"]))
         return kernel, [plan_conv(source, target, window, shape, origins, _shape(conv.input)[0], pooled)
@@ -233,8 +234,8 @@ class _FunctionLowering:
         calls: list[ir.Operation] = []
         fused = FusedKernel(tuple(stages), kernel.target, chunk, offset)
 
-        def emit(module: ir.Operation, name: str, operand_types: list[ir.Type]) -> None:
-            calls.extend(emit_fused_kernel(module, name, fused, operand_types))
+        def emit(module: ir.Operation, name: str, operand_types: list[ir.Type], core: Core) -> None:
+            calls.extend(emit_fused_kernel(module, name, fused, operand_types, core))
 
         self._call("fused", fused, operands, images * kernel.chunks, depthwise, emit)
         for call, plan in zip(calls, plans, strict=False):  # the depthwise call, the last, counts no loads
@@ -298,7 +299,7 @@ class _FunctionLowering:
         strips = None if isinstance(scheme_of(linear), Dense) else strips_of(linear)
         lanes = self.lanes if strips else _shape(storage[-1])[-1]
         free = batch == ir.ShapedType.get_dynamic_size()
-        kernel = LinearKernel(None if free else batch, rows, columns, lanes, self.registers,
+        kernel = LinearKernel(None if free else batch, rows, columns, lanes, self.core.registers,
                               ir.StringAttr(linear.activation).value, strips)
         bias = constant(_padded_bias(linear, rows, kernel.padded_rows), "bias")
         output = self._allocate(linear.output, linear.input)
@@ -329,7 +330,7 @@ class _FunctionLowering:
         key = (stem, key, tuple(str(type_) for type_ in types))
         if key not in self.kernels:
             self.kernels[key] = f"{stem}_{len(self.kernels)}"
-            emit(self.module, self.kernels[key], operand_types=types)
+            emit(self.module, self.kernels[key], operand_types=types, core=self.core)
             self.context.statistics["kernels"] += 1
         return self.kernels[key]
 

@@ -76,13 +76,11 @@ class Packer:
     def _halo(self, item: Item, first_channel: Value, at: Value, row: Value) -> None:
         """Line ``at`` from row ``row`` of the gather table; a shuffle where one stored line holds it all."""
         b, zero = self.b, self.b.index(0)
-        indices = ir.VectorType.get([b.lanes], b.i32)
 
         def gather() -> None:
-            places = vector.LoadOp(indices, self.gathers, [row, zero]).result
-            inside = arith.CmpIOp(arith.CmpIPredicate.sge, places, b.constant(indices, 0)).result
+            places = b.places(self.gathers, row, zero)
             b.loop(0, self.channels, lambda c: self._put(
-                c, at, self._gathered(item, b.add(first_channel, c), places, inside)))
+                c, at, b.gather(self._source, [item["image"], b.add(first_channel, c)], places, 0.0)))
 
         if not self.plan.shuffles:
             return gather()
@@ -100,12 +98,6 @@ class Packer:
             with b.when(b.compare("slt", number, zero)):
                 gather()
         return None
-
-    def _gathered(self, item: Item, channel: Value, places: Value, inside: Value) -> Value:
-        b = self.b
-        trailing = [b.index(0)] * (len(ir.MemRefType(self._source.type).shape) - 2)
-        return vector.GatherOp(b.vector, self._source, [item["image"], channel, *trailing], places, inside,
-                               b.splat(0.0)).result
 
     def _put(self, channel: Value, line: Value, value: Value) -> None:
         self.b.store(value, self.scratch, channel, line, self.b.index(0))

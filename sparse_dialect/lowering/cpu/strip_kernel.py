@@ -27,7 +27,7 @@ class StripEmitter:
 
     def __init__(self, b: Builder, strips: Strips, storage: Mapping[str, Value]) -> None:
         self.b, self.strips = b, strips
-        self.quad = Builder(b.entry, STRIP)
+        self.quad = Builder(b.entry, STRIP, b.core)
         self.start, self.base, self.offset, self.weight = (
             storage[name] for name in ("start", "base", "offset", "weight"))
         self.bytes = ir.VectorType.get([b.lanes], ir.IntegerType.get_signless(8))

@@ -1,0 +1,73 @@
+"""What generated code is shaped by on each kind of CPU core: registers, instructions, and what work costs.
+
+The costs only steer choices (tiles, channel blocks). Those of AVX-512 were fitted to one Sapphire Rapids
+core; those of Arm's cores follow their optimisation guides and LLVM's models of them, and were not measured
+on hardware. AVX2 and SSE borrow AVX-512's.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from .errors import EspalierError
+
+
+@dataclass(frozen=True)
+class Core:
+    """
+    A kind of CPU core.
+
+    ``lane_weights``: a multiply takes one lane of a register as its scalar, so that one load brings several
+    weights (FMLA by element). ``gathers``: one instruction loads a vector from scattered places.
+    ``keeps_nan``: its maximum and minimum of a NaN are NaN.
+
+    ``places_loads``: its code generator keeps the order of the IR, so loads are placed by
+    ``sparse-schedule-loads``, ``ahead`` multiplies before their first reader. ``spare``: registers that stay
+    free where lines are kept for later readers, for LLVM's allocator then finds no exact fit.
+
+    In cycles: ``multiply`` a vector of multiply-adds, ``line`` an input line brought from L2, ``pack`` a line
+    packed, ``store`` a line stored or a partial sum kept and read again, ``kernel`` the fixed cost of one
+    stored kernel (loop, weights, mispredicted ends of runs).
+
+    Channels a block, so that what a visit reads stays near L1: ``packed_block`` for kernels larger than 1x1,
+    ``flat_block`` for 1x1 kernels, ``small_block`` for these on small images, whose tiles are smaller.
+    """
+
+    registers: int
+    multiply: float
+    line: float
+    pack: float
+    store: float
+    kernel: float
+    packed_block: int = 32
+    flat_block: int = 64
+    small_block: int = 128
+    lane_weights: bool = False
+    gathers: bool = True
+    keeps_nan: bool = False
+    places_loads: bool = False
+    ahead: int = 0
+    spare: int = 0
+
+
+_AVX512 = Core(registers=32, multiply=0.5, line=0.6, pack=4.0, store=2.5, kernel=8.0)
+_A76 = Core(registers=32, multiply=0.5, line=0.5, pack=1.5, store=1.3, kernel=6.0, packed_block=128,
+            flat_block=128, small_block=256, lane_weights=True, gathers=False, keeps_nan=True,
+            places_loads=True, ahead=8, spare=2)
+
+CORES: dict[str, Core] = {
+    "avx512": _AVX512,
+    "avx2": replace(_AVX512, registers=16),
+    "sse": replace(_AVX512, registers=16, gathers=False),
+    "cortex-a55": replace(_A76, multiply=1.0, line=2.0, pack=4.0, store=2.0, kernel=14.0, packed_block=64),
+    "cortex-a76": _A76,
+    "cortex-x1": replace(_A76, multiply=0.25, line=0.33, pack=0.7, store=0.6, kernel=5.0),
+}
+REFERENCE = "avx512"
+
+
+def core_named(name: str) -> Core:
+    """The core of ``CORES``; raises ``EspalierError`` for any other name."""
+    if name not in CORES:
+        raise EspalierError(f"unknown core '{name}': expected one of {', '.join(CORES)}")
+    return CORES[name]
