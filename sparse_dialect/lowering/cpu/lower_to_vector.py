@@ -85,10 +85,11 @@ class LowerToVectorPass(Pass):
 
     def run(self, op: ir.Operation, context: PassContext) -> None:
         kernels: dict[Any, str] = {}
+        core = core_named(self.core)
         with op.context, ir.Location.unknown(op.context):
             for function in public_functions(op):
                 layers = operations(function, PackedConvOp, PackedLinearOp, PoolOp, LiftOp, UnliftOp)
-                _FunctionLowering(op, function, kernels, self.lanes, core_named(self.core), context).run(layers)
+                _FunctionLowering(op, function, kernels, self.lanes, core, context).run(layers)
 
 
 class _FunctionLowering:
