@@ -126,8 +126,10 @@ def _starts_from(op: ir.Operation, fill: float) -> bool:
 def _match_global_sum(op: ir.Operation) -> Pool | None:
     """The sum of [N, C, *image] over the image, into [N, C] or [N, C, 1, ...]."""
     inputs, _ = segments(op)
+    if len(inputs) != 1 or reduction_of(op) != "arith.addf":
+        return None
     spatial = len(shape_of(inputs[0])) - 2
-    if len(inputs) != 1 or not 1 <= spatial <= 3 or reduction_of(op) != "arith.addf":
+    if not 1 <= spatial <= 3:
         return None
     image, result = generic_maps(op)
     if image != tuple(range(spatial + 2)) or result not in ((0, 1), (0, 1, *(None,) * spatial)):

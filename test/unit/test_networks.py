@@ -247,7 +247,7 @@ def test_weights_without_any_nonzero() -> None:
 
 @pytest.mark.parametrize("keep", [0.02, 0.1, 0.5])
 def test_any_mask(keep: float) -> None:
-    """Weights cut at random fit no structured scheme; results must not depend on it."""
+    """Weights cut at random have no structure to speak of; results must not depend on it."""
     body = nn.Sequential(conv(16, 16, 3), nn.ReLU(), conv(16, 24, 1, padding=0), nn.Flatten(),
                          nn.Linear(24 * 99, 10))
     random = torch.Generator().manual_seed(1)
@@ -255,7 +255,7 @@ def test_any_mask(keep: float) -> None:
         if hasattr(part, "weight"):
             part.weight.data *= torch.rand(part.weight.shape, generator=random) < keep
     compiled = compare(body, image(1, 16, 9, 11))
-    assert {layer.scheme for layer in compiled.layers} <= {"unstructured", "connectivity"}
+    assert not {layer.scheme for layer in compiled.layers} & {"pattern", "dense"}
 
 
 # -- programs that PyTorch would not write ------------------------------------------------------
