@@ -136,7 +136,8 @@ ESPALIER_API espalier_status espalier_run(
 
 /* Runs the recorded inputs and compares with the recorded outputs, on the threads that are set. *error (which
    may be null) becomes the largest difference over the largest finite output; infinite where an infinity or
-   NaN is not in its place. ESPALIER_DIFFERS above the file's tolerance. Allocates for the outputs. */
+   NaN is not in its place. ESPALIER_DIFFERS above the file's tolerance. Allocates for the outputs, and reserves
+   as many steps as were recorded. */
 ESPALIER_API espalier_status espalier_check(espalier_model *model, double *error);
 
 /* Where the last run's time went: `seconds[i]` of statement i, `count` = espalier_label_count. Labels are

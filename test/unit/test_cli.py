@@ -85,6 +85,15 @@ def test_run_and_check(cli: Cli, compiler: FakeCompiler, tmp_path: Path) -> None
     assert "2 threads" in result.out
 
 
+def test_repeated_runs(cli: Cli, compiler: FakeCompiler, tmp_path: Path) -> None:
+    compiler.model.save(tmp_path / "m")
+    np.save(tmp_path / "x.npy", np.ones((1, 3), np.float32))
+    result = cli("run", tmp_path / "m", "--input", tmp_path / "x.npy", "--repeat", "3")
+    assert result.code == 0, result.err
+    assert "median of 3), 1 thread\n" in result.out
+    assert cli("run", tmp_path / "m", "--check", "--repeat", "0").code == 2
+
+
 def test_failed_check(cli: Cli, compiler: FakeCompiler, tmp_path: Path) -> None:
     for error in (2e-3, float("nan")):
         FakeModel(error=error).save(tmp_path / "m")

@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -113,11 +114,16 @@ def test_local(run: Run, native: bytes, model: Path) -> None:
 
 
 @needs_gcc
-def test_profile(native: bytes, model: Path) -> None:
-    file = ModelFile.read(model)
-    done = run_on(find_device("local", file), model, file, profile=True)
-    assert [label for label, _ in done.profile] == ["product", "sum"]
-    assert (done.error, done.outputs, done.runs) == (None, [], 1)
+def test_profile(run: Run, native: bytes, tmp_path: Path) -> None:
+    file = affine_file(runner=native, target=HERE)
+    labels = ["start", "[conv]", "sum", "[conv]"]  # a layer of two statements
+    sizes = {**file.manifest["sizes"], "stamps": 4}
+    replace(file, manifest={**file.manifest, "labels": labels, "sizes": sizes}).write(tmp_path / "m")
+    result = run(tmp_path / "m", "--device", "local", "--check", "--profile")
+    assert result.code == 0, result.err
+    rows = [line.split() for line in result.out.splitlines()[2:] if line.strip()]
+    assert [row[0] for row in rows] == ["layer", "─" * len(rows[1][0]), "[conv]", "sum"]
+    assert one_line(run(tmp_path / "m", "--check", "--profile"), "--profile needs --device")
 
 
 def test_another_machines_model(run: Run, tmp_path: Path) -> None:

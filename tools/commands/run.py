@@ -10,13 +10,16 @@ from typing import Annotated
 
 import numpy as np
 import typer
+from rich import box
+from rich.table import Table
+from rich.text import Text
 
 from ...errors import EspalierError
 from ...files import check_writable, replacing
 from ...runtime.devices import DEVICES, find_device, run_on
 from ...runtime.model_file import ModelFile
 from ..compiled import load_compiled
-from .common import DebugOption, out
+from .common import DebugOption, out, show
 
 TOLERANCE = 1e-4  # of the largest output
 
@@ -35,6 +38,8 @@ def run_command(
     repeat: Annotated[int, typer.Option(min=1, help="Timed runs.")] = 1,
     device: Annotated[str, typer.Option(
         metavar="DEVICE", help=f"Where to run a model compiled with --target: {DEVICES}.")] = "",
+    profile: Annotated[bool, typer.Option(
+        "--profile", help="Show where the last run's time went on the device.")] = False,
     debug: DebugOption = False,
 ) -> None:
     """Run a compiled model on .npy files, or check it, on this machine or on a device."""
@@ -42,11 +47,13 @@ def run_command(
         raise EspalierError("nothing to do: give --input X.npy, or --check to replay the recorded run")
     if output and not input:
         raise EspalierError("--output needs --input")
+    if profile and not device:
+        raise EspalierError("--profile needs --device; for this machine: espalier bench MODEL --layers")
     for path in output or []:
         check_writable(path)
     arrays = [read_array(path) for path in input or []]
     if device:
-        _run_there(device, file, arrays, output or [], check, threads, repeat)
+        _run_there(device, file, arrays, output or [], check, threads, repeat, profile)
     else:
         _run_here(file, arrays, output or [], check, threads, repeat)
 
@@ -73,15 +80,18 @@ def _run_here(file: Path, inputs: Sequence[np.ndarray], output: Sequence[Path], 
 
 
 def _run_there(device: str, path: Path, inputs: Sequence[np.ndarray], output: Sequence[Path], check: bool,
-               threads: int, repeat: int) -> None:
+               threads: int, repeat: int, profile: bool) -> None:
     file = ModelFile.read(path)
     specs = [(str(spec["name"]), str(spec["dtype"])) for spec in file.manifest["outputs"]]
     _check_count(path, output, len(specs))
-    done = run_on(find_device(device, file), path, file, inputs, check=check, threads=threads, repeat=repeat)
+    done = run_on(find_device(device, file), path, file, inputs, check=check, threads=threads, repeat=repeat,
+                  profile=profile)
     if done.error is not None:
         _passed(done.error)
     _keep(output, done.outputs, specs)
     _timed(*done.milliseconds, done.runs, threads, f" on {device}")
+    if profile:
+        show(_profile_table(done.profile))
 
 
 def _check_count(file: Path, output: Sequence[Path], expected: int) -> None:
@@ -106,6 +116,22 @@ def _keep(paths: Sequence[Path], results: Sequence[np.ndarray], specs: Sequence[
 def _timed(median: float, least: float, most: float, runs: int, threads: int, where: str = "") -> None:
     spread = f" ({least:.2f} to {most:.2f}, median of {runs})" if runs > 1 else ""
     out.print(f"{median:.2f} ms{spread}, {threads} thread{'s' if threads > 1 else ''}{where}", markup=False)
+
+
+def _profile_table(profile: Sequence[tuple[str, float]]) -> Table:
+    """A row a layer, or a kind of operation outside of layers, in the order of their first statements."""
+    spent: dict[str, float] = {}
+    for label, milliseconds in profile:
+        spent[label] = spent.get(label, 0.0) + milliseconds
+    total = sum(spent.values())
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("layer")
+    table.add_column("ms", justify="right")
+    table.add_column("share", justify="right")
+    for label, milliseconds in spent.items():
+        share = f"{milliseconds / total:.0%}" if total else "-"
+        table.add_row(Text(label), f"{milliseconds:.3f}", share)
+    return table
 
 
 def read_array(path: Path) -> np.ndarray:
