@@ -51,7 +51,8 @@ class Block(SharedColumns):
             return None
         sizes = ((rows, columns) for rows in DETECTED_ROWS for columns in DETECTED_COLUMNS
                  if rows <= matrix.shape[0] and columns <= matrix.shape[1])
-        return next((cls(*size) for size in sizes if cls(*size).fits(weight)), None)
+        nonzeros = int(np.count_nonzero(matrix))  # counted once: it takes longer than most misfits last
+        return next((cls(*size) for size in sizes if cls(*size).fits(weight, nonzeros)), None)
 
     @classmethod
     def why_not(cls, weight: np.ndarray) -> str:
@@ -61,10 +62,11 @@ class Block(SharedColumns):
             return "no weight is zero" if weight.all() else "no weight is left"
         return "no blocks of 2 x 2 or more cut whole rows and columns"
 
-    def fits(self, weight: np.ndarray) -> bool:
-        """Whether the mask of ``weight`` is an outer product in every block, up to accidental zeros."""
+    def fits(self, weight: np.ndarray, nonzeros: int | None = None) -> bool:
+        """Whether the mask of ``weight`` is an outer product in every block, up to accidental zeros.
+        ``nonzeros``: how many ``weight`` has, where that is known."""
         matrix = matrix_of(weight)
-        spare = ACCIDENTAL_ZEROS * np.count_nonzero(matrix)
+        spare = ACCIDENTAL_ZEROS * (np.count_nonzero(matrix) if nonzeros is None else nonzeros)
         edges = np.arange(0, matrix.shape[1], self.columns)
         for first in range(0, len(matrix), self.rows):  # most misfits end at the first strips
             kept = is_nonzero(matrix[first : first + self.rows])
