@@ -5,27 +5,16 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pytest
 from espalier.errors import EspalierError
-from espalier.frontends import NETWORKS
-from espalier.tools.espalier import main
 
 sys.path.insert(0, str(Path(__file__).parent))
+from command_line import CommandLine, Result, one_line
 from fake_compiler import FakeCompiler, FakeModel, FakeOptions
-
-
-class Result(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-
-Cli = Callable[..., Result]
 
 
 @pytest.fixture
@@ -34,33 +23,11 @@ def compiler(monkeypatch: pytest.MonkeyPatch) -> FakeCompiler:
 
 
 @pytest.fixture
-def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Cli:
-    def call(*arguments: str | Path) -> Result:
-        monkeypatch.setattr(sys, "argv", ["espalier", *map(str, arguments)])
-        code = 0
-        try:
-            main()
-        except SystemExit as exit_:
-            code = exit_.code if isinstance(exit_.code, int) else 0
-        return Result(code, *capsys.readouterr())
-
-    return call
+def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> CommandLine:
+    return CommandLine(monkeypatch, capsys)
 
 
-def one_line(result: Result, *parts: str) -> bool:
-    lines = result.err.splitlines()
-    return result.code == 1 and len(lines) == 1 and lines[0].startswith("espalier: error: ") and all(
-        part in lines[0] for part in parts)
-
-
-@pytest.mark.parametrize("command", ["compile", "bench", "report"])
-def test_help_names_every_network(cli: Cli, monkeypatch: pytest.MonkeyPatch, command: str) -> None:
-    monkeypatch.setenv("COLUMNS", "300")
-    shown = cli(command, "--help").out
-    assert [name for name in NETWORKS if name not in shown] == []
-
-
-def test_compile(cli: Cli, compiler: FakeCompiler, tmp_path: Path) -> None:
+def test_compile(cli: CommandLine, compiler: FakeCompiler, tmp_path: Path) -> None:
     result = cli("compile", "vgg16", "-o", tmp_path / "m", "--prune", "pattern:entries=4", "--seed", "3")
     assert result.code == 0, result.err
     assert "vgg16, 2 layers, weights 80.0 KiB -> 10.0 KiB (8.0x)" in result.out
@@ -68,12 +35,12 @@ def test_compile(cli: Cli, compiler: FakeCompiler, tmp_path: Path) -> None:
     assert (tmp_path / "m").is_file()
 
 
-def test_compile_options(cli: Cli, compiler: FakeCompiler, tmp_path: Path) -> None:
+def test_compile_options(cli: CommandLine, compiler: FakeCompiler, tmp_path: Path) -> None:
     assert cli("compile", "vgg16", "-o", tmp_path / "m", "--dense", "--no-lre").code == 0
     assert compiler.seen[1][1] == FakeOptions(sparse=False, eliminate_redundant_loads=False)
 
 
-def test_run_and_check(cli: Cli, compiler: FakeCompiler, tmp_path: Path) -> None:
+def test_run_and_check(cli: CommandLine, compiler: FakeCompiler, tmp_path: Path) -> None:
     model, x, y = tmp_path / "m", tmp_path / "x.npy", tmp_path / "y.npy"
     compiler.model.save(model)
     np.save(x, np.array([[1, 2, 3]], np.float32))
@@ -85,7 +52,7 @@ def test_run_and_check(cli: Cli, compiler: FakeCompiler, tmp_path: Path) -> None
     assert "2 threads" in result.out
 
 
-def test_repeated_runs(cli: Cli, compiler: FakeCompiler, tmp_path: Path) -> None:
+def test_repeated_runs(cli: CommandLine, compiler: FakeCompiler, tmp_path: Path) -> None:
     compiler.model.save(tmp_path / "m")
     np.save(tmp_path / "x.npy", np.ones((1, 3), np.float32))
     result = cli("run", tmp_path / "m", "--input", tmp_path / "x.npy", "--repeat", "3")
@@ -94,13 +61,13 @@ def test_repeated_runs(cli: Cli, compiler: FakeCompiler, tmp_path: Path) -> None
     assert cli("run", tmp_path / "m", "--check", "--repeat", "0").code == 2
 
 
-def test_failed_check(cli: Cli, compiler: FakeCompiler, tmp_path: Path) -> None:
+def test_failed_check(cli: CommandLine, compiler: FakeCompiler, tmp_path: Path) -> None:
     for error in (2e-3, float("nan")):
         FakeModel(error=error).save(tmp_path / "m")
         assert one_line(cli("run", tmp_path / "m", "--check"), "differ from the recorded ones", str(tmp_path))
 
 
-def test_inspect(cli: Cli, compiler: FakeCompiler, tmp_path: Path) -> None:
+def test_inspect(cli: CommandLine, compiler: FakeCompiler, tmp_path: Path) -> None:
     compiler.model.save(tmp_path / "m")
     result = cli("inspect", tmp_path / "m")
     assert result.code == 0, result.err
@@ -109,7 +76,7 @@ def test_inspect(cli: Cli, compiler: FakeCompiler, tmp_path: Path) -> None:
     assert json.loads(cli("inspect", tmp_path / "m", "--json").out)["target"] == {"name": "host"}
 
 
-def test_report(cli: Cli, compiler: FakeCompiler, tmp_path: Path) -> None:
+def test_report(cli: CommandLine, compiler: FakeCompiler, tmp_path: Path) -> None:
     page, data = tmp_path / "r.html", tmp_path / "r.json"
     result = cli("report", "a/vgg16.pt2", "--runs", "3", "--html", page, "--json", data)
     assert result.code == 0, result.err
@@ -120,7 +87,7 @@ def test_report(cli: Cli, compiler: FakeCompiler, tmp_path: Path) -> None:
     assert "8.1x fewer MACs" in page.read_text()
 
 
-def test_a_narrow_terminal_keeps_every_column(cli: Cli, compiler: FakeCompiler,
+def test_a_narrow_terminal_keeps_every_column(cli: CommandLine, compiler: FakeCompiler,
                                               monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "40")
     text = cli("report", "vgg16", "--runs", "1").out
@@ -128,12 +95,12 @@ def test_a_narrow_terminal_keeps_every_column(cli: Cli, compiler: FakeCompiler,
         assert part in text
 
 
-def test_report_without_runs(cli: Cli, compiler: FakeCompiler) -> None:
+def test_report_without_runs(cli: CommandLine, compiler: FakeCompiler) -> None:
     assert cli("report", "vgg16", "--runs", "0").code == 0
     assert compiler.model.threads == []
 
 
-def test_bench_without_torch_model(cli: Cli, compiler: FakeCompiler, tmp_path: Path) -> None:
+def test_bench_without_torch_model(cli: CommandLine, compiler: FakeCompiler, tmp_path: Path) -> None:
     compiler.example = ()
     result = cli("bench", "model.mlir", "--threads", "2,1", "--runs", "2", "--warmup", "0",
                  "--against", "ncnn", "--json", tmp_path / "b.json", "--trace", tmp_path / "t.json",
@@ -165,7 +132,7 @@ class Multiply:
         return self.by * x
 
 
-def test_bench_against_torch(cli: Cli, compiler: FakeCompiler, tmp_path: Path) -> None:
+def test_bench_against_torch(cli: CommandLine, compiler: FakeCompiler, tmp_path: Path) -> None:
     torch = pytest.importorskip("torch")
 
     compiler.torch_model, compiler.example = Multiply(2), (torch.ones(1, 3),)
@@ -204,7 +171,7 @@ def test_bench_against_torch(cli: Cli, compiler: FakeCompiler, tmp_path: Path) -
     (["bench", "vgg16", "--threads", "two"], ["--threads expects", "'two'"]),
     (["bench", "vgg16", "--against", "torch,tvm"], ["found 'tvm'", "onnxruntime"]),
 ])
-def test_bad_input(cli: Cli, compiler: FakeCompiler, tmp_path: Path, arguments: list[str],
+def test_bad_input(cli: CommandLine, compiler: FakeCompiler, tmp_path: Path, arguments: list[str],
                    parts: list[str]) -> None:
     names = {"OUT": "out", "DIR": ".", "FOREIGN": "foreign", "MODEL": "m", "WRONG.npy": "w.npy",
              "X.npy": "x.npy"}
@@ -219,7 +186,7 @@ def test_bad_input(cli: Cli, compiler: FakeCompiler, tmp_path: Path, arguments: 
 
 @pytest.mark.parametrize("arguments", [[], ["nonsense"], ["compile"], ["compile", "vgg16"],
                                        ["run", "m", "--threads", "0"], ["bench", "vgg16", "--nonsense"]])
-def test_usage_errors(cli: Cli, arguments: list[str]) -> None:
+def test_usage_errors(cli: CommandLine, arguments: list[str]) -> None:
     result = cli(*arguments)
     assert result.code == 2
     assert "Traceback" not in result.err
@@ -233,8 +200,8 @@ def test_usage_errors(cli: Cli, arguments: list[str]) -> None:
     (OSError(28, "No space left on device"), 1, "espalier: error: [Errno 28] No space left on device"),
     (KeyError("bug"), 1, "espalier: internal error: KeyError: 'bug' (--debug shows where)"),
 ])
-def test_failures_are_one_line(cli: Cli, compiler: FakeCompiler, tmp_path: Path, failure: BaseException,
-                               code: int, text: str) -> None:
+def test_failures_are_one_line(cli: CommandLine, compiler: FakeCompiler, tmp_path: Path,
+                               failure: BaseException, code: int, text: str) -> None:
     compiler.failure = failure
     assert cli("compile", "vgg16", "-o", tmp_path / "m") == Result(code, "", text + "\n")
     assert not list(tmp_path.iterdir())
@@ -244,7 +211,7 @@ def test_failures_are_one_line(cli: Cli, compiler: FakeCompiler, tmp_path: Path,
     assert debug.err.splitlines()[-1] == text
 
 
-def test_version_and_help(cli: Cli) -> None:
+def test_version_and_help(cli: CommandLine) -> None:
     assert cli("--version").out.startswith("espalier 0.")
     result = cli("--help")
     assert result.code == 0

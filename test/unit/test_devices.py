@@ -13,7 +13,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,9 +23,9 @@ import pytest
 from espalier.errors import EspalierError
 from espalier.runtime.devices import find_device, run_on
 from espalier.runtime.model_file import ModelFile
-from espalier.tools.espalier import main
 
 sys.path.insert(0, str(Path(__file__).parent))
+from command_line import CommandLine, one_line
 from fake_model import X, affine, affine_file, build_runner, needs_gcc
 
 HERE = {"name": "here", "triple": f"{platform.machine()}-linux-gnu", "cpu": "fake-a1"}
@@ -33,27 +33,9 @@ ARM = {"name": "neon", "triple": "aarch64-linux-gnu", "cpu": "cortex-a76"}
 SSHD = shutil.which("sshd") or ("/usr/sbin/sshd" if Path("/usr/sbin/sshd").exists() else None)
 
 
-class Result(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-
-Run = Callable[..., Result]
-
-
 @pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    def call(*arguments: str | Path) -> Result:
-        monkeypatch.setattr(sys, "argv", ["espalier", "run", *map(str, arguments)])
-        code = 0
-        try:
-            main()
-        except SystemExit as exit_:
-            code = exit_.code if isinstance(exit_.code, int) else 0
-        return Result(code, *capsys.readouterr())
-
-    return call
+def espalier(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> CommandLine:
+    return CommandLine(monkeypatch, capsys)
 
 
 @pytest.fixture(scope="module")
@@ -79,17 +61,11 @@ def on_local(file: ModelFile, path: Path, **options: Any) -> None:
     run_on(find_device("local", file), path, file, **options)
 
 
-def one_line(result: Result, *parts: str) -> bool:
-    lines = result.err.splitlines()
-    return result.code == 1 and len(lines) == 1 and lines[0].startswith("espalier: error: ") and all(
-        part in lines[0] for part in parts)
-
-
-def works(run: Run, model: Path, device: str) -> None:
+def works(espalier: CommandLine, model: Path, device: str) -> None:
     """Checks, runs with files, and times, on any device."""
     folder = model.parent
     files = ("--input", folder / "x.npy", "--output", folder / "y.npy", "--output", folder / "z.npy")
-    result = run(model, "--device", device, "--check", *files, "--threads", "2", "--repeat", "3")
+    result = espalier("run", model, "--device", device, "--check", *files, "--threads", "2", "--repeat", "3")
     assert result.code == 0, result.err
     assert "check passed: max abs error 0.0e+00 of the largest output" in result.out
     assert "y: float32[2, 3], min " in result.out
@@ -98,9 +74,9 @@ def works(run: Run, model: Path, device: str) -> None:
     assert np.array_equal(np.load(folder / "z.npy"), affine(2 * X)[1])
 
 
-def refuses_differences(run: Run, native: bytes, folder: Path, device: str) -> None:
+def refuses_differences(espalier: CommandLine, native: bytes, folder: Path, device: str) -> None:
     affine_file([affine(X)[0] + 1, affine(X)[1]], native, HERE).write(folder / "differs")
-    result = run(folder / "differs", "--device", device, "--check")
+    result = espalier("run", folder / "differs", "--device", device, "--check")
     assert one_line(result, device, "the outputs differ from the recorded ones by 2.4e-02 of the")
 
 
@@ -108,41 +84,41 @@ def refuses_differences(run: Run, native: bytes, folder: Path, device: str) -> N
 
 
 @needs_gcc
-def test_local(run: Run, native: bytes, model: Path) -> None:
-    works(run, model, "local")
-    refuses_differences(run, native, model.parent, "local")
+def test_local(espalier: CommandLine, native: bytes, model: Path) -> None:
+    works(espalier, model, "local")
+    refuses_differences(espalier, native, model.parent, "local")
 
 
 @needs_gcc
-def test_profile(run: Run, native: bytes, tmp_path: Path) -> None:
+def test_profile(espalier: CommandLine, native: bytes, tmp_path: Path) -> None:
     file = affine_file(runner=native, target=HERE)
     labels = ["start", "[conv]", "sum", "[conv]"]  # a layer of two statements
     sizes = {**file.manifest["sizes"], "stamps": 4}
     replace(file, manifest={**file.manifest, "labels": labels, "sizes": sizes}).write(tmp_path / "m")
-    result = run(tmp_path / "m", "--device", "local", "--check", "--profile")
+    result = espalier("run", tmp_path / "m", "--device", "local", "--check", "--profile")
     assert result.code == 0, result.err
     rows = [line.split() for line in result.out.splitlines()[2:] if line.strip()]
     assert [row[0] for row in rows] == ["layer", "─" * len(rows[1][0]), "[conv]", "sum"]
-    assert one_line(run(tmp_path / "m", "--check", "--profile"), "--profile needs --device")
+    assert one_line(espalier("run", tmp_path / "m", "--check", "--profile"), "--profile needs --device")
 
 
-def test_another_machines_model(run: Run, tmp_path: Path) -> None:
+def test_another_machines_model(espalier: CommandLine, tmp_path: Path) -> None:
     target = {"name": "other", "triple": "vax-linux-gnu", "cpu": "ka-43"}
     affine_file(runner=b"program", target=target).write(tmp_path / "m")
-    result = run(tmp_path / "m", "--device", "local", "--check")
+    result = espalier("run", tmp_path / "m", "--device", "local", "--check")
     assert one_line(result, f"the model is for vax-linux-gnu, this machine is {platform.machine()}; give")
 
 
-def test_no_device(run: Run, tmp_path: Path) -> None:
+def test_no_device(espalier: CommandLine, tmp_path: Path) -> None:
     affine_file(runner=b"program", target=ARM).write(tmp_path / "m")
-    result = run(tmp_path / "m", "--check")
+    result = espalier("run", tmp_path / "m", "--check")
     assert one_line(result, "the model was compiled ahead of time for aarch64-linux-gnu cortex-a76, this "
                     f"machine is {platform.machine()}; use: espalier run FILE --device DEVICE (qemu, ")
 
 
-def test_a_model_without_a_runner(run: Run, tmp_path: Path) -> None:
+def test_a_model_without_a_runner(espalier: CommandLine, tmp_path: Path) -> None:
     affine_file(target={"name": "avx2"}).write(tmp_path / "m")
-    result = run(tmp_path / "m", "--device", "qemu", "--check")
+    result = espalier("run", tmp_path / "m", "--device", "qemu", "--check")
     assert one_line(result, "m' is compiled for this machine (avx2)", "compile it with --target")
 
 
@@ -170,13 +146,14 @@ def test_a_runner_that_is_no_program(tmp_path: Path) -> None:
         on_local(affine_file(runner=b"\x7fELF", target=HERE), tmp_path / "m")
 
 
-def test_options_that_do_not_fit(run: Run, tmp_path: Path) -> None:
+def test_options_that_do_not_fit(espalier: CommandLine, tmp_path: Path) -> None:
     script("exit 0").write(tmp_path / "m")
     np.save(tmp_path / "x.npy", X)
     files = ("--input", tmp_path / "x.npy", "--output", tmp_path / "y.npy")
-    assert one_line(run(tmp_path / "m", "--device", "local", *files), "has 2 outputs, found 1 --output files")
-    assert one_line(run(tmp_path / "m", "--device", "local"), "nothing to do")
-    assert one_line(run(tmp_path / "absent", "--device", "local", "--check"), "cannot read")
+    local = ("run", tmp_path / "m", "--device", "local")
+    assert one_line(espalier(*local, *files), "has 2 outputs, found 1 --output files")
+    assert one_line(espalier(*local), "nothing to do")
+    assert one_line(espalier("run", tmp_path / "absent", "--device", "local", "--check"), "cannot read")
 
 
 # -- qemu
@@ -192,26 +169,26 @@ needs_arm = pytest.mark.skipif(ARM_COMPILER is None, reason="needs aarch64-linux
 
 @needs_qemu
 @needs_arm
-def test_qemu(run: Run, tmp_path: Path) -> None:
+def test_qemu(espalier: CommandLine, tmp_path: Path) -> None:
     assert ARM_COMPILER is not None
     runner = build_runner(tmp_path / "runner", "-O1", "-static", compiler=ARM_COMPILER)
     affine_file(runner=runner.read_bytes(), target=ARM).write(tmp_path / "m")
     np.save(tmp_path / "x.npy", 2 * X)
-    works(run, tmp_path / "m", "qemu")
-    works(run, tmp_path / "m", "qemu:cortex-a53")
+    works(espalier, tmp_path / "m", "qemu")
+    works(espalier, tmp_path / "m", "qemu:cortex-a53")
 
 
 @needs_qemu
-def test_unknown_processor(run: Run, tmp_path: Path) -> None:
+def test_unknown_processor(espalier: CommandLine, tmp_path: Path) -> None:
     affine_file(runner=b"program", target=ARM).write(tmp_path / "m")
-    result = run(tmp_path / "m", "--device", "qemu:cortex-b1", "--check")
+    result = espalier("run", tmp_path / "m", "--device", "qemu:cortex-b1", "--check")
     assert one_line(result, "qemu: unknown processor 'cortex-b1': known are", "cortex-a76")
 
 
-def test_qemu_is_missing(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_qemu_is_missing(espalier: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     affine_file(runner=b"program", target=ARM).write(tmp_path / "m")
-    result = run(tmp_path / "m", "--device", "qemu", "--check")
+    result = espalier("run", tmp_path / "m", "--device", "qemu", "--check")
     assert one_line(result, "qemu: needs qemu-aarch64 (Debian: apt-get install qemu-user)")
 
 
@@ -254,15 +231,15 @@ def phone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @needs_gcc
-def test_adb(run: Run, native: bytes, model: Path, phone: Path) -> None:
-    works(run, model, "adb:R58")
-    refuses_differences(run, native, model.parent, "adb:R58")
+def test_adb(espalier: CommandLine, native: bytes, model: Path, phone: Path) -> None:
+    works(espalier, model, "adb:R58")
+    refuses_differences(espalier, native, model.parent, "adb:R58")
     assert not list(phone.iterdir()), "the folder on the phone is gone"
 
 
-def test_adb_knows_no_such_device(run: Run, tmp_path: Path, phone: Path) -> None:
+def test_adb_knows_no_such_device(espalier: CommandLine, tmp_path: Path, phone: Path) -> None:
     script("exit 0").write(tmp_path / "m")
-    result = run(tmp_path / "m", "--device", "adb:S99", "--check")
+    result = espalier("run", tmp_path / "m", "--device", "adb:S99", "--check")
     assert one_line(result, "adb:S99: cannot be reached: adb: device 'S99' not found")
 
 
@@ -271,11 +248,11 @@ def test_adb_knows_no_such_device(run: Run, tmp_path: Path, phone: Path) -> None
     ("push", "adb:R58: a file was not copied: adb: error: failed to copy: remote write failed: No space"),
     ("pull", "adb:R58: a file was not copied"),
 ])
-def test_adb_drops(run: Run, tmp_path: Path, phone: Path, mode: str, message: str) -> None:
+def test_adb_drops(espalier: CommandLine, tmp_path: Path, phone: Path, mode: str, message: str) -> None:
     script("echo '{\"median_ms\": 1, \"min_ms\": 1, \"max_ms\": 1, \"runs\": 1}'").write(tmp_path / "m")
     np.save(tmp_path / "x.npy", X)
     (tmp_path / "mode").write_text(mode)  # nothing was written for pull to find
-    result = run(tmp_path / "m", "--device", "adb:R58", "--input", tmp_path / "x.npy", "--output",
+    result = espalier("run", tmp_path / "m", "--device", "adb:R58", "--input", tmp_path / "x.npy", "--output",
                  tmp_path / "y.npy", "--output", tmp_path / "z.npy")
     assert one_line(result, message)
     assert not (tmp_path / "y.npy").exists()
@@ -289,10 +266,10 @@ def test_folders_that_cannot_be_made(tmp_path: Path, phone: Path) -> None:
         run_on(find_device("adb:R58", file), tmp_path / "m", file)
 
 
-def test_adb_is_missing(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_adb_is_missing(espalier: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     script("exit 0").write(tmp_path / "m")
-    result = run(tmp_path / "m", "--device", "adb:R58", "--check")
+    result = espalier("run", tmp_path / "m", "--device", "adb:R58", "--check")
     assert one_line(result, "adb:R58: cannot run 'adb': No such file or directory")
 
 
@@ -359,12 +336,12 @@ LogLevel ERROR
 
 
 @needs_gcc
-def test_ssh(run: Run, native: bytes, model: Path, server: Server) -> None:
-    works(run, model, server.device)
-    refuses_differences(run, native, model.parent, server.device)
+def test_ssh(espalier: CommandLine, native: bytes, model: Path, server: Server) -> None:
+    works(espalier, model, server.device)
+    refuses_differences(espalier, native, model.parent, server.device)
 
 
-def test_ssh_drops(run: Run, tmp_path: Path, server: Server) -> None:
+def test_ssh_drops(espalier: CommandLine, tmp_path: Path, server: Server) -> None:
     """The server's session ends while the program sleeps."""
     script(f"echo $PPID > {tmp_path}/running", "exec sleep 60").write(tmp_path / "m")
 
@@ -376,7 +353,7 @@ def test_ssh_drops(run: Run, tmp_path: Path, server: Server) -> None:
     thread = threading.Thread(target=drop, daemon=True)
     thread.start()
     begin = time.monotonic()
-    result = run(tmp_path / "m", "--device", server.device, "--check")
+    result = espalier("run", tmp_path / "m", "--device", server.device, "--check")
     assert one_line(result, f"{server.device}: lost while the program ran: ", "closed")
     assert time.monotonic() - begin < 30
 
@@ -388,12 +365,12 @@ def _session_of(process: int) -> int:
     return process
 
 
-def test_ssh_finds_nobody(run: Run, tmp_path: Path) -> None:
+def test_ssh_finds_nobody(espalier: CommandLine, tmp_path: Path) -> None:
     if shutil.which("ssh") is None:
         pytest.skip("needs ssh")
     script("exit 0").write(tmp_path / "m")
     device = f"ssh:127.0.0.1:{free_port()}"
-    result = run(tmp_path / "m", "--device", device, "--check")
+    result = espalier("run", tmp_path / "m", "--device", device, "--check")
     assert one_line(result, f"{device}: cannot be reached: ", "refused")
 
 
