@@ -53,7 +53,7 @@ class Core:
 _AVX512 = Core(registers=32, multiply=0.5, line=0.6, pack=4.0, store=2.5, kernel=8.0)
 _A76 = Core(registers=32, multiply=0.5, line=0.5, pack=1.5, store=1.3, kernel=6.0, packed_block=128,
             flat_block=128, small_block=256, lane_weights=True, gathers=False, keeps_nan=True,
-            places_loads=True, ahead=8, spare=2)
+            places_loads=True, ahead=8, spare=3)
 
 CORES: dict[str, Core] = {
     "avx512": _AVX512,

@@ -33,7 +33,7 @@ from .packing import Packer, view
 
 STREAMING_BYTES = 8 << 20
 WEIGHTS_IN_REGISTERS = 8  # with more terms than this a class loads each tap's weights where they are used
-LANE_WEIGHTS = 4  # likewise, in registers, where one holds several weights
+LANE_WEIGHTS = 9  # likewise, in registers, where one holds several weights
 CACHE_LINE = 64  # bytes
 
 

@@ -1,0 +1,90 @@
+"""What is read from AArch64 assembly: innermost loops, their multiplies, what touches the stack, cycles."""
+
+from __future__ import annotations
+
+import pytest
+from espalier.errors import EspalierError
+from espalier.tools.count import loops
+from espalier.tools.count.loops import REFERENCE_CORES, Loop, analyser, cycles, inner_loops, share_of_peak
+
+MULTIPLIES = "\n".join(f"\tfmla\tv{n}.4s, v16.4s, v17.s[0]" for n in range(4))
+NESTED = f"""
+kernel:
+\tstp\tx29, x30, [sp, #-16]!
+\tmov\tx29, sp
+.LBB0_1:
+\tldr\tq16, [sp, #32]                 // 16-byte Folded Reload
+\t.p2align 5
+.LBB0_2:
+\tldr\tq17, [x1], #16
+{MULTIPLIES}
+\tsubs\tx2, x2, #1
+\tb.ne\t.LBB0_2
+\tadd\tx0, x0, #1
+\tcbnz\tx0, .LBB0_1
+.LBB0_3:
+\tldur\tq16, [x29, #-32]
+{MULTIPLIES}
+\ttbz\tw2, #3, .LBB0_3
+\tret
+other:
+.LBB1_1:
+\tldr\tq17, [x29], #16
+{MULTIPLIES}
+\tb\t.LBB1_1
+.LBB1_2:
+\tldr\tq17, [x1], #16
+\tb.ne\t.LBB1_2
+\tb\t.LBB1_3
+.LBB1_3:
+\tret
+"""
+
+
+def test_innermost_loops_with_multiplies() -> None:
+    """Neither the loop around another, nor one without multiplies, nor a branch ahead."""
+    found = inner_loops(NESTED)
+    assert [(loop.function, len(loop.body), loop.multiplies) for loop in found] == [
+        ("kernel", 7, 4), ("kernel", 6, 4), ("other", 6, 4)]
+    assert found[0].per_multiply == 7 / 4
+
+
+def test_spills_are_what_touches_the_stack_inside_the_loop() -> None:
+    """x29 is the stack's only where the function sets it so."""
+    inner, framed, other = inner_loops(NESTED)
+    assert inner.spills == other.spills == ()
+    assert framed.spills == ("ldur q16, [x29, #-32]",)
+    spilt = inner_loops(NESTED.replace("q17, [x1], #16", "q17, [sp, #64]", 1))
+    assert spilt[0].spills == ("ldr q17, [sp, #64]",)
+
+
+def test_no_analyser_is_an_error_that_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loops.shutil, "which", lambda name: None)
+    with pytest.raises(EspalierError, match="need llvm-mca; install LLVM"):
+        analyser()
+
+
+@pytest.fixture
+def mca() -> None:
+    try:
+        analyser()
+    except EspalierError as error:
+        pytest.skip(str(error))
+
+
+@pytest.mark.usefixtures("mca")
+def test_independent_multiplies_reach_the_peak() -> None:
+    """16 accumulators keep the pipes of the out-of-order cores busy; one alone waits for itself."""
+    many = Loop("many", tuple(f"fmla v{n}.4s, v30.4s, v31.s[0]" for n in range(16)), False)
+    one = Loop("one", ("fmla v0.4s, v30.4s, v31.s[0]",) * 16, False)
+    for name in ("cortex-a76", "cortex-x1"):
+        model = REFERENCE_CORES[name]
+        assert cycles(many, model) == pytest.approx(16 / model.peak, rel=0.05)
+        assert share_of_peak([many], model) > 0.95
+        assert share_of_peak([one], model) < 0.5 * share_of_peak([many], model)
+
+
+@pytest.mark.usefixtures("mca")
+def test_what_the_analyser_does_not_read_is_an_error() -> None:
+    with pytest.raises(EspalierError, match="llvm-mca failed on a loop of kernel"):
+        cycles(Loop("kernel", ("no instruction",), False), REFERENCE_CORES["cortex-x1"])

@@ -1,0 +1,69 @@
+"""Register tiles: what fits each core's registers, and what its costs choose."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from math import prod
+
+import pytest
+from espalier.errors import EspalierError
+from espalier.sparse_dialect.cores import CORES, core_named
+from espalier.sparse_dialect.layouts import LaneGrid
+from espalier.sparse_dialect.lowering.cpu.conv_kernel import ConvKernel, KernelClass
+from espalier.sparse_dialect.lowering.cpu.conv_plan import Window
+from espalier.sparse_dialect.lowering.cpu.tiles import choose_tile
+
+SAME, POINT = Window.of((3, 3), padding=(1, 1)), Window.of((1, 1))
+PATTERN = tuple(KernelClass(tuple((0, place) for place in places))
+                for places in ((0, 1, 3, 4), (1, 2, 4, 5), (3, 4, 6, 7), (1, 3, 4, 5)))
+DENSE = (KernelClass(tuple((f, place) for place in range(9) for f in range(4))),)
+ONE = (KernelClass(((0, 0),)),)
+
+
+def kernel(classes: tuple[KernelClass, ...], core: str, pool: int = 1) -> ConvKernel:
+    """A layer of 256 channels at 56x56 on the core's lanes; each class once a filter and channel."""
+    lanes = 4 if core.startswith("cortex") else 16
+    grid = LaneGrid(lanes // 2, 2, 56, 56)
+    pooled = LaneGrid(lanes // 2, 2, 56 // pool, 56 // pool) if pool > 1 else None
+    group = 1 + max(f for f, _ in classes[0].terms)
+    return ConvKernel(grid, grid, pooled, 256, 256, 256, group, classes, group > 1, "none", False)
+
+
+@pytest.mark.parametrize("core", CORES)
+@pytest.mark.parametrize(("classes", "window"), [(PATTERN, SAME), (DENSE, SAME), (ONE, POINT)])
+def test_accumulators_weights_and_a_line_fit_the_registers(
+        classes: tuple[KernelClass, ...], window: Window, core: str) -> None:
+    layer = kernel(classes, core)
+    tile = choose_tile(layer, window, 256 * 71, CORES[core])
+    terms = len(classes[0].terms)
+    weights = -(-terms // 4) if CORES[core].lane_weights else min(terms, 4)
+    assert prod(tile) * layer.group + weights < CORES[core].registers
+
+
+@pytest.mark.parametrize("core", [name for name in CORES if name.startswith("cortex")])
+def test_arm_holds_28_accumulators_of_a_pattern(core: str) -> None:
+    """One register holds the four weights, and three are left for lines."""
+    tile = choose_tile(kernel(PATTERN, core), SAME, 256 * 71, CORES[core])
+    assert sorted(tile) == [1, 4, 7]
+
+
+def test_costs_decide() -> None:
+    """Dear lines want the tile that reads the fewest for each multiply: many accumulators, near square."""
+    layer = kernel(PATTERN, "avx512")
+    core = replace(CORES["avx512"], kernel=0, store=0, pack=0)
+    assert min(choose_tile(layer, SAME, 256 * 71, replace(core, line=100))[1:]) >= 3
+    few = replace(core, line=100, registers=8)
+    assert prod(choose_tile(layer, SAME, 256 * 71, few)) <= 2
+    dear_visits = replace(core, line=0, kernel=100)
+    assert prod(choose_tile(layer, SAME, 256 * 71, dear_visits)) >= 24
+
+
+def test_tiles_of_a_fused_pool_hold_whole_windows() -> None:
+    for core in CORES:
+        _, rows, columns = choose_tile(kernel(PATTERN, core, pool=2), SAME, 256 * 71, CORES[core])
+        assert rows % 2 == columns % 2 == 0
+
+
+def test_an_unknown_core_is_an_error() -> None:
+    with pytest.raises(EspalierError, match=r"unknown core 'z80': expected one of avx512, .*cortex-x1"):
+        core_named("z80")
