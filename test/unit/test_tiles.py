@@ -55,7 +55,7 @@ def test_costs_decide() -> None:
     few = replace(core, line=100, registers=8)
     assert prod(choose_tile(layer, SAME, 256 * 71, few)) <= 2
     dear_visits = replace(core, line=0, kernel=100)
-    assert prod(choose_tile(layer, SAME, 256 * 71, dear_visits)) >= 24
+    assert prod(choose_tile(layer, SAME, 256 * 71, dear_visits)) >= 20
 
 
 def test_tiles_of_a_fused_pool_hold_whole_windows() -> None:
