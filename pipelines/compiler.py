@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from math import prod
 from typing import Any
 
@@ -102,7 +102,7 @@ def compile_linalg(module: ir.Module, options: CompileOptions, target: Target,
             root.verify()
             layers = _layer_records(root)
         elif number == 1:
-            layers = _with_loads(root, layers)
+            layers = _with_calls(root, layers)
         elif number == 2:
             pieces = externalize(root)
             weights = assemble(pieces, zeroed(total_bytes(pieces)))
@@ -255,14 +255,18 @@ def _text(attributes: Any, name: str) -> str:
     return ir.StringAttr(attributes[name]).value if name in attributes else ""
 
 
-def _with_loads(root: ir.Operation, layers: list[LayerRecord]) -> list[LayerRecord]:
-    """``layers`` with the vector loads of their kernel calls, before and after LRE."""
+def _with_calls(root: ir.Operation, layers: list[LayerRecord]) -> list[LayerRecord]:
+    """``layers`` with the kernels that they call, and these calls' vector loads before and after LRE."""
     before: dict[str, int] = {}
     after: dict[str, int] = {}
+    functions: dict[str, dict[str, None]] = {}
     for call in operations(root, func.CallOp):
-        if "espalier.loads_before" in call.attributes and "espalier.layer" in call.attributes:
-            name = ir.StringAttr(call.attributes["espalier.layer"]).value
+        if "espalier.layer" not in call.attributes:
+            continue
+        name = ir.StringAttr(call.attributes["espalier.layer"]).value
+        functions.setdefault(name, {})[ir.FlatSymbolRefAttr(call.attributes["callee"]).value] = None
+        if "espalier.loads_before" in call.attributes:
             for counts, key in ((before, "espalier.loads_before"), (after, "espalier.loads_after")):
                 counts[name] = counts.get(name, 0) + ir.IntegerAttr(call.attributes[key]).value
-    return [LayerRecord(**{**asdict(layer), "loads_before": before.get(layer.name, 0),
-                           "loads_after": after.get(layer.name, 0)}) for layer in layers]
+    return [replace(layer, loads_before=before.get(layer.name, 0), loads_after=after.get(layer.name, 0),
+                    functions=list(functions.get(layer.name, {}))) for layer in layers]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +47,7 @@ class LayerRecord:
     loads_after: int
     predicted_ms: float | None
     fused_into: str = ""  # the layer in whose measured time this one's is
+    functions: list[str] = field(default_factory=list)  # the symbols of the code that computes it
 
 
 class CompiledModel:

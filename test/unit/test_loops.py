@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from espalier.errors import EspalierError
+from espalier.runtime.model_file import ModelFile
 from espalier.tools.count import loops
 from espalier.tools.count.loops import REFERENCE_CORES, Loop, analyser, cycles, inner_loops, share_of_peak
+from espalier.tools.count.static import static_loops, static_table
 
 MULTIPLIES = "\n".join(f"\tfmla\tv{n}.4s, v16.4s, v17.s[0]" for n in range(4))
 NESTED = f"""
@@ -82,6 +85,27 @@ def test_independent_multiplies_reach_the_peak() -> None:
         assert cycles(many, model) == pytest.approx(16 / model.peak, rel=0.05)
         assert share_of_peak([many], model) > 0.95
         assert share_of_peak([one], model) < 0.5 * share_of_peak([many], model)
+
+
+@pytest.mark.usefixtures("mca")
+def test_loops_of_layers() -> None:
+    """By the functions that the model says compute a layer; one without loops has no row."""
+    layers = [{"name": "a", "functions": ["other"]}, {"name": "b", "functions": ["kernel", "gone"]},
+              {"name": "c", "functions": []}]
+    file = ModelFile({"layers": layers}, b"", np.zeros(0, np.uint8), "")
+    asked = []
+
+    def compile_for(core: str) -> tuple[ModelFile, str]:
+        asked.append(core)
+        return file, NESTED
+
+    found = static_loops(compile_for)
+    assert asked == list(REFERENCE_CORES)
+    assert [(layer.name, len(layer.loops["cortex-x1"])) for layer in found] == [("a", 1), ("b", 2)]
+    assert static_table(found).row_count == 6
+    (first, second) = found[1].as_json()["cores"]["cortex-a76"]
+    assert (first["spills"], second["spills"], second["fmlas"]) == (0, 1, 4)
+    assert 0 < first["cycles"] < 10
 
 
 @pytest.mark.usefixtures("mca")

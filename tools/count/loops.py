@@ -63,7 +63,8 @@ class Loop:
 def inner_loops(assembly: str) -> list[Loop]:
     """The innermost loops of ``assembly`` (as LLVM prints it) that hold vector multiplies, in order."""
     found: list[Loop] = []
-    function, lines, labels, innermost, frame = "", [""], {}, 0, False
+    labels: dict[str, int] = {}
+    function, lines, innermost, frame = "", [""], 0, False
     for line in assembly.splitlines():
         text = re.sub(r"\s+", " ", line.split("//")[0]).strip()
         if text.endswith(":"):

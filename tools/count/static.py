@@ -1,0 +1,70 @@
+"""Static figures of every layer's inner loops, its code compiled for each of the reference cores."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from ...runtime.model_file import ModelFile
+from .loops import REFERENCE_CORES, Loop, Model, cycles, inner_loops
+
+
+@dataclass(frozen=True)
+class LayerLoops:
+    """A layer's innermost loops with multiplies, by reference core."""
+
+    name: str
+    loops: dict[str, list[Loop]]
+
+    def as_json(self) -> dict[str, Any]:
+        return {"name": self.name, "cores": {
+            core: [{"function": loop.function, "instructions": len(loop.body), "fmlas": loop.multiplies,
+                    "spills": len(loop.spills), "cycles": _cycles(loop, REFERENCE_CORES[core])}
+                   for loop in loops] for core, loops in self.loops.items()}}
+
+
+def static_loops(compile_for: Callable[[str], tuple[ModelFile, str]]) -> list[LayerLoops]:
+    """The loops of every layer that has any; ``compile_for`` gives a model and its assembly for a core."""
+    found: dict[str, LayerLoops] = {}
+    for core in REFERENCE_CORES:
+        file, assembly = compile_for(core)
+        loops = inner_loops(assembly)
+        for layer in file.manifest["layers"]:
+            own = [loop for loop in loops if loop.function in layer["functions"]]
+            if own:
+                found.setdefault(layer["name"], LayerLoops(layer["name"], {})).loops[core] = own
+    return list(found.values())
+
+
+def static_table(layers: list[LayerLoops]) -> Table:
+    """For every layer and core the loops, instructions a multiply, and the share of the FMA pipes' peak."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for title in ("layer", "core", "LLVM's model"):
+        table.add_column(title)
+    for title in ("inner loops", "spilling", "per FMLA", "cycles", "of peak"):
+        table.add_column(title, justify="right")
+    for layer in layers:
+        for core, loops in layer.loops.items():
+            model = REFERENCE_CORES[core]
+            table.add_row(Text(layer.name), core, model.cpu, *_cells(loops, model))
+    return table
+
+
+def _cells(loops: list[Loop], model: Model) -> list[str]:
+    """Of all loops together, each run once; cycles of one iteration."""
+    instructions, multiplies = sum(len(loop.body) for loop in loops), sum(loop.multiplies for loop in loops)
+    total = sum(_cycles(loop, model) for loop in loops)
+    spilling = sum(bool(loop.spills) for loop in loops)
+    return [str(len(loops)), str(spilling), f"{instructions / multiplies:.2f}", f"{total / len(loops):.1f}",
+            f"{multiplies / model.peak / total:.0%}"]
+
+
+@cache
+def _cycles(loop: Loop, model: Model) -> float:
+    return cycles(loop, model)
