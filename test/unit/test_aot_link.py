@@ -6,6 +6,7 @@ import json
 import platform
 import shutil
 import subprocess
+import sys
 from functools import cache
 from pathlib import Path
 
@@ -120,6 +121,15 @@ def test_android_library_asks_for_the_device_libc(zig: None) -> None:
     assert b"\0libc.so\0" in library
     assert b"\0espalier_model_net\0" in library
     assert b"GLIBC" not in library
+
+
+@pytest.mark.slow
+def test_a_linker_with_libc_makes_android_libraries_whole(zig: None) -> None:
+    file, target = compiled("aarch64-linux-android")
+    ndk = f"{sys.executable} -m ziglang cc -target aarch64-linux-musl"  # in the place of an NDK's clang
+    for kind in ("shared", "static"):
+        assert b"espalier_create_from_file" in emit(kind, file, target, "net", linker=ndk)
+        assert b"espalier_create_from_file" not in emit(kind, file, target, "net")
 
 
 @pytest.mark.parametrize(("text", "expected"), [
