@@ -27,6 +27,8 @@ SPARSE_MATRIX_MARGIN = 1.5  # gathers run behind the memory stream that dense ro
 
 SMALL_PIXELS = 64  # an image of no more is small
 
+COLUMNS_PER_VISIT = 128
+
 
 @dataclass(frozen=True)
 class Machine:
@@ -102,3 +104,16 @@ def channel_block(scheme: Scheme, channels: int, kernel: tuple[int, ...], pixels
         return channels
     best = max(size for size in range(1, target + 1) if channels % size == 0)
     return best if 4 * best >= target else channels
+
+
+def shared_channel_block(channels: int, places: int, kept: float, together: int) -> int:
+    """Channels a block (a divisor of ``channels``) where filters share columns and a share ``kept`` stays.
+
+    A visit of a group should multiply about COLUMNS_PER_VISIT columns: enough to hide that its sums are
+    loaded and stored, few enough that many output lines of the block's channels stay in cache. A block holds
+    whole units of ``together`` channels where it can.
+    """
+    wanted = COLUMNS_PER_VISIT / max(kept * places, 1e-9)
+    divisors = [size for size in range(1, channels + 1) if channels % size == 0]
+    whole = [size for size in divisors if size % together == 0] or [channels]
+    return min(whole, key=lambda size: max(size / wanted, wanted / size))

@@ -23,9 +23,20 @@ from typing import ClassVar
 import numpy as np
 
 from ..errors import EspalierError
-from .columns import ACCIDENTAL_ZEROS, SharedColumns, best_groups, matrix_of, row_sets, stored_weights
+from .columns import (
+    ACCIDENTAL_ZEROS,
+    SharedColumns,
+    best_groups,
+    matrix_of,
+    nothing_to_share,
+    plausible_sizes,
+    row_sets,
+    stored_weights,
+)
 from .fkw import checked_order
 from .scheme import Cost, is_nonzero
+
+ROWS_AT_A_TIME = 256
 
 # Sizes that detection tries, large ones first. A block that fits a size fits its divisors.
 DETECTED_ROWS = range(32, 1, -1)
@@ -46,37 +57,25 @@ class Block(SharedColumns):
 
     @classmethod
     def detect(cls, weight: np.ndarray) -> Block | None:
-        matrix = matrix_of(weight)
-        if weight.all() or not weight.any():
+        if nothing_to_share(weight):
             return None
-        sizes = ((rows, columns) for rows in DETECTED_ROWS for columns in DETECTED_COLUMNS
-                 if rows <= matrix.shape[0] and columns <= matrix.shape[1])
-        nonzeros = int(np.count_nonzero(matrix))  # counted once: it takes longer than most misfits last
-        return next((cls(*size) for size in sizes if cls(*size).fits(weight, nonzeros)), None)
+        kept = is_nonzero(matrix_of(weight))
+        spare = ACCIDENTAL_ZEROS * np.count_nonzero(kept)
+        sizes = ((rows, columns) for rows in plausible_sizes(_misfits(kept), DETECTED_ROWS, spare)
+                 for columns in DETECTED_COLUMNS if columns <= kept.shape[1])
+        return next((cls(*size) for size in sizes if _excess(kept, *size, spare) <= spare), None)
 
     @classmethod
     def why_not(cls, weight: np.ndarray) -> str:
         if cls.detect(weight) is not None:
             return ""
-        if weight.all() or not weight.any():
-            return "no weight is zero" if weight.all() else "no weight is left"
-        return "no blocks of 2 x 2 or more cut whole rows and columns"
+        return nothing_to_share(weight) or "no blocks of 2 x 2 or more cut whole rows and columns"
 
-    def fits(self, weight: np.ndarray, nonzeros: int | None = None) -> bool:
-        """Whether the mask of ``weight`` is an outer product in every block, up to accidental zeros.
-        ``nonzeros``: how many ``weight`` has, where that is known."""
-        matrix = matrix_of(weight)
-        spare = ACCIDENTAL_ZEROS * (np.count_nonzero(matrix) if nonzeros is None else nonzeros)
-        edges = np.arange(0, matrix.shape[1], self.columns)
-        for first in range(0, len(matrix), self.rows):  # most misfits end at the first strips
-            kept = is_nonzero(matrix[first : first + self.rows])
-            inside = np.add.reduceat(kept.sum(axis=0), edges)
-            rows = np.logical_or.reduceat(kept, edges, axis=1).sum(axis=0)
-            columns = np.add.reduceat(kept.any(axis=0).astype(np.int64), edges)
-            spare -= int((rows * columns - inside).sum())
-            if spare < 0:
-                return False
-        return True
+    def fits(self, weight: np.ndarray) -> bool:
+        """Whether the mask of ``weight`` is an outer product in every block, up to accidental zeros."""
+        kept = is_nonzero(matrix_of(weight))
+        spare = ACCIDENTAL_ZEROS * np.count_nonzero(kept)
+        return _excess(kept, self.rows, self.columns, spare) <= spare
 
     @classmethod
     def project(cls, weight: np.ndarray, *, rows: int = 4, columns: int = 16, rate: float = 10,
@@ -151,6 +150,34 @@ class Block(SharedColumns):
             2 if matrix.shape[1] <= 1 << 16 else 4)
         return Cost(stored_weights(matrix, self.filter_groups(weight)), nonzeros, 4 * nonzeros, index_bytes,
                     4 * weight.size)
+
+
+def _misfits(kept: np.ndarray) -> np.ndarray:
+    """For each row of ``kept`` [M, K] and the next: pairs of columns where both keep something, but not the
+    same; they lie in no common block of 2 or more columns."""
+    counts = np.zeros(len(kept) - 1, np.int64)
+    for first in range(0, len(counts), ROWS_AT_A_TIME):
+        part = kept[first : first + ROWS_AT_A_TIME + 1].view(np.uint8)
+        codes = part[:, : part.shape[1] // 2 * 2 : 2] | part[:, 1::2] << 1
+        above, below = codes[:-1], codes[1:]
+        counts[first : first + len(above)] = np.count_nonzero(
+            (above != below) & (above != 0) & (below != 0), axis=1)
+    return counts
+
+
+def _excess(kept: np.ndarray, rows: int, columns: int, limit: float) -> int:
+    """Zeros among the kept rows x kept columns of all ``rows`` x ``columns`` blocks of ``kept`` [M, K]; not
+    counted much beyond ``limit``."""
+    edges, excess = np.arange(0, kept.shape[1], columns), 0
+    for first in range(0, len(kept), rows):
+        strip = kept[first : first + rows]
+        inside = np.add.reduceat(strip.sum(axis=0), edges)
+        kept_rows = np.logical_or.reduceat(strip, edges, axis=1).sum(axis=0)
+        kept_columns = np.add.reduceat(strip.any(axis=0).astype(np.int64), edges)
+        excess += int((kept_rows * kept_columns - inside).sum())
+        if excess > limit:
+            break
+    return excess
 
 
 def _keep_columns(squares: np.ndarray, block: int, rate: float) -> np.ndarray:

@@ -93,12 +93,16 @@ def _row_order(runs: np.ndarray) -> np.ndarray:
     blocks, groups, _ = runs.shape
     if blocks == 1:
         return np.arange(groups)[None]
-    chunks = thread_chunks(groups)
-    heavy_first = np.argsort(-runs.sum(axis=(0, 2)), kind="stable")
-    lap, lane = np.divmod(np.arange(groups), chunks)
-    lane = np.where(lap % 2, chunks - 1 - lane, lane)  # dealt forth and back, so that chunks weigh the same
+    members = dealt(runs.sum(axis=(0, 2)), thread_chunks(groups))
     result = np.empty((blocks, groups), np.int64)
     for block in range(blocks):
-        members = [heavy_first[lane == chunk] for chunk in range(chunks)]
         result[block] = np.concatenate([m[np.lexsort(runs[block, m].T[::-1])] for m in members])
     return result
+
+
+def dealt(work: np.ndarray, chunks: int) -> list[np.ndarray]:
+    """The indices of ``work`` in ``chunks`` parts of near-equal sum and size, heaviest first in each."""
+    heavy_first = np.argsort(-work, kind="stable")
+    lap, lane = np.divmod(np.arange(len(work)), chunks)
+    lane = np.where(lap % 2, chunks - 1 - lane, lane)  # dealt forth and back
+    return [heavy_first[lane == chunk] for chunk in range(chunks)]

@@ -1,21 +1,33 @@
-"""Rows that share columns: GRIM's matrix reorder, for every scheme whose kernels run on shared columns.
+"""Rows that share columns: GRIM's matrix reorder, and the storage that the CPU kernels stream.
 
 A weight is seen as a matrix: rows are filters, columns are (channel, kernel place), or the inputs of a
 linear layer. Rows with one set of kept columns form groups, so that one loaded input serves them all:
 
     rows 0 and 2 keep {0, 1, 4}, rows 1 and 3 keep {2, 5}  ->  groups [[0, 2], [1, 3]]
+
+A convolution stores its G groups of S filters a block of channels at a time. A *unit* is one kernel place
+of U neighbouring channels, numbered (channel / U) * places + place inside the block:
+
+    start   [B * G + 1]   i32   start of each (channel block, group), in units
+    reorder [G * S]       i32   filters of each group; a short group repeats its last
+    gap     [E]           i8    uint8 bits: unit minus the one before it (the first: minus 0)
+    weight  [E, U, S]     f32   all S filters of every channel of the unit
+
+One byte for U x S weights; a unit of zeros bridges a gap over 255.
 """
 
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
-from .blocked import StoredKernels, Terms
+from .blocked import dealt, thread_chunks
 from .reorder import similarity_chain
-from .scheme import Scheme, is_nonzero
+from .scheme import Scheme
 
 # Of the places that a mask of blocks or groups keeps, so many may hold a zero all the same: a filter that
 # its batch norm scaled to nothing, a weight that was trained to it.
@@ -24,6 +36,7 @@ ACCIDENTAL_ZEROS = 0.01
 LARGEST_GROUP = 8  # rows whose sums fit in vector registers together with a few vectors of outputs
 ENOUGH_FILL = 1.05  # stored weights over nonzeros, up to which smaller groups are not tried
 GROUP_OVERHEAD = {1: 2.0, 2: 1.2, 3: 1.1}  # what a multiply costs in small groups: a load serves few
+LARGEST_GAP = 255
 LARGEST_CHAIN = 1 << 26  # entries of a matrix that similarity is computed for
 
 
@@ -35,17 +48,36 @@ class SharedColumns(Scheme):
     def filter_groups(self, weight: np.ndarray) -> np.ndarray:
         """The filters of ``weight`` in groups that share columns, i64 [groups, size] (``group_rows``)."""
 
-    def classes(self, places: int, group: int) -> tuple[Terms, ...]:
-        """One class a kernel place: a stored kernel is a single weight."""
-        return tuple(((0, place),) for place in range(places))
-
-    def stored_kernels(self, weight: np.ndarray, group: int) -> StoredKernels:
-        return StoredKernels(*np.nonzero(is_nonzero(weight.reshape(*weight.shape[:2], -1))))
+    @property
+    def channels_together(self) -> int:
+        """Neighbouring channels that keep the same places."""
+        return 1
 
 
 def matrix_of(weight: np.ndarray) -> np.ndarray:
     """A weight as [rows, columns], without a copy: the GEMM view of a convolution."""
     return weight.reshape(len(weight), -1)
+
+
+def nothing_to_share(weight: np.ndarray) -> str:
+    """Why it is useless to look for structure in ``weight``: too few zeros or nothing else; else empty."""
+    nonzeros = np.count_nonzero(weight)
+    if nonzeros == weight.size:
+        return "no weight is zero"
+    if nonzeros > (1 - ACCIDENTAL_ZEROS) * weight.size:
+        return f"only {1 - nonzeros / weight.size:.2%} of its weights are zero"
+    return "" if nonzeros else "no weight is left"
+
+
+def plausible_sizes(misfits: np.ndarray, sizes: Iterable[int], spare: float) -> list[int]:
+    """Of ``sizes``, those whose groups of neighbours few ``misfits`` lie in; the others cannot fit.
+
+    ``misfits`` [M - 1] counts the entries that rule out a shared set between each row and the next. Each is
+    a zero in a group's hull, of which there may be ``spare``; a zero counts in two pairs at most.
+    """
+    pair = np.arange(len(misfits))
+    return [size for size in sizes if size <= len(misfits) + 1
+            and misfits[pair % size != size - 1].sum() <= 2 * spare]
 
 
 def row_sets(matrix: np.ndarray) -> np.ndarray:
@@ -117,6 +149,65 @@ def best_groups(matrix: np.ndarray, rows: int) -> np.ndarray:
             if stored_weights(matrix, groups) * GROUP_OVERHEAD.get(size, 1.0) < cost:
                 best, cost = groups, stored_weights(matrix, groups) * GROUP_OVERHEAD.get(size, 1.0)
     return best
+
+
+def ungrouped(weight: np.ndarray, groups: int) -> np.ndarray:
+    """A grouped convolution's weight [F, C / groups, *kernel] as [F, C, *kernel], zero outside the groups."""
+    if groups == 1:
+        return weight
+    filters, channels = weight.shape[:2]
+    whole = np.zeros((groups, filters // groups, groups, *weight.shape[1:]), np.float32)
+    for group, part in enumerate(weight.reshape(groups, -1, *weight.shape[1:])):
+        whole[group, :, group] = part
+    return whole.reshape(filters, groups * channels, *weight.shape[2:])
+
+
+def pack_columns(weight: np.ndarray, groups: np.ndarray, unit: int, channel_block: int,
+                 ) -> dict[str, np.ndarray]:
+    """The four arrays of ``weight`` [F, C, *kernel]; ``unit`` divides ``channel_block``, which divides C.
+
+    The ``groups`` [G, S] are dealt into ``thread_chunks`` of near-equal work, one after the other.
+    """
+    kernels = weight.reshape(*weight.shape[:2], -1)
+    blocks = kernels.reshape(len(weight), -1, channel_block // unit, unit, kernels.shape[2])
+    kept = blocks.any(axis=3).reshape(len(weight), blocks.shape[1], -1)  # [F, B, units of a block]
+    work = np.array([np.count_nonzero(kept[group].any(axis=0)) for group in groups])
+    groups = groups[np.concatenate(dealt(work, thread_chunks(len(groups))))]
+    lengths, gaps, values = [0], [], [np.empty((0, unit, groups.shape[1]), np.float32)]
+    for block in range(blocks.shape[1]):
+        units = blocks[:, block].transpose(1, 3, 2, 0).reshape(-1, unit, len(weight))  # [units, U, F]
+        for group in groups:
+            stored = _bridged(np.flatnonzero(kept[group, block].any(axis=0)))
+            gaps.append(np.diff(stored, prepend=0).astype(np.uint8))
+            values.append(units[stored][:, :, group])
+            lengths.append(len(stored))
+    return {"start": np.cumsum(lengths).astype(np.int32), "reorder": groups.ravel().astype(np.int32),
+            "gap": np.concatenate(gaps).view(np.int8), "weight": np.concatenate(values)}
+
+
+def unpack_columns(arrays: Mapping[str, np.ndarray], shape: Sequence[int], channel_block: int) -> np.ndarray:
+    """The dense f32 weight of ``shape`` [F, C, *kernel] behind ``pack_columns``."""
+    dense = np.zeros(tuple(shape), np.float32)
+    kernels, unit = dense.reshape(*shape[:2], -1), arrays["weight"].shape[1]
+    groups = arrays["reorder"].reshape(-1, arrays["weight"].shape[2])
+    gaps = arrays["gap"].view(np.uint8).astype(np.int64)
+    for row, (first, last) in enumerate(pairwise(arrays["start"])):
+        block, group = divmod(row, len(groups))
+        q, place = np.divmod(np.cumsum(gaps[first:last]), kernels.shape[2])
+        for at in range(unit):
+            kernels[groups[group][:, None], block * channel_block + q * unit + at, place] = arrays["weight"][
+                first:last, at].T
+    return dense
+
+
+def _bridged(units: np.ndarray) -> np.ndarray:
+    """``units``, increasing, with others between where the next is more than 255 away (or the first from
+    0)."""
+    gaps = np.diff(units, prepend=0)
+    steps = np.maximum(gaps - 1, 0) // LARGEST_GAP + 1
+    last = np.cumsum(steps) - 1
+    result = np.repeat(units, steps)
+    return result - (np.repeat(last, steps) - np.arange(len(result))) * LARGEST_GAP
 
 
 def natural_size(rows: int) -> int:

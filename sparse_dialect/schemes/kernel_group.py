@@ -16,13 +16,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from math import prod
 from typing import ClassVar
 
 import numpy as np
 
 from ..errors import EspalierError
-from .columns import ACCIDENTAL_ZEROS, SharedColumns, best_groups, matrix_of, stored_weights
+from .columns import (
+    ACCIDENTAL_ZEROS,
+    SharedColumns,
+    best_groups,
+    matrix_of,
+    nothing_to_share,
+    plausible_sizes,
+    stored_weights,
+)
 from .fkw import kernels_of
 from .scheme import Cost, is_nonzero
 
@@ -44,16 +53,20 @@ class KernelGroup(SharedColumns):
             raise EspalierError(f"a kernel group has at least 1 filter and 1 channel, found "
                                 f"{self.filters} x {self.channels}")
 
+    @property
+    def channels_together(self) -> int:
+        return self.channels
+
     @classmethod
     def detect(cls, weight: np.ndarray) -> KernelGroup | None:
-        if weight.ndim < 3 or weight.all() or not weight.any():
+        if weight.ndim < 3 or nothing_to_share(weight):
             return None
+        kept = is_nonzero(kernels_of(weight))
+        spare = ACCIDENTAL_ZEROS * np.count_nonzero(kept)
+        sizes = (plausible_sizes(np.count_nonzero(differ, axis=tuple({0, 1, 2} - {axis})), DETECTED, spare)
+                 for axis, differ in enumerate((kept[1:] != kept[:-1], kept[:, 1:] != kept[:, :-1])))
         kernel = tuple(weight.shape[2:])
-        filters = next((size for size in DETECTED if cls(size, 1, kernel).fits(weight)), None)
-        if filters is None:
-            return None
-        return next((cls(filters, size, kernel) for size in DETECTED
-                     if cls(filters, size, kernel).fits(weight)), None)
+        return next((cls(*size, kernel) for size in product(*sizes) if cls(*size, kernel).fits(weight)), None)
 
     @classmethod
     def why_not(cls, weight: np.ndarray) -> str:
@@ -61,9 +74,7 @@ class KernelGroup(SharedColumns):
             return "a matrix has no kernels"
         if cls.detect(weight) is not None:
             return ""
-        if weight.all() or not weight.any():
-            return "no weight is zero" if weight.all() else "no weight is left"
-        return "no groups of 2 x 2 or more kernels keep the same places"
+        return nothing_to_share(weight) or "no groups of 2 x 2 or more kernels keep the same places"
 
     def fits(self, weight: np.ndarray) -> bool:
         """Whether the kernels of every group keep the same places, up to accidental zeros; no group may be

@@ -5,15 +5,15 @@
     -> %y = "sparse.packed_conv"(%x, %offset, %reorder, %stride, %index, %weight, %b)
           {storage_names = ["offset", "reorder", "stride", "index", "weight"], weight_shape = [...], ...}
 
-Convolutions: FKW a channel block (``schemes/blocked.py``; PatDNN's FKW where there is one block), or dense
-weights [F/G, C, terms]. Linear layers: strips of rows that share columns
-(``schemes/row_blocks.py``) or dense rows, lane-major.
+Convolutions: FKW a channel block (``schemes/blocked.py``; PatDNN's FKW where there is one block), groups of
+filters that share columns (``schemes/columns.py``), or dense weights [F/G, C, terms]. Linear layers: strips
+of rows that share columns (``schemes/row_blocks.py``) or dense rows, lane-major.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import prod
+from math import gcd, prod
 
 import numpy as np
 
@@ -31,8 +31,9 @@ from ..dialect import (
 )
 from ..mlir import ir
 from ..passes import Pass, PassContext, operations, option
-from ..schemes import Connectivity, Dense
+from ..schemes import Connectivity, Dense, SharedColumns
 from ..schemes.blocked import StoredKernels, pack_blocked
+from ..schemes.columns import pack_columns, ungrouped
 from ..schemes.dense_rows import pack_dense_rows
 from ..schemes.row_blocks import Strips, pack_row_blocks
 
@@ -79,6 +80,11 @@ class CompressWeightsPass(Pass):
                         for name, default in (("filters_per_group", 1), ("channel_block", channels)))
         if isinstance(scheme, Dense) and groups in (1, weight.shape[0]):
             return {"weight": pack_dense(weight, group)}
+        if isinstance(scheme, SharedColumns):
+            whole = ungrouped(weight, groups)
+            shared = (_filter_order(layer, 0).reshape(-1, group) if "filter_order" in attributes
+                      else scheme.filter_groups(whole))
+            return pack_columns(whole, shared, gcd(scheme.channels_together, block), block)
         if isinstance(scheme, Dense):  # a grouped convolution: each filter keeps its own group's channels
             scheme = Connectivity(tuple(weight.shape[2:]))
             every = np.indices(weight.shape[:2]).reshape(2, -1)

@@ -1,4 +1,4 @@
-"""``sparse-reorder-filters``: filter kernel reorder (FKR; PatDNN, ASPLOS 2020).
+"""``sparse-reorder-filters``: filter kernel reorder (FKR; PatDNN, ASPLOS 2020), matrix reorder (GRIM).
 
     "sparse.conv"(...) {kernel = "sparse"}  ->  {filter_order = array<i32: 0, 3, 1, 4, 2, 5>}
 
@@ -18,7 +18,8 @@ from ..constants import weight_of
 from ..dialect import ConvOp
 from ..mlir import ir
 from ..passes import Pass, PassContext, operations, option
-from ..schemes import Connectivity, Pattern, filter_order
+from ..schemes import Connectivity, Pattern, Scheme, SharedColumns, filter_order
+from ..schemes.columns import ungrouped
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,8 @@ class ReorderFiltersPass(Pass):
     Orders the filters of every sparse.conv that runs sparse: by length, inside a length by similarity.
 
     Length is a filter's number of kept kernels; similar filters have most kernels of one pattern at one
-    channel.
+    channel. Where filters share columns (block, kernel_group) they are grouped by the set of columns that
+    they keep; a group with too few repeats its last filter.
     """
 
     name = "sparse-reorder-filters"
@@ -38,10 +40,20 @@ class ReorderFiltersPass(Pass):
     def run(self, op: ir.Operation, context: PassContext) -> None:
         with op.context:
             for layer in operations(op, ConvOp):
-                scheme = scheme_of(layer)
-                if isinstance(scheme, Pattern | Connectivity) and ir.IntegerAttr(layer.groups).value == 1:
-                    ids = scheme.assign(weight_of(layer, layer.weight))
-                    order = filter_order(ids, self.by_similarity)
+                order = self._order(scheme_of(layer), layer)
+                if order is not None:
                     layer.operation.attributes["filter_order"] = ir.DenseI32ArrayAttr.get(
                         [int(f) for f in order])
                     context.statistics["filters moved"] += int((order != np.arange(len(order))).sum())
+
+    def _order(self, scheme: Scheme, layer: ConvOp) -> np.ndarray | None:
+        """The filters of ``layer`` as to be stored, or None to leave them."""
+        groups = ir.IntegerAttr(layer.groups).value
+        if isinstance(scheme, SharedColumns):
+            found = scheme.filter_groups(ungrouped(weight_of(layer, layer.weight), groups))
+            i64 = ir.IntegerType.get_signless(64)
+            layer.operation.attributes["filters_per_group"] = ir.IntegerAttr.get(i64, found.shape[1])
+            return found.ravel()
+        if isinstance(scheme, Pattern | Connectivity) and groups == 1:
+            return filter_order(scheme.assign(weight_of(layer, layer.weight)), self.by_similarity)
+        return None

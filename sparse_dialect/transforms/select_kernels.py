@@ -17,12 +17,19 @@ import numpy as np
 
 from ..attributes import scheme_attribute, scheme_of
 from ..constants import weight_of
-from ..cores import REFERENCE, core_named
-from ..cost_model import channel_block, convolution_ms, filters_per_group, linear_ms
+from ..cores import REFERENCE, Core, core_named
+from ..cost_model import (
+    channel_block,
+    convolution_ms,
+    filters_per_group,
+    linear_ms,
+    shared_channel_block,
+)
 from ..dialect import ConvOp, LinearOp
 from ..mlir import ir
 from ..passes import Pass, PassContext, operations, option
-from ..schemes import Dense, Scheme, Unstructured
+from ..schemes import Dense, Scheme, SharedColumns, Unstructured
+from ..schemes.columns import ungrouped
 
 
 @dataclass(frozen=True)
@@ -67,12 +74,7 @@ class SelectKernelsPass(Pass):
         context.statistics["dense layers" if isinstance(chosen, Dense) else "sparse layers"] += 1
         if isinstance(layer, ConvOp):
             i64 = ir.IntegerType.get_signless(64)
-            places, groups = prod(weight.shape[2:]), ir.IntegerAttr(layer.groups).value
-            group, block = 1, weight.shape[1] * groups
-            if groups == 1:
-                group = filters_per_group(chosen, weight.shape[0], places)
-                pixels = prod(ir.RankedTensorType(layer.output.type).shape[2:])
-                block = channel_block(chosen, weight.shape[1], weight.shape[2:], pixels, core)
+            group, block = _group_and_block(layer, chosen, weight, core)
             attributes["filters_per_group"] = ir.IntegerAttr.get(i64, group)
             attributes["channel_block"] = ir.IntegerAttr.get(i64, block)
 
@@ -87,3 +89,19 @@ class SelectKernelsPass(Pass):
         if self.kernel == "dense" or (self.kernel == "auto" and share >= limit):
             return Dense(), f"dense: {'asked for' if self.kernel == 'dense' else facts}"
         return scheme, f"sparse: {'asked for' if self.kernel == 'sparse' else facts}"
+
+
+def _group_and_block(conv: ConvOp, scheme: Scheme, weight: np.ndarray, core: Core) -> tuple[int, int]:
+    """Filters that share loaded inputs, and channels that stay in cache together."""
+    groups = ir.IntegerAttr(conv.groups).value
+    if isinstance(scheme, SharedColumns):
+        whole = ungrouped(weight, groups)
+        size = scheme.filter_groups(whole).shape[1]
+        kept = scheme.cost(weight).macs_per_output / whole[0].size / len(weight)
+        return size, shared_channel_block(whole.shape[1], prod(weight.shape[2:]), kept,
+                                          scheme.channels_together)
+    if groups > 1:
+        return 1, weight.shape[1] * groups
+    pixels = prod(ir.RankedTensorType(conv.output.type).shape[2:])
+    return (filters_per_group(scheme, weight.shape[0], prod(weight.shape[2:])),
+            channel_block(scheme, weight.shape[1], weight.shape[2:], pixels, core))

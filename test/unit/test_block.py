@@ -161,6 +161,9 @@ def test_masks_without_blocks_are_not_claimed() -> None:
     assert Block.why_not(random) == "no blocks of 2 x 2 or more cut whole rows and columns"
     assert Block.why_not(random_weight(4, 4)) == "no weight is zero"
     assert Block.why_not(np.zeros((4, 4), np.float32)) == "no weight is left"
+    full = random_weight(64, 64)
+    full[3, 5] = 0
+    assert Block.why_not(full) == "only 0.02% of its weights are zero"
     assert Block.detect(np.eye(1, 5, dtype=np.float32)) is None
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from espalier.sparse_dialect.layouts import LaneGrid, Layout, Plain, Three, three, unlift
-from espalier.sparse_dialect.lowering.cpu import conv_kernel
+from espalier.sparse_dialect.lowering.cpu import tile_kernel
 from espalier.sparse_dialect.lowering.cpu.conv_kernel import ConvKernel, KernelClass, emit_conv_kernel
 from espalier.sparse_dialect.lowering.cpu.conv_plan import (
     ONES,
@@ -94,18 +94,20 @@ class Run:
         dense = isinstance(scheme, Dense)
         block = case.block or case.channels
         self.kernel = ConvKernel(
-            source,
-            grid,
-            pooled,
-            case.channels,
-            block,
-            case.filters,
-            case.group,
-            tuple(KernelClass(terms) for terms in scheme.classes(prod(case.window.kernel), case.group)),
-            dense,
-            case.activation,
-            case.residual,
-            thread_chunks(case.filters // case.group),
+            source=source,
+            target=grid,
+            pooled=pooled,
+            channels=case.channels,
+            channel_block=block,
+            filters=case.filters,
+            group=case.group,
+            classes=tuple(
+                KernelClass(terms) for terms in scheme.classes(prod(case.window.kernel), case.group)
+            ),
+            dense=dense,
+            activation=case.activation,
+            residual=case.residual,
+            chunks=thread_chunks(case.filters // case.group),
         )
         extra = [poisoned(residual, self.stored)] if case.residual else []
         tiles = cut(plane_shape(source, grid, case.window, pooled), three(case.tile), case.pool)
@@ -353,7 +355,7 @@ def test_large_outputs_are_streamed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Past the caches; the values are the same. A limit of zero makes this output large."""
     case = Case("pattern", residual=True, activation="relu")
     assert not Run(case).kernel.streams
-    monkeypatch.setattr(conv_kernel, "STREAMING_BYTES", 0)
+    monkeypatch.setattr(tile_kernel, "STREAMING_BYTES", 0)
     run = Run(case)
     assert run.kernel.streams
     run.check()

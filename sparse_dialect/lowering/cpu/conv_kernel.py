@@ -1,4 +1,4 @@
-"""Emits the kernel of one packed convolution, for a range of work items (architecture page, section 5).
+"""Emits the kernel of a packed convolution whose stored kernels have classes (architecture page, section 5).
 
     for item, chunk of filter groups in begin .. end:  # an item is a tile of one image
       for block in channel blocks:                # so that what a visit reads stays in L1
@@ -22,16 +22,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from math import prod
 
 from ...cores import Core
-from ...layouts import LaneGrid, Layout, Three
 from ...mlir import ir
-from .builder import Builder, Value, arith, func, private_function
-from .conv_plan import ITEM_FIELDS, ConvPlan, pool_window
-from .packing import Packer, view
+from .builder import Builder, Value, func, private_function
+from .conv_plan import ConvPlan
+from .tile_kernel import TileEmitter, TileKernel
 
-STREAMING_BYTES = 8 << 20
 WEIGHTS_IN_REGISTERS = 8  # with more terms than this a class loads each tap's weights where they are used
 LANE_WEIGHTS = 9  # likewise, in registers, where one holds several weights
 CACHE_LINE = 64  # bytes
@@ -45,56 +42,17 @@ class KernelClass:
     terms: tuple[tuple[int, int], ...]
 
 
-@dataclass(frozen=True)
-class ConvKernel:
+@dataclass(frozen=True, kw_only=True)
+class ConvKernel(TileKernel):
     """Everything static about a convolution's code; equal values share one function."""
 
-    source: Layout
-    target: LaneGrid
-    pooled: LaneGrid | None
-    channels: int
-    channel_block: int
-    filters: int
     group: int
     classes: tuple[KernelClass, ...]
     dense: bool
-    activation: str
-    residual: bool
-    chunks: int = 1
-    by_chunk: bool = False  # the output holds one chunk, in stored order (fused_kernel.py); one block only
-
-    @property
-    def streams(self) -> bool:
-        """Whether the output is larger than caches hold, so that storing past them saves reading it first."""
-        return not self.by_chunk and self.filters * self.stored.plane * 4 > STREAMING_BYTES
 
     @property
     def groups(self) -> int:
-        """Groups of filters that share loaded inputs."""
         return self.filters // self.group
-
-    @property
-    def blocks(self) -> int:
-        return self.channels // self.channel_block
-
-    def scratch_lines(self, plan: ConvPlan) -> int:
-        """Vectors of scratch that one thread needs: a block's packed region, and all filters' partial
-        sums."""
-        sums = self.filters * prod(plan.tile) if self.blocks > 1 else 0
-        return self.packed_lines(plan) + sums
-
-    def packed_lines(self, plan: ConvPlan) -> int:
-        """Of these, the packed region; partial sums follow it."""
-        return 0 if plan.direct else self.channel_block * len(plan.region)
-
-    @property
-    def stored(self) -> LaneGrid:
-        return self.pooled or self.target
-
-    @property
-    def pool(self) -> Three:
-        """The window of the fused pool, ones where there is none."""
-        return pool_window(self.target, self.pooled)
 
 
 def emit_conv_kernel(module: ir.Operation, name: str, kernel: ConvKernel, plan: ConvPlan,
@@ -113,66 +71,13 @@ def emit_conv_kernel(module: ir.Operation, name: str, kernel: ConvKernel, plan: 
         func.ReturnOp([])
 
 
-class _Emitter:
+class _Emitter(TileEmitter):
+    kernel: ConvKernel
+
     def __init__(self, b: Builder, kernel: ConvKernel, plan: ConvPlan, arguments: list[Value]) -> None:
-        self.b, self.kernel, self.plan = b, kernel, plan
-        self.input, self.output, *rest = arguments
-        self.residual = rest.pop(0) if kernel.residual else None
-        self.bias, self.items, borders, gathers, permuted, *rest = rest
-        *self.storage, scratch, self.begin, self.end = rest
+        self.kernel = kernel
+        super().__init__(b, plan, arguments)
         self.accumulators = plan.accumulators
-        self.packer = Packer(b, plan, kernel.source, self.input, borders, gathers, permuted, scratch,
-                             kernel.channel_block)
-        if kernel.blocks > 1:
-            self.partial = view(b, scratch, kernel.packed_lines(plan) * b.lanes,
-                                [kernel.filters, len(self.accumulators), b.lanes])
-
-    def emit(self) -> None:
-        """Units of work are (item, chunk of groups): the first and last item of a range may be done in
-        part. Where a reader follows chunk by chunk they are (image, chunk, item)."""
-        b, chunks = self.b, self.kernel.chunks
-        if self.kernel.by_chunk:
-            b.loop(self.begin, self.end, self._unit)
-            return
-        last = arith.CeilDivSIOp(self.end, b.index(chunks)).result
-        b.loop(arith.DivSIOp(self.begin, b.index(chunks)).result, last, self._item)
-
-    def _unit(self, unit: Value) -> None:
-        b, items = self.b, self.plan.items_per_image
-        part, item = b.divide(unit, items)
-        image, chunk = b.divide(part, self.kernel.chunks)
-        self._visit(b.add(b.multiply(image, items), item), chunk, b.add(chunk, 1))
-
-    def _item(self, item: Value) -> None:
-        b, chunks = self.b, self.kernel.chunks
-        unit = b.multiply(item, chunks)
-        first = arith.MaxSIOp(arith.SubIOp(self.begin, unit).result, b.index(0)).result
-        last = b.minimum(arith.SubIOp(self.end, unit).result, b.index(chunks))
-        self._visit(item, first, last)
-
-    def _visit(self, item: Value, first: Value, last: Value) -> None:
-        """Chunks ``first`` to ``last`` of an item."""
-        b, groups = self.b, self.kernel.groups // self.kernel.chunks
-        self.item = {name: b.integer(self.items, item, b.index(at)) for at, name in enumerate(ITEM_FIELDS)}
-        self.stored_image = b.index(0) if self.kernel.by_chunk else self.item["image"]
-        self.group_range = b.multiply(first, groups), b.multiply(last, groups)
-        if self.kernel.blocks == 1:
-            self._block(b.index(0))
-        else:
-            b.loop(0, self.kernel.blocks, self._block)
-
-    def _block(self, block: Value) -> None:
-        """One channel block: pack what the tile reads of it, then all groups."""
-        self.block, self.first_channel = block, self.b.multiply(block, self.kernel.channel_block)
-        if not self.plan.direct:
-            self.packer.pack(self.item, self.first_channel)
-        self.b.loop(*self.group_range, self._group)
-
-    def _channel(self, c: Value) -> Value:
-        """The input channel of channel ``c`` of the current block."""
-        return c if self.kernel.blocks == 1 else self.b.add(self.first_channel, c)
-
-    # -- one group of filters ------------------------------------------------------------------
 
     def _group(self, group: Value) -> None:
         b, kernel = self.b, self.kernel
@@ -181,45 +86,13 @@ class _Emitter:
         places = [b.add(b.multiply(row, kernel.group), f) for f in range(kernel.group)]
         # Sparse storage visits filters in an order of its own in every block; `reorder` says which it is.
         filters = places if kernel.dense else [b.integer(self.storage[1], place) for place in places]
-        channels = filters
-        if kernel.by_chunk:
-            channels = [b.divide(place, kernel.filters // kernel.chunks)[1] for place in places]
-        last = None if kernel.blocks == 1 else b.compare("eq", self.block, b.index(kernel.blocks - 1))
-        if last is None:
-            self._claim(channels)
-        else:
-            with b.when(last):
-                self._claim(channels)
-        totals = self._start(filters)
+        channels = self._stored_channels(places, filters)
+        lines, first_line = self.accumulators, self.item["output_line"]
+        self._either_last(lambda: self._claim(channels, lines, first_line))
+        totals = self._start(filters, len(lines))
         totals = self._dense_run(group, totals) if kernel.dense else self._sparse_runs(row, totals)
-        if last is None:
-            return self._finish(channels, totals)
-        return b.either(last, lambda: self._finish(channels, totals), lambda: self._keep(filters, totals))
-
-    def _start(self, filters: list[Value]) -> list[Value]:
-        """The bias; from the second channel block on, the partial sums so far."""
-        b, count = self.b, len(self.accumulators)
-
-        def bias() -> list[Value]:
-            return [v for f in filters for v in [b.broadcast(b.scalar(self.bias, f))] * count]
-
-        def partial() -> list[Value]:
-            return [b.load(self.partial, f, b.index(t), b.index(0)) for f in filters for t in range(count)]
-
-        if self.kernel.blocks == 1:
-            return bias()
-        return b.choose(b.compare("eq", self.block, b.index(0)), bias, partial,
-                        [b.vector] * (len(filters) * count))
-
-    def _keep(self, filters: list[Value], totals: list[Value]) -> None:
-        b, count = self.b, len(self.accumulators)
-        for at, value in enumerate(totals):
-            b.store(value, self.partial, filters[at // count], b.index(at % count), b.index(0))
-
-    def _finish(self, channels: list[Value], totals: list[Value]) -> None:
-        count = len(self.accumulators)
-        for at, channel in enumerate(channels):
-            self._epilogue(channel, totals[at * count : (at + 1) * count])
+        self._either_last(lambda: self._finish(channels, lines, totals, first_line),
+                          lambda: self._keep(filters, totals))
 
     def _dense_run(self, group: Value, totals: list[Value]) -> list[Value]:
         b, (weight,), (only,) = self.b, self.storage, self.kernel.classes
@@ -280,42 +153,3 @@ class _Emitter:
         at = self.b.add(self.item["source_line"], self.plan.source_offsets[line])
         return self.packer.source(self.item, self._channel(c), at)
 
-    # -- storing -------------------------------------------------------------------------------
-
-    def _claim(self, filters: list[Value]) -> None:
-        """Asks for the lines of output and residual before the multiplies: storing then waits for neither."""
-        b, kernel = self.b, self.kernel
-        spots: list[Three] = []
-        for spot in dict.fromkeys(map(self._pooled_spot, self.accumulators)):
-            ahead = kernel.stored.line(*spot) - kernel.stored.line(*spots[-1]) if spots else CACHE_LINE
-            if ahead * b.line_bytes >= CACHE_LINE:
-                spots.append(spot)
-        for f in filters:
-            for spot in spots:
-                where = self._stored_line(f, spot)
-                if self.residual is not None:
-                    b.prefetch(self.residual, *where)
-                if not kernel.streams:
-                    b.prefetch(self.output, *where, write=True)
-
-    def _epilogue(self, channel: Value, totals: list[Value]) -> None:
-        b, kernel = self.b, self.kernel
-        values: dict[Three, Value] = {}
-        for accumulator, total in zip(self.accumulators, totals, strict=True):
-            spot = self._pooled_spot(accumulator)
-            values[spot] = b.maximum(values[spot], total) if spot in values else total
-        for spot, result in values.items():
-            where = self._stored_line(channel, spot)
-            if self.residual is not None:
-                result = arith.AddFOp(result, b.load(self.residual, *where)).result
-            b.store(b.activation(result, kernel.activation), self.output, *where, streaming=kernel.streams)
-
-    def _pooled_spot(self, accumulator: Three) -> Three:
-        """Where, relative to the tile's first stored line, an output line is pooled to."""
-        depth, row, column = (a // p for a, p in zip(accumulator, self.kernel.pool, strict=True))
-        return depth, row, column
-
-    def _stored_line(self, channel: Value, spot: Three) -> tuple[Value, ...]:
-        """The indices of a line of the output, and of the residual."""
-        line = self.b.add(self.item["output_line"], self.kernel.stored.line(*spot))
-        return self.stored_image, channel, line, self.b.index(0)

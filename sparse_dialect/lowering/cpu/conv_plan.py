@@ -60,9 +60,9 @@ class Window:
         return depth, rows, columns
 
     def reads(self, tile: Three) -> list[list[int]]:
-        """The input lines, along each dimension, that a tile's taps touch."""
-        return [sorted({at * s + tap * d for at in range(n) for tap in range(k)}) for n, s, k, d in
-                zip(tile, self.strides, self.kernel, self.dilations, strict=True)]
+        """The input lines, along each dimension, that a tile's taps touch; and those between where a tap
+        would not lie at the same distance from every output line."""
+        return [_evenly(*side) for side in zip(tile, self.strides, self.kernel, self.dilations, strict=True)]
 
 
 @dataclass
@@ -207,6 +207,18 @@ def side_parts(size: int, part: int, unit: int) -> list[tuple[int, int]]:
     return [(a, b - a) for a, b in pairwise(edges) if b > a]
 
 
+def _evenly(lines: int, stride: int, kernel: int, dilation: int) -> list[int]:
+    """The places at * stride + tap * dilation, or all from the first to the last where the numbers of these
+    places among the others are not sums of one for the line and one for the tap."""
+    touched = sorted({at * stride + tap * dilation for at in range(lines) for tap in range(kernel)})
+    number = {place: at for at, place in enumerate(touched)}
+    step = number[stride] if lines > 1 else 0
+    if all(number[at * stride + tap * dilation] == at * step + number[tap * dilation]
+           for at in range(lines) for tap in range(kernel)):
+        return touched
+    return list(range(touched[-1] + 1))
+
+
 def find_shuffles(gathers: np.ndarray, source: Layout) -> tuple[list[Permutation], np.ndarray]:
     """Which rows of a gather table [rows, lanes] take all their lanes from one stored line.
 
@@ -232,8 +244,8 @@ class PaddedInput:
     """The padded input as seen from the output's grid.
 
     ``codes`` int64 [depth, rows, columns]: for each line, the stored line that it copies, or -1 - row of
-    ``gathers`` i32 [rows, lanes] (element offsets inside a channel of the source, -1 for zero); 0 for lines
-    that no valid output pixel reads. ``read``: which lines are read, of the same shape.
+    ``gathers`` i32 [rows, lanes] (element offsets inside a channel of the source, -1 for zero); any stored
+    line where no valid output pixel reads. ``read``: which lines are read, of the same shape.
     """
 
     codes: np.ndarray
@@ -255,7 +267,7 @@ def padded_input(source: Layout, target: LaneGrid, window: Window) -> PaddedInpu
     low = np.where(need, stored, high[..., None]).min(axis=-1)
     read = np.logical_or.reduce(need, axis=-1)
     copies = keeps & (low == high) & isinstance(source, LaneGrid)
-    gathered = read & ~copies
+    gathered = read & ~copies if isinstance(source, LaneGrid) else np.ones(shape, bool)
     codes = np.where(read, high, 0)
     codes[gathered] = -1 - np.arange(np.count_nonzero(gathered))
     gathers = np.where(need, want, -1)[gathered].astype(np.int32)

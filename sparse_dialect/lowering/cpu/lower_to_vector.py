@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 
 from ...attributes import layout_of, scheme_of, strips_of
-from ...constants import constant, constant_of, weight_of
+from ...constants import constant, constant_of
 from ...cores import REFERENCE, Core, core_named
 from ...dialect import (
     LanesAttr,
@@ -39,11 +39,10 @@ from ...dialect import (
     strings,
 )
 from ...errors import op_error
-from ...layouts import LaneGrid, Plain, three
+from ...layouts import LaneGrid, Plain
 from ...mlir import bindings, ir
 from ...passes import Pass, PassContext, operations, option
-from ...schemes import Connectivity, Dense
-from ...schemes.blocked import thread_chunks
+from ...schemes import Dense
 from .arguments import append_argument, dynamic_memref, public_functions, set_size
 from .builder import arith, func, memref
 from .channelwise_kernel import (
@@ -53,13 +52,12 @@ from .channelwise_kernel import (
     emit_unlift,
     plane_tables,
 )
-from .conv_kernel import ConvKernel, KernelClass, emit_conv_kernel
-from .conv_plan import ONES, ConvPlan, Window, cut, plan_conv, plane_shape, tables
+from .conv_plan import ONES, ConvPlan, Window
 from .fused_kernel import FusedKernel, Stage, chunk_type, emit_fused_kernel
 from .joined_outputs import JoinedOutputs, allocate
 from .linear_kernel import LinearKernel, emit_linear_kernel
 from .plane_plan import plan_plane
-from .tiles import choose_tile
+from .planned_conv import PlannedConv, plan_packed_conv, window_of
 
 bufferization: Any = bindings("dialects.bufferization")
 tensor_dialect: Any = bindings("dialects.tensor")
@@ -142,58 +140,25 @@ class _FunctionLowering:
         if (ir.IntegerAttr(conv.groups).value == weight_shape[0] > 1
                 and ir.StringAttr(conv.kernel).value == "dense"):
             return self._depthwise(conv)
-        kernel, plans = self._conv_kernel(conv)
-        output = self._allocate(conv.output)
-        for plan in plans:
+        planned = plan_packed_conv(conv, self.core)
+        kernel, output = planned.kernel, self._allocate(conv.output)
+        for plan in planned.plans:
             self._reserve(kernel.scratch_lines(plan) * kernel.target.lanes)
-            call = self._call("conv", (kernel, plan.code), self._conv_operands(conv, kernel, plan, output),
-                              len(plan.items) * kernel.chunks, conv,
-                              partial(emit_conv_kernel, kernel=kernel, plan=plan))
-            _count_visits(call, conv, kernel, plan)
+            call = self._call("conv", (kernel, plan.code), self._conv_operands(conv, planned, plan, output),
+                              len(plan.items) * kernel.chunks, conv, planned.emitter(plan))
+            _count_visits(call, conv, planned, plan)
         return self._tensor(output, conv.output.type)
 
-    def _conv_kernel(self, conv: PackedConvOp, by_chunk: bool = False) -> tuple[ConvKernel, list[ConvPlan]]:
-        """What to emit for ``conv``: one kernel, planned for each shape of its tiles."""
-        weight_shape, groups = integers(conv.weight_shape), ir.IntegerAttr(conv.groups).value
-        source = layout_of(conv.input_layout, conv.input)
-        target, window = self._lanes_of(conv.output_layout, conv), _window(conv)
-        group = ir.IntegerAttr(conv.filters_per_group).value
-        scheme = scheme_of(conv)
-        dense = isinstance(scheme, Dense) and groups == 1
-        if isinstance(scheme, Dense) and not dense:
-            scheme = Connectivity(tuple(weight_shape[2:]))
-        channels = weight_shape[1] * groups
-        attributes = conv.operation.attributes
-        block = channels
-        if "channel_block" in attributes and not dense:
-            block = ir.IntegerAttr(attributes["channel_block"]).value
-        pool = three(integers(conv.pool))
-        pooled = None
-        if pool != ONES:
-            pooled = target.over([size // part for size, part in zip(target.image, pool, strict=True)])
-        classes = tuple(KernelClass(terms) for terms in scheme.classes(prod(weight_shape[2:]), group))
-        chunks = (ir.IntegerAttr(attributes["chunks"]).value if by_chunk
-                  else thread_chunks(weight_shape[0] // group))
-        kernel = ConvKernel(source, target, pooled, channels, block, weight_shape[0], group, classes, dense,
-                            ir.StringAttr(conv.activation).value, conv.residual is not None, chunks, by_chunk)
-        stored = (channels * kernel.groups if dense
-                  else ir.RankedTensorType(list(conv.storage)[3].type).shape[0])
-        tile = choose_tile(kernel, window, stored, self.core)
-        if "tile" in attributes:
-            tile = three(integers(attributes["tile"]))
-        return kernel, [plan_conv(source, target, window, shape, origins, _shape(conv.input)[0], pooled)
-                        for shape, origins in
-                        cut(plane_shape(source, target, window, pooled), tile, pool).items()]
-
-    def _conv_operands(self, conv: PackedConvOp, kernel: ConvKernel, plan: ConvPlan,
+    def _conv_operands(self, conv: PackedConvOp, planned: PlannedConv, plan: ConvPlan,
                        output: Value | None) -> list[Any]:
         bias, residual = _bias_and_residual(conv)
-        return [self._image(conv.input, kernel.source), output, *residual, bias, *_tables(plan),
+        tables = [constant(table, "plan") for table in planned.tables(plan)]
+        return [self._image(conv.input, planned.kernel.source), output, *residual, bias, *tables,
                 *conv.storage]
 
     def _depthwise(self, conv: PackedConvOp) -> Value:
         bias, residual = _bias_and_residual(conv)
-        return self._channelwise(conv, self._depthwise_kernel(conv), _window(conv), residual,
+        return self._channelwise(conv, self._depthwise_kernel(conv), window_of(conv), residual,
                                  [bias, *conv.storage])
 
     def _depthwise_kernel(self, conv: PackedConvOp, chunk: int = 0) -> ChannelwiseKernel:
@@ -203,10 +168,11 @@ class _FunctionLowering:
 
     def _fused(self, conv: PackedConvOp, depthwise: PackedConvOp) -> Value:
         """``conv`` and its reader, a chunk of channels at a time (``sparse-fuse-depthwise``)."""
-        kernel, plans = self._conv_kernel(conv, by_chunk=True)
+        planned = plan_packed_conv(conv, self.core, by_chunk=True)
+        kernel, plans = planned.kernel, planned.plans
         chunk, images = kernel.filters // kernel.chunks, _shape(conv.input)[0]
         reader = self._depthwise_kernel(depthwise, chunk)
-        plane = plan_plane(reader.source, reader.target, _window(depthwise), DEPTHWISE_TILE)
+        plane = plan_plane(reader.source, reader.target, window_of(depthwise), DEPTHWISE_TILE)
         lanes = kernel.target.lanes
         offset = lanes * max([plane.scratch_lines, *(kernel.scratch_lines(plan) for plan in plans)])
         self._reserve(offset + chunk * kernel.target.plane)
@@ -223,13 +189,14 @@ class _FunctionLowering:
 
         for plan in plans:
             stage("conv", (kernel, plan.code, plan.items_per_image),
-                  self._conv_operands(conv, kernel, plan, None), plan.items_per_image,
-                  partial(emit_conv_kernel, kernel=kernel, plan=plan))
-        order = constant(np.arange(kernel.filters, dtype=np.int32), "order") if kernel.dense else list(
-            conv.storage)[1]
+                  self._conv_operands(conv, planned, plan, None), plan.items_per_image,
+                  planned.emitter(plan))
+        storage = list(conv.storage)  # dense weights keep the filters in their order
+        own = np.arange(kernel.filters, dtype=np.int32)
+        order = storage[1] if len(storage) > 1 else constant(own, "order")
         bias, _ = _bias_and_residual(depthwise)
         tables = [constant(table, "plane") for table in plane_tables(plane)]
-        stage("depthwise", (reader, _window(depthwise)),
+        stage("depthwise", (reader, window_of(depthwise)),
               [None, output, *tables, order, bias, *depthwise.storage], chunk,
               partial(emit_channelwise_kernel, kernel=reader, plan=plane))
         calls: list[ir.Operation] = []
@@ -241,7 +208,7 @@ class _FunctionLowering:
         self._call("fused", fused, operands, images * kernel.chunks, depthwise, emit)
         for call, plan in zip(calls, plans, strict=False):  # the depthwise call, the last, counts no loads
             _name_layer(call, conv)
-            _count_visits(call, conv, kernel, plan)
+            _count_visits(call, conv, planned, plan)
         return self._tensor(output, depthwise.output.type)
 
     def _pool(self, pool: PoolOp) -> Value:
@@ -380,11 +347,6 @@ class _FunctionLowering:
         return layout
 
 
-def _window(conv: PackedConvOp) -> Window:
-    return Window.of(integers(conv.weight_shape)[2:],
-                     *(integers(a) for a in (conv.strides, conv.padding_low, conv.dilations)))
-
-
 def _producer_by_chunk(layer: Any) -> PackedConvOp | None:
     """The convolution that writes the input of ``layer`` chunk by chunk, if that is so."""
     producer = layer.input.owner
@@ -398,11 +360,9 @@ def _name_layer(call: ir.Operation, layer: Any) -> None:
         call.attributes["espalier.layer"] = layer.operation.attributes["layer"]
 
 
-def _count_visits(call: ir.Operation, conv: PackedConvOp, kernel: ConvKernel, plan: ConvPlan) -> None:
+def _count_visits(call: ir.Operation, conv: PackedConvOp, planned: PlannedConv, plan: ConvPlan) -> None:
     """Notes how often each class's loop body of ``call`` runs, for the count of loads."""
-    visits = [kernel.channels * kernel.groups] if kernel.dense else _runs(conv, list(conv.storage)[2])
-    call.attributes["espalier.visits"] = ir.DenseI64ArrayAttr.get(
-        [visit * len(plan.items) for visit in visits])
+    call.attributes["espalier.visits"] = ir.DenseI64ArrayAttr.get(planned.visits(conv, plan))
 
 
 def _writes_lanes(layer: Any) -> bool:
@@ -434,17 +394,6 @@ def _padded_bias(linear: PackedLinearOp, rows: int, padded: int) -> np.ndarray:
         raise op_error(linear, "a constant bias", "a bias computed at run time",
                        "fold it into a constant first")
     return np.pad(known, (0, padded - rows))
-
-
-def _tables(plan: ConvPlan) -> list[Value]:
-    """The plan's tables as constants (``conv_plan.tables``)."""
-    return [constant(table, "plan") for table in tables(plan)]
-
-
-def _runs(conv: PackedConvOp, stride: Value) -> list[int]:
-    """Stored kernels of each class, from the ``stride`` array [rows, classes + 1]."""
-    table = weight_of(conv, stride)
-    return [int(n) for n in np.diff(table.view(np.uint16).astype(np.int64), axis=1).sum(axis=0)]
 
 
 def _reshape(name: str, value: Value, type_: ir.Type) -> Value:

@@ -4,15 +4,23 @@ shapes."""
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from itertools import product
 from math import prod
 
 from ...cores import Core
 from ...layouts import Three, box
+from .columns_kernel import ColumnsKernel
 from .conv_kernel import LANE_WEIGHTS, ConvKernel
 from .conv_plan import Window, is_flat, plane_shape, side_parts
 
 LINES_IN_FLIGHT, LINES_KEPT = 3, 7  # registers for input lines beside accumulators and weights
+
+# Where filters share columns: visits of a group, in the fixed cost of a stored kernel, and cycles that a
+# cache line of weights takes when it is streamed once more, for the next tile.
+VISIT, STREAM = 5.0, 2.0
+LATENCY = 8  # multiplies that must be under way to keep the units busy
+BLOCK_BYTES, SUM_BYTES = 512 << 10, 1 << 20  # a block's packed region, and partial sums, that stay in L2
 
 
 def choose_tile(kernel: ConvKernel, window: Window, stored_kernels: int, core: Core) -> Three:
@@ -57,4 +65,71 @@ def _cost(kernel: ConvKernel, window: Window, stored: int, shape: Three, tile: T
         pack = lines * kernel.channels * core.pack if packs else 0.0
         store = accumulators * kernel.filters * core.store * (2 * kernel.blocks - 1)
         total += slabs * bands * parts * (stored * visit + pack + store)
+    return total * (1 + 0.03 * shapes)
+
+
+def choose_columns_tile(kernel: ColumnsKernel, window: Window, units: int, core: Core,
+                        tile: Three | None = None) -> tuple[ColumnsKernel, Three]:
+    """``kernel`` with its sub-tile and passes, and the tile, of least modelled cost.
+
+    ``units`` are stored for all groups; ``tile`` says the tile where it is settled.
+    """
+    shape = plane_shape(kernel.source, kernel.target, window, kernel.pooled)
+    flat = is_flat(kernel.source, kernel.target, window, kernel.pooled)
+    tiles = [tile] if tile else _tiles(kernel, window, shape, flat)
+    choices = [(part, passes, whole) for passes in range(1, kernel.size + 1) if kernel.size % passes == 0
+               for part in _sub_tiles(kernel, shape, passes, core) for whole in tiles]
+    best = min(choices, key=lambda choice: _columns_cost(kernel, window, units, shape, choice, flat, core))
+    return replace(kernel, sub_tile=best[0], passes=best[1]), best[2]
+
+
+def _sub_tiles(kernel: ColumnsKernel, shape: Three, passes: int, core: Core) -> list[Three]:
+    """Output lines whose sums fit in registers, with a line of input each and the weights at work."""
+    filters = kernel.size // passes
+    weights = -(-filters // kernel.target.lanes) if core.lane_weights else 2
+    limit = max(1, (core.registers - core.spare - weights) // (filters + 1))
+    sides = [range(unit, min(size, limit * unit) + 1, unit)
+             for size, unit in zip(shape, kernel.pool, strict=True)]
+    fitting = [part for part in box(*sides) if prod(part) <= limit]
+    return fitting or ([kernel.pool] if filters == 1 else [])
+
+
+def _tiles(kernel: ColumnsKernel, window: Window, shape: Three, flat: bool) -> list[Three]:
+    """Tiles of near-equal parts whose block of channels stays in cache, or the smallest."""
+    sides = [sorted({-(-size // unit // parts) * unit for parts in range(1, size // unit + 1)})
+             for size, unit in zip(shape, kernel.pool, strict=True)]
+    candidates = box(*sides)
+
+    def fits(tile: Three) -> bool:
+        lines = prod(tile) if flat else prod(map(len, window.reads(tile)))
+        sums = kernel.filters * prod(tile) if kernel.blocks > 1 else 0
+        line = 4 * kernel.target.lanes
+        return lines * kernel.channel_block * line <= BLOCK_BYTES and sums * line <= SUM_BYTES
+
+    return [tile for tile in candidates if fits(tile)] or [min(candidates, key=prod)]
+
+
+def _columns_cost(kernel: ColumnsKernel, window: Window, units: int, shape: Three,
+                  choice: tuple[Three, int, Three], flat: bool, core: Core) -> float:
+    """Modelled cycles of the whole volume."""
+    part, passes, tile = choice
+    filters, columns = kernel.size // passes, units * kernel.unit
+    weight_loads = filters / min(filters, kernel.target.lanes) if core.lane_weights else filters
+    total, shapes = 0.0, 0
+    sides = [Counter(length for _, length in side_parts(*side)).items()
+             for side in zip(shape, tile, kernel.pool, strict=True)]
+    for (depth, slabs), (rows, bands), (width, parts) in product(*sides):
+        visit, shapes = 0.0, shapes + 1
+        inner = [Counter(length for _, length in side_parts(*side)).items()
+                 for side in zip((depth, rows, width), part, kernel.pool, strict=True)]
+        for (a, many_a), (b, many_b), (c, many_c) in product(*inner):
+            lines = a * b * c
+            multiplies = max(filters * lines, LATENCY) * core.multiply
+            column = passes * max(multiplies, (weight_loads + lines) * core.line)
+            store = kernel.filters * lines * core.store * (2 * kernel.blocks - 1)
+            visits = kernel.groups * kernel.blocks * passes * VISIT * core.kernel
+            visit += many_a * many_b * many_c * (columns * column + store + visits)
+        lines = 0 if flat else prod(map(len, window.reads((depth, rows, width))))
+        weights = columns * kernel.size * 4 / 64
+        total += slabs * bands * parts * (visit + lines * kernel.channels * core.pack + weights * STREAM)
     return total * (1 + 0.03 * shapes)

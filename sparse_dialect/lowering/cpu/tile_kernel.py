@@ -1,0 +1,230 @@
+"""What all convolution kernels share: work items, packing, channel blocks, and the epilogue that stores.
+
+    for item, chunk of filter groups in begin .. end:  # an item is a tile of one image
+      for block in channel blocks:                # so that what a visit reads stays in L1
+        pack the tile's input region of the block into scratch      # copies; gathers at borders
+        for group in chunk:                       # of what kind: conv_kernel.py, columns_kernel.py
+          ...
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from math import prod
+
+from ...layouts import LaneGrid, Layout, Three
+from .builder import Builder, Value, arith
+from .conv_plan import ITEM_FIELDS, ConvPlan, pool_window
+from .packing import Packer, view
+
+STREAMING_BYTES = 8 << 20
+CACHE_LINE = 64  # bytes
+
+
+@dataclass(frozen=True, kw_only=True)
+class TileKernel(ABC):
+    """What is static about the code of any convolution."""
+
+    source: Layout
+    target: LaneGrid
+    pooled: LaneGrid | None
+    channels: int
+    channel_block: int
+    filters: int
+    activation: str
+    residual: bool
+    chunks: int = 1
+    by_chunk: bool = False  # the output holds one chunk, in stored order (fused_kernel.py); one block only
+
+    @property
+    def streams(self) -> bool:
+        """Whether the output is larger than caches hold, so that storing past them saves reading it first."""
+        return not self.by_chunk and self.filters * self.stored.plane * 4 > STREAMING_BYTES
+
+    @property
+    @abstractmethod
+    def groups(self) -> int:
+        """Groups of filters that share loaded inputs."""
+
+    @property
+    def blocks(self) -> int:
+        return self.channels // self.channel_block
+
+    def scratch_lines(self, plan: ConvPlan) -> int:
+        """Vectors of scratch that one thread needs: a block's packed region, and all filters' partial
+        sums."""
+        sums = self.filters * prod(plan.tile) if self.blocks > 1 else 0
+        return self.packed_lines(plan) + sums
+
+    def packed_lines(self, plan: ConvPlan) -> int:
+        """Of these, the packed region; partial sums follow it."""
+        return 0 if plan.direct else self.channel_block * len(plan.region)
+
+    @property
+    def stored(self) -> LaneGrid:
+        return self.pooled or self.target
+
+    @property
+    def pool(self) -> Three:
+        """The window of the fused pool, ones where there is none."""
+        return pool_window(self.target, self.pooled)
+
+
+class TileEmitter(ABC):
+    """Walks the work; subclasses emit one group of filters of a block."""
+
+    kernel: TileKernel
+
+    def __init__(self, b: Builder, plan: ConvPlan, arguments: Sequence[Value]) -> None:
+        self.b, self.plan, kernel = b, plan, self.kernel
+        self.input, self.output, *rest = arguments
+        self.residual = rest.pop(0) if kernel.residual else None
+        self.bias, self.items, borders, gathers, permuted, *rest = rest
+        *self.storage, scratch, self.begin, self.end = rest
+        self.packer = Packer(b, plan, kernel.source, self.input, borders, gathers, permuted, scratch,
+                             kernel.channel_block)
+        if kernel.blocks > 1:
+            self.partial = view(b, scratch, kernel.packed_lines(plan) * b.lanes,
+                                [kernel.filters, prod(plan.tile), b.lanes])
+
+    def emit(self) -> None:
+        """Units of work are (item, chunk of groups): the first and last item of a range may be done in
+        part. Where a reader follows chunk by chunk they are (image, chunk, item)."""
+        b, chunks = self.b, self.kernel.chunks
+        if self.kernel.by_chunk:
+            b.loop(self.begin, self.end, self._unit)
+            return
+        last = arith.CeilDivSIOp(self.end, b.index(chunks)).result
+        b.loop(arith.DivSIOp(self.begin, b.index(chunks)).result, last, self._item)
+
+    def _unit(self, unit: Value) -> None:
+        b, items = self.b, self.plan.items_per_image
+        part, item = b.divide(unit, items)
+        image, chunk = b.divide(part, self.kernel.chunks)
+        self._visit(b.add(b.multiply(image, items), item), chunk, b.add(chunk, 1))
+
+    def _item(self, item: Value) -> None:
+        b, chunks = self.b, self.kernel.chunks
+        unit = b.multiply(item, chunks)
+        first = arith.MaxSIOp(arith.SubIOp(self.begin, unit).result, b.index(0)).result
+        last = b.minimum(arith.SubIOp(self.end, unit).result, b.index(chunks))
+        self._visit(item, first, last)
+
+    def _visit(self, item: Value, first: Value, last: Value) -> None:
+        """Chunks ``first`` to ``last`` of an item."""
+        b, groups = self.b, self.kernel.groups // self.kernel.chunks
+        self.item = {name: b.integer(self.items, item, b.index(at)) for at, name in enumerate(ITEM_FIELDS)}
+        self.stored_image = b.index(0) if self.kernel.by_chunk else self.item["image"]
+        self.group_range = b.multiply(first, groups), b.multiply(last, groups)
+        if self.kernel.blocks == 1:
+            self._block(b.index(0))
+        else:
+            b.loop(0, self.kernel.blocks, self._block)
+
+    def _block(self, block: Value) -> None:
+        """One channel block: pack what the tile reads of it, then all groups."""
+        self.block, self.first_channel = block, self.b.multiply(block, self.kernel.channel_block)
+        if not self.plan.direct:
+            self.packer.pack(self.item, self.first_channel)
+        self.b.loop(*self.group_range, self._group)
+
+    @abstractmethod
+    def _group(self, group: Value) -> None:
+        """All multiplies of a group of filters with the current block, and the epilogue after the last."""
+
+    def _stored_channels(self, places: list[Value], filters: list[Value]) -> list[Value]:
+        """Where results go of ``filters``, which lie at ``places`` of the storage order."""
+        if not self.kernel.by_chunk:
+            return filters
+        return [self.b.divide(place, self.kernel.filters // self.kernel.chunks)[1] for place in places]
+
+    def _channel(self, c: Value) -> Value:
+        """The input channel of channel ``c`` of the current block."""
+        return c if self.kernel.blocks == 1 else self.b.add(self.first_channel, c)
+
+    def _either_last(self, last: Callable[[], None], others: Callable[[], None] = lambda: None) -> None:
+        """``last()`` in the last channel block, ``others()`` in those before."""
+        if self.kernel.blocks == 1:
+            return last()
+        final = self.b.compare("eq", self.block, self.b.index(self.kernel.blocks - 1))
+        return self.b.either(final, last, others)
+
+    # -- sums ----------------------------------------------------------------------------------
+
+    def _start(self, filters: Sequence[Value], count: int, position: Value | int = 0) -> list[Value]:
+        """``count`` sums for each filter: the bias; from the second channel block on, the partial sums so
+        far, those from ``position`` on."""
+        b = self.b
+
+        def bias() -> list[Value]:
+            return [v for f in filters for v in [b.broadcast(b.scalar(self.bias, f))] * count]
+
+        def partial() -> list[Value]:
+            return [b.load(self.partial, f, self._position(position, t), b.index(0)) for f in filters
+                    for t in range(count)]
+
+        if self.kernel.blocks == 1:
+            return bias()
+        return b.choose(b.compare("eq", self.block, b.index(0)), bias, partial,
+                        [b.vector] * (len(filters) * count))
+
+    def _keep(self, filters: Sequence[Value], totals: Sequence[Value], position: Value | int = 0) -> None:
+        """Keeps sums for the next channel block."""
+        b, count = self.b, len(totals) // len(filters)
+        for at, value in enumerate(totals):
+            b.store(value, self.partial, filters[at // count], self._position(position, at % count),
+                    b.index(0))
+
+    def _position(self, first: Value | int, at: int) -> Value:
+        return self.b.index(first + at) if isinstance(first, int) else self.b.add(first, at)
+
+    # -- storing -------------------------------------------------------------------------------
+
+    def _claim(self, channels: Sequence[Value], lines: Sequence[Three], first_line: Value) -> None:
+        """Asks for the lines of output and residual before the multiplies: storing then waits for neither.
+
+        ``lines``: output lines, relative to the one that is stored to ``first_line``.
+        """
+        b, kernel = self.b, self.kernel
+        spots: list[Three] = []
+        for spot in dict.fromkeys(map(self._pooled_spot, lines)):
+            ahead = kernel.stored.line(*spot) - kernel.stored.line(*spots[-1]) if spots else CACHE_LINE
+            if ahead * b.line_bytes >= CACHE_LINE:
+                spots.append(spot)
+        for channel in channels:
+            for spot in spots:
+                where = self._stored_line(channel, spot, first_line)
+                if self.residual is not None:
+                    b.prefetch(self.residual, *where)
+                if not kernel.streams:
+                    b.prefetch(self.output, *where, write=True)
+
+    def _finish(self, channels: Sequence[Value], lines: Sequence[Three], totals: Sequence[Value],
+                first_line: Value) -> None:
+        """Stores the sums of every channel: pooled, residual added, activated."""
+        for at, channel in enumerate(channels):
+            sums = totals[at * len(lines) : (at + 1) * len(lines)]
+            values: dict[Three, Value] = {}
+            for line, total in zip(lines, sums, strict=True):
+                spot = self._pooled_spot(line)
+                values[spot] = self.b.maximum(values[spot], total) if spot in values else total
+            for spot, result in values.items():
+                self._store(result, self._stored_line(channel, spot, first_line))
+
+    def _store(self, result: Value, where: tuple[Value, ...]) -> None:
+        b, kernel = self.b, self.kernel
+        if self.residual is not None:
+            result = arith.AddFOp(result, b.load(self.residual, *where)).result
+        b.store(b.activation(result, kernel.activation), self.output, *where, streaming=kernel.streams)
+
+    def _pooled_spot(self, line: Three) -> Three:
+        """Where, relative to the tile's first stored line, an output line is pooled to."""
+        depth, row, column = (a // p for a, p in zip(line, self.kernel.pool, strict=True))
+        return depth, row, column
+
+    def _stored_line(self, channel: Value, spot: Three, first_line: Value) -> tuple[Value, ...]:
+        """The indices of a line of the output, and of the residual."""
+        line = self.b.add(first_line, self.kernel.stored.line(*spot))
+        return self.stored_image, channel, line, self.b.index(0)
