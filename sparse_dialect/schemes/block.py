@@ -75,7 +75,7 @@ class Block(SharedColumns):
         """Whether the mask of ``weight`` is an outer product in every block, up to accidental zeros."""
         kept = is_nonzero(matrix_of(weight))
         spare = ACCIDENTAL_ZEROS * np.count_nonzero(kept)
-        return _excess(kept, self.rows, self.columns, spare) <= spare
+        return bool(_excess(kept, self.rows, self.columns, spare) <= spare)
 
     @classmethod
     def project(cls, weight: np.ndarray, *, rows: int = 4, columns: int = 16, rate: float = 10,

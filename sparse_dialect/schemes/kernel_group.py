@@ -63,10 +63,11 @@ class KernelGroup(SharedColumns):
             return None
         kept = is_nonzero(kernels_of(weight))
         spare = ACCIDENTAL_ZEROS * np.count_nonzero(kept)
-        sizes = (plausible_sizes(np.count_nonzero(differ, axis=tuple({0, 1, 2} - {axis})), DETECTED, spare)
-                 for axis, differ in enumerate((kept[1:] != kept[:-1], kept[:, 1:] != kept[:, :-1])))
-        kernel = tuple(weight.shape[2:])
-        return next((cls(*size, kernel) for size in product(*sizes) if cls(*size, kernel).fits(weight)), None)
+        between_filters = np.count_nonzero(kept[1:] != kept[:-1], axis=(1, 2))
+        between_channels = np.count_nonzero(kept[:, 1:] != kept[:, :-1], axis=(0, 2))
+        sizes = product(*(plausible_sizes(m, DETECTED, spare) for m in (between_filters, between_channels)))
+        found = (cls(f, c, tuple(weight.shape[2:])) for f, c in sizes)
+        return next((scheme for scheme in found if scheme.fits(weight)), None)
 
     @classmethod
     def why_not(cls, weight: np.ndarray) -> str:

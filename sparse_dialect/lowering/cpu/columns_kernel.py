@@ -21,6 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import product
 from math import prod
 
@@ -114,24 +115,27 @@ class _Emitter(TileEmitter):
         self.stored_channels = self._stored_channels(places, self.filters)
         first = 0
         for kind, (shape, origins) in enumerate(kernel.shapes(self.plan).items()):
-            b.loop(first, first + len(origins),
-                   lambda at, shape=shape, kind=kind: self._sub_tile(at, shape, kind))
+            b.loop(first, first + len(origins), partial(self._sub_tile, shape, kind))
             first += len(origins)
 
-    def _sub_tile(self, at: Value, shape: Three, kind: int) -> None:
+    def _sub_tile(self, shape: Three, kind: int, at: Value) -> None:
         b, count = self.b, self.kernel.size // self.kernel.passes
         offset, line, position = (b.integer(self.sub_tiles, at, b.index(i))
                                   for i in range(len(SUB_TILE_FIELDS)))
-        line, lines = b.add(self.item["output_line"], line), box(*map(range, shape))
+        place = _SubTile(kind, box(*map(range, shape)), b.add(offset, self._origin()),
+                         b.add(self.item["output_line"], line), position)
         for first in range(0, self.kernel.size, count):
-            filters = self.filters[first : first + count]
-            channels = self.stored_channels[first : first + count]
-            self._either_last(lambda channels=channels: self._claim(channels, lines, line))
-            totals = self._start(filters, len(lines), position)
-            totals = self._columns(b.add(offset, self._origin()), lines, first, totals, kind)
-            self._either_last(
-                lambda channels=channels, totals=totals: self._finish(channels, lines, totals, line),
-                lambda filters=filters, totals=totals: self._keep(filters, totals, position))
+            self._pass(place, range(first, first + count))
+
+    def _pass(self, place: _SubTile, members: range) -> None:
+        """A sub-tile of the group's filters ``members``."""
+        filters = [self.filters[f] for f in members]
+        channels = [self.stored_channels[f] for f in members]
+        self._either_last(lambda: self._claim(channels, place.lines, place.first_line))
+        totals = self._start(filters, len(place.lines), place.position)
+        totals = self._columns(place, members, totals)
+        self._either_last(lambda: self._finish(channels, place.lines, totals, place.first_line),
+                          lambda: self._keep(filters, totals, place.position))
 
     def _origin(self) -> Value:
         """Where the tile's input starts: floats from the start of scratch, or of the input."""
@@ -142,27 +146,37 @@ class _Emitter(TileEmitter):
         line = b.add(b.multiply(channel, kernel.pitch(self.plan)), self.item["source_line"])
         return b.multiply(line, b.lanes)
 
-    def _columns(self, origin: Value, lines: Sequence[Three], first: int, totals: Sequence[Value],
-                 kind: int) -> list[Value]:
-        """The multiplies of filters ``first`` on of the group; ``origin``: the sub-tile's input."""
+    def _columns(self, place: _SubTile, members: range, totals: Sequence[Value]) -> list[Value]:
+        """The multiplies of the group's filters ``members`` at a sub-tile."""
         b, pitch = self.b, self.kernel.pitch(self.plan) * self.b.lanes
-        reads = [self.plan.line_read(line, (0, 0, 0)) * b.lanes for line in lines]
-        filters = len(totals) // len(lines)
+        reads = [self.plan.line_read(line, (0, 0, 0)) * b.lanes for line in place.lines]
 
         def unit(e: Value, *carried: Value) -> list[Value]:
             *acc, number = carried
             number = b.add(number, b.integer(self.gap, e))
-            at = b.add(b.integer(self.table, number), origin)
+            at = b.add(b.integer(self.table, number), place.input)
             for i in range(self.kernel.unit):
-                weight = b.weights(self.weight, [e, b.index(i)], b.index(first), filters)
-                for f, (t, read) in product(range(filters), enumerate(reads)):
+                weight = b.weights(self.weight, [e, b.index(i)], b.index(members.start), len(members))
+                for f, (t, read) in product(range(len(members)), enumerate(reads)):
                     loaded = b.load(self.flat, b.add(at, i * pitch + read))
                     loaded.owner.attributes["espalier.filter"] = b.integer_attribute(f)
                     acc[f * len(reads) + t] = b.fma(loaded, weight(f), acc[f * len(reads) + t])
             return [*acc, number]
 
-        *totals, _ = b.loop(*self.run, unit, [*totals, b.index(0)], attributes={"espalier.class": kind})
+        *totals, _ = b.loop(*self.run, unit, [*totals, b.index(0)], attributes={"espalier.class": place.kind})
         return totals
+
+
+@dataclass(frozen=True)
+class _SubTile:
+    """One sub-tile as the code sees it: which shape, its output lines relative to the first; where its input
+    starts (floats), its stored lines, and its partial sums."""
+
+    kind: int
+    lines: list[Three]
+    input: Value
+    first_line: Value
+    position: Value
 
 
 def _flat(b: Builder, buffer: Value) -> Value:

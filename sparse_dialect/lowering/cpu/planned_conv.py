@@ -58,7 +58,7 @@ class PlannedConv:
 
 
 def plan_packed_conv(conv: PackedConvOp, core: Core, by_chunk: bool = False) -> PlannedConv:
-    """The kernel of ``conv`` (no depthwise one), for ``core`` vector core."""
+    """The kernel of ``conv``, which is not depthwise, on ``core``; ``by_chunk``: see ``fused_kernel.py``."""
     target = layout_of(conv.output_layout, conv.output)
     if not isinstance(target, LaneGrid):
         raise op_error(conv, "a lane grid", "a row-major layout", "run sparse-assign-layouts first")
