@@ -6,21 +6,14 @@ import sys
 from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-import torch
-from espalier.sparse_dialect.layouts import LaneGrid, Layout, Plain, Three, three, unlift
+from espalier.sparse_dialect.layouts import unlift
 from espalier.sparse_dialect.lowering.cpu import tile_kernel
 from espalier.sparse_dialect.lowering.cpu.conv_kernel import ConvKernel, KernelClass, emit_conv_kernel
-from espalier.sparse_dialect.lowering.cpu.conv_plan import (
-    ONES,
-    Window,
-    cut,
-    plan_conv,
-    plane_shape,
-    tables,
-)
+from espalier.sparse_dialect.lowering.cpu.conv_plan import ConvPlan, Window
 from espalier.sparse_dialect.schemes import Connectivity, Dense, Pattern, Scheme, Unstructured
 from espalier.sparse_dialect.schemes.blocked import StoredKernels, pack_blocked, thread_chunks
 from espalier.sparse_dialect.transforms.compress_weights import pack_dense
@@ -28,124 +21,42 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 sys.path.insert(0, str(Path(__file__).parent))
-from kernel_harness import Compiled, aligned, close, poisoned, random, unset
+from conv_harness import POINT, SAME, ConvRun
+from conv_harness import Case as ConvCase
+from kernel_harness import Emit, close, random
 
 CORNERS = ((0, 1, 3, 4), (1, 2, 4, 5), (3, 4, 6, 7), (4, 5, 7, 8))
-SAME = Window.of((3, 3), padding=(1, 1))
-POINT = Window.of((1, 1))
 
 
 @dataclass(frozen=True)
-class Case:
-    """One convolution and how it is cut up; ``group`` filters share loads, ``groups`` share no channels."""
+class Case(ConvCase):
+    """``group`` filters share loads."""
 
-    scheme: str
-    window: Window = SAME
-    channels: int = 8
-    filters: int = 8
-    height: int = 12
-    width: int = 12
-    lanes: int = 16
-    source_high: int | None = 4  # None: row-major input
-    target_high: int = 4
-    tile: tuple[int, ...] = (2, 3)
-    padding_high: tuple[int, ...] = (1, 1)
-    batch: int = 1
-    block: int | None = None
     group: int = 1
-    groups: int = 1
-    activation: str = "none"
-    residual: bool = False
-    pool: Three = ONES
-    level: str = "filter"
-    core: str = "avx512"
-    depth: int = 1
-
-    @property
-    def image(self) -> list[int]:
-        return [self.depth, self.height, self.width]
-
-    @property
-    def output(self) -> list[int]:
-        w = self.window
-        ends = np.add(self.image, w.padding) + three(self.padding_high, fill=0)
-        last: list[int] = (ends - np.multiply(w.dilations, np.subtract(w.kernel, 1)) - 1).tolist()
-        return [place // stride + 1 for place, stride in zip(last, w.strides, strict=True)]
 
 
-class Run:
-    """A case on random data: its kernels (one a tile shape), its output, and what PyTorch gives."""
+class Run(ConvRun):
+    """A case with kernel classes."""
+
+    kernel: ConvKernel
 
     def __init__(self, case: Case, seed: int = 0) -> None:
         self.case = case
-        grid = LaneGrid.of(case.target_high, case.lanes // case.target_high, case.output)
-        self.stored = grid.over([size // part for size, part in zip(case.output, case.pool, strict=True)])
-        pooled = self.stored if case.pool != ONES else None
-        source: Layout = Plain.of(case.image)
-        if case.source_high is not None:
-            source = LaneGrid.of(case.source_high, case.lanes // case.source_high, case.image)
-        x = random(case.batch, case.channels, *case.image, seed=seed)
-        planes = poisoned(x, source) if isinstance(source, LaneGrid) else x.reshape(*x.shape[:2], -1)
-        bias = random(case.filters, seed=seed + 1)
-        weight, scheme = make_weight(case, seed + 2)
-        residual = random(case.batch, case.filters, *self.stored.image, seed=seed + 3)
-        self.output = unset(case.batch, case.filters, self.stored.lines, self.stored.lanes)
-        arrays = pack(case, weight, scheme)
-        dense = isinstance(scheme, Dense)
-        block = case.block or case.channels
-        self.kernel = ConvKernel(
-            source=source,
-            target=grid,
-            pooled=pooled,
-            channels=case.channels,
-            channel_block=block,
-            filters=case.filters,
-            group=case.group,
-            classes=tuple(
-                KernelClass(terms) for terms in scheme.classes(prod(case.window.kernel), case.group)
-            ),
-            dense=dense,
-            activation=case.activation,
-            residual=case.residual,
-            chunks=thread_chunks(case.filters // case.group),
-        )
-        extra = [poisoned(residual, self.stored)] if case.residual else []
-        tiles = cut(plane_shape(source, grid, case.window, pooled), three(case.tile), case.pool)
-        self.plans = [
-            plan_conv(source, grid, case.window, shape, origins, case.batch, pooled)
-            for shape, origins in tiles.items()
-        ]
-        self.compiled = [
-            Compiled(
-                lambda module, name, types, core, plan=plan: emit_conv_kernel(
-                    module, name, self.kernel, plan, types, core
-                ),
-                [aligned(planes), self.output, *extra, bias, *tables(plan), *arrays],
-                max(1, self.kernel.scratch_lines(plan) * case.lanes),
-                case.level,
-                case.core,
-            )
-            for plan in self.plans
-        ]
-        self.expected = reference(case, x, weight, bias, residual)
+        super().__init__(case, seed)
 
-    def units(self, at: int) -> int:
-        """Units of work of kernel ``at``."""
-        return len(self.plans[at].items) * self.kernel.chunks
+    def pack(self, seed: int) -> tuple[np.ndarray, list[np.ndarray]]:
+        weight, self.scheme = make_weight(self.case, seed)
+        return weight, pack(self.case, weight, self.scheme)
 
-    def whole(self) -> np.ndarray:
-        """The output, every kernel run on all its units."""
-        self.output[:] = np.nan
-        for at, kernel in enumerate(self.compiled):
-            kernel.run(0, self.units(at))
-        return self.got()
+    def make_kernel(self, common: dict[str, Any]) -> ConvKernel:
+        case = self.case
+        terms = self.scheme.classes(prod(case.window.kernel), case.group)
+        return ConvKernel(**common, group=case.group, classes=tuple(map(KernelClass, terms)),
+                          dense=isinstance(self.scheme, Dense),
+                          chunks=thread_chunks(case.filters // case.group))
 
-    def got(self) -> np.ndarray:
-        """The output as it is."""
-        return unlift(self.output, self.stored).reshape(self.expected.shape)
-
-    def check(self) -> None:
-        close(self.whole(), self.expected)
+    def emitter(self, plan: ConvPlan) -> Emit:
+        return lambda *to: emit_conv_kernel(*to[:2], self.kernel, plan, *to[2:])
 
 
 def make_weight(case: Case, seed: int) -> tuple[np.ndarray, Scheme]:
@@ -185,21 +96,6 @@ def pack(case: Case, weight: np.ndarray, scheme: Scheme) -> list[np.ndarray]:
         kernels = StoredKernels(every[0], every[1], np.zeros(every.shape[1], np.int64))
     block = case.block or case.channels
     return list(pack_blocked(weight, classes, kernels, order, case.group, block, case.groups).values())
-
-
-def reference(
-    case: Case, x: np.ndarray, weight: np.ndarray, bias: np.ndarray, residual: np.ndarray
-) -> np.ndarray:
-    """What PyTorch computes in f64."""
-    wide = [torch.tensor(a, dtype=torch.float64) for a in (x, weight, bias, residual)]
-    sides = list(zip(case.window.padding, three(case.padding_high, fill=0), strict=True))
-    padded = torch.nn.functional.pad(wide[0], [n for side in reversed(sides) for n in side])
-    strides, dilations = case.window.strides, case.window.dilations
-    y = torch.nn.functional.conv3d(padded, wide[1], wide[2], strides, 0, dilations, case.groups)
-    y = torch.nn.functional.max_pool3d(y, case.pool)
-    if case.residual:
-        y = y + wide[3]
-    return {"none": y, "relu": y.relu(), "relu6": torch.nn.functional.relu6(y)}[case.activation].numpy()
 
 
 POINTWISE = Case("connectivity", POINT, padding_high=(0, 0), tile=(1, 4))
