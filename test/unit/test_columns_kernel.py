@@ -37,7 +37,7 @@ from kernel_harness import Emit, close, random
 
 @dataclass(frozen=True)
 class Case(ConvCase):
-    """``size`` filters share columns, ``unit`` channels an index byte; a sub-tile has ``sub`` output lines."""
+    """``size`` filters share columns, ``unit`` channels an index byte; ``sub``: lines of a sub-tile."""
 
     size: int = 4
     unit: int = 1
@@ -77,7 +77,7 @@ class Run(ConvRun):
 
 
 def shared_weight(case: Case, seed: int) -> np.ndarray:
-    """A weight [F, C / groups, *kernel] whose filters keep units in groups of ``size``, the first ones none."""
+    """A weight [F, C / groups, *kernel] whose filters keep units in groups of ``size``; the first none."""
     channels, places = case.channels // case.groups, prod(case.window.kernel)
     strips = -(-case.filters // case.size)
     kept = np.random.default_rng(seed).random((strips, -(-channels // case.unit), 1, places)) < case.density
@@ -118,6 +118,7 @@ CASES = {
                                               residual=True, activation="relu", batch=2),
     "channel blocks, pool": Case("block", block=4, height=16, width=16, pool=(1, 2, 2), tile=(2, 2),
                                  sub=(1, 2, 2)),
+    "a repeated filter in another pass": Case("block", filters=7, size=3, passes=3, block=2),
     "gaps over 255": Case("block", POINT, padding_high=(0, 0), channels=700, density=0.002, height=4, width=8,
                           tile=(1, 2)),
     "1 x 1 reads its input in place": POINTWISE,

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from espalier.sparse_dialect.layouts import unlift
+from espalier.sparse_dialect.layouts import Three
 from espalier.sparse_dialect.lowering.cpu import tile_kernel
 from espalier.sparse_dialect.lowering.cpu.conv_kernel import ConvKernel, KernelClass, emit_conv_kernel
 from espalier.sparse_dialect.lowering.cpu.conv_plan import ConvPlan, Window

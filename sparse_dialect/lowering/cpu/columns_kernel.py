@@ -55,6 +55,11 @@ class ColumnsKernel(TileKernel):
     def groups(self) -> int:
         return self.group_count
 
+    @property
+    def sums(self) -> int:
+        """Every place of a group: where a short group repeats its last filter, each copy adds up its own."""
+        return self.groups * self.size
+
     def shapes(self, plan: ConvPlan) -> dict[Three, list[Three]]:
         """The sub-tiles of a tile: origins (depth, row, column) by shape."""
         return cut(plan.tile, self.sub_tile, self.pool)
@@ -110,9 +115,9 @@ class _Emitter(TileEmitter):
         b, kernel = self.b, self.kernel
         row = group if kernel.blocks == 1 else b.add(b.multiply(self.block, kernel.groups), group)
         self.run = b.integer(self.starts, row), b.integer(self.starts, b.add(row, 1))
-        places = [b.add(b.multiply(group, kernel.size), f) for f in range(kernel.size)]
-        self.filters = [b.integer(self.reorder, place) for place in places]
-        self.stored_channels = self._stored_channels(places, self.filters)
+        self.places = [b.add(b.multiply(group, kernel.size), f) for f in range(kernel.size)]
+        self.filters = [b.integer(self.reorder, place) for place in self.places]
+        self.stored_channels = self._stored_channels(self.places, self.filters)
         first = 0
         for kind, (shape, origins) in enumerate(kernel.shapes(self.plan).items()):
             b.loop(first, first + len(origins), partial(self._sub_tile, shape, kind))
@@ -129,13 +134,13 @@ class _Emitter(TileEmitter):
 
     def _pass(self, place: _SubTile, members: range) -> None:
         """A sub-tile of the group's filters ``members``."""
-        filters = [self.filters[f] for f in members]
-        channels = [self.stored_channels[f] for f in members]
+        places, filters, channels = ([values[f] for f in members] for values in
+                                     (self.places, self.filters, self.stored_channels))
         self._either_last(lambda: self._claim(channels, place.lines, place.first_line))
-        totals = self._start(filters, len(place.lines), place.position)
+        totals = self._start(filters, places, len(place.lines), place.position)
         totals = self._columns(place, members, totals)
         self._either_last(lambda: self._finish(channels, place.lines, totals, place.first_line),
-                          lambda: self._keep(filters, totals, place.position))
+                          lambda: self._keep(places, totals, place.position))
 
     def _origin(self) -> Value:
         """Where the tile's input starts: floats from the start of scratch, or of the input."""

@@ -89,7 +89,7 @@ class _Emitter(TileEmitter):
         channels = self._stored_channels(places, filters)
         lines, first_line = self.accumulators, self.item["output_line"]
         self._either_last(lambda: self._claim(channels, lines, first_line))
-        totals = self._start(filters, len(lines))
+        totals = self._start(filters, filters, len(lines))
         totals = self._dense_run(group, totals) if kernel.dense else self._sparse_runs(row, totals)
         self._either_last(lambda: self._finish(channels, lines, totals, first_line),
                           lambda: self._keep(filters, totals))

@@ -52,10 +52,15 @@ class TileKernel(ABC):
     def blocks(self) -> int:
         return self.channels // self.channel_block
 
+    @property
+    def sums(self) -> int:
+        """Filters that partial sums are kept for."""
+        return self.filters
+
     def scratch_lines(self, plan: ConvPlan) -> int:
         """Vectors of scratch that one thread needs: a block's packed region, and all filters' partial
         sums."""
-        sums = self.filters * prod(plan.tile) if self.blocks > 1 else 0
+        sums = self.sums * prod(plan.tile) if self.blocks > 1 else 0
         return self.packed_lines(plan) + sums
 
     def packed_lines(self, plan: ConvPlan) -> int:
@@ -87,7 +92,7 @@ class TileEmitter(ABC):
                              kernel.channel_block)
         if kernel.blocks > 1:
             self.partial = view(b, scratch, kernel.packed_lines(plan) * b.lanes,
-                                [kernel.filters, prod(plan.tile), b.lanes])
+                                [kernel.sums, prod(plan.tile), b.lanes])
 
     def emit(self) -> None:
         """Units of work are (item, chunk of groups): the first and last item of a range may be done in
@@ -153,16 +158,17 @@ class TileEmitter(ABC):
 
     # -- sums ----------------------------------------------------------------------------------
 
-    def _start(self, filters: Sequence[Value], count: int, position: Value | int = 0) -> list[Value]:
-        """``count`` sums for each filter: the bias; from the second channel block on, the partial sums so
-        far, those from ``position`` on."""
+    def _start(self, filters: Sequence[Value], sums: Sequence[Value], count: int,
+               position: Value | int = 0) -> list[Value]:
+        """``count`` sums for each filter: the bias; from the second channel block on, the partial sums that
+        are kept for it in the rows ``sums``, those from ``position`` on."""
         b = self.b
 
         def bias() -> list[Value]:
             return [v for f in filters for v in [b.broadcast(b.scalar(self.bias, f))] * count]
 
         def partial() -> list[Value]:
-            return [b.load(self.partial, f, self._position(position, t), b.index(0)) for f in filters
+            return [b.load(self.partial, row, self._position(position, t), b.index(0)) for row in sums
                     for t in range(count)]
 
         if self.kernel.blocks == 1:
@@ -170,12 +176,11 @@ class TileEmitter(ABC):
         return b.choose(b.compare("eq", self.block, b.index(0)), bias, partial,
                         [b.vector] * (len(filters) * count))
 
-    def _keep(self, filters: Sequence[Value], totals: Sequence[Value], position: Value | int = 0) -> None:
+    def _keep(self, sums: Sequence[Value], totals: Sequence[Value], position: Value | int = 0) -> None:
         """Keeps sums for the next channel block."""
-        b, count = self.b, len(totals) // len(filters)
+        b, count = self.b, len(totals) // len(sums)
         for at, value in enumerate(totals):
-            b.store(value, self.partial, filters[at // count], self._position(position, at % count),
-                    b.index(0))
+            b.store(value, self.partial, sums[at // count], self._position(position, at % count), b.index(0))
 
     def _position(self, first: Value | int, at: int) -> Value:
         return self.b.index(first + at) if isinstance(first, int) else self.b.add(first, at)

@@ -102,7 +102,7 @@ def _tiles(kernel: ColumnsKernel, window: Window, shape: Three, flat: bool) -> l
 
     def fits(tile: Three) -> bool:
         lines = prod(tile) if flat else prod(map(len, window.reads(tile)))
-        sums = kernel.filters * prod(tile) if kernel.blocks > 1 else 0
+        sums = kernel.sums * prod(tile) if kernel.blocks > 1 else 0
         line = 4 * kernel.target.lanes
         return lines * kernel.channel_block * line <= BLOCK_BYTES and sums * line <= SUM_BYTES
 
