@@ -219,21 +219,23 @@ class FakeLayer:
     name: str
     macs_dense: int
     shape: str = "a shape"
+    fused_into: str = ""
 
 
 def test_rows_match_the_peers_layers_by_their_work() -> None:
     ours = [("in", Counts(1)), ("a", Counts(10, 1)), ("b", Counts(20, 2)), ("a", Counts(5)), ("c", Counts(7))]
-    layers = [FakeLayer("a", 100), FakeLayer("b", 200), FakeLayer("c", 100)]
+    layers = [FakeLayer("a", 100), FakeLayer("in", 300, "another", "b"), FakeLayer("b", 200),
+              FakeLayer("c", 100), FakeLayer("folded", 100)]
     peer = PeerCounts("ncnn", Counts(999), ((200, Counts(40)), (100, Counts(30)), (300, Counts(8)),
                                             (100, Counts(31))))
     found = rows(ours, layers, [peer, PeerCounts("mnn", Counts(500), ())])  # type: ignore[arg-type]
-    assert [(row.name, row.shape, row.counts.instructions) for row in found] == [
-        ("in", "", 1), ("a", "a shape", 15), ("b", "a shape", 20), ("c", "a shape", 7)]
+    assert [(row.name, row.shapes, row.counts.instructions) for row in found] == [
+        ("in", [], 1), ("a", ["a shape"], 15), ("b", ["another", "a shape"], 20), ("c", ["a shape"], 7)]
     assert [{name: counts.instructions for name, counts in row.peers.items()} for row in found] == [
-        {}, {"ncnn": 30}, {"ncnn": 40}, {"ncnn": 31}]
+        {}, {"ncnn": 30}, {"ncnn": 48}, {"ncnn": 31}]
     text = shown(counts_table(found, [peer, PeerCounts("mnn", Counts(500), ())]))
     assert "23.23x our instructions" in text  # 999 / 43
-    assert "(2.00x)" in text  # b
+    assert "(2.40x)" in text  # b
     assert "mnn" in text
 
 

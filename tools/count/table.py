@@ -17,22 +17,23 @@ from .peers import PeerCounts
 
 @dataclass(frozen=True)
 class Row:
-    """What one of our layers executes, and what each peer that shows its layers does for the same one."""
+    """What a label's statements execute, its layers' shapes, and what peers execute for the same layers."""
 
     name: str
-    shape: str
     counts: Counts
+    shapes: list[str] = field(default_factory=list)
     peers: dict[str, Counts] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
-        return {"name": self.name, "shape": self.shape, **as_json(self.counts),
+        return {"name": self.name, "shapes": self.shapes, **as_json(self.counts),
                 "peers": {name: as_json(counts) for name, counts in self.peers.items()}}
 
 
 def rows(labelled: Sequence[tuple[str, Counts]], layers: Sequence[Layer],
          peers: Sequence[PeerCounts]) -> list[Row]:
     """
-    One row a label, in order of first appearance; a layer may be several statements.
+    One row a label, in order of first appearance: several statements may share one, and a layer that is fused
+    into another has its row there.
 
     A peer's layers have names of its own, so they are matched to ours by their dense multiply-adds, in order:
     layers that are mixed up by this have the same shape, or at least the same work.
@@ -40,19 +41,18 @@ def rows(labelled: Sequence[tuple[str, Counts]], layers: Sequence[Layer],
     ours: dict[str, Counts] = {}
     for label, counts in labelled:
         ours[label] = ours.get(label, Counts()) + counts
-    matched = {layer.name: layer for layer in layers}
+    found = {label: Row(label, counts) for label, counts in ours.items()}
     left = {peer.name: list(peer.layers) for peer in peers}
-    found = []
-    for label, counts in ours.items():
-        theirs = {}
-        if label in matched:
-            for name, candidates in left.items():
-                at = next((i for i, (macs, _) in enumerate(candidates) if macs == matched[label].macs_dense),
-                          None)
-                if at is not None:
-                    theirs[name] = candidates.pop(at)[1]
-        found.append(Row(label, matched[label].shape if label in matched else "", counts, theirs))
-    return found
+    for layer in layers:
+        row = found.get(layer.fused_into or layer.name)
+        if row is None:  # computed at compile time
+            continue
+        row.shapes.append(layer.shape)
+        for name, candidates in left.items():
+            at = next((i for i, (macs, _) in enumerate(candidates) if macs == layer.macs_dense), None)
+            if at is not None:
+                row.peers[name] = row.peers.get(name, Counts()) + candidates.pop(at)[1]
+    return list(found.values())
 
 
 def as_json(counts: Counts) -> dict[str, Any]:
@@ -70,7 +70,7 @@ def counts_table(rows: Sequence[Row], peers: Sequence[PeerCounts]) -> Table:
         table.add_column(title, justify="right")
     for row in rows:
         theirs = (row.peers.get(peer.name) for peer in peers if peer.layers)
-        table.add_row(Text(row.name), row.shape, *_cells(row.counts),
+        table.add_row(Text(row.name), " + ".join(row.shapes), *_cells(row.counts),
                       *("-" if counts is None else _against(counts, row.counts) for counts in theirs))
     table.add_section()
     table.add_row("espalier", "whole inference", *_cells(total), style="bold")
