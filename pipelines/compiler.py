@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import EspalierError
+from ..runtime.abi import FREE
 from ..runtime.compiled_model import LayerRecord, TensorSpec
 from ..runtime.memory import zeroed
 from ..runtime.model_file import ModelFile, fingerprint_of
@@ -23,19 +24,23 @@ from ..sparse_dialect.constants import dtype_of
 from ..sparse_dialect.cores import CORES
 from ..sparse_dialect.cost_model import convolution_ms, linear_ms
 from ..sparse_dialect.dialect import PackedConvOp, PackedLinearOp, integers
+from ..sparse_dialect.errors import op_error
 from ..sparse_dialect.lowering.cpu.arguments import public_functions
 from ..sparse_dialect.lowering.cpu.externalize_constants import assemble, externalize, total_bytes
 from ..sparse_dialect.mlir import bindings, ir
 from ..sparse_dialect.passes import operations
+from ..sparse_dialect.recurrent_ops import GruOp, LstmOp, PackedGruOp, PackedLstmOp
 from .named import ARENA, BUFFERS, LLVM, PREPARE, VECTOR
 from .parser import parse_pipeline
 from .runner import Runner
 from .target import Target
 
 func: Any = bindings("dialects.func")
+memref: Any = bindings("dialects.memref")
 
 Progress = Callable[[str, int, int], None]
 ENTRY = "main"
+MATRICES = (PackedLinearOp, PackedGruOp, PackedLstmOp)
 
 
 @dataclass(frozen=True)
@@ -62,14 +67,15 @@ class _Stage:
 def compile_linalg(module: ir.Module, options: CompileOptions, target: Target,
                    progress: Progress | None = None) -> ModelFile:
     """
-    Compiles ``module`` (linalg on tensors with static shapes, one public function) in place.
+    Compiles ``module`` (linalg on tensors with static shapes, one public function) in place. Of a module
+    with recurrent layers one size may be free, the number of time steps: ``?`` wherever it stands.
 
     Returns the model without recorded samples. Raises ``EspalierError`` for what cannot be compiled.
     """
     root = module.operation
     _check_complete(root)
     function = _entry(root)
-    inputs, outputs = _signature(function)
+    inputs, outputs = _signature(function, free=bool(operations(root, GruOp, LstmOp)))
     _protect(function)
     core = CORES[target.core]
     own = {"sparse-schedule-loads": core.places_loads, "sparse-expand-gathers": not core.gathers}
@@ -109,8 +115,10 @@ def compile_linalg(module: ir.Module, options: CompileOptions, target: Target,
             del pieces
         elif number == 3:
             labels, messages = (_texts(root, name) for name in ("espalier.labels", "espalier.messages"))
+            if any(FREE in spec.shape for spec in inputs):
+                _check_planned(root)
     sizes = {name: ir.IntegerAttr(root.attributes[f"espalier.{name}"]).value
-             for name in ("arena", "scratch", "stamps", "weights", "sequential")
+             for name in ("arena", "arena_per_step", "scratch", "stamps", "weights", "sequential")
              if f"espalier.{name}" in root.attributes}
     manifest: dict[str, Any] = {
         "target": asdict(target), "inputs": [asdict(spec) for spec in inputs],
@@ -178,8 +186,8 @@ def _protect(function: Any) -> None:
         function.operation.attributes["arg_attrs"] = ir.ArrayAttr.get([read_only] * count)
 
 
-def _signature(function: Any) -> tuple[list[TensorSpec], list[TensorSpec]]:
-    """Inputs and outputs; every tensor must be ranked and static."""
+def _signature(function: Any, free: bool) -> tuple[list[TensorSpec], list[TensorSpec]]:
+    """Inputs and outputs; every tensor must be ranked, and static unless ``free``."""
     type_ = ir.FunctionType(ir.TypeAttr(function.operation.attributes["function_type"]).value)
     found: list[list[TensorSpec]] = []
     for kind, types in (("input", type_.inputs), ("output", type_.results)):
@@ -187,30 +195,41 @@ def _signature(function: Any) -> tuple[list[TensorSpec], list[TensorSpec]]:
         for number, entry in enumerate(types):
             if not isinstance(entry, ir.RankedTensorType):
                 raise EspalierError(f"{kind} {number}: expected a ranked tensor, found {entry}")
-            if not entry.has_static_shape:
+            if not entry.has_static_shape and not free:
                 raise EspalierError(f"{kind} {number}: expected a static shape, found {entry}; "
                                     f"export the model with fixed sizes")
-            specs.append(TensorSpec(f"{kind}_{number}", tuple(entry.shape),
-                                    dtype_of(entry.element_type).name))
+            shape = tuple(FREE if entry.is_dynamic_dim(at) else entry.get_dim_size(at)
+                          for at in range(entry.rank))
+            specs.append(TensorSpec(f"{kind}_{number}", shape, dtype_of(entry.element_type).name))
         found.append(specs)
     return found[0], found[1]
 
 
+def _check_planned(root: ir.Operation) -> None:
+    """Raises ``EspalierError`` for a buffer that grows otherwise than with the number of time steps."""
+    for allocation in operations(root, memref.AllocOp):
+        type_ = ir.MemRefType(allocation.memref.type)
+        if not type_.has_static_shape:
+            raise op_error(allocation, "sizes that are fixed or multiples of the number of time steps",
+                           str(type_), "fix the number of time steps")
+
+
 def _layer_records(root: ir.Operation) -> list[LayerRecord]:
-    """A record of every packed layer, in program order."""
+    """A record of every packed layer, in program order; of one time step where their number is free."""
     records = []
-    for number, layer in enumerate(operations(root, PackedConvOp, PackedLinearOp)):
+    for number, layer in enumerate(operations(root, PackedConvOp, *MATRICES)):
         attributes = layer.operation.attributes
         cost = {named: ir.IntegerAttr(ir.DictAttr(attributes["cost"])[named]).value
                 for named in ("dense_bytes", "packed_bytes", "index_bytes", "nonzeros", "stored")}
         weight = integers(layer.weight_shape)
         scheme = scheme_of(layer)
-        linear = isinstance(layer, PackedLinearOp)
+        linear = isinstance(layer, MATRICES)
         places = _output_places(layer)
         size = prod(weight)
         predict = linear_ms if linear else convolution_ms
         records.append(LayerRecord(
-            name=_text(attributes, "layer") or f"layer{number}", op="linear" if linear else "conv",
+            name=_text(attributes, "layer") or f"layer{number}",
+            op=layer.operation.name.removeprefix("sparse.packed_"),
             shape=_shape_text(layer, weight), scheme=_text(attributes, "detected") or scheme.name,
             sparsity=1 - cost["nonzeros"] / size, kernel=ir.StringAttr(layer.kernel).value,
             reason=_reason(attributes), macs_dense=size * places, macs_packed=cost["stored"] * places,
@@ -222,16 +241,15 @@ def _layer_records(root: ir.Operation) -> list[LayerRecord]:
     return records
 
 
-def _output_places(layer: PackedConvOp | PackedLinearOp) -> int:
-    """Output pixels of a convolution, or rows of a matrix product, batch included."""
-    batch = ir.RankedTensorType(layer.output.type).shape[0]
-    if isinstance(layer, PackedLinearOp):
-        return int(batch)
-    return int(batch) * prod(integers(layer.output_layout.image))
+def _output_places(layer: Any) -> int:
+    """Output pixels of a convolution, or rows of a matrix product, batch included; a free size counts 1."""
+    type_ = ir.RankedTensorType(layer.output.type)
+    *rows, _ = (1 if type_.is_dynamic_dim(at) else type_.get_dim_size(at) for at in range(type_.rank))
+    return prod(rows) if isinstance(layer, MATRICES) else rows[0] * prod(integers(layer.output_layout.image))
 
 
-def _shape_text(layer: PackedConvOp | PackedLinearOp, weight: list[int]) -> str:
-    if isinstance(layer, PackedLinearOp):
+def _shape_text(layer: Any, weight: list[int]) -> str:
+    if isinstance(layer, MATRICES):
         return f"{weight[1]} -> {weight[0]}"
     kernel, strides = weight[2:], integers(layer.strides)
     image = [1] * len(kernel) + integers(layer.output_layout.image)

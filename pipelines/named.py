@@ -27,7 +27,8 @@ BUFFERS = ("canonicalize", "cse",
            "one-shot-bufferize{allow-unknown-ops=false bufferize-function-boundaries=true "
            "function-boundary-type-conversion=identity-layout-map}",
            "sparse-separate-results",
-           "buffer-results-to-out-params{hoist-static-allocs=true modify-public-functions=true}",
+           "buffer-results-to-out-params{hoist-static-allocs=true hoist-dynamic-allocs=true "
+           "modify-public-functions=true}",
            "func.func(buffer-hoisting,buffer-loop-hoisting,convert-linalg-to-parallel-loops)", "canonicalize",
            "cse")
 ARENA = ("sparse-expand-copies", "sparse-record-assertions", "sparse-distribute-work", "sparse-plan-memory")

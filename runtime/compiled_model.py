@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import EspalierError
-from .abi import target_text
+from .abi import FREE, target_text
 from .devices import DEVICES
 from .jit_executor import JitExecutor
 from .model_file import ModelFile
@@ -20,7 +20,7 @@ from .model_file import ModelFile
 
 @dataclass(frozen=True)
 class TensorSpec:
-    """An input or output: ``dtype`` is numpy's name."""
+    """An input or output: ``dtype`` is numpy's name; a size of -1 is free, the same for all."""
 
     name: str
     shape: tuple[int, ...]
@@ -87,7 +87,7 @@ class CompiledModel:
         if threads < 1:
             raise EspalierError(f"expected at least one thread, found {threads}")
         checked = self._checked(inputs)
-        outputs = [np.empty(spec.shape, spec.dtype) for spec in self.outputs]
+        outputs = self._outputs(checked)
         self._execute(checked, outputs, threads)
         return outputs
 
@@ -119,7 +119,7 @@ class CompiledModel:
         The cycle counter is scaled to the run's wall time.
         """
         checked = self._checked(inputs)
-        outputs = [np.empty(spec.shape, spec.dtype) for spec in self.outputs]
+        outputs = self._outputs(checked)
         begin = time.perf_counter()
         stamps = self._execute(checked, outputs, threads)
         wall = time.perf_counter() - begin
@@ -162,16 +162,42 @@ class CompiledModel:
         if len(inputs) != len(self.inputs):
             raise EspalierError(f"expected {len(self.inputs)} inputs, found {len(inputs)}")
         checked = []
+        steps = None
         for spec, array in zip(self.inputs, inputs, strict=True):
-            if tuple(array.shape) != spec.shape or array.dtype != np.dtype(spec.dtype):
-                raise EspalierError(f"input '{spec.name}': expected {_describe(spec.shape, spec.dtype)}, "
+            if steps is None:
+                steps = _steps(spec, array)
+            if tuple(array.shape) != _sized(spec, steps) or array.dtype != np.dtype(spec.dtype):
+                expected = _describe(spec.shape, spec.dtype, steps)
+                raise EspalierError(f"input '{spec.name}': expected {expected}, "
                                     f"found {_describe(array.shape, array.dtype)}")
             checked.append(np.asarray(array, order="C"))  # a scalar stays one
+        if steps == 0:
+            raise EspalierError("expected at least one time step, found a sequence of length 0")
         return checked
 
+    def _outputs(self, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Memory for the outputs; a free size is that of the inputs."""
+        pairs = zip(self.inputs, inputs, strict=True)
+        steps = next((found for pair in pairs if (found := _steps(*pair)) is not None), None)
+        return [np.empty(_sized(spec, steps), spec.dtype) for spec in self.outputs]
 
-def _describe(shape: Sequence[int], dtype: Any) -> str:
-    return f"{'x'.join(map(str, shape)) or 'a scalar'} {np.dtype(dtype).name}"
+
+def _steps(spec: TensorSpec, array: np.ndarray) -> int | None:
+    """What the free size of ``spec`` is in ``array``; None where there is none, or another rank."""
+    sizes = [found for size, found in zip(spec.shape, array.shape, strict=False) if size == FREE]
+    return sizes[0] if sizes and array.ndim == len(spec.shape) else None
+
+
+def _sized(spec: TensorSpec, steps: int | None) -> tuple[int, ...]:
+    """The shape with ``steps`` for the free size."""
+    free = FREE if steps is None else steps
+    return tuple(free if size == FREE else size for size in spec.shape)
+
+
+def _describe(shape: Sequence[int], dtype: Any, steps: int | None = None) -> str:
+    """A shape and type; a free size is T, or its number once that is known."""
+    sizes = "x".join(("T" if steps is None else str(steps)) if size == FREE else str(size) for size in shape)
+    return f"{sizes or 'a scalar'} {np.dtype(dtype).name}"
 
 
 def error_of(found: np.ndarray, expected: np.ndarray) -> float:

@@ -54,7 +54,7 @@ class JitExecutor:
         if self._sizes.get("sequential"):
             threads = 1
         with self._lock:
-            self._grow(threads)
+            self._grow(threads, [*inputs, *outputs])
             self._failures[0] = 0
             calls = [self._arguments(inputs, outputs, thread, threads) for thread in range(threads)]
             for (tasks, _), call in zip(self._workers, calls[1:], strict=False):
@@ -78,8 +78,13 @@ class JitExecutor:
         packed = (ctypes.c_void_p * len(values))(*map(ctypes.addressof, values))
         return packed, [values, buffers, sizes, arrays]
 
-    def _grow(self, threads: int) -> None:
-        """Scratch and workers for ``threads`` threads; the caller is thread 0."""
+    def _grow(self, threads: int, tensors: Sequence[np.ndarray]) -> None:
+        """Scratch and workers for ``threads`` threads, of which the caller is the first; an arena for the
+        time steps of ``tensors``."""
+        steps = next((tensors[at].shape[axis] for at, axis in self._free), 0)
+        needed = self._sizes["arena"] + steps * self._sizes.get("arena_per_step", 0)
+        if needed > self._arena.size:
+            self._arena = zeroed(needed)
         while len(self._scratch) < threads:
             self._scratch.append(zeroed(max(self._sizes["scratch"], 16) * 4).view(np.float32))
         while len(self._workers) < threads - 1:

@@ -108,12 +108,15 @@ class ConvOp(Sparse.Operation, name="conv"):
     residual: ext.Operand[Any] | None = None
 
     def verify_invariants(self) -> bool:
-        return _verified(self, _check_conv)
+        return verified(self, _check_conv)
 
 
 class LinearOp(Sparse.Operation, name="linear"):
-    """Matrix product act(input @ weight.T + bias): input [N, K], weight [M, K], bias [M], output [N, M]."""
+    """Matrix product act(input @ weight.T + bias): input [N, K], weight [M, K], bias [M], output [N, M].
 
+    N may be free (``?``), decided when it runs."""
+
+    FREE_LENGTH = True
     input: ext.Operand[Any]
     weight: ext.Operand[Any]
     activation: ir.StringAttr
@@ -122,7 +125,7 @@ class LinearOp(Sparse.Operation, name="linear"):
     bias: ext.Operand[Any] | None = None
 
     def verify_invariants(self) -> bool:
-        return _verified(self, _check_linear)
+        return verified(self, _check_linear)
 
 
 class PoolOp(Sparse.Operation, name="pool"):
@@ -139,7 +142,7 @@ class PoolOp(Sparse.Operation, name="pool"):
     output: ext.Result[Any]
 
     def verify_invariants(self) -> bool:
-        return _verified(self, _check_pool)
+        return verified(self, _check_pool)
 
 
 class PackedConvOp(Sparse.Operation, name="packed_conv"):
@@ -185,15 +188,16 @@ class PackedConvOp(Sparse.Operation, name="packed_conv"):
     @property
     def storage(self) -> list[Any]:
         """The storage arrays, in the order of ``storage_names``."""
-        return _storage(self)
+        return storage_of(self)
 
     def verify_invariants(self) -> bool:
-        return _verified(self, _check_packed)
+        return verified(self, _check_packed)
 
 
 class PackedLinearOp(Sparse.Operation, name="packed_linear"):
     """``sparse.linear`` with its scheme's storage arrays for a weight, named in ``storage_names``."""
 
+    FREE_LENGTH = True
     input: ext.Operand[Any]
     storage_names: ir.ArrayAttr
     weight_shape: ir.ArrayAttr
@@ -214,10 +218,10 @@ class PackedLinearOp(Sparse.Operation, name="packed_linear"):
     @property
     def storage(self) -> list[Any]:
         """The storage arrays, in the order of ``storage_names``."""
-        return _storage(self)
+        return storage_of(self)
 
     def verify_invariants(self) -> bool:
-        return _verified(self, _check_packed)
+        return verified(self, _check_packed)
 
 
 class LiftOp(Sparse.Operation, name="lift"):
@@ -228,7 +232,7 @@ class LiftOp(Sparse.Operation, name="lift"):
     output: ext.Result[Any]
 
     def verify_invariants(self) -> bool:
-        return _verified(self, _check_lift)
+        return verified(self, _check_lift)
 
 
 class UnliftOp(Sparse.Operation, name="unlift"):
@@ -239,7 +243,7 @@ class UnliftOp(Sparse.Operation, name="unlift"):
     output: ext.Result[Any]
 
     def verify_invariants(self) -> bool:
-        return _verified(self, _check_lift)
+        return verified(self, _check_lift)
 
 
 STORAGE_SLOTS = 8
@@ -252,7 +256,7 @@ KINDS = {ir.ArrayAttr: "an array", ir.IntegerAttr: "an integer", ir.StringAttr: 
 # -- verifiers: each returns the first complaint, or None ----------------------------------------------------
 
 
-def _verified(op: Any, check: Callable[[Any], str | None]) -> bool:
+def verified(op: Any, check: Callable[[Any], str | None]) -> bool:
     """Runs ``check`` on a well-formed op. Python verifiers run before IRDL's, so form comes first."""
     try:
         complaint = _check_form(op) or check(op)
@@ -283,12 +287,19 @@ def _check_form(op: Any) -> str | None:
     elif any("None" in str(kind) for kind in type(op).__annotations__.values()):
         return "requires attribute 'operandSegmentSizes' (operands can be left out)"
     for value in [*operands, *op.operation.results]:
-        if not isinstance(value.type, ir.RankedTensorType) or not value.type.has_static_shape:
+        if not isinstance(value.type, ir.RankedTensorType) or not _is_static(op, value.type):
             return f"expected tensors of static shape, found {value.type}"
     return None
 
 
-def _storage(op: Any) -> list[Any]:
+def _is_static(op: Any, type_: Any) -> bool:
+    """Static sizes, but for the first one where the op's class says ``FREE_LENGTH``: the run decides it."""
+    first = 1 if getattr(op, "FREE_LENGTH", False) else 0
+    return not any(type_.is_dynamic_dim(at) for at in range(first, type_.rank))
+
+
+def storage_of(op: Any) -> list[Any]:
+    """The storage arrays of a packed op."""
     slots = (getattr(op, f"array_{place}") for place in range(STORAGE_SLOTS))
     return [value for value in slots if value is not None]
 
@@ -300,16 +311,18 @@ def storage_operands(values: Sequence[Any]) -> dict[str, Any]:
     return {f"array_{place}": value for place, value in enumerate(values)}
 
 
-def _shape(value: Any) -> list[int]:
+def shape_of(value: Any) -> list[int]:
+    """The sizes of a tensor."""
     return list(ir.RankedTensorType(value.type).shape)
 
 
-def _check_choice(name: str, attribute: Any, choices: tuple[str, ...]) -> str | None:
+def check_choice(name: str, attribute: Any, choices: tuple[str, ...]) -> str | None:
+    """A complaint about a string that is none of ``choices``."""
     found = ir.StringAttr(attribute).value
     return None if found in choices else f"expected {name} to be one of {', '.join(choices)}, found '{found}'"
 
 
-def _check_scheme(op: Any, weight: Sequence[int]) -> str | None:
+def check_scheme(op: Any, weight: Sequence[int]) -> str | None:
     """Sizes of blocks and groups are positive; a scheme of kernels fits kernels of the weight's size."""
     for name in ("rows", "columns", "filters", "channels"):
         size = ir.IntegerAttr(getattr(op.scheme, name)).value if hasattr(op.scheme, name) else 1
@@ -322,7 +335,7 @@ def _check_scheme(op: Any, weight: Sequence[int]) -> str | None:
 
 def _check_conv(op: Any) -> str | None:
     """Shape rules of a convolution: ranks, channels, and every output size."""
-    input_shape, weight, output_shape = _shape(op.input), _shape(op.weight), _shape(op.output)
+    input_shape, weight, output_shape = shape_of(op.input), shape_of(op.weight), shape_of(op.output)
     spatial = len(input_shape) - 2
     if spatial < 1:
         return f"expected an input of rank 3 or more, found rank {len(input_shape)}"
@@ -343,22 +356,22 @@ def _check_conv(op: Any) -> str | None:
         for size, k, low, high, dilation, stride in zip(input_shape[2:], weight[2:], *geometry, strict=True)]
     if output_shape != expected:
         return f"expected an output of shape {expected}, found {output_shape}"
-    if op.bias is not None and _shape(op.bias) != [weight[0]]:
-        return f"expected a bias of shape [{weight[0]}], found {_shape(op.bias)}"
-    if op.residual is not None and _shape(op.residual) != expected:
-        return f"expected a residual of shape {expected}, found {_shape(op.residual)}"
-    return _check_scheme(op, weight) or _check_choice("activation", op.activation, ACTIVATIONS)
+    if op.bias is not None and shape_of(op.bias) != [weight[0]]:
+        return f"expected a bias of shape [{weight[0]}], found {shape_of(op.bias)}"
+    if op.residual is not None and shape_of(op.residual) != expected:
+        return f"expected a residual of shape {expected}, found {shape_of(op.residual)}"
+    return check_scheme(op, weight) or check_choice("activation", op.activation, ACTIVATIONS)
 
 
 def _check_linear(op: Any) -> str | None:
-    input_shape, weight, output_shape = _shape(op.input), _shape(op.weight), _shape(op.output)
+    input_shape, weight, output_shape = shape_of(op.input), shape_of(op.weight), shape_of(op.output)
     if len(input_shape) != 2 or len(weight) != 2 or input_shape[1] != weight[1]:
         return f"expected input [N, K] and weight [M, K], found {input_shape} and {weight}"
     if output_shape != [input_shape[0], weight[0]]:
         return f"expected an output of shape {[input_shape[0], weight[0]]}, found {output_shape}"
-    if op.bias is not None and _shape(op.bias) != [weight[0]]:
-        return f"expected a bias of shape [{weight[0]}], found {_shape(op.bias)}"
-    return _check_scheme(op, weight) or _check_choice("activation", op.activation, ACTIVATIONS)
+    if op.bias is not None and shape_of(op.bias) != [weight[0]]:
+        return f"expected a bias of shape [{weight[0]}], found {shape_of(op.bias)}"
+    return check_scheme(op, weight) or check_choice("activation", op.activation, ACTIVATIONS)
 
 
 def _check_pool(op: Any) -> str | None:
@@ -366,29 +379,33 @@ def _check_pool(op: Any) -> str | None:
     for name in ("strides", "padding_low", "padding_high"):
         if len(integers(op.attributes[name])) != spatial:
             return f"expected {spatial} {name}, found {len(integers(op.attributes[name]))}"
-    return _check_choice("kind", op.kind, POOL_KINDS)
+    return check_choice("kind", op.kind, POOL_KINDS)
 
 
-def _check_packed(op: Any) -> str | None:
-    """Storage arrays and their names go together; the epilogue operands fit the output."""
+def check_storage(op: Any) -> str | None:
+    """Storage arrays and their names go together, bias and scheme fit the weight."""
     names, storage = strings(op.storage_names), list(op.storage)
     if len(names) != len(storage):
         return f"expected one storage name for each of {len(storage)} storage operands, found {names}"
     weight = integers(op.weight_shape)
-    if op.bias is not None and _shape(op.bias) != weight[:1]:
-        return f"expected a bias of shape {weight[:1]}, found {_shape(op.bias)}"
-    return _check_scheme(op, weight) or _check_choice("activation", op.activation, ACTIVATIONS)
+    if op.bias is not None and shape_of(op.bias) != weight[:1]:
+        return f"expected a bias of shape {weight[:1]}, found {shape_of(op.bias)}"
+    return check_scheme(op, weight)
+
+
+def _check_packed(op: Any) -> str | None:
+    return check_storage(op) or check_choice("activation", op.activation, ACTIVATIONS)
 
 
 def _check_lift(op: Any) -> str | None:
     """The side that is not lifted is an image of the layout's size."""
     plain = op.input if op.operation.name == "sparse.lift" else op.output
     image = integers(op.layout.image)
-    found = _shape(plain)[2:]
+    found = shape_of(plain)[2:]
     longer = max(len(image), len(found))
     padded = ([1] * (longer - len(sizes)) + sizes for sizes in (image, found))  # [7, 7] is [1, 7, 7]
     return None if len(set(map(tuple, padded))) == 1 else (
-        f"expected an image of size {image}, found {_shape(plain)}")
+        f"expected an image of size {image}, found {shape_of(plain)}")
 
 
 # -- helpers -------------------------------------------------------------------------------------------------

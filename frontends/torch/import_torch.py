@@ -12,6 +12,7 @@ import math
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,12 +21,14 @@ from ...sparse_dialect.dialect import register_dialect
 from ...sparse_dialect.errors import EspalierError
 from ...sparse_dialect.mlir import PACKAGE, ir, passmanager
 from ..quiet import quiet
+from .recurrent import calls_of_operators, decompositions, free_length, keep_whole, ops_of_calls
 
 PIPELINES = (
     "builtin.module(func.func(torch-match-quantized-custom-ops),"
     "torchdynamo-export-to-torch-backend-pipeline{extra-library=})",
     "builtin.module(torch-backend-to-linalg-on-tensors-backend-pipeline{allow-non-finites=true})",
 )
+BACKEND_CHECK = "torch-verify-linalg-on-tensors-backend-contract"
 FLOATS = (torch.float16, torch.float32, torch.float64)
 DTYPES = (*FLOATS, torch.bool, torch.int8, torch.uint8, torch.int16, torch.int32, torch.int64)
 
@@ -34,9 +37,10 @@ def import_module(module: torch.nn.Module, example_inputs: Sequence[torch.Tensor
     """
     Exports ``module`` in inference mode and imports it as linalg on tensors, function ``main``.
 
-    ``example_inputs`` fix shapes and dtypes. Pruning masks (weight_orig, weight_mask) are folded first. The
-    result's constants borrow the module's memory. Raises ``EspalierError`` for a module that torch.export
-    cannot trace, and as ``import_program`` does.
+    ``example_inputs`` fix shapes and dtypes, but for sizes marked by ``torch._dynamo.mark_dynamic``: the
+    number of time steps of recurrent layers may be free. Pruning masks (weight_orig, weight_mask) are folded
+    first. The result's constants borrow the module's memory. Raises ``EspalierError`` for a module that
+    torch.export cannot trace, and as ``import_program`` does.
     """
     from ..pruning.masks import fold_masks
 
@@ -44,9 +48,10 @@ def import_module(module: torch.nn.Module, example_inputs: Sequence[torch.Tensor
         if not isinstance(example, torch.Tensor):
             raise EspalierError(f"example input {number}: expected a tensor, found {type(example).__name__}")
     module = fold_masks(module)
-    with _inference(module), quiet():
+    inputs, dynamic_shapes = _with_free_sizes(module, example_inputs)
+    with _inference(module), quiet(), keep_whole():
         try:
-            program = torch.export.export(module, tuple(example_inputs), strict=False)
+            program = torch.export.export(module, inputs, dynamic_shapes=dynamic_shapes, strict=False)
         except Exception as error:  # torch.export raises whatever the model's own code raises
             raise EspalierError(
                 f"cannot export {type(module).__name__} with torch.export: {_first_line(error)}") from error
@@ -57,37 +62,43 @@ def import_program(program: torch.export.ExportedProgram) -> ir.Module:
     """
     Imports an exported program as linalg on tensors, function ``main``; the result owns its MLIR context.
 
-    Raises ``EspalierError`` for dynamic shapes, values of an unsupported dtype, parameters that are not
-    finite (named), inputs or outputs that are no tensors, models that update their own state, and
+    GRUs and LSTMs stay whole, as ``sparse.gru`` and ``sparse.lstm``, and their number of time steps may be
+    free. Raises ``EspalierError`` for other dynamic shapes, values of an unsupported dtype, parameters that
+    are not finite (named), inputs or outputs that are no tensors, models that update their own state, and
     operations that torch-mlir does not lower (named, with the layer).
     """
     if PACKAGE != "torch_mlir":
         raise EspalierError(f"importing PyTorch programs needs the torch_mlir bindings, found '{PACKAGE}'; "
                             "unset ESPALIER_MLIR_PACKAGE")
-    _check_program(program)
+    length = free_length(program)
+    _check_program(program, length)
     arrays = _parameters(program)
     from torch_mlir.dialects import torch as torch_dialect
     from torch_mlir.extras.fx_decomp_util import get_decomposition_table
 
-    from .importer import Importer
+    from .importer import Importer, matrix_names
 
     context = ir.Context()
     torch_dialect.register_dialect(context)
     register_dialect(context)
     with quiet():
         try:
-            program = program.run_decompositions(get_decomposition_table())
+            program = program.run_decompositions(decompositions(get_decomposition_table()))
             _check_stateless(program)
-            importer = Importer(context, arrays)
+            importer = Importer(context, arrays, matrix_names(program))
             importer.import_frozen_program(_with_all_buffers(program), func_name="main")
         except EspalierError:
             raise
         except Exception as error:  # the importer raises every kind of exception for what it does not know
             raise EspalierError(f"cannot import the program: {_first_line(error)}") from error
     module = importer.module
+    calls_of_operators(module)
     for pipeline in PIPELINES:
         _run(module, pipeline)
-    _check_static(module, "the imported program")
+    _check_lowered(module)
+    ops_of_calls(module)
+    if length is None:
+        _check_static(module, "the imported program")
     return module
 
 
@@ -119,19 +130,21 @@ def load_mlir(path: str | Path) -> ir.Module:
 # -- checks -----------------------------------------------------------------------------------
 
 
-def _check_program(program: torch.export.ExportedProgram) -> None:
-    """Tensors of static shape and known dtype in, tensors out."""
+def _check_program(program: torch.export.ExportedProgram, length: Any) -> None:
+    """Tensors of known dtype in, tensors out, their sizes static or the symbol ``length``."""
     signature = program.graph_signature
     parameters = {*signature.inputs_to_parameters, *signature.inputs_to_buffers,
                   *signature.inputs_to_lifted_tensor_constants}
     for node in program.graph.nodes:
         value = node.meta.get("val")
         if node.op == "placeholder" and node.name not in parameters:
-            _check_input(node.name, value)
+            _check_input(node.name, value, length)
         if node.op == "output":
             others = [r for r in node.args[0] if not isinstance(r, torch.fx.Node)]
             if others:
                 raise EspalierError(f"expected tensors as outputs, found {type(others[0]).__name__}")
+            for number, result in enumerate(node.args[0] if length is not None else ()):
+                _check_output(number, result.meta.get("val"), length)
         for tensor in value if isinstance(value, list | tuple) else [value]:
             if isinstance(tensor, torch.Tensor) and node.name not in parameters:
                 _check_dtype(f"operation '{node.name}'", tensor.dtype)
@@ -145,14 +158,28 @@ def _check_stateless(program: torch.export.ExportedProgram) -> None:
                             "call .eval() before exporting it")
 
 
-def _check_input(name: str, value: object) -> None:
+def _check_input(name: str, value: object, length: Any) -> None:
     if not isinstance(value, torch.Tensor):
         raise EspalierError(f"input '{name}': expected a tensor, found {type(value).__name__}")
     for dim, size in enumerate(value.shape):
-        if not isinstance(size, int):
-            raise EspalierError(f"input '{name}': dimension {dim} is dynamic; expected static shapes, "
+        if not _is_known(size, length):
+            raise EspalierError(f"input '{name}': dimension {dim} is dynamic; expected static shapes "
+                                "(but for the number of time steps of recurrent layers), "
                                 "export the program without dynamic_shapes")
     _check_dtype(f"input '{name}'", value.dtype)
+
+
+def _check_output(number: int, value: object, length: Any) -> None:
+    for dim, size in enumerate(value.shape if isinstance(value, torch.Tensor) else ()):
+        if not _is_known(size, length):
+            found = str(size).replace(str(length), "T")
+            raise EspalierError(f"output {number}: dimension {dim} is {found} for T time steps; "
+                                "expected a number, or T itself")
+
+
+def _is_known(size: Any, length: Any) -> bool:
+    """Whether ``size`` is a number or the symbol ``length``."""
+    return isinstance(size, int) or (length is not None and size.node.expr == length.node.expr)
 
 
 def _check_dtype(what: str, dtype: torch.dtype) -> None:
@@ -203,7 +230,40 @@ def _check_static(module: ir.Module, what: str) -> None:
         raise EspalierError(f"{what}: {complaint}")
 
 
+def _check_lowered(module: ir.Module) -> None:
+    """Nothing of torch-mlir's own dialects is left; its pipeline's own check knows no calls."""
+
+    def left(op: ir.Operation) -> ir.Operation | None:
+        if op.name.startswith(("torch.", "torch_c.")):
+            return op
+        inner = (o.operation for r in op.regions for b in r.blocks for o in b.operations)
+        return next(filter(None, map(left, inner)), None)
+
+    found = left(module.operation)
+    if found is not None:
+        raise EspalierError(_unsupported(str(found.location), found.name))
+
+
 # -- running PyTorch and torch-mlir -------------------------------------------------------------
+
+
+def _with_free_sizes(module: torch.nn.Module,
+                     example_inputs: Sequence[torch.Tensor]) -> tuple[tuple[torch.Tensor, ...], Any]:
+    """The examples and, where sizes are marked as dynamic, torch.export's ``dynamic_shapes`` for ``module``.
+
+    All marked sizes are one. Examples of size 1 get a second step: torch.export takes 1 for a constant.
+    """
+    marks = [sorted(getattr(x, "_dynamo_dynamic_indices", ())) for x in example_inputs]
+    if not any(marks):
+        return tuple(example_inputs), None
+    inputs, shapes, steps = [], torch.export.ShapesCollection(), torch.export.Dim("steps", min=1)
+    for x, dims in zip(example_inputs, marks, strict=True):
+        x = x.detach().clone()  # without the marks
+        for dim in dims:
+            x = x.repeat_interleave(2, dim) if x.shape[dim] == 1 else x
+        inputs.append(x)
+        shapes[x] = {dim: steps for dim in dims}
+    return tuple(inputs), shapes.dynamic_shapes(module, tuple(inputs))
 
 
 def _with_all_buffers(program: torch.export.ExportedProgram) -> torch.export.ExportedProgram:
@@ -226,7 +286,8 @@ def _run(module: ir.Module, pipeline: str) -> None:
         context.emit_error_diagnostics = True  # for passes that report and do not fail
         handler = context.attach_diagnostic_handler(keep)
         try:
-            passmanager.PassManager.parse(pipeline).run(module.operation)
+            passes = str(passmanager.PassManager.parse(pipeline)).replace(f",{BACKEND_CHECK}", "")
+            passmanager.PassManager.parse(passes).run(module.operation)
         except ir.MLIRError as error:
             raise EspalierError(_unsupported(*complaints[0]) if complaints else _first_line(error)) from error
         finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -35,20 +36,42 @@ class _Weights(FxImporterHooks):
 class _NamedLocations(ContextCache):
     """Locations that carry the layer's name, which reports print, around the place in the Python source."""
 
+    matrices: Mapping[str, str]  # node -> what ``matrix_names`` says
+
     def get_node_location(self, node: torch.fx.Node) -> ir.Location | None:
-        """The path of the innermost ``nn.Module`` around ``node``; outside of any, the node's name."""
+        """The path of the innermost ``nn.Module`` around ``node``; outside of any, the node's name. A module
+        of several matrices, such as a GRU, is named with the matrix."""
         inner = super().get_node_location(node)
         stack = list((node.meta.get("nn_module_stack") or {}).values())
         path = str(stack[-1][0]).removeprefix("L['self'].") if stack else ""
-        return ir.Location.name(path or node.name, inner, context=self._c)
+        return ir.Location.name(self.matrices.get(node.name) or path or node.name, inner, context=self._c)
+
+
+def matrix_names(program: torch.export.ExportedProgram) -> dict[str, str]:
+    """For each node that multiplies with one of the matrices of a module such as a GRU, the matrix's path."""
+    parameters = program.graph_signature.inputs_to_parameters
+    names = {}
+    for node in program.graph.nodes:
+        for source in node.all_input_nodes:
+            if source.target in (torch.ops.aten.permute.default, torch.ops.aten.t.default):
+                source = source.all_input_nodes[0]
+            name = parameters.get(source.name, "")
+            if name.rpartition(".")[2].startswith("weight_"):
+                names[node.name] = name
+    return names
 
 
 class Importer(FxImporter):
-    """Imports one exported program into ``context``; ``arrays`` maps ids of its tensors to (name, memory)."""
+    """Imports one exported program into ``context``.
 
-    def __init__(self, context: ir.Context, arrays: dict[int, tuple[str, np.ndarray]]) -> None:
+    ``arrays`` maps ids of its tensors to (name, memory); ``matrices``: see ``matrix_names``.
+    """
+
+    def __init__(self, context: ir.Context, arrays: dict[int, tuple[str, np.ndarray]],
+                 matrices: Mapping[str, str]) -> None:
         super().__init__(context=context, hooks=_Weights(arrays))
         self._cc = _NamedLocations(context, py_attr_tracker=self._py_attr_tracker)
+        self._cc.matrices = matrices
 
 
-__all__ = ["Importer"]
+__all__ = ["Importer", "matrix_names"]

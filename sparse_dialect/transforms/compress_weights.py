@@ -6,43 +6,35 @@
           {storage_names = ["offset", "reorder", "stride", "index", "weight"], weight_shape = [...], ...}
 
 Convolutions: FKW a channel block (``schemes/blocked.py``; PatDNN's FKW where there is one block), groups of
-filters that share columns (``schemes/columns.py``), or dense weights [F/G, C, terms]. Linear layers: strips
-of rows that share columns (``schemes/row_blocks.py``) or dense rows, lane-major.
+filters that share columns (``schemes/columns.py``), or dense weights [F/G, C, terms]. Matrices of linear and
+recurrent layers: ``pack_matrices.py``.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from math import gcd, prod
+from typing import Any
 
 import numpy as np
 
-from ..attributes import scheme_of, strips_attribute
+from ..attributes import scheme_of
 from ..constants import constant, weight_of
-from ..dialect import (
-    ConvOp,
-    LinearOp,
-    PackedConvOp,
-    PackedLinearOp,
-    PlainAttr,
-    integer_array,
-    storage_operands,
-    string_array,
-)
+from ..dialect import ConvOp, PackedConvOp, PlainAttr, integer_array, storage_operands, string_array
 from ..mlir import ir
 from ..passes import Pass, PassContext, operations, option
+from ..recurrent_ops import WEIGHTED
 from ..schemes import Connectivity, Dense, SharedColumns
 from ..schemes.blocked import StoredKernels, pack_blocked
 from ..schemes.columns import pack_columns, ungrouped
-from ..schemes.dense_rows import pack_dense_rows
-from ..schemes.row_blocks import Strips, pack_row_blocks
+from .pack_matrices import pack_matrix, packed_matrix
 
 
 @dataclass(frozen=True)
 class CompressWeightsPass(Pass):
     """
-    Packs the weights of every sparse.conv and sparse.linear as their scheme and kernel ask; the dense
-    constants go.
+    Packs the weights of every convolution, linear and recurrent layer as their scheme and kernel ask; the
+    dense constants go.
 
     Records the bytes before and after, index data apart, in `cost`.
     """
@@ -54,20 +46,20 @@ class CompressWeightsPass(Pass):
 
     def run(self, op: ir.Operation, context: PassContext) -> None:
         with op.context:
-            for layer in operations(op, ConvOp, LinearOp):
+            for layer in operations(op, *WEIGHTED):
                 weight = weight_of(layer, layer.weight)
                 source = layer.weight.owner
                 with layer.operation.location, ir.InsertionPoint(layer.operation):
+                    packed: Any
                     if isinstance(layer, ConvOp):
                         arrays = self._pack_conv(layer, weight)
                         packed = _packed_conv(layer, arrays, weight.shape)
                     else:
-                        arrays, strips = self._pack_linear(layer, weight)
-                        packed = _packed_linear(layer, arrays, weight.shape)
-                        if strips is not None:
-                            packed.operation.attributes["strips"] = strips_attribute(strips)
+                        arrays, strips = pack_matrix(layer, weight, self.lanes, self.gathers)
+                        packed = packed_matrix(layer, arrays, strips, _layer_name(layer), _kernel(layer))
                 _carry_over(layer, packed, weight, arrays, context)
-                layer.output.replace_all_uses_with(packed.output)
+                for old, new in zip(layer.operation.results, packed.operation.results, strict=True):
+                    old.replace_all_uses_with(new)
                 layer.operation.erase()
                 if not list(source.results[0].uses):
                     source.erase()
@@ -95,13 +87,6 @@ class CompressWeightsPass(Pass):
             kernels = scheme.stored_kernels(weight[order], group)
         return pack_blocked(weight, scheme.classes(places, group), kernels, order, group, block, groups)
 
-    def _pack_linear(self, layer: LinearOp,
-                     weight: np.ndarray) -> tuple[dict[str, np.ndarray], Strips | None]:
-        if isinstance(scheme_of(layer), Dense):
-            return pack_dense_rows(weight, self.lanes), None
-        packed = pack_row_blocks(weight, by_column=not self.gathers)
-        return packed.arrays, packed.strips
-
 
 def pack_dense(weight: np.ndarray, group: int) -> np.ndarray:
     """[F, C, *kernel] -> [F/group, C, places * group], the filters of a group innermost."""
@@ -122,39 +107,32 @@ def _packed_conv(layer: ConvOp, arrays: dict[str, np.ndarray], shape: tuple[int,
     name = _layer_name(layer)
     known = "filters_per_group" in attributes
     group = attributes["filters_per_group"] if known else ir.IntegerAttr.get(i64, 1)
-    kernel = attributes["kernel"] if "kernel" in attributes else ir.StringAttr.get(
-        "dense" if isinstance(scheme_of(layer), Dense) else "sparse")
     return PackedConvOp(
         input=layer.input, **storage_operands([constant(a, f"{name}.{key}") for key, a in arrays.items()]),
         storage_names=string_array(list(arrays)), weight_shape=integer_array(shape), strides=layer.strides,
         padding_low=layer.padding_low, padding_high=layer.padding_high, dilations=layer.dilations,
         groups=layer.groups,
-        activation=layer.activation, scheme=layer.scheme, kernel=kernel, filters_per_group=group,
+        activation=layer.activation, scheme=layer.scheme, kernel=_kernel(layer), filters_per_group=group,
         pool=integer_array((1,) * len(shape[2:])),
         input_layout=PlainAttr.get(), output_layout=PlainAttr.get(), output=layer.output.type,
         bias=layer.bias,
         residual=layer.residual)
 
 
-def _packed_linear(layer: LinearOp, arrays: dict[str, np.ndarray], shape: tuple[int, ...]) -> PackedLinearOp:
+def _kernel(layer: Any) -> ir.StringAttr:
+    """Which kernel was chosen; without ``sparse-select-kernels`` the scheme says it."""
     attributes = layer.operation.attributes
-    kernel = attributes["kernel"] if "kernel" in attributes else ir.StringAttr.get(
+    return attributes["kernel"] if "kernel" in attributes else ir.StringAttr.get(
         "dense" if isinstance(scheme_of(layer), Dense) else "sparse")
-    return PackedLinearOp(
-        input=layer.input,
-        **storage_operands([constant(a, f"{_layer_name(layer)}.{k}") for k, a in arrays.items()]),
-        storage_names=string_array(list(arrays)), weight_shape=integer_array(shape),
-        activation=layer.activation,
-        scheme=layer.scheme, kernel=kernel, output=layer.output.type, bias=layer.bias)
 
 
-def _layer_name(layer: ConvOp | LinearOp) -> str:
+def _layer_name(layer: Any) -> str:
     attributes = layer.operation.attributes
     return ir.StringAttr(attributes["layer"]).value if "layer" in attributes else "layer"
 
 
-def _carry_over(layer: ConvOp | LinearOp, packed: PackedConvOp | PackedLinearOp, weight: np.ndarray,
-                arrays: dict[str, np.ndarray], context: PassContext) -> None:
+def _carry_over(layer: Any, packed: Any, weight: np.ndarray, arrays: dict[str, np.ndarray],
+                context: PassContext) -> None:
     """Names, reasons and sizes move on to the packed op, for the report."""
     for key in ("layer", "reason", "detected", "channel_block", "tile"):
         if key in layer.operation.attributes:

@@ -10,22 +10,24 @@ dense, and ``reason`` says why.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from ..attributes import scheme_attribute
 from ..constants import weight_of
 from ..detection import explain_scheme
-from ..dialect import ConvOp, LinearOp, UndetectedAttr
+from ..dialect import UndetectedAttr
 from ..errors import op_error
 from ..mlir import ir
 from ..passes import Pass, PassContext, operations
+from ..recurrent_ops import WEIGHTED
 
 
 @dataclass(frozen=True)
 class DetectSchemesPass(Pass):
     """
-    Replaces #sparse.undetected on sparse.conv and sparse.linear by the scheme that the weight's zeros follow.
+    Replaces #sparse.undetected on every layer by the scheme that the weight's zeros follow.
 
     Of kernel_group, block, connectivity, pattern and unstructured it takes the one that fits and runs
     fastest by the cost model, dense where none fits. `reason` records why those before the chosen one in
@@ -37,12 +39,12 @@ class DetectSchemesPass(Pass):
 
     def run(self, op: ir.Operation, context: PassContext) -> None:
         with op.context:
-            for layer in operations(op, ConvOp, LinearOp):
+            for layer in operations(op, *WEIGHTED):
                 if isinstance(layer.scheme, UndetectedAttr):
                     _detect(layer, context)
 
 
-def _detect(layer: ConvOp | LinearOp, context: PassContext) -> None:
+def _detect(layer: Any, context: PassContext) -> None:
     weight = weight_of(layer, layer.weight)
     if not np.isfinite(weight).all():
         found = "NaN" if np.isnan(weight).any() else "infinity"

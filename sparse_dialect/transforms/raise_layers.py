@@ -64,13 +64,14 @@ class Layer:
 
 def match_layer(op: ir.Operation) -> Layer | None:
     """The convolution or matrix product that ``op`` computes with a constant weight; else None."""
-    if len(op.results) != 1 or not all(is_f32_tensor(v) for v in (*op.operands, op.results[0])):
+    product = op.name == "linalg.matmul"
+    if len(op.results) != 1 or not all(is_f32_tensor(v, product) for v in (*op.operands, op.results[0])):
         return None
     if op.name in CONVS or op.name in DEPTHWISE_CONVS:
         return _match_conv(op)
     if op.name in GROUPED_CONVS or op.name == "linalg.generic":
         return _match_grouped_conv(op)
-    return _match_linear(op) if op.name == "linalg.matmul" else None
+    return _match_linear(op) if product else None
 
 
 def padding_of(value: ir.Value, fill: float) -> Padded:

@@ -56,12 +56,14 @@ def shape_of(value: ir.Value) -> tuple[int, ...]:
     return tuple(ir.RankedTensorType(value.type).shape)
 
 
-def is_f32_tensor(value: ir.Value) -> bool:
-    """Whether ``value`` is a ranked f32 tensor of static shape."""
+def is_f32_tensor(value: ir.Value, free_length: bool = False) -> bool:
+    """Whether ``value`` is a ranked f32 tensor of static shape; with ``free_length`` the first size may be
+    free."""
     if not isinstance(value.type, ir.RankedTensorType):
         return False
     type_ = ir.RankedTensorType(value.type)
-    return type_.has_static_shape and isinstance(type_.element_type, ir.F32Type)
+    sizes = type_.shape[1:] if free_length else type_.shape
+    return isinstance(type_.element_type, ir.F32Type) and ir.ShapedType.get_dynamic_size() not in sizes
 
 
 def segments(op: ir.Operation) -> tuple[list[ir.Value], list[ir.Value]]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import prod
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -25,9 +25,10 @@ from ..cost_model import (
     linear_ms,
     shared_channel_block,
 )
-from ..dialect import ConvOp, LinearOp
+from ..dialect import ConvOp
 from ..mlir import ir
 from ..passes import Pass, PassContext, operations, option
+from ..recurrent_ops import WEIGHTED
 from ..schemes import Dense, Scheme, SharedColumns, Unstructured
 from ..schemes.columns import ungrouped
 
@@ -35,8 +36,8 @@ from ..schemes.columns import ungrouped
 @dataclass(frozen=True)
 class SelectKernelsPass(Pass):
     """
-    Chooses dense or sparse code for every sparse.conv and sparse.linear by the cost model, and records the
-    reason.
+    Chooses dense or sparse code for every convolution, linear and recurrent layer by the cost model,
+    and records the reason.
 
     A layer for which dense is chosen gets the scheme #sparse.dense. Also sets what the kernels are
     specialised by: filters_per_group (filters that share loaded inputs) and channel_block (channels that
@@ -52,17 +53,17 @@ class SelectKernelsPass(Pass):
 
     def run(self, op: ir.Operation, context: PassContext) -> None:
         with op.context:
-            for layer in operations(op, ConvOp, LinearOp):
+            for layer in operations(op, *WEIGHTED):
                 self._select(layer, context)
 
-    def _select(self, layer: ConvOp | LinearOp, context: PassContext) -> None:
+    def _select(self, layer: Any, context: PassContext) -> None:
         core = core_named(self.core)
         weight, scheme = weight_of(layer, layer.weight), scheme_of(layer)
         chosen: Scheme
         if isinstance(layer, ConvOp) and [ir.IntegerAttr(layer.groups).value, 1] == list(weight.shape[:2]):
             chosen, reason = Dense(), "dense: depthwise, a filter has one kernel"  # nothing to skip but taps
         else:
-            chosen, reason = self._choose(scheme, weight, isinstance(layer, LinearOp))
+            chosen, reason = self._choose(scheme, weight, not isinstance(layer, ConvOp))
         attributes = layer.operation.attributes
         known = ir.StringAttr(attributes["reason"]).value if "reason" in attributes else ""
         irregular = isinstance(chosen, Unstructured) and isinstance(layer, ConvOp)  # matrices have no kernels

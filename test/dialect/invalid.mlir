@@ -64,10 +64,10 @@ func.func @linear_shapes(%x: tensor<1x2xf32>, %w: tensor<3x4xf32>) {
 
 // -----
 
-func.func @dynamic(%x: tensor<?x2xf32>, %w: tensor<3x2xf32>) {
-  // expected-error @below {{expected tensors of static shape, found tensor<?x2xf32>}}
+func.func @dynamic(%x: tensor<1x?xf32>, %w: tensor<3x2xf32>) {
+  // expected-error @below {{expected tensors of static shape, found tensor<1x?xf32>}}
   %0 = "sparse.linear"(%x, %w) {activation = "none", scheme = #sparse.dense,
-      operandSegmentSizes = array<i32: 1, 1, 0>} : (tensor<?x2xf32>, tensor<3x2xf32>) -> tensor<?x3xf32>
+      operandSegmentSizes = array<i32: 1, 1, 0>} : (tensor<1x?xf32>, tensor<3x2xf32>) -> tensor<?x3xf32>
   return
 }
 

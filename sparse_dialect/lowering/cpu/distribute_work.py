@@ -2,6 +2,7 @@
 
     call @conv_0(..., %c0, %units)          ->  call @conv_0(..., %begin, %end)  # this thread's share
     scf.parallel (%i) = (%c0) to (%n) ...   ->  scf.parallel (%i) = (%begin) to (%end) ...
+    scf.for %t { call @gru_0(...) }         ->  scf.for %t { call @espalier_barrier; call @gru_0(...) }
     memref.copy %a, %b                      ->  scf.if %first_thread { memref.copy %a, %b }
     (a statement that touches what another wrote since the last barrier)  ->  call @espalier_barrier before it
 
@@ -18,6 +19,7 @@ from typing import Any
 from ...mlir import bindings, ir
 from ...passes import Pass, PassContext
 from .arguments import ALIASES, append_argument, dynamic_memref, public_functions, root, roots, set_size
+from .lengths import bytes_per_step
 
 arith: Any = bindings("dialects.arith")
 func: Any = bindings("dialects.func")
@@ -125,7 +127,7 @@ class _Distributor:
             self.first = arith.CmpIOp(arith.CmpIPredicate.eq, self.thread, zero).result
             self._stamp("start")
         for op in statements:
-            if op.name == "memref.alloc" and not ir.MemRefType(op.results[0].type).has_static_shape:
+            if op.name == "memref.alloc" and not _is_planned(op):
                 # not in the arena, so every thread would have a buffer of its own
                 set_size(self.module, "espalier.sequential", 1)
             if op.name.startswith(PURE) or op.name in (*ALIASES, "func.return"):
@@ -140,8 +142,13 @@ class _Distributor:
         set_size(self.module, "espalier.stamps", self.stamped)
 
     def _statement(self, op: ir.Operation) -> None:
+        if self._is_steps(op):
+            self._share_steps(op)
+            with ir.InsertionPoint.after(op):
+                self._stamp(_label(op))
+            return
         self._separate(op)
-        if op.name == "func.call" and ir.FlatSymbolRefAttr(op.attributes["callee"]).value in self.written:
+        if self._is_kernel_call(op):
             self._share_call(op)
         elif op.name == "scf.parallel" and not list(op.results):
             self._share_loop(op)
@@ -154,6 +161,31 @@ class _Distributor:
             op = alone.operation
         with ir.InsertionPoint.after(op):
             self._stamp(_label(op))
+
+    def _is_kernel_call(self, op: ir.Operation) -> bool:
+        return op.name == "func.call" and ir.FlatSymbolRefAttr(op.attributes["callee"]).value in self.written
+
+    def _is_steps(self, op: ir.Operation) -> bool:
+        """A loop of nothing but kernel calls: the time steps of a recurrent layer (``steps.py``)."""
+        if op.name != "scf.for" or list(op.results):
+            return False
+        body = [view.operation for view in op.regions[0].blocks[0].operations]
+        others = [inner for inner in body if not inner.name.startswith((*PURE, *ALIASES, "scf.yield"))]
+        return bool(others) and all(map(self._is_kernel_call, others))
+
+    def _share_steps(self, loop: ir.Operation) -> None:
+        """Shares out the calls of every turn; each turn begins with a barrier."""
+        block = loop.regions[0].blocks[0]
+        calls = [view.operation for view in block.operations if self._is_kernel_call(view.operation)]
+        before, self.since = self.since, _Touched()
+        with ir.InsertionPoint.at_block_begin(block):
+            func.CallOp([], "espalier_barrier", [self.barrier, self.threads])
+        for call in calls:
+            self._separate(call)
+            self._share_call(call)
+        self.since.reads |= before.reads  # the loop may take no turn
+        self.since.writes |= before.writes
+        self.context.statistics["barriers"] += 1
 
     def _share(self, count: ir.Value) -> tuple[ir.Value, ir.Value]:
         """This thread's part of ``count``: count * thread / threads to count * (thread + 1) / threads."""
@@ -247,6 +279,12 @@ def _buffers(op: ir.Operation) -> set[Any]:
             for inner in block.operations:
                 found |= _buffers(inner.operation)
     return found
+
+
+def _is_planned(allocation: ir.Operation) -> bool:
+    """Whether ``sparse-plan-memory`` puts the buffer into the arena, where all threads share it."""
+    static = ir.MemRefType(allocation.results[0].type).has_static_shape
+    return static or bytes_per_step(allocation) is not None
 
 
 def _single(lower: ir.Value, upper: ir.Value, step: ir.Value) -> bool:

@@ -42,7 +42,9 @@ from ...errors import op_error
 from ...layouts import LaneGrid, Plain
 from ...mlir import bindings, ir
 from ...passes import Pass, PassContext, operations, option
+from ...recurrent_ops import PackedGruOp, PackedLstmOp
 from ...schemes import Dense
+from ...schemes.gates import interleave_gates
 from .arguments import append_argument, dynamic_memref, public_functions, set_size
 from .builder import arith, func, memref
 from .channelwise_kernel import (
@@ -58,13 +60,15 @@ from .joined_outputs import JoinedOutputs, allocate
 from .linear_kernel import LinearKernel, emit_linear_kernel
 from .plane_plan import plan_plane
 from .planned_conv import PlannedConv, plan_packed_conv, window_of
+from .recurrent_kernel import RecurrentKernel, emit_recurrent_kernel
+from .steps import for_each_step, row_of
 
 bufferization: Any = bindings("dialects.bufferization")
 tensor_dialect: Any = bindings("dialects.tensor")
 
 Value = Any
 DEPTHWISE_TILE, POOL_TILE = (1, 4, 4), (1, 2, 4)  # output lines that are computed together
-WITH_SCRATCH = ("conv", "depthwise", "max", "average", "fused", "strips")
+WITH_SCRATCH = ("conv", "depthwise", "max", "average", "fused", "strips", "gru", "lstm")
 
 
 @dataclass(frozen=True)
@@ -86,7 +90,8 @@ class LowerToVectorPass(Pass):
         core = core_named(self.core)
         with op.context, ir.Location.unknown(op.context):
             for function in public_functions(op):
-                layers = operations(function, PackedConvOp, PackedLinearOp, PoolOp, LiftOp, UnliftOp)
+                layers = operations(function, PackedConvOp, PackedLinearOp, PackedGruOp, PackedLstmOp, PoolOp,
+                                    LiftOp, UnliftOp)
                 _FunctionLowering(op, function, kernels, self.lanes, core, context).run(layers)
 
 
@@ -117,13 +122,17 @@ class _FunctionLowering:
                         result = self._convolution(layer)
                     case PackedLinearOp():
                         result = self._linear(layer)
+                    case PackedGruOp() | PackedLstmOp():
+                        result = self._recurrent(layer)
                     case PoolOp():
                         result = self._pool(layer)
                     case LiftOp():
                         result = self._lift(layer)
                     case _:
                         result = self._unlift(layer)
-            layer.output.replace_all_uses_with(result)
+            for old, new in zip(layer.operation.results, result if isinstance(result, list) else [result],
+                                strict=True):
+                old.replace_all_uses_with(new)
             layer.operation.erase()
             if producer is not None:
                 producer.operation.erase()
@@ -277,6 +286,34 @@ class _FunctionLowering:
                    linear, partial(emit_linear_kernel, kernel=kernel, storage_names=names))
         return self._tensor(output, linear.output.type)
 
+    def _recurrent(self, layer: PackedGruOp | PackedLstmOp) -> list[Value]:
+        """A first step from the initial state and a loop over the others, each from the output before it."""
+        kind = "lstm" if isinstance(layer, PackedLstmOp) else "gru"
+        storage, names = list(layer.storage), strings(layer.storage_names)
+        strips = None if isinstance(scheme_of(layer), Dense) else strips_of(layer)
+        lanes = self.lanes if strips else _shape(storage[-1])[-1]
+        batch, hidden = _shape(layer.initial)
+        kernel = RecurrentKernel(kind, batch, hidden, lanes, self.core.registers, strips)
+        rows = interleave_gates(_padded_bias(layer, hidden * kernel.gates), kernel.gates, lanes)
+        bias = constant(rows.reshape(-1, kernel.gates, lanes), "bias")
+        gates, output = self._buffer(layer.gates), self._allocate(layer.output, layer.gates)
+        cell = []
+        if isinstance(layer, PackedLstmOp):
+            cell = [self._allocate(layer.final_cell)]
+            memref.CopyOp(self._buffer(layer.cell), cell[0])
+        self._reserve(kernel.scratch_floats)
+        units = _shape(storage[names.index("edges")])[0] - 1 if strips else _shape(storage[-1])[0]
+
+        def step(time: Value, previous: Value) -> None:
+            now = row_of(output, time)
+            self._call(kind, kernel, [row_of(gates, time), memref.CastOp(now.type, previous).result, now,
+                                      *cell, bias, *storage], units, layer,
+                       partial(emit_recurrent_kernel, kernel=kernel, storage_names=names))
+
+        for_each_step(output, ir.StringAttr(layer.direction).value, self._buffer(layer.initial), step)
+        return [self._tensor(output, layer.output.type),
+                *(self._tensor(value, layer.final_cell.type) for value in cell)]
+
     # -- calls ---------------------------------------------------------------------------------
 
     def _call(self, stem: str, key: Any, operands: list[Value], units: int, layer: Any,
@@ -349,7 +386,7 @@ class _FunctionLowering:
 
 def _producer_by_chunk(layer: Any) -> PackedConvOp | None:
     """The convolution that writes the input of ``layer`` chunk by chunk, if that is so."""
-    producer = layer.input.owner
+    producer = layer.operation.operands[0].owner
     by_chunk = isinstance(producer, PackedConvOp) and "chunks" in producer.operation.attributes
     return producer if by_chunk else None
 
@@ -387,13 +424,13 @@ def _bias_and_residual(conv: PackedConvOp) -> tuple[Value, list[Value]]:
     return bias, [] if conv.residual is None else [conv.residual]
 
 
-def _padded_bias(linear: PackedLinearOp, rows: int, padded: int) -> np.ndarray:
+def _padded_bias(layer: Any, rows: int, padded: int = 0) -> np.ndarray:
     """The bias, zeros where there is none, with zeros behind it."""
-    known = constant_of(linear.bias) if linear.bias is not None else np.zeros(rows, np.float32)
+    known = constant_of(layer.bias) if layer.bias is not None else np.zeros(rows, np.float32)
     if known is None:
-        raise op_error(linear, "a constant bias", "a bias computed at run time",
+        raise op_error(layer, "a constant bias", "a bias computed at run time",
                        "fold it into a constant first")
-    return np.pad(known, (0, padded - rows))
+    return np.pad(known, (0, max(padded - rows, 0)))
 
 
 def _reshape(name: str, value: Value, type_: ir.Type) -> Value:

@@ -1,0 +1,122 @@
+"""One step of a GRU or LSTM, compiled and run against PyTorch's cells: dense rows and strips, any width."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from espalier.sparse_dialect.lowering.cpu.recurrent_kernel import (
+    GATES,
+    RecurrentKernel,
+    emit_recurrent_kernel,
+)
+from espalier.sparse_dialect.schemes.dense_rows import pack_dense_rows
+from espalier.sparse_dialect.schemes.gates import interleave_gates
+from espalier.sparse_dialect.schemes.row_blocks import STRIP, pack_row_blocks
+from hypothesis import given
+from hypothesis import strategies as st
+
+sys.path.insert(0, str(Path(__file__).parent))
+from kernel_harness import Compiled, aligned, close, random, unset
+
+INPUT = 5
+
+
+@dataclass(frozen=True)
+class Case:
+    """A cell of ``hidden`` units; ``storage``: dense, strips or by_column."""
+
+    kind: str
+    storage: str
+    hidden: int = 37
+    batch: int = 1
+    lanes: int = 16
+    density: float = 0.3
+
+
+class Run:
+    """A case on random data and its kernel: ``step(begin, end)``, then ``output`` (and ``cell``)."""
+
+    def __init__(self, case: Case) -> None:
+        torch.manual_seed(0)
+        cell = {"gru": torch.nn.GRUCell, "lstm": torch.nn.LSTMCell}[case.kind](INPUT, case.hidden)
+        gates, width = GATES[case.kind], GATES[case.kind] * case.lanes
+        weight = cell.weight_hh.detach().numpy()
+        if case.storage != "dense":
+            weight *= np.random.default_rng(0).random(weight.shape) < case.density
+        rows, strips = interleave_gates(weight, gates, case.lanes), None
+        if case.storage == "dense":
+            arrays = pack_dense_rows(rows, case.lanes, gates)
+            self.units = len(arrays["weight"])
+        else:
+            packed = pack_row_blocks(rows, case.storage == "by_column", width // STRIP)
+            arrays, strips, self.units = packed.arrays, packed.strips, len(packed.arrays["edges"]) - 1
+        bias = interleave_gates(cell.bias_hh.detach().numpy(), gates, case.lanes)
+        x = torch.from_numpy(random(case.batch, INPUT, seed=1))
+        state, memory = random(case.batch, case.hidden, seed=2), random(case.batch, case.hidden, seed=3)
+        states = torch.from_numpy(state), torch.from_numpy(memory.copy())
+        with torch.no_grad():
+            products = (x @ cell.weight_ih.T + cell.bias_ih).numpy()
+            after = cell(x, states[0]) if case.kind == "gru" else cell(x, states)
+        self.expected = [t.numpy() for t in ([after] if case.kind == "gru" else after)]
+        kernel = RecurrentKernel(case.kind, case.batch, case.hidden, case.lanes,
+                                 16 if case.lanes == 8 else 32, strips)
+        self.results = [unset(case.batch, case.hidden), *([aligned(memory)] if case.kind == "lstm" else [])]
+        self.kernel = Compiled(
+            lambda module, name, types, core: emit_recurrent_kernel(
+                module, name, kernel, types, core, list(arrays)),
+            [aligned(products), state, *self.results,
+             aligned(bias.reshape(-1, gates, case.lanes)), *map(aligned, arrays.values())],
+            scratch_floats=kernel.scratch_floats)
+
+
+CASES = [
+    Case(kind, storage, hidden, batch, lanes)
+    for kind in ("gru", "lstm")
+    for storage, lanes in (("dense", 16), ("dense", 8), ("dense", 4), ("strips", 16), ("strips", 8),
+                           ("by_column", 4))
+    for hidden, batch in ((1, 1), (37, 1), (64, 1), (37, 3), (16, 20))]
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda c: f"{c.kind}-{c.storage}{c.lanes}-{c.hidden}x{c.batch}")
+def test_a_step_is_the_cell(case: Case) -> None:
+    run = Run(case)
+    run.kernel.run(0, run.units)
+    for result, expected in zip(run.results, run.expected, strict=True):
+        close(result, expected, 1e-6)
+
+
+@pytest.mark.parametrize("kind", ["gru", "lstm"])
+@pytest.mark.parametrize("storage", ["dense", "strips", "by_column"])
+def test_units_in_any_pieces_give_the_same_bits(kind: str, storage: str) -> None:
+    case = Case(kind, storage, hidden=16 * 9 + 3, batch=2)
+    whole, pieces = Run(case), Run(case)
+    whole.kernel.run(0, whole.units)
+    for unit in reversed(range(pieces.units)):
+        pieces.kernel.run(unit, unit + 1)
+    assert pieces.units > 5
+    for ours, theirs in zip(pieces.results, whole.results, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.mark.parametrize("density", [0.0, 1.0])
+@pytest.mark.parametrize("kind", ["gru", "lstm"])
+def test_empty_and_full_masks(kind: str, density: float) -> None:
+    run = Run(Case(kind, "strips", density=density))
+    run.kernel.run(0, run.units)
+    close(run.results[0], run.expected[0], 1e-6)
+
+
+@given(st.integers(1, 3), st.integers(1, 40), st.sampled_from([4, 8, 16]), st.integers(1, 4))
+def test_gates_are_interleaved(gates: int, hidden: int, lanes: int, columns: int) -> None:
+    """Row (g, q, l) of the result is row q * H + g * lanes + l of the matrix, zero beyond H."""
+    rows = np.arange(1, gates * hidden * columns + 1, dtype=np.float32).reshape(gates * hidden, columns)
+    found = interleave_gates(rows, gates, lanes).reshape(-1, gates, lanes, columns)
+    for group, gate, lane in np.ndindex(found.shape[:3]):
+        unit = group * lanes + lane
+        expected = rows[gate * hidden + unit] if unit < hidden else np.zeros(columns, np.float32)
+        np.testing.assert_array_equal(found[group, gate, lane], expected)
