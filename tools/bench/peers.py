@@ -265,19 +265,25 @@ PEERS: dict[str, type[Peer]] = {peer.name: peer for peer in (OnnxRuntime, OpenVi
 
 def load_peer(name: str, network: Network) -> Engine:
     """The peer ``name``, checked against PyTorch's outputs; raises Unavailable with the reason."""
-    try:
-        with quiet():
-            peer = PEERS[name](PEERS[name].convert(network), network.arrays)
-            peer.set_threads(1)
-            error = relative_error(peer.run(), network.reference)
-    except EspalierError:
-        raise
-    except Exception as error_:  # whatever a foreign converter raises, the others are still measured
-        reason = (str(error_).strip().splitlines() or [""])[0]
-        raise Unavailable(f"{type(error_).__name__}: {reason[:200]}") from error_
+    with quiet(), unavailable():
+        peer = PEERS[name](PEERS[name].convert(network), network.arrays)
+        peer.set_threads(1)
+        error = relative_error(peer.run(), network.reference)
     if not error <= TOLERANCE:
         raise Unavailable(f"converted, it differs from PyTorch by {error:.1e} of the largest output")
     return peer
+
+
+@contextmanager
+def unavailable() -> Iterator[None]:
+    """Whatever a foreign converter or engine raises becomes Unavailable, so that the others go on."""
+    try:
+        yield
+    except EspalierError:
+        raise
+    except Exception as error:
+        reason = (str(error).strip().splitlines() or [""])[0]
+        raise Unavailable(f"{type(error).__name__}: {reason[:200]}") from error
 
 
 @contextmanager

@@ -6,6 +6,7 @@ so this needs no root and changes nothing of the system.
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 import subprocess
 import sys
@@ -36,7 +37,8 @@ CPU = "cortex-a76"  # what _CPUINFO describes
 
 def interpreter() -> tuple[Path, Path]:
     """The Python program, and the root folder that QEMU is to show it (``-L``)."""
-    root = cache_folder("count") / f"debian12-python{VERSION}-arm64"
+    holds = hashlib.sha256("".join([_SOURCE, _CPUINFO, *_PACKAGES]).encode()).hexdigest()[:8]
+    root = cache_folder("count") / f"debian12-python{VERSION}-arm64-{holds}"
     if not root.exists():
         _fill(root, _unpack_debian)
     return root / "usr" / "bin" / f"python{VERSION}", root

@@ -56,7 +56,7 @@ def count(command: Sequence[str], *, cpu: str, root: Path | None = None, whole: 
                               capture_output=True, text=True, check=False)
         if done.returncode != 0:
             reason = _last_line(done.stderr) or f"exit code {done.returncode}"
-            if "plugin" in reason:
+            if "plugin" in reason and not result.exists():
                 raise EspalierError(f"{qemu[0]} cannot load the counting plugin ({reason}); expected a QEMU "
                                     f"from 4.2 to 8.2 with plugins, such as Debian 12's qemu-user")
             raise EspalierError(f"{Path(command[0]).name} failed under {' '.join(qemu)}: {reason}")

@@ -11,9 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ...errors import EspalierError
 from ..bench.measure import relative_error
-from ..bench.peers import PEERS, TOLERANCE, Network, Unavailable, quiet
+from ..bench.peers import PEERS, TOLERANCE, Network, Unavailable, quiet, unavailable
 from .arm_python import CPU, interpreter, wheel
 from .emulator import Counts, count
 
@@ -33,24 +32,18 @@ class PeerCounts:
 
 def count_peer(name: str, network: Network) -> PeerCounts:
     """One inference of ``network`` by the peer ``name``; raises Unavailable with the reason."""
-    try:
-        with quiet():
-            files = PEERS[name].convert(network)
-    except EspalierError:
-        raise
-    except Exception as error:  # whatever a foreign converter raises, the others are still counted
-        reason = (str(error).strip().splitlines() or [""])[0]
-        raise Unavailable(f"{type(error).__name__}: {reason[:200]}") from error
+    with quiet(), unavailable():
+        files = PEERS[name].convert(network)
     with tempfile.TemporaryDirectory(prefix=f"espalier-count-{name}-") as scratch:
         folder = Path(scratch)
         (folder / "files.json").write_text(json.dumps([os.path.abspath(path) for path in files]))
         np.savez(folder / "inputs.npz", *network.arrays)
         regions = _emulate(name, folder)
         with np.load(folder / "outputs.npz") as outputs:
-            error_ = relative_error(list(outputs.values()), network.reference)
+            error = relative_error(list(outputs.values()), network.reference)
         layers = json.loads((folder / "layers.json").read_text())
-    if not error_ <= TOLERANCE:
-        raise Unavailable(f"in the emulator it differs from PyTorch by {error_:.1e} of the largest output")
+    if not error <= TOLERANCE:
+        raise Unavailable(f"in the emulator it differs from PyTorch by {error:.1e} of the largest output")
     return PeerCounts(name, regions[0], tuple((macs, regions[region]) for macs, region in layers))
 
 
