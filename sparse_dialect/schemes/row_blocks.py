@@ -41,6 +41,11 @@ GATHER = 1.5  # what gathering costs a column, in weights streamed (0.5 from DRA
 STRIP_WORK = 2.0  # the fixed work of a strip, in chunks
 
 
+def few_inputs(lanes: int) -> int:
+    """From so many inputs on vectors run along the inputs: below, most of their lanes would idle."""
+    return lanes // 2
+
+
 @dataclass(frozen=True)
 class Strips:
     """What code for a packed matrix is specialised by: ``count`` strips of ``pieces``, the row ``classes``

@@ -1,8 +1,9 @@
 """The part of ``sparse-compress-weights`` for matrices: linear and recurrent layers.
 
-Sparse matrices become strips of rows that share columns (``schemes/row_blocks.py``), dense ones lane-major
-rows (``schemes/dense_rows.py``). Recurrent layers store the rows of all gates of a few hidden units next to
-each other (``schemes/gates.py``).
+Sparse matrices become strips of rows that share columns (``schemes/row_blocks.py``), unstructured ones of
+linear layers with few inputs slices of rows (``schemes/slices.py``), dense ones lane-major rows
+(``schemes/dense_rows.py``). Recurrent layers store the rows of all gates of a few hidden units next to each
+other (``schemes/gates.py``).
 """
 
 from __future__ import annotations
@@ -17,10 +18,11 @@ from ..constants import constant
 from ..dialect import LinearOp, PackedLinearOp, integer_array, storage_operands, string_array
 from ..mlir import ir
 from ..recurrent_ops import GRU_GATES, LSTM_GATES, GruOp, LstmOp, PackedGruOp, PackedLstmOp
-from ..schemes import Dense
+from ..schemes import Dense, Unstructured
 from ..schemes.dense_rows import DENSE_VECTORS, pack_dense_rows
 from ..schemes.gates import interleave_gates
-from ..schemes.row_blocks import STRIP, Strips, pack_row_blocks
+from ..schemes.row_blocks import STRIP, Strips, few_inputs, pack_row_blocks
+from ..schemes.slices import pack_slices
 
 Matrix = LinearOp | GruOp | LstmOp
 PackedMatrix = PackedLinearOp | PackedGruOp | PackedLstmOp
@@ -36,8 +38,16 @@ def pack_matrix(layer: Matrix, weight: np.ndarray, lanes: int,
         group = vectors * lanes // STRIP
     if isinstance(scheme_of(layer), Dense):
         return pack_dense_rows(weight, lanes, vectors), None
+    if isinstance(layer, LinearOp) and isinstance(scheme_of(layer), Unstructured) and _few(layer, lanes):
+        return pack_slices(weight, lanes), None
     packed = pack_row_blocks(weight, by_column=not gathers, group=group)
     return packed.arrays, packed.strips
+
+
+def _few(layer: LinearOp, lanes: int) -> bool:
+    """Whether weights serve so few inputs that vectors run along rows, not along inputs."""
+    inputs = ir.RankedTensorType(layer.input.type)
+    return not inputs.is_dynamic_dim(0) and bool(inputs.shape[0] < few_inputs(lanes))
 
 
 def packed_matrix(layer: Matrix, arrays: Mapping[str, np.ndarray], strips: Strips | None, name: str,

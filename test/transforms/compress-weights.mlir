@@ -107,16 +107,16 @@ func.func @grouped(%x: tensor<1x4x2x2xf32>) -> (tensor<1x4x2x2xf32>, tensor<1x4x
 
 // -----
 
-// Matrices: strips of four rows, dense rows four vectors at a time; the weight that another op reads stays.
+// Matrices without a structure: slices of four rows, the longest first; dense rows four vectors at a time. The weight
+// that another op reads stays.
 
 // CHECK-LABEL: func.func @linear
 // CHECK: %[[M:.*]] = arith.constant {{.*}} : tensor<2x3xf32>
-// CHECK: dense<{{\[\[}}0, 1, 2, 0, {{.*}} : tensor<1x16xi8>
-// CHECK: dense<{{\[\[}}1.000000e+00, 0.000000e+00, {{.*}} : tensor<2x16xf32>
+// CHECK-DAG: dense<[0, 2]> : tensor<2xi32>
+// CHECK-DAG: dense<{{\[\[}}1, 0, 2, 3]]> : tensor<1x4xi32>
+// CHECK-DAG: dense<{{\[\[}}1, 0, 0, 0], [1, 0, 0, 0]]> : tensor<2x4xi8>
 // CHECK: "sparse.packed_linear"
-// CHECK-SAME: storage_names = ["edges", "start", "base", "offset", "weight"]
-// CHECK-SAME: strips = {by_column = false, classes = [3], count = 1 : i64, pieces = 1 : i64, steps = [0]}
-// CHECK-SAME: weight_shape = [2, 3]
+// CHECK-SAME: storage_names = ["start", "rows", "gap", "weight"], weight_shape = [2, 3]
 // CHECK: tensor<1x3x4x4xf32>
 // CHECK: "sparse.packed_linear"
 // CHECK-SAME: storage_names = ["weight"], weight_shape = [2, 3]
@@ -129,4 +129,21 @@ func.func @linear(%x: tensor<1x3xf32>) -> (tensor<1x2xf32>, tensor<1x2xf32>, ten
   %z = "sparse.linear"(%x, %v) {activation = "relu", scheme = #sparse.dense,
       operandSegmentSizes = array<i32: 1, 1, 0>} : (tensor<1x3xf32>, tensor<2x3xf32>) -> tensor<1x2xf32>
   return %y, %z, %w : tensor<1x2xf32>, tensor<1x2xf32>, tensor<2x3xf32>
+}
+
+// -----
+
+// Rows that share columns: a strip of four rows, one chunk of columns for both.
+
+// CHECK-LABEL: func.func @strips
+// CHECK: dense<{{\[\[}}0, 2, {{.*}} : tensor<1x16xi8>
+// CHECK: "sparse.packed_linear"
+// CHECK-SAME: storage_names = ["edges", "start", "base", "offset", "weight"]
+// CHECK-SAME: strips = {by_column = false, classes = [3], count = 1 : i64, pieces = 1 : i64, steps = [0]}
+// CHECK-SAME: weight_shape = [2, 4]
+func.func @strips(%x: tensor<1x4xf32>) -> tensor<1x2xf32> {
+  %w = arith.constant dense<[[1.0, 0.0, 2.0, 0.0], [3.0, 0.0, 4.0, 0.0]]> : tensor<2x4xf32>
+  %y = "sparse.linear"(%x, %w) {activation = "none", scheme = #sparse.block<2 : i64, 4 : i64>,
+      operandSegmentSizes = array<i32: 1, 1, 0>} : (tensor<1x4xf32>, tensor<2x4xf32>) -> tensor<1x2xf32>
+  return %y : tensor<1x2xf32>
 }

@@ -38,6 +38,23 @@ func.func @runtime_bias(%x: tensor<1x2xf32>, %b: tensor<3xf32>) -> tensor<1x3xf3
 
 // -----
 
+// Slices for two column blocks are asked for, three are there.
+
+func.func @slices(%x: tensor<1x8193xf32>) -> tensor<1x4xf32> {
+  %start = arith.constant dense<0> : tensor<4xi32>
+  %rows = arith.constant dense<0> : tensor<3x4xi32>
+  %gap = arith.constant dense<0> : tensor<1x4xi8>
+  %w = arith.constant dense<0.0> : tensor<1x4xf32>
+  // expected-error @below {{'sparse.packed_linear' expected slices for every column block}}
+  %y = "sparse.packed_linear"(%x, %start, %rows, %gap, %w) {storage_names = ["start", "rows", "gap", "weight"],
+      weight_shape = [4, 8193], activation = "none", scheme = #sparse.unstructured, kernel = "sparse",
+      operandSegmentSizes = array<i32: 1, 0, 1, 1, 1, 1, 0, 0, 0, 0>}
+      : (tensor<1x8193xf32>, tensor<4xi32>, tensor<3x4xi32>, tensor<1x4xi8>, tensor<1x4xf32>) -> tensor<1x4xf32>
+  return %y : tensor<1x4xf32>
+}
+
+// -----
+
 // Arrays of strips without what says how to read them.
 
 func.func @strips(%x: tensor<1x8xf32>) -> tensor<1x4xf32> {

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from ...cores import Core
 from ...mlir import ir
 from ...schemes.dense_rows import DENSE_VECTORS
-from ...schemes.row_blocks import STRIP, Strips
+from ...schemes.row_blocks import STRIP, Strips, few_inputs
 from .builder import Builder, Value, arith, func, memref, private_function, vector
 from .strip_kernel import StripEmitter
 
@@ -60,7 +60,7 @@ class LinearKernel:
     @property
     def few(self) -> int:
         """Strips multiply fewer inputs than this one by one."""
-        return self.lanes // 2
+        return few_inputs(self.lanes)
 
     @property
     def scratch_floats(self) -> int:

@@ -45,6 +45,7 @@ from ...passes import Pass, PassContext, operations, option
 from ...recurrent_ops import PackedGruOp, PackedLstmOp
 from ...schemes import Dense
 from ...schemes.gates import interleave_gates
+from ...schemes.slices import column_blocks
 from .arguments import append_argument, dynamic_memref, public_functions, set_size
 from .builder import arith, func, memref
 from .channelwise_kernel import (
@@ -61,6 +62,7 @@ from .linear_kernel import LinearKernel, emit_linear_kernel
 from .plane_plan import plan_plane
 from .planned_conv import PlannedConv, plan_packed_conv, window_of
 from .recurrent_kernel import RecurrentKernel, emit_recurrent_kernel
+from .slice_kernel import SliceKernel, emit_slice_kernel
 from .steps import for_each_step, row_of
 
 bufferization: Any = bindings("dialects.bufferization")
@@ -68,7 +70,7 @@ tensor_dialect: Any = bindings("dialects.tensor")
 
 Value = Any
 DEPTHWISE_TILE, POOL_TILE = (1, 4, 4), (1, 2, 4)  # output lines that are computed together
-WITH_SCRATCH = ("conv", "depthwise", "max", "average", "fused", "strips", "gru", "lstm")
+WITH_SCRATCH = ("conv", "depthwise", "max", "average", "fused", "strips", "slices", "gru", "lstm")
 
 
 @dataclass(frozen=True)
@@ -273,6 +275,8 @@ class _FunctionLowering:
     def _linear(self, linear: PackedLinearOp) -> Value:
         (rows, columns), (batch, _) = integers(linear.weight_shape), _shape(linear.input)
         storage, names = list(linear.storage), strings(linear.storage_names)
+        if "gap" in names:
+            return self._slices(linear)
         strips = None if isinstance(scheme_of(linear), Dense) else strips_of(linear)
         lanes = self.lanes if strips else _shape(storage[-1])[-1]
         free = batch == ir.ShapedType.get_dynamic_size()
@@ -284,6 +288,19 @@ class _FunctionLowering:
         units = _shape(storage[names.index("edges")])[0] - 1 if strips else kernel.dense_units
         self._call("strips" if strips else "linear", kernel, [linear.input, output, bias, *storage], units,
                    linear, partial(emit_linear_kernel, kernel=kernel, storage_names=names))
+        return self._tensor(output, linear.output.type)
+
+    def _slices(self, linear: PackedLinearOp) -> Value:
+        (rows, columns), storage = integers(linear.weight_shape), list(linear.storage)
+        kernel = SliceKernel(_shape(linear.input)[0], rows, columns, _shape(storage[-1])[-1],
+                             ir.StringAttr(linear.activation).value)
+        if _shape(storage[1])[0] != kernel.slices * column_blocks(columns):
+            raise op_error(linear, "slices for every column block", str(storage[1].type))
+        bias = constant(_padded_bias(linear, rows, kernel.padded_rows), "bias")
+        output = self._allocate(linear.output, linear.input)
+        self._reserve(kernel.scratch_floats)
+        self._call("slices", kernel, [linear.input, output, bias, *storage], kernel.units, linear,
+                   partial(emit_slice_kernel, kernel=kernel))
         return self._tensor(output, linear.output.type)
 
     def _recurrent(self, layer: PackedGruOp | PackedLstmOp) -> list[Value]:
