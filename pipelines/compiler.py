@@ -235,6 +235,7 @@ def _layer_records(root: ir.Operation) -> list[LayerRecord]:
             reason=_reason(attributes), macs_dense=size * places, macs_packed=cost["stored"] * places,
             bytes_dense=cost["dense_bytes"], bytes_packed=cost["packed_bytes"],
             index_bytes=cost["index_bytes"],
+            csr_index_bytes=4 * (cost["nonzeros"] + weight[0] + 1) if cost["index_bytes"] else 0,
             loads_before=0, loads_after=0,
             predicted_ms=predict(scheme, cost["stored"] * (1 if linear else places)),
             fused_into=_text(attributes, "fused_into")))

@@ -48,6 +48,7 @@ class LayerRecord:
     predicted_ms: float | None
     fused_into: str = ""  # the layer in whose measured time this one's is
     functions: list[str] = field(default_factory=list)  # the symbols of the code that computes it
+    csr_index_bytes: int = 0  # what CSR's 32-bit columns and row starts would take in place of index_bytes
 
 
 class CompiledModel:

@@ -9,7 +9,8 @@ A convolution stores its G groups of S filters a block of channels at a time. A 
 of U neighbouring channels, numbered (channel / U) * places + place inside the block:
 
     start   [B * G + 1]   i32   start of each (channel block, group), in units
-    reorder [G * S]       i32   filters of each group; a short group repeats its last
+    reorder [G * S]       i16   filters of each group (uint16 bits; i32 for more than 2^16); a short group
+                                repeats its last
     gap     [E]           i8    uint8 bits: unit minus the one before it (the first: minus 0)
     weight  [E, U, S]     f32   all S filters of every channel of the unit
 
@@ -181,7 +182,10 @@ def pack_columns(weight: np.ndarray, groups: np.ndarray, unit: int, channel_bloc
             gaps.append(np.diff(stored, prepend=0).astype(np.uint8))
             values.append(units[stored][:, :, group])
             lengths.append(len(stored))
-    return {"start": np.cumsum(lengths).astype(np.int32), "reorder": groups.ravel().astype(np.int32),
+    order = groups.ravel()
+    narrow = len(weight) <= 1 << 16
+    return {"start": np.cumsum(lengths).astype(np.int32),
+            "reorder": order.astype(np.uint16).view(np.int16) if narrow else order.astype(np.int32),
             "gap": np.concatenate(gaps).view(np.int8), "weight": np.concatenate(values)}
 
 
@@ -189,7 +193,9 @@ def unpack_columns(arrays: Mapping[str, np.ndarray], shape: Sequence[int], chann
     """The dense f32 weight of ``shape`` [F, C, *kernel] behind ``pack_columns``."""
     dense = np.zeros(tuple(shape), np.float32)
     kernels, unit = dense.reshape(*shape[:2], -1), arrays["weight"].shape[1]
-    groups = arrays["reorder"].reshape(-1, arrays["weight"].shape[2])
+    order = arrays["reorder"]
+    order = (order.view(np.uint16) if order.dtype == np.int16 else order).astype(np.intp)
+    groups = order.reshape(-1, arrays["weight"].shape[2])
     gaps = arrays["gap"].view(np.uint8).astype(np.int64)
     for row, (first, last) in enumerate(pairwise(arrays["start"])):
         block, group = divmod(row, len(groups))

@@ -13,7 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..attributes import layout_of
-from ..dialect import PackedConvOp, integers
+from ..dialect import PackedConvOp, integers, strings
 from ..mlir import ir
 from ..passes import Pass, PassContext, operations, option
 
@@ -25,7 +25,7 @@ class FuseDepthwisePass(Pass):
 
     `chunks` on the first says how many parts its filters are computed in, each followed by the second's
     planes; `fused_into` names the second, whose measured time is that of both. Left alone: grouped first
-    convolutions, residuals, fused pools, and channels in several blocks.
+    convolutions, residuals, fused pools, channels in several blocks, and groups that repeat a filter.
     """
 
     name = "sparse-fuse-depthwise"
@@ -72,7 +72,14 @@ def _can_split(conv: PackedConvOp) -> bool:
     channels = integers(conv.weight_shape)[1]
     block = ir.IntegerAttr(attributes["channel_block"]).value if "channel_block" in attributes else channels
     alone = conv.residual is None and all(size == 1 for size in integers(conv.pool))
-    return alone and ir.IntegerAttr(conv.groups).value == 1 and block == channels
+    names = strings(conv.storage_names)  # filters in an order of their own must come once each
+    once = "reorder" not in names or _length(conv.storage[names.index("reorder")]) == integers(
+        conv.weight_shape)[0]
+    return alone and ir.IntegerAttr(conv.groups).value == 1 and block == channels and once
+
+
+def _length(value: ir.Value) -> int:
+    return int(ir.RankedTensorType(value.type).shape[0])
 
 
 def _name(conv: PackedConvOp) -> str:

@@ -67,7 +67,8 @@ class SelectKernelsPass(Pass):
         attributes = layer.operation.attributes
         known = ir.StringAttr(attributes["reason"]).value if "reason" in attributes else ""
         irregular = isinstance(chosen, Unstructured) and isinstance(layer, ConvOp)  # matrices have no kernels
-        shown = f"{reason} ({known})" if known and (irregular or isinstance(chosen, Dense)) else reason
+        unfit = isinstance(chosen, Dense) and not weight.all()  # of a full weight there is nothing to explain
+        shown = f"{reason} ({known})" if known and (irregular or unfit) else reason
         attributes["reason"] = ir.StringAttr.get(shown)
         attributes["detected"] = ir.StringAttr.get(scheme.name)
         attributes["kernel"] = ir.StringAttr.get("dense" if isinstance(chosen, Dense) else "sparse")

@@ -33,6 +33,7 @@ class FakeLayer:
     bytes_dense: int = 40960
     bytes_packed: int = 5120
     index_bytes: int = 512
+    csr_index_bytes: int = 4608
     loads_before: int = 900
     loads_after: int = 300
     predicted_ms: float | None = 0.25

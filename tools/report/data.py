@@ -26,6 +26,7 @@ class Row:
     bytes_dense: int
     bytes_packed: int
     index_bytes: int
+    csr_index_bytes: int
     loads_before: int
     loads_after: int
     predicted_ms: float | None
@@ -47,6 +48,7 @@ class Totals:
     bytes_dense: int
     bytes_packed: int
     index_bytes: int
+    csr_index_bytes: int
     loads_before: int
     loads_after: int
     predicted_ms: float | None

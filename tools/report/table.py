@@ -14,7 +14,8 @@ def report_table(report: Report) -> Table:
     table = Table(box=box.SIMPLE_HEAD, title=f"{report.network} on {report.machine}", title_justify="left",
                   pad_edge=False, show_footer=True, caption=_caption(report), caption_justify="left")
     footer = [f"{len(report.rows)} layers", "", "", "", "", "", *_numbers(report.totals)]
-    titles = ("layer", "op", "shape", "scheme", "zeros", "kernel", "MACs", "bytes", "loads", "pred. ms", "ms")
+    titles = ("layer", "op", "shape", "scheme", "zeros", "kernel", "MACs", "bytes", "CSR index → ours",
+              "loads", "pred. ms", "ms")
     for at, (title, total) in enumerate(zip(titles, footer, strict=True)):
         number = at == 4 or at >= 6
         table.add_column(title, Text(total), justify="right" if number else "left", no_wrap=number or at == 0)
@@ -27,6 +28,7 @@ def report_table(report: Report) -> Table:
 def _numbers(values: Row | Totals) -> tuple[str, ...]:
     return (_change(count(values.macs_dense), count(values.macs_packed)),
             _change(size(values.bytes_dense), size(values.bytes_packed)),
+            f"{size(values.csr_index_bytes)} → {size(values.index_bytes)}" if values.index_bytes else "-",
             _change(count(values.loads_before), count(values.loads_after)),
             milliseconds(values.predicted_ms), milliseconds(values.measured_ms))
 
@@ -54,7 +56,9 @@ def _caption(report: Report) -> str:
              (("MACs", totals.macs_dense, totals.macs_packed),
               ("weight bytes", totals.bytes_dense, totals.bytes_packed),
               ("loads", totals.loads_before, totals.loads_after)) if factor(before, after)]
-    facts += [f"index {size(totals.index_bytes)} of {size(totals.bytes_packed)}",
+    less = factor(totals.csr_index_bytes, totals.index_bytes)
+    facts += [f"index {size(totals.index_bytes)} of {size(totals.bytes_packed)}"
+              + (f" ({less} less than CSR's, 32-bit columns)" if less else ""),
               f"arena {size(report.arena_bytes)}"]
     if totals.measured_ms is not None:
         plural = "s" if report.threads > 1 else ""
