@@ -15,10 +15,12 @@ Images and signals are volumes of depth 1 (and height 1): windows and tiles alwa
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cache, lru_cache
 from itertools import pairwise, product
+from math import prod
 
 import numpy as np
 
@@ -62,7 +64,13 @@ class Window:
     def reads(self, tile: Three) -> list[list[int]]:
         """The input lines, along each dimension, that a tile's taps touch; and those between where a tap
         would not lie at the same distance from every output line."""
-        return [_evenly(*side) for side in zip(tile, self.strides, self.kernel, self.dilations, strict=True)]
+        return [list(_evenly(*side))
+                for side in zip(tile, self.strides, self.kernel, self.dilations, strict=True)]
+
+    def lines_read(self, tile: Three) -> int:
+        """How many input lines that is."""
+        return prod(len(_evenly(*side))
+                    for side in zip(tile, self.strides, self.kernel, self.dilations, strict=True))
 
 
 @dataclass
@@ -200,6 +208,12 @@ def cut(shape: Three, tile: Three, unit: Three = ONES) -> dict[Three, list[Three
     return tiles
 
 
+@cache
+def lengths(size: int, part: int, unit: int) -> tuple[tuple[int, int], ...]:
+    """The lengths of ``side_parts``, each with how often it occurs."""
+    return tuple(Counter(length for _, length in side_parts(size, part, unit)).items())
+
+
 def side_parts(size: int, part: int, unit: int) -> list[tuple[int, int]]:
     """(start, length) of ceil(size / part) near-equal parts, in multiples of ``unit``."""
     count = -(-size // max(part, unit))
@@ -207,7 +221,8 @@ def side_parts(size: int, part: int, unit: int) -> list[tuple[int, int]]:
     return [(a, b - a) for a, b in pairwise(edges) if b > a]
 
 
-def _evenly(lines: int, stride: int, kernel: int, dilation: int) -> list[int]:
+@cache
+def _evenly(lines: int, stride: int, kernel: int, dilation: int) -> tuple[int, ...]:
     """The places at * stride + tap * dilation, or all from the first to the last where the numbers of these
     places among the others are not sums of one for the line and one for the tap."""
     touched = sorted({at * stride + tap * dilation for at in range(lines) for tap in range(kernel)})
@@ -215,8 +230,8 @@ def _evenly(lines: int, stride: int, kernel: int, dilation: int) -> list[int]:
     step = number[stride] if lines > 1 else 0
     if all(number[at * stride + tap * dilation] == at * step + number[tap * dilation]
            for at in range(lines) for tap in range(kernel)):
-        return touched
-    return list(range(touched[-1] + 1))
+        return tuple(touched)
+    return tuple(range(touched[-1] + 1))
 
 
 def find_shuffles(gathers: np.ndarray, source: Layout) -> tuple[list[Permutation], np.ndarray]:

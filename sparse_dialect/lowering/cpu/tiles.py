@@ -3,7 +3,6 @@ shapes."""
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import replace
 from itertools import product
 from math import prod
@@ -12,7 +11,7 @@ from ...cores import Core
 from ...layouts import Three, box
 from .columns_kernel import ColumnsKernel
 from .conv_kernel import LANE_WEIGHTS, ConvKernel
-from .conv_plan import Window, is_flat, plane_shape, side_parts
+from .conv_plan import Window, is_flat, lengths, plane_shape
 
 LINES_IN_FLIGHT, LINES_KEPT = 3, 7  # registers for input lines beside accumulators and weights
 
@@ -55,11 +54,10 @@ def _cost(kernel: ConvKernel, window: Window, stored: int, shape: Three, tile: T
     """Modelled cycles of the whole volume; many tile shapes cost code."""
     total, shapes = 0.0, 0
     terms = sum(len(c.terms) for c in kernel.classes) / len(kernel.classes)
-    sides = [Counter(length for _, length in side_parts(*side)).items()
-             for side in zip(shape, tile, kernel.pool, strict=True)]
+    sides = [lengths(*side) for side in zip(shape, tile, kernel.pool, strict=True)]
     for (depth, slabs), (rows, bands), (columns, parts) in product(*sides):
         accumulators, shapes = depth * rows * columns, shapes + 1
-        lines = prod(map(len, window.reads((depth, rows, columns))))
+        lines = window.lines_read((depth, rows, columns))
         read = min(lines, accumulators * terms)
         visit = accumulators * terms * core.multiply + read * core.line + core.kernel
         pack = lines * kernel.channels * core.pack if packs else 0.0
@@ -77,21 +75,26 @@ def choose_columns_tile(kernel: ColumnsKernel, window: Window, units: int, core:
     shape = plane_shape(kernel.source, kernel.target, window, kernel.pooled)
     flat = is_flat(kernel.source, kernel.target, window, kernel.pooled)
     tiles = [tile] if tile else _tiles(kernel, window, shape, flat)
-    choices = [(part, passes, whole) for passes in range(1, kernel.size + 1) if kernel.size % passes == 0
-               for part in _sub_tiles(kernel, shape, passes, core) for whole in tiles]
+    parts = [(part, passes) for passes in range(1, kernel.size + 1) if kernel.size % passes == 0
+             for part in _sub_tiles(kernel, shape, passes, core)]
+    fewest = min(passes for _, passes in parts)  # with more passes a loaded line serves fewer filters
+    choices = [(part, passes, whole) for part, passes in parts if passes <= 2 * fewest for whole in tiles]
     best = min(choices, key=lambda choice: _columns_cost(kernel, window, units, shape, choice, flat, core))
     return replace(kernel, sub_tile=best[0], passes=best[1]), best[2]
 
 
 def _sub_tiles(kernel: ColumnsKernel, shape: Three, passes: int, core: Core) -> list[Three]:
-    """Output lines whose sums fit in registers, with a line of input each and the weights at work."""
+    """Output lines whose sums fit in registers, with a line of input each and the weights at work. Not those
+    that lie inside another: the smaller ones that a tile is cut into are near-equal anyway."""
     filters = kernel.size // passes
     weights = -(-filters // kernel.target.lanes) if core.lane_weights else 2
     limit = max(1, (core.registers - core.spare - weights) // (filters + 1))
     sides = [range(unit, min(size, limit * unit) + 1, unit)
              for size, unit in zip(shape, kernel.pool, strict=True)]
     fitting = [part for part in box(*sides) if prod(part) <= limit]
-    return fitting or ([kernel.pool] if filters == 1 else [])
+    largest = [part for part in fitting if not any(
+        other != part and all(a <= b for a, b in zip(part, other, strict=True)) for other in fitting)]
+    return largest or ([kernel.pool] if filters == 1 else [])
 
 
 def _tiles(kernel: ColumnsKernel, window: Window, shape: Three, flat: bool) -> list[Three]:
@@ -101,7 +104,7 @@ def _tiles(kernel: ColumnsKernel, window: Window, shape: Three, flat: bool) -> l
     candidates = box(*sides)
 
     def fits(tile: Three) -> bool:
-        lines = prod(tile) if flat else prod(map(len, window.reads(tile)))
+        lines = prod(tile) if flat else window.lines_read(tile)
         sums = kernel.sums * prod(tile) if kernel.blocks > 1 else 0
         line = 4 * kernel.target.lanes
         return lines * kernel.channel_block * line <= BLOCK_BYTES and sums * line <= SUM_BYTES
@@ -116,12 +119,10 @@ def _columns_cost(kernel: ColumnsKernel, window: Window, units: int, shape: Thre
     filters, columns = kernel.size // passes, units * kernel.unit
     weight_loads = filters / min(filters, kernel.target.lanes) if core.lane_weights else filters
     total, shapes = 0.0, 0
-    sides = [Counter(length for _, length in side_parts(*side)).items()
-             for side in zip(shape, tile, kernel.pool, strict=True)]
+    sides = [lengths(*side) for side in zip(shape, tile, kernel.pool, strict=True)]
     for (depth, slabs), (rows, bands), (width, parts) in product(*sides):
         visit, shapes = 0.0, shapes + 1
-        inner = [Counter(length for _, length in side_parts(*side)).items()
-                 for side in zip((depth, rows, width), part, kernel.pool, strict=True)]
+        inner = [lengths(*side) for side in zip((depth, rows, width), part, kernel.pool, strict=True)]
         for (a, many_a), (b, many_b), (c, many_c) in product(*inner):
             lines = a * b * c
             multiplies = max(filters * lines, LATENCY) * core.multiply
@@ -129,7 +130,7 @@ def _columns_cost(kernel: ColumnsKernel, window: Window, units: int, shape: Thre
             store = kernel.filters * lines * core.store * (2 * kernel.blocks - 1)
             visits = kernel.groups * kernel.blocks * passes * VISIT * core.kernel
             visit += many_a * many_b * many_c * (columns * column + store + visits)
-        lines = 0 if flat else prod(map(len, window.reads((depth, rows, width))))
+        lines = 0 if flat else window.lines_read((depth, rows, width))
         weights = columns * kernel.size * 4 / 64
         total += slabs * bands * parts * (visit + lines * kernel.channels * core.pack + weights * STREAM)
     return total * (1 + 0.03 * shapes)
