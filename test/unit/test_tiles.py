@@ -26,7 +26,8 @@ def kernel(classes: tuple[KernelClass, ...], core: str, pool: int = 1) -> ConvKe
     grid = LaneGrid(lanes // 2, 2, 56, 56)
     pooled = LaneGrid(lanes // 2, 2, 56 // pool, 56 // pool) if pool > 1 else None
     group = 1 + max(f for f, _ in classes[0].terms)
-    return ConvKernel(grid, grid, pooled, 256, 256, 256, group, classes, group > 1, "none", False)
+    return ConvKernel(source=grid, target=grid, pooled=pooled, channels=256, channel_block=256, filters=256,
+                      activation="none", residual=False, group=group, classes=classes, dense=group > 1)
 
 
 @pytest.mark.parametrize("core", CORES)
