@@ -19,17 +19,20 @@ if TYPE_CHECKING:
 __all__ = ["NETWORKS", "load_model", "load_program", "reference_model"]
 
 
-def load_model(spec: str, prune: str | None = None, seed: int = 0) -> tuple[Model, tuple[Any, ...]]:
+def load_model(spec: str, prune: str | None = None, seed: int = 0,
+               steps: int | None = None) -> tuple[Model, tuple[Any, ...]]:
     """What the user calls MODEL, with example inputs: a module, a program, or the path of an ``.mlir`` file.
 
     ``spec`` is a reference network's name, ``path.py:function`` (the function returns ``(module,
     example_inputs)``), a ``.pt2`` file or an ``.mlir`` file (whose example inputs are empty: its function's
-    types say them). ``prune`` applies to the first two, ``seed`` to reference networks. Raises
-    ``EspalierError`` that names what is wrong.
+    types say them). ``prune`` applies to the first two, ``seed`` and ``steps`` (time steps of the example)
+    to reference networks. Raises ``EspalierError`` that names what is wrong.
     """
     path, colon, function = spec.rpartition(":")
     if spec in NETWORKS:
-        return reference_model(spec, prune, seed)
+        return reference_model(spec, prune, seed, steps)
+    if steps is not None:
+        raise EspalierError(f"{spec}: --steps works on recurrent reference networks only")
     if colon and path.endswith(".py"):
         return _from_python(_existing(path), function, prune)
     if Path(spec).suffix not in (".pt2", ".mlir"):

@@ -90,11 +90,13 @@ class Compiled(Protocol):
 
 @dataclass(frozen=True)
 class Source:
-    """MODEL as the command line names it: a network's name, ``path.py:function``, ``.pt2`` or ``.mlir``."""
+    """MODEL as the command line names it: a network's name, ``path.py:function``, ``.pt2`` or ``.mlir``;
+    ``steps``: time steps of a recurrent network's example."""
 
     spec: str
     prune: str | None = None
     seed: int = 0
+    steps: int | None = None
 
     @property
     def name(self) -> str:
@@ -106,7 +108,7 @@ class Source:
         """The model (module, exported program or path) and its example inputs; unpruned for dense peers."""
         from ..frontends import load_model
 
-        model, inputs = load_model(self.spec, self.prune if pruned else None, self.seed)
+        model, inputs = load_model(self.spec, self.prune if pruned else None, self.seed, self.steps)
         return model, tuple(inputs)
 
     def compile(self, *, sparse: bool = True, eliminate_redundant_loads: bool = True,

@@ -16,34 +16,39 @@ from ..pruning.spec import parse_specs
 if TYPE_CHECKING:
     import torch
 
-IMAGE, CLIP = (1, 3, 224, 224), (1, 3, 16, 112, 112)
+IMAGE, CLIP, FRAMES = (1, 3, 224, 224), (1, 3, 16, 112, 112), (100, 1, 153)
 
 
 @dataclass(frozen=True)
 class Network:
     """The module of this package with the function that builds a network (of its name), and the shape of its
-    input."""
+    input, whose first size is the number of time steps where ``steps`` says so."""
 
     module: str
     shape: tuple[int, ...]
+    steps: bool = False
 
 
 NETWORKS = {
     "vgg16": Network("vgg", IMAGE), "resnet18": Network("resnet", IMAGE),
     "resnet50": Network("resnet", IMAGE), "mobilenet_v2": Network("mobilenet", IMAGE),
-    "c3d": Network("c3d", CLIP), "r2plus1d_18": Network("r2plus1d", CLIP), "s3d": Network("s3d", CLIP)}
+    "c3d": Network("c3d", CLIP), "r2plus1d_18": Network("r2plus1d", CLIP), "s3d": Network("s3d", CLIP),
+    "gru": Network("recurrent", FRAMES, steps=True), "lstm": Network("recurrent", FRAMES, steps=True)}
 
 
-def reference_model(name: str, prune: str | None = None,
-                    seed: int = 0) -> tuple[torch.nn.Module, tuple[torch.Tensor, ...]]:
-    """The network ``name`` in eval mode and its example input, f32 [1, 3, 224, 224] for images and [1, 3, 16,
-    112, 112] for clips, both from ``seed``.
+def reference_model(name: str, prune: str | None = None, seed: int = 0,
+                    steps: int | None = None) -> tuple[torch.nn.Module, tuple[torch.Tensor, ...]]:
+    """The network ``name`` in eval mode and its example input, f32 [1, 3, 224, 224] for images, [1, 3, 16,
+    112, 112] for clips and [steps, 1, 153] for frames of speech, both from ``seed``.
 
-    ``prune`` is a specification such as ``pattern:entries=4,patterns=8,connectivity=3.6,linear=8``. Raises
-    ``EspalierError`` for an unknown name or specification.
+    ``prune`` is a specification such as ``pattern:entries=4,patterns=8,connectivity=3.6,linear=8``. The
+    number of ``steps`` (100 by default) is marked as free. Raises ``EspalierError`` for an unknown name or
+    specification, and for steps of a network that has none.
     """
     if name not in NETWORKS:
         raise EspalierError(f"unknown network '{name}': expected one of {', '.join(NETWORKS)}")
+    if steps is not None and not NETWORKS[name].steps:
+        raise EspalierError(f"'{name}' has no time steps: leave out --steps")
     specs = parse_specs(prune) if prune else ()  # first, since making weights takes long
     import torch
 
@@ -55,4 +60,8 @@ def reference_model(name: str, prune: str | None = None,
     module = module.to_empty(device="cpu").eval()
     seed_weights(module, seed)
     prune_module(module, specs)
-    return module, (torch.randn(NETWORKS[name].shape, generator=torch.Generator().manual_seed(seed)),)
+    first, *others = NETWORKS[name].shape
+    x = torch.randn((steps or first, *others), generator=torch.Generator().manual_seed(seed))
+    if NETWORKS[name].steps:
+        torch._dynamo.mark_dynamic(x, 0)
+    return module, (x,)

@@ -28,6 +28,8 @@ def seed_weights(module: nn.Module, seed: int) -> None:
         for layer in module.modules():
             if isinstance(layer, nn.Conv2d | nn.Conv3d | nn.Linear):
                 _seed_weight(layer, generator)
+            elif isinstance(layer, nn.RNNBase):
+                _seed_recurrent(layer, generator)
             elif isinstance(layer, nn.BatchNorm2d | nn.BatchNorm3d):
                 _seed_norm(layer, BRANCH if id(layer) in branch_ends else 1.0, generator)
 
@@ -54,6 +56,17 @@ def _seed_weight(layer: nn.Conv2d | nn.Conv3d | nn.Linear, generator: torch.Gene
                 if not isinstance(layer, nn.Linear) else factors)
     if layer.bias is not None:
         layer.bias.normal_(0, 0.02, generator=generator)
+
+
+def _seed_recurrent(layer: nn.RNNBase, generator: torch.Generator) -> None:
+    """Variance 1 / fan_in, with a log-normal factor for each weight: gates that neither saturate nor rest."""
+    for name, parameter in layer.named_parameters():
+        if name.startswith("weight"):
+            parameter.normal_(0, math.sqrt(1 / parameter.shape[1]), generator=generator)
+            factors = torch.empty_like(parameter)
+            parameter.mul_(factors.log_normal_(-SPREAD * SPREAD, SPREAD, generator=generator))
+        else:
+            parameter.normal_(0, 0.02, generator=generator)
 
 
 def _seed_norm(layer: nn.BatchNorm2d | nn.BatchNorm3d, scale: float, generator: torch.Generator) -> None:

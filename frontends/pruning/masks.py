@@ -34,6 +34,8 @@ def _fold(module: nn.Module, done: dict[nn.Module, nn.Module]) -> nn.Module:
     folded._buffers = dict(module._buffers)
     for name in masked:
         _fold_mask(folded, name)
+    if masked and isinstance(folded, nn.RNNBase):  # it keeps a list of its parameters
+        folded._flat_weights = [getattr(folded, name) for name in folded._flat_weights_names]
     if masked:
         folded._forward_pre_hooks = type(module._forward_pre_hooks)(
             (key, hook) for key, hook in module._forward_pre_hooks.items()

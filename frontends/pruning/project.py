@@ -39,12 +39,19 @@ Library = tuple[tuple[int, ...], ...]
 
 @dataclass(frozen=True)
 class Layer:
-    """A layer that can be pruned; ``cuttable``: a convolution, neither the first nor depthwise."""
+    """A weight that can be pruned, the parameter ``leaf`` of ``module``; ``cuttable``: of a convolution,
+    neither the first nor depthwise."""
 
     name: str
     module: nn.Module
     weight: torch.Tensor
     cuttable: bool
+    leaf: str = "weight"
+
+    @property
+    def is_matrix(self) -> bool:
+        """Whether it belongs to a linear or a recurrent layer."""
+        return isinstance(self.module, nn.Linear | nn.RNNBase)
 
     @property
     def array(self) -> np.ndarray:
@@ -53,7 +60,7 @@ class Layer:
 
 
 def prune_module(module: nn.Module, specs: Sequence[PruneSpec] | str) -> nn.Module:
-    """Projects the convolutions and linear layers of ``module`` in place and returns it.
+    """Projects the convolutions, linear and recurrent layers of ``module`` in place and returns it.
 
     The first of ``specs`` (or of the text that ``parse_specs`` reads) that covers a layer prunes it. Weights
     are float32 on the CPU, finite; shared weights are pruned once. Raises ``EspalierError`` for anything
@@ -84,8 +91,8 @@ def _net_library(layers: Sequence[Layer], spec: PruneSpec) -> Library | None:
 
 def _projection(layer: Layer, spec: PruneSpec, library: Library | None) -> Projection | None:
     """What ``spec`` does to a layer, or None where it does not cover it."""
-    if isinstance(layer.module, nn.Linear):
-        return _linear_projection(spec)
+    if layer.is_matrix:
+        return _matrix_projection(spec)
     match spec:
         case PatternSpec() if _has_patterns(layer, spec):
             rate = spec.connectivity if layer.cuttable else 1
@@ -105,8 +112,8 @@ def _projection(layer: Layer, spec: PruneSpec, library: Library | None) -> Proje
     return None
 
 
-def _linear_projection(spec: PruneSpec) -> Projection | None:
-    """What ``spec`` does to a linear layer, or None where it does not cover it."""
+def _matrix_projection(spec: PruneSpec) -> Projection | None:
+    """What ``spec`` does to a matrix, or None where it does not cover it."""
     if isinstance(spec, BlockSpec):
         return _block_projection(spec) if spec.layers in ("all", "matrices") else None
     rate = getattr(spec, "linear", 1)
@@ -123,10 +130,15 @@ def _has_patterns(layer: Layer, spec: PatternSpec) -> bool:
 
 
 def _layers(module: nn.Module) -> Iterator[Layer]:
-    """Convolutions and linear layers in order of definition; a shared weight comes once."""
+    """Convolutions and matrices in order of definition; a shared weight comes once."""
     seen: set[int] = set()
     first = True
     for name, layer in module.named_modules():
+        if isinstance(layer, nn.RNNBase):
+            for leaf, weight in layer._parameters.items():
+                if leaf.startswith("weight") and weight is not None and id(weight) not in seen:
+                    seen.add(id(weight))
+                    yield Layer(f"{name}.{leaf}".lstrip("."), layer, weight, cuttable=False, leaf=leaf)
         if not isinstance(layer, nn.Conv1d | nn.Conv2d | nn.Conv3d | nn.Linear):
             continue
         if id(layer.weight) in seen:
@@ -141,7 +153,7 @@ def _layers(module: nn.Module) -> Iterator[Layer]:
 
 
 def _check(layer: Layer) -> None:
-    if layer.module._parameters.get("weight") is not layer.weight:
+    if layer.module._parameters.get(layer.leaf) is not layer.weight:
         raise EspalierError(f"layer '{layer.name}' computes its weight (a mask or the like): fold it first")
     if layer.weight.dtype != torch.float32 or layer.weight.device.type != "cpu":
         raise EspalierError(f"layer '{layer.name}' needs a float32 weight on the CPU, found "

@@ -104,7 +104,8 @@ class FakeCompiler:
             progress("lowering", 1, 2)
         return self.model
 
-    def load_model(self, spec: str, prune: str | None, seed: int) -> tuple[Any, tuple[Any, ...]]:
+    def load_model(self, spec: str, prune: str | None, seed: int,
+                   steps: int | None) -> tuple[Any, tuple[Any, ...]]:
         self.seen.append((spec, prune, seed))
         if spec == "nothing":
             raise EspalierError("unknown model 'nothing'")

@@ -14,8 +14,12 @@ from torch import nn
 
 LARGE = ["vgg16", "c3d"]
 PARAMETERS = {"vgg16": 138_357_544, "resnet18": 11_689_512, "resnet50": 25_557_032, "mobilenet_v2": 3_504_872,
-              "c3d": 79_991_015, "r2plus1d_18": 31_505_325, "s3d": 8_320_048}
-CLASSES = {"c3d": 487, "r2plus1d_18": 400, "s3d": 400}
+              "c3d": 79_991_015, "r2plus1d_18": 31_505_325, "s3d": 8_320_048, "gru": 9_919_488,
+              "lstm": 13_225_984}
+OUTPUTS = {"c3d": (1, 487), "r2plus1d_18": (1, 400), "s3d": (1, 400), "gru": (100, 1, 1024),
+           "lstm": (100, 1, 1024)}
+INPUTS = {**dict.fromkeys(("c3d", "r2plus1d_18", "s3d"), (1, 3, 16, 112, 112)),
+          **dict.fromkeys(("gru", "lstm"), (100, 1, 153))}
 STATE_NAMES = {  # a sample of torchvision's state dicts, with shapes
     "vgg16": {
         "features.0.weight": (64, 3, 3, 3), "features.28.bias": (512,),
@@ -47,6 +51,8 @@ STATE_NAMES = {  # a sample of torchvision's state dicts, with shapes
         "features.5.branch0.0.weight": (64, 192, 1, 1, 1),
         "features.5.branch1.1.0.0.weight": (128, 96, 1, 3, 3), "features.15.branch3.1.1.bias": (128,),
         "classifier.1.bias": (400,)},
+    "gru": {"rnn.weight_ih_l0": (3072, 153), "rnn.weight_hh_l1": (3072, 1024), "rnn.bias_hh_l0": (3072,)},
+    "lstm": {"rnn.weight_ih_l1": (4096, 1024), "rnn.weight_hh_l0": (4096, 1024), "rnn.bias_ih_l1": (4096,)},
 }
 
 
@@ -56,15 +62,17 @@ def check_network(name: str) -> None:
     state = module.state_dict()
     assert sum(p.numel() for p in module.parameters()) == PARAMETERS[name]
     assert {key: tuple(state[key].shape) for key in STATE_NAMES[name]} == STATE_NAMES[name]
-    assert inputs[0].shape == ((1, 3, 16, 112, 112) if name in CLASSES else (1, 3, 224, 224))
+    assert inputs[0].shape == INPUTS.get(name, (1, 3, 224, 224))
     assert not module.training
     spreads: list[float] = []
     for layer in module.modules():
         if isinstance(layer, nn.Conv2d | nn.Conv3d | nn.Linear | nn.BatchNorm2d | nn.BatchNorm3d):
             layer.register_forward_hook(lambda _, __, output: spreads.append(float(output.std())))
+        if isinstance(layer, nn.RNNBase):
+            layer.register_forward_hook(lambda _, __, output: spreads.append(float(output[0].std())))
     with torch.no_grad():
         first, second = module(*inputs), module(inputs[0].flip(-1))
-    assert first.shape == (1, CLASSES.get(name, 1000))
+    assert first.shape == OUTPUTS.get(name, (1, 1000))
     assert 0.05 < min(spreads)
     assert max(spreads) < 50
     assert float((first - second).std() / first.std()) > 0.02
@@ -91,6 +99,16 @@ def test_batch_norm_statistics_are_not_trivial() -> None:
         if isinstance(layer, nn.BatchNorm2d):
             terms = (layer.running_mean, layer.running_var, layer.weight.detach(), layer.bias.detach())
             assert all(term is not None and float(term.std()) > 0.01 for term in terms)
+
+
+def test_time_steps_are_given_and_free() -> None:
+    _, (x,) = reference_model("gru", steps=7)
+    assert x.shape == (7, 1, 153)
+    assert x._dynamo_dynamic_indices == {0}
+    with pytest.raises(EspalierError, match="'vgg16' has no time steps: leave out --steps"):
+        reference_model("vgg16", steps=7)
+    with pytest.raises(EspalierError, match="--steps works on recurrent reference networks only"):
+        load_model("net.mlir", steps=7)
 
 
 # -- load_model ----------------------------------------------------------------------------------------------

@@ -51,7 +51,8 @@ def image(*shape: int, seed: int = 0) -> torch.Tensor:
 
 SMALL = [("resnet18", PRUNE, True), ("resnet18", None, False), ("mobilenet_v2", PRUNE, True)]
 SHAPES: dict[int, tuple[tuple[int, ...], ...]] = {  # by the rank of the network's own input
-    4: ((1, 3, 227, 181), (2, 3, 96, 128)), 5: ((1, 3, 9, 107, 77), (2, 3, 8, 64, 48))}
+    3: ((100, 1, 153), (7, 3, 153)), 4: ((1, 3, 227, 181), (2, 3, 96, 128)),
+    5: ((1, 3, 9, 107, 77), (2, 3, 8, 64, 48))}
 FIXED = {"c3d": ((2, 3, 16, 112, 112),)}  # its linear layers fit one size of clip
 WHOLE = [(network, prune, prune is not None, seed, shape)
          for network, known in NETWORKS.items() for prune in (PRUNE, None)

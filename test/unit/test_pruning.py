@@ -192,6 +192,15 @@ def test_layers_smaller_than_a_block_are_named() -> None:
         prune_module(nn.Sequential(nn.ReLU(), nn.Linear(8, 3)), "block:rows=4,columns=16")
 
 
+def test_block_pruning_covers_every_matrix_of_a_recurrent_layer() -> None:
+    module = nn.Sequential(nn.GRU(32, 64, 2, bidirectional=True))
+    prune_module(module, "block:rows=4,columns=16,rate=8")
+    for name, weight in module.named_parameters():
+        assert (weight == 0).float().mean() == (0.875 if "weight" in name else 0)
+    with pytest.raises(EspalierError, match=r"layer '0\.weight_ih_l0' \[96, 12\]: blocks of 4 x 16 are"):
+        prune_module(nn.Sequential(nn.GRU(12, 32)), "block:rows=4,columns=16")
+
+
 def test_weights_that_are_not_finite_are_refused() -> None:
     module = own_module()
     with torch.no_grad():

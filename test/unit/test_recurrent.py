@@ -15,6 +15,7 @@ from espalier.frontends.torch.import_torch import import_module, import_program
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
+from torch.nn.utils import prune as torch_prune
 
 TOLERANCE = 1e-5  # of the largest output
 
@@ -259,3 +260,16 @@ def test_a_free_batch_is_an_error() -> None:
         espalier.compile(Model(nn.GRU(5, 6)).eval(), (free(4, 3, 5, axis=1),))
     with pytest.raises(EspalierError, match="input 'inputs_0': dimension 0 is dynamic; expected static"):
         espalier.compile(Model(nn.Linear(5, 6)).eval(), (free(4, 5),))
+
+
+def test_pruning_masks_are_folded() -> None:
+    layer = nn.GRU(12, 16, 2)
+    for name in ("weight_ih_l0", "weight_hh_l1"):
+        torch_prune.l1_unstructured(layer, name, amount=0.7)
+    module = Model(layer).eval()
+    compiled = espalier.compile(module, (free(3, 1, 12),))
+    compare(module, compiled, torch.randn(5, 1, 12))
+    sparsities = {record.name: record.sparsity for record in compiled.layers}
+    assert sparsities["layer.weight_hh_l1"] == pytest.approx(0.7, abs=0.01)
+    assert sparsities["layer.weight_hh_l0"] == 0
+    assert hasattr(layer, "weight_hh_l1_mask")

@@ -26,6 +26,7 @@ from .common import (
     ModelArgument,
     PruneOption,
     SeedOption,
+    StepsOption,
     available_cores,
     out,
     progress_bars,
@@ -54,7 +55,7 @@ class Field:
 
 
 def bench_command(
-    model: ModelArgument, prune: PruneOption = None, seed: SeedOption = 0,
+    model: ModelArgument, prune: PruneOption = None, seed: SeedOption = 0, steps: StepsOption = None,
     dense: Annotated[bool, typer.Option("--dense", help="Leave out our sparse variant.")] = False,
     against: Annotated[str, typer.Option(
         metavar="PEERS", help=f"Dense engines to compare with: torch,{','.join(PEERS)} "
@@ -75,7 +76,7 @@ def bench_command(
     """Measure ours sparse, ours dense and PyTorch (and other engines), interleaved in one process."""
     if json is not None:
         check_writable(json)
-    source = Source(model, prune, seed)
+    source = Source(model, prune, seed, steps)
     if counted:
         if threads or layers or trace:
             raise EspalierError("--count takes one thread and every layer: leave out --threads, --layers and "

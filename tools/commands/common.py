@@ -75,10 +75,12 @@ def _remember_debug(ctx: typer.Context, value: bool) -> bool:
 
 
 ModelArgument = Annotated[str, typer.Argument(
-    metavar="MODEL", help="vgg16, resnet18, resnet50, mobilenet_v2, c3d, r2plus1d_18, s3d, path.py:function, "
-                          "a .pt2 or .mlir file")]
+    metavar="MODEL", help="vgg16, resnet18, resnet50, mobilenet_v2, c3d, r2plus1d_18, s3d, gru, lstm, "
+                          "path.py:function, a .pt2 or .mlir file")]
 PruneOption = Annotated[str | None, typer.Option(
     metavar="SPEC", help="Prune first, e.g. pattern:entries=4,patterns=8,connectivity=3.6,linear=8")]
+StepsOption = Annotated[int | None, typer.Option(
+    min=1, help="Time steps of a recurrent network's input (default: 100); others run too.")]
 SeedOption = Annotated[int, typer.Option(help="Seed of a reference network's weights and input.")]
 DebugOption = Annotated[bool, typer.Option(
     "--debug", help="Show tracebacks.", callback=_remember_debug, is_eager=True)]

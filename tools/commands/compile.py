@@ -14,7 +14,16 @@ from ...pipelines.aot import KINDS
 from ...pipelines.target import Target
 from ..compiled import Compiled, Source
 from ..report.data import factor, size
-from .common import DebugOption, LreOption, ModelArgument, PruneOption, SeedOption, out, progress_bars
+from .common import (
+    DebugOption,
+    LreOption,
+    ModelArgument,
+    PruneOption,
+    SeedOption,
+    StepsOption,
+    out,
+    progress_bars,
+)
 
 if TYPE_CHECKING:
     from ...runtime.model_file import ModelFile
@@ -37,6 +46,7 @@ NameOption = Annotated[str, typer.Option(
 
 def compile_command(
     model: ModelArgument, output: OutputOption, prune: PruneOption = None, seed: SeedOption = 0,
+    steps: StepsOption = None,
     dense: Annotated[bool, typer.Option("--dense", help="Ignore the zeros: our dense kernels.")] = False,
     lre: LreOption = True, target: TargetOption = "", mcpu: CpuOption = "", mattr: FeaturesOption = "",
     emit: EmitOption = "model", linker: LinkerOption = "", name: NameOption = "", debug: DebugOption = False,
@@ -48,7 +58,7 @@ def compile_command(
     if not target and (mcpu or mattr or linker or name or emit != "model"):
         raise EspalierError("--emit, --mcpu, --mattr, --linker and --name need --target")
     start = time.perf_counter()
-    source = Source(model, prune, seed)
+    source = Source(model, prune, seed, steps)
     other = Target.cross(target, mcpu, mattr) if target else None
     with progress_bars() as progress:
         compiled: Compiled

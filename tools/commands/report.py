@@ -20,6 +20,7 @@ from .common import (
     ModelArgument,
     PruneOption,
     SeedOption,
+    StepsOption,
     out,
     progress_bars,
     show,
@@ -29,7 +30,7 @@ from .common import (
 
 
 def report_command(
-    model: ModelArgument, prune: PruneOption = None, seed: SeedOption = 0,
+    model: ModelArgument, prune: PruneOption = None, seed: SeedOption = 0, steps: StepsOption = None,
     dense: Annotated[bool, typer.Option("--dense", help="Report our dense kernels.")] = False,
     lre: LreOption = True,
     threads: Annotated[int, typer.Option(min=1, help="Threads to measure on.")] = 1,
@@ -42,7 +43,7 @@ def report_command(
     for path in (html, json):
         if path is not None:
             check_writable(path)
-    source = Source(model, prune, seed)
+    source = Source(model, prune, seed, steps)
     times: list[list[float]] = []
     with progress_bars() as progress:
         compiled, inputs = source.compile(sparse=not dense, eliminate_redundant_loads=lre, progress=progress)
