@@ -231,13 +231,13 @@ class LiteRt:
     name, variant = "litert", "dense"
 
     def __init__(self, files: Sequence[str], inputs: Sequence[np.ndarray]) -> None:
-        self.runtime = _package("ai_edge_litert.interpreter")
+        self.runtime = _package("ai_edge_litert.interpreter", extra="litert")
         self.files = files
         self.arrays = [np.ascontiguousarray(np.moveaxis(x, 1, -1)) if x.ndim == 4 else x for x in inputs]
 
     @staticmethod
     def convert(network: Network) -> list[str]:
-        litert = _package("litert_torch")
+        litert = _package("litert_torch", extra="litert")
         images = [[at for at, x in enumerate(arrays_) if x.ndim == 4]
                   for arrays_ in (network.arrays, network.reference)]
         module = litert.to_channel_last_io(network.module, args=images[0], outputs=images[1])
@@ -304,8 +304,8 @@ def quiet() -> Iterator[None]:
                 os.close(descriptor)
 
 
-def _package(name: str) -> Any:
+def _package(name: str, extra: str = "peers") -> Any:
     try:
         return importlib.import_module(name)
     except ImportError as error:
-        raise Unavailable(f"needs the package {name} (pip install 'espalier-compiler[peers]')") from error
+        raise Unavailable(f"needs the package {name} (pip install 'espalier-compiler[{extra}]')") from error
