@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from .commands.bench import bench_command
+from .commands.blocksize import blocksize_command
 from .commands.common import Guard
 from .commands.compile import compile_command
 from .commands.inspect import inspect_command
@@ -22,6 +23,7 @@ app.command("run")(run_command)
 app.command("bench")(bench_command)
 app.command("report")(report_command)
 app.command("inspect")(inspect_command)
+app.command("blocksize")(blocksize_command)
 
 
 def _show_version(value: bool) -> None:
