@@ -19,14 +19,16 @@ class Target:
     """
     A CPU: ``lanes`` f32 elements a vector, ``registers`` vector registers.
 
-    ``name`` says its vector instructions: neon, avx512, avx2 or sse. ``triple`` is one of
-    ``aot.processors.TRIPLES``, and ``cpu`` and ``features`` (each ``+name`` or ``-name``) are LLVM's names;
-    all are empty for the machine that compiles, whose code MLIR's JIT makes.
+    ``name`` says its vector instructions: neon, avx512, avx2 or sse; ``core`` is the kind of core whose costs
+    shape the code, a key of ``CORES``. ``triple`` is one of ``aot.processors.TRIPLES``, and ``cpu`` and
+    ``features`` (each ``+name`` or ``-name``) are LLVM's names; all are empty for the machine that compiles,
+    whose code MLIR's JIT makes.
     """
 
     name: str
     lanes: int
     registers: int
+    core: str
     triple: str = ""
     cpu: str = ""
     features: tuple[str, ...] = ()
@@ -36,11 +38,12 @@ class Target:
     def host() -> Target:
         """The CPU that this process runs on."""
         if platform.machine() in ("aarch64", "arm64"):
-            return _of("neon")
-        flags = _cpu_flags()
+            return _of("neon", "cortex-a76")
+        flags = set(_cpu_field("flags").split())
         if "avx512f" in flags:
-            return _of("avx512")
-        return _of("avx2" if {"avx2", "fma"} <= flags else "sse")
+            return _of("avx512", "zen4" if _cpu_field("vendor_id") == "AuthenticAMD" else "avx512")
+        name = "avx2" if {"avx2", "fma"} <= flags else "sse"
+        return _of(name, name)
 
     @staticmethod
     def cross(triple: str, cpu: str = "", features: str = "") -> Target:
@@ -54,29 +57,27 @@ class Target:
 
         cpu, listed = processors.resolve(triple, cpu, features)
         if triple.startswith("aarch64"):
-            return _of("neon", triple, cpu, listed)
+            return _of("neon", _arm_core(cpu), triple, cpu, listed)
         widest = next((name for name in ("avx512", "avx2")
                        if processors.fuses(triple, cpu, listed, _LANES[name])), "sse")
-        return _of(widest, triple, cpu, listed)
-
-    @property
-    def core(self) -> str:
-        """The kind of core whose costs shape the code, a key of ``CORES``."""
-        if self.name != "neon":
-            return self.name
-        if self.cpu in _IN_ORDER:
-            return "cortex-a55"
-        return "cortex-x1" if self.cpu.startswith(_WIDE) else "cortex-a76"
+        by_amd = widest == "avx512" and cpu.startswith("znver")
+        return _of(widest, "zen4" if by_amd else widest, triple, cpu, listed)
 
 
-def _of(name: str, triple: str = "", cpu: str = "", features: tuple[str, ...] = ()) -> Target:
-    return Target(name, _LANES[name], _REGISTERS[name], triple, cpu, features)
+def _of(name: str, core: str, triple: str = "", cpu: str = "", features: tuple[str, ...] = ()) -> Target:
+    return Target(name, _LANES[name], _REGISTERS[name], core, triple, cpu, features)
 
 
-def _cpu_flags() -> set[str]:
-    """The feature flags that Linux lists; none elsewhere."""
+def _arm_core(cpu: str) -> str:
+    if cpu in _IN_ORDER:
+        return "cortex-a55"
+    return "cortex-x1" if cpu.startswith(_WIDE) else "cortex-a76"
+
+
+def _cpu_field(name: str) -> str:
+    """What Linux says of the first CPU under ``name``; nothing elsewhere."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
-        return set()
-    return set(next((line for line in lines if line.startswith("flags")), "").split())
+        return ""
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith(name)), "")

@@ -57,6 +57,7 @@ _A76 = Core(registers=32, multiply=0.5, line=0.5, pack=1.5, store=1.3, kernel=6.
 
 CORES: dict[str, Core] = {
     "avx512": _AVX512,
+    "zen4": replace(_AVX512, multiply=1.0),  # AMD's: 512 bits go through the multipliers in two halves
     "avx2": replace(_AVX512, registers=16),
     "sse": replace(_AVX512, registers=16, gathers=False),
     "cortex-a55": replace(_A76, multiply=1.0, line=2.0, pack=4.0, store=2.0, kernel=14.0, packed_block=64),

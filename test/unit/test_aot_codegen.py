@@ -121,6 +121,8 @@ def test_untranslatable() -> None:
     ("aarch64-linux-android", "", "+fullfp16,-sve", ("neon", 4, 32, "cortex-a76")),
     ("aarch64-linux-gnu", "cortex-x3", "", ("neon", 4, 32, "cortex-x1")),
     ("x86_64-linux-gnu", "x86-64-v4", "", ("avx512", 16, 32, "avx512")),
+    ("x86_64-linux-gnu", "znver4", "", ("avx512", 16, 32, "zen4")),
+    ("x86_64-linux-gnu", "znver3", "", ("avx2", 8, 16, "avx2")),
     ("x86_64-linux-gnu", "x86-64-v4", "-avx512f", ("avx2", 8, 16, "avx2")),
     ("x86_64-linux-gnu", "", "", ("avx2", 8, 16, "avx2")),
     ("x86_64-linux-gnu", "x86-64", "", ("sse", 4, 16, "sse"))])
