@@ -24,7 +24,7 @@
 // CHECK-NOT: func.func private
 
 // CHECK-LABEL: func.func @shared
-// CHECK-SAME: (%[[X:.*]]: tensor<3x1x2x6xf32>, %[[S:.*]]: memref<?xf32>)
+// CHECK-SAME: (%[[X:.*]]: tensor<3x1x2x6xf32>, %[[S:.*]]: memref<?xi8>)
 // CHECK: %[[Y:.*]] = memref.alloc() {alignment = 64 : i64} : memref<3x1x3x4xf32>
 // CHECK: call @conv_0({{.*}}, %[[Y]], {{.*}}, %[[S]], %{{.*}}, %{{.*}}) {espalier.layer = "one", espalier.units, espalier.visits = array<i64: 3>}
 // CHECK: call @conv_1({{.*}}, %[[Y]], {{.*}}) {espalier.layer = "one"
@@ -83,7 +83,7 @@ func.func @patterns(%x: tensor<2x2x2x3xf32>) -> tensor<2x2x1x4xf32> {
 // Pools, changes of layout, means and matrix products become calls, too; only some need scratch.
 
 // CHECK-LABEL: func.func @others
-// CHECK-SAME: (%{{.*}}: tensor<1x2x4x4xf32>, %{{.*}}: tensor<1x2xf32>, %[[S:.*]]: memref<?xf32>)
+// CHECK-SAME: (%{{.*}}: tensor<1x2x4x4xf32>, %{{.*}}: tensor<1x2xf32>, %[[S:.*]]: memref<?xi8>)
 // CHECK: call @max_{{[0-9]+}}({{.*}}, %[[S]], %{{[a-z0-9_]+}}, %{{[a-z0-9_]+}}) {espalier.units}
 // CHECK: call @average_{{[0-9]+}}({{.*}}, %[[S]], %{{[a-z0-9_]+}}, %{{[a-z0-9_]+}}) {espalier.units}
 // CHECK: call @unlift_{{[0-9]+}}
@@ -118,7 +118,7 @@ func.func @others(%x: tensor<1x2x4x4xf32>, %v: tensor<1x2xf32>)
 // CHECK-LABEL: func.func private @helper
 // CHECK-SAME: (%{{[a-z0-9]+}}: tensor<4xf32>) -> tensor<4xf32>
 // CHECK-LABEL: func.func @public
-// CHECK-SAME: (%{{[a-z0-9]+}}: tensor<4xf32>, %{{[a-z0-9]+}}: memref<?xf32>) -> tensor<4xf32>
+// CHECK-SAME: (%{{[a-z0-9]+}}: tensor<4xf32>, %{{[a-z0-9]+}}: memref<?xi8>) -> tensor<4xf32>
 func.func private @helper(%x: tensor<4xf32>) -> tensor<4xf32> {
   return %x : tensor<4xf32>
 }

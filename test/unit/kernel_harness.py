@@ -71,13 +71,14 @@ class Compiled:
         core: str = "avx512",
     ) -> None:
         self.arrays = [a if a.ctypes.data % ALIGNMENT == 0 else aligned(a) for a in arrays]
-        self.scratch = [unset(scratch_floats)] if scratch_floats else []
+        self.scratch = [unset(scratch_floats).view(np.uint8)] if scratch_floats else []
         context = PassContext()
         with ir.Context(), ir.Location.unknown():
             module = ir.Module.create()
             index, dynamic = ir.IndexType.get(), ir.ShapedType.get_dynamic_size()
             types = [ir.MemRefType.get(a.shape, element_type(a.dtype)) for a in self.arrays]
-            types += [ir.MemRefType.get([dynamic], ir.F32Type.get())] * len(self.scratch) + [index, index]
+            types += [ir.MemRefType.get([dynamic], element_type(a.dtype)) for a in self.scratch]
+            types += [index, index]
             emit(module.operation, "kernel", types, CORES[core])
             with ir.InsertionPoint(module.body):
                 main = func.FuncOp("main", (types, []))
@@ -104,7 +105,7 @@ class Compiled:
     def run(self, begin: int, end: int) -> None:
         """Does the units [begin, end)."""
         for array in self.scratch:
-            array[:] = np.nan
+            array[:] = 0xFF  # NaN, as floats of any width
         bounds = [ctypes.pointer(ctypes.c_int64(bound)) for bound in (begin, end)]
         arguments = [ctypes.cast(pointer, ctypes.c_void_p) for pointer in [*self._memrefs, *bounds]]
         self._main((ctypes.c_void_p * len(arguments))(*arguments))

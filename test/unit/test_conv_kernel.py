@@ -250,10 +250,10 @@ def test_units_in_any_pieces_give_the_same_bits(case: Case) -> None:
 def test_large_outputs_are_streamed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Past the caches; the values are the same. A limit of zero makes this output large."""
     case = Case("pattern", residual=True, activation="relu")
-    assert not Run(case).kernel.streams
+    assert not Run(case).kernel.streams(64)
     monkeypatch.setattr(tile_kernel, "STREAMING_BYTES", 0)
     run = Run(case)
-    assert run.kernel.streams
+    assert run.kernel.streams(64)
     run.check()
 
 

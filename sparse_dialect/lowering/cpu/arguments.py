@@ -3,12 +3,12 @@
 After ``lower-to-vector``, ``externalize-constants``, ``record-assertions``, ``distribute-work`` and
 ``plan-memory`` a public function takes
 
-    inputs..., scratch memref<?xf32>, outputs..., weights memref<?xi8>, failures memref<?xi32>, barrier
+    inputs..., scratch memref<?xi8>, outputs..., weights memref<?xi8>, failures memref<?xi32>, barrier
     memref<?xi32>, stamps memref<?xi64>, thread index, threads index, arena memref<?xi8>
 
-and the module says how much of each it needs: ``espalier.scratch`` (floats a thread), ``espalier.weights``
-and ``espalier.arena`` (bytes), ``espalier.stamps`` (entries); and how many inputs there are,
-``espalier.inputs``. ``export-entry`` makes one function of plain pointers of it.
+and the module says how much of each it needs: ``espalier.scratch`` (a thread, in 4 bytes),
+``espalier.weights`` and ``espalier.arena`` (bytes), ``espalier.stamps`` (entries); and how many inputs there
+are, ``espalier.inputs``. ``export-entry`` makes one function of plain pointers of it.
 """
 
 from __future__ import annotations

@@ -20,16 +20,18 @@ Value = Any
 
 
 class Builder:
-    """Emits into one function's body, at the current insertion point, what suits ``core``; vectors have
-    ``lanes`` f32 elements."""
+    """
+    Emits into one function's body, at the current insertion point, what suits ``core``.
 
-    def __init__(self, entry: ir.Block, lanes: int, core: Core) -> None:
+    It computes with vectors of ``lanes`` elements of the type ``element``, f32 unless said otherwise. What
+    memory holds as floats of another width is converted as it is loaded, broadcast or stored.
+    """
+
+    def __init__(self, entry: ir.Block, lanes: int, core: Core, element: ir.Type | None = None) -> None:
         self.entry, self.lanes, self.core = entry, lanes, core
-        self.index_type, self.f32 = ir.IndexType.get(), ir.F32Type.get()
+        self.index_type, self.element = ir.IndexType.get(), element or ir.F32Type.get()
         self.i32 = ir.IntegerType.get_signless(32)
-        self.vector = ir.VectorType.get([lanes], self.f32)
-        self.line_bytes = lanes * 4
-        self.alignment = ir.IntegerAttr.get(ir.IntegerType.get_signless(64), self.line_bytes)
+        self.vector = ir.VectorType.get([lanes], self.element)
         self._constants: dict[Any, Value] = {}
 
     # -- constants and index arithmetic --------------------------------------------------------
@@ -46,7 +48,7 @@ class Builder:
 
     def splat(self, value: float) -> Value:
         """A vector that holds ``value`` in every lane."""
-        element = ir.FloatAttr.get(self.f32, value)
+        element = ir.FloatAttr.get(self.element, value)
         return self._constant(self.vector, ir.DenseElementsAttr.get_splat(self.vector, element))
 
     def integer_attribute(self, value: int) -> ir.Attribute:
@@ -104,8 +106,10 @@ class Builder:
 
     def load(self, base: Value, *indices: Value, aligned: bool = True) -> Value:
         """A vector load, of an aligned vector unless said otherwise."""
-        alignment = self.alignment if aligned else None
-        return vector.LoadOp(self.vector, base, list(indices), alignment=alignment).result
+        held = self._held(base)
+        alignment = self._alignment(held) if aligned else None
+        loaded = vector.LoadOp(held, base, list(indices), alignment=alignment).result
+        return self.convert(loaded, self.vector)
 
     def places(self, base: Value, *indices: Value) -> Value:
         """A vector of i32, as ``gather`` takes it."""
@@ -121,14 +125,18 @@ class Builder:
             inside = self.constant(ir.VectorType.get([self.lanes], ir.IntegerType.get_signless(1)), True)
         else:
             inside = arith.CmpIOp(arith.CmpIPredicate.sge, places, self.constant(places.type, 0)).result
-        return vector.GatherOp(self.vector, base, start, places, inside, self.splat(outside or 0.0)).result
+        held = self._held(base)
+        rest = self.convert(self.splat(outside or 0.0), held)
+        return self.convert(vector.GatherOp(held, base, start, places, inside, rest).result, self.vector)
 
     def store(self, value: Value, base: Value, *indices: Value, aligned: bool = True,
               streaming: bool = False) -> None:
         """A vector store, aligned unless said otherwise; a ``streaming`` one goes past the caches (for large
         outputs)."""
-        alignment = self.alignment if aligned else None
-        vector.StoreOp(value, base, list(indices), alignment=alignment, nontemporal=streaming or None)
+        held = self._held(base)
+        alignment = self._alignment(held) if aligned else None
+        vector.StoreOp(self.convert(value, held), base, list(indices), alignment=alignment,
+                       nontemporal=streaming or None)
 
     def prefetch(self, base: Value, *indices: Value, write: bool = False) -> None:
         """Asks for a line that will be read (or written) soon; reaching past the end is harmless."""
@@ -136,21 +144,46 @@ class Builder:
 
     def put(self, value: Value, base: Value, *indices: Value) -> None:
         """Stores a scalar."""
-        memref.StoreOp(value, base, list(indices))
+        memref.StoreOp(self.convert(value, element_of(base.type)), base, list(indices))
 
     def flatten(self, lifted: Value) -> Value:
         """[N, C, lines, lanes] as [N, C, lines * lanes]."""
-        n, c, lines, lanes = ir.MemRefType(lifted.type).shape
-        type_ = ir.MemRefType.get([n, c, lines * lanes], self.f32)
+        known = ir.MemRefType(lifted.type)
+        n, c, lines, lanes = known.shape
+        type_ = ir.MemRefType.get([n, c, lines * lanes], known.element_type)
         groups = ir.ArrayAttr.get([ir.ArrayAttr.get([ir.IntegerAttr.get(ir.IntegerType.get_signless(64), d)
                                                      for d in dims])
                                    for dims in ((0,), (1,), (2, 3))])
         return memref.CollapseShapeOp(type_, lifted, groups).result
 
+    def view(self, scratch: Value, offset: int, shape: Sequence[int]) -> Value:
+        """A row-major array of ``shape`` in scratch (memref<?xi8>), ``offset`` elements from its start."""
+        type_ = ir.MemRefType.get(list(shape), self.element)
+        return memref.ViewOp(type_, scratch, self.index(offset * self.element.width // 8), []).result
+
+    @property
+    def line_bytes(self) -> int:
+        """Bytes of a vector."""
+        return int(self.lanes * self.element.width // 8)
+
+    def _held(self, base: Value) -> ir.Type:
+        """The vector type of ``lanes`` elements as ``base`` holds them."""
+        return ir.VectorType.get([self.lanes], element_of(base.type))
+
+    def _alignment(self, held: ir.Type) -> ir.Attribute:
+        return self.integer_attribute(self.lanes * held.element_type.width // 8)
+
     # -- vectors -------------------------------------------------------------------------------
 
+    def convert(self, value: Value, type_: ir.Type) -> Value:
+        """A float, or a vector of floats, in the wider or narrower ``type_``."""
+        if value.type == type_:
+            return value
+        before, after = (t.element_type if isinstance(t, ir.VectorType) else t for t in (value.type, type_))
+        return (arith.ExtFOp if before.width < after.width else arith.TruncFOp)(type_, value).result
+
     def broadcast(self, scalar: Value) -> Value:
-        return vector.BroadcastOp(self.vector, scalar).result
+        return vector.BroadcastOp(self.vector, self.convert(scalar, self.element)).result
 
     def weights(self, base: Value, leading: Sequence[Value], first: Value,
                 count: int) -> Callable[[int], Value]:
@@ -172,9 +205,10 @@ class Builder:
         def lane(at: int) -> Value:
             start = min(at // width * width, count - width)  # the last load reaches back, not past the end
             if start not in loaded:
-                type_ = ir.VectorType.get([width], self.f32)
+                type_ = ir.VectorType.get([width], element_of(base.type))
                 loaded[start] = vector.LoadOp(type_, base, [*leading, self.add(first, start)]).result
-            return vector.ShuffleOp(loaded[start], loaded[start], [at - start] * self.lanes).result
+            return self.convert(vector.ShuffleOp(loaded[start], loaded[start],
+                                                 [at - start] * self.lanes).result, self.vector)
 
         return splat
 
@@ -264,3 +298,8 @@ def private_function(module: ir.Operation, name: str, types: Sequence[ir.Type],
         op = func.FuncOp(name, (list(types), []), visibility="private")
     op.attributes["espalier.writes"] = ir.DenseI64ArrayAttr.get(list(writes))
     return op, op.add_entry_block()
+
+
+def element_of(type_: ir.Type) -> ir.Type:
+    """What a memref holds."""
+    return ir.MemRefType(type_).element_type

@@ -21,8 +21,7 @@ import numpy as np
 from ...cores import Core
 from ...layouts import LaneGrid, Layout, Three, box
 from ...mlir import ir
-from .builder import Builder, Value, arith, func, private_function, vector
-from .packing import view
+from .builder import Builder, Value, arith, element_of, func, private_function, vector
 from .plane_plan import PlanePlan
 
 
@@ -58,10 +57,11 @@ def emit_channelwise_kernel(module: ir.Operation, name: str, kernel: Channelwise
                             operand_types: list[ir.Type], core: Core) -> None:
     """Adds ``func.func private @name``: input, output, [residual,] the tables of ``plane_tables``, [order
     i32 [C], where the input comes chunk by chunk: the channel of each of its planes,] [bias [C] and weight
-    [C, 1, places] of a depthwise convolution,] scratch (memref<?xf32>), begin and end of the planes."""
+    [C, 1, places] of a depthwise convolution,] scratch (memref<?xi8>), begin and end of the planes."""
     _, entry = private_function(module, name, operand_types)
     with ir.InsertionPoint(entry):
-        _Emitter(Builder(entry, kernel.target.lanes, core), kernel, plan, list(entry.arguments)).emit()
+        b = Builder(entry, kernel.target.lanes, core, element_of(operand_types[1]))
+        _Emitter(b, kernel, plan, list(entry.arguments)).emit()
         func.ReturnOp([])
 
 
@@ -76,7 +76,7 @@ class _Emitter:
             self.order = rest.pop(0)
         *self.parameters, scratch, self.begin, self.end = rest
         if not plan.direct:
-            self.scratch = view(b, scratch, 0, [plan.lines, b.lanes])
+            self.scratch = b.view(scratch, 0, [plan.lines, b.lanes])
 
     def emit(self) -> None:
         self.b.loop(self.begin, self.end, self._plane)
@@ -199,7 +199,7 @@ def emit_unlift(module: ir.Operation, name: str, operand_types: list[ir.Type], c
             c = arith.RemSIOp(at, b.index(planes[1])).result
 
             def vectors(first: Value) -> None:
-                vector.StoreOp(b.gather(source, [n, c], b.places(places, first)), output, [n, c, first])
+                b.store(b.gather(source, [n, c], b.places(places, first)), output, n, c, first, aligned=False)
 
             def pixel(i: Value) -> None:
                 b.put(b.scalar(flat, n, c, b.integer(places, i)), output, n, c, i)
@@ -238,7 +238,7 @@ def emit_global_average(module: ir.Operation, name: str, operand_types: list[ir.
                 return [b.fma(value, weight, total)]
 
             (total,) = b.loop(0, grid.used_lines, line, [b.splat(0.0)])
-            b.put(vector.ReductionOp(b.f32, kind, total).result, output, n, c, b.index(0))
+            b.put(vector.ReductionOp(b.element, kind, total).result, output, n, c, b.index(0))
 
         b.loop(begin, end, plane)
         func.ReturnOp([])

@@ -30,7 +30,7 @@ import numpy as np
 from ...cores import Core
 from ...layouts import LaneGrid, Three, box
 from ...mlir import ir
-from .builder import Builder, Value, func, memref, private_function
+from .builder import Builder, Value, element_of, func, memref, private_function
 from .conv_plan import ConvPlan, cut
 from .tile_kernel import TileEmitter, TileKernel
 
@@ -94,11 +94,12 @@ def emit_columns_kernel(module: ir.Operation, name: str, kernel: ColumnsKernel, 
 
     Its arguments: input, output, [residual,] bias [F], items, borders, gathers, permuted, the two tables of
     ``columns_tables``, start [B * G + 1], reorder [G * S], gap [E], weight [E, U, S], scratch
-    (memref<?xf32>), begin and end of the units (item, chunk of groups).
+    (memref<?xi8>), begin and end of the units (item, chunk of groups).
     """
     _, entry = private_function(module, name, operand_types)
     with ir.InsertionPoint(entry):
-        _Emitter(Builder(entry, kernel.target.lanes, core), kernel, plan, list(entry.arguments)).emit()
+        b = Builder(entry, kernel.target.lanes, core, element_of(operand_types[1]))
+        _Emitter(b, kernel, plan, list(entry.arguments)).emit()
         func.ReturnOp([])
 
 
@@ -109,7 +110,7 @@ class _Emitter(TileEmitter):
         self.kernel = kernel
         super().__init__(b, plan, arguments)
         self.table, self.sub_tiles, self.starts, self.reorder, self.gap, self.weight = self.storage
-        self.flat = _flat(b, self.input if plan.direct else self.packer.scratch)
+        self.flat = _flat(self.input if plan.direct else self.packer.scratch)
 
     def _group(self, group: Value) -> None:
         b, kernel = self.b, self.kernel
@@ -184,8 +185,8 @@ class _SubTile:
     position: Value
 
 
-def _flat(b: Builder, buffer: Value) -> Value:
-    """All floats of a contiguous buffer as one row."""
+def _flat(buffer: Value) -> Value:
+    """All elements of a contiguous buffer as one row."""
     size = prod(ir.MemRefType(buffer.type).shape)
-    type_ = ir.MemRefType.get([size], b.f32)
+    type_ = ir.MemRefType.get([size], element_of(buffer.type))
     return memref.ReinterpretCastOp(type_, buffer, [], [], [], [0], [size], [1]).result

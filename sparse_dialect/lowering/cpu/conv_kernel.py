@@ -25,7 +25,7 @@ from dataclasses import dataclass
 
 from ...cores import Core
 from ...mlir import ir
-from .builder import Builder, Value, func, private_function
+from .builder import Builder, Value, element_of, func, private_function
 from .conv_plan import ConvPlan
 from .tile_kernel import TileEmitter, TileKernel
 
@@ -62,12 +62,13 @@ def emit_conv_kernel(module: ir.Operation, name: str, kernel: ConvKernel, plan: 
     Its arguments: input, output, [residual,] bias [F], items, borders, gathers, permuted, the storage
     arrays (dense: weight [F/G, C, terms]; else offset [B * F/G + 1], reorder [B * F], stride [B * F/G,
     classes + 1], index [K] (the channel inside its block) and weight, for B channel blocks; [start [B *
-    F/G] where classes differ in their terms]), scratch (memref<?xf32>), begin and end of the units (item,
+    F/G] where classes differ in their terms]), scratch (memref<?xi8>), begin and end of the units (item,
     chunk of groups).
     """
     _, entry = private_function(module, name, operand_types)
     with ir.InsertionPoint(entry):
-        _Emitter(Builder(entry, kernel.target.lanes, core), kernel, plan, list(entry.arguments)).emit()
+        b = Builder(entry, kernel.target.lanes, core, element_of(operand_types[1]))
+        _Emitter(b, kernel, plan, list(entry.arguments)).emit()
         func.ReturnOp([])
 
 

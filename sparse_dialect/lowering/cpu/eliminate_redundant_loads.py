@@ -29,7 +29,8 @@ llvm: Any = bindings("dialects.llvm")
 ARITHMETIC = ("arith.addi", "arith.muli")  # index arithmetic that addresses are compared through
 READS = ("vector.load", "memref.load", "vector.gather")
 PURE = ("arith.", "math.", "vector.broadcast", "vector.fma", "vector.extract", "vector.insert",
-        "vector.shuffle", "vector.reduction", "memref.reinterpret_cast", "memref.collapse_shape")
+        "vector.shuffle", "vector.reduction", "memref.reinterpret_cast", "memref.collapse_shape",
+        "memref.view")
 
 
 @dataclass(frozen=True)

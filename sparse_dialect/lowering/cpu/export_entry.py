@@ -1,6 +1,6 @@
 """``sparse-export-entry``: one function of plain pointers and numbers, which C and Python call alike.
 
-    func.func @main(%x: memref<1x8xf32>, %scratch: memref<?xf32>, ..., %arena: memref<?xi8>)
+    func.func @main(%x: memref<1x8xf32>, %scratch: memref<?xi8>, ..., %arena: memref<?xi8>)
     ->
     func.func private @main(...)                                  // internal linkage from here on
     func.func @espalier_entry(%buffers: !llvm.ptr, %sizes: !llvm.ptr, %thread: i64, %threads: i64) {

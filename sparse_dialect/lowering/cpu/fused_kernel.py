@@ -16,8 +16,7 @@ from dataclasses import dataclass
 from ...cores import Core
 from ...layouts import LaneGrid
 from ...mlir import ir
-from .builder import Builder, Value, func, private_function
-from .packing import view
+from .builder import Builder, Value, element_of, func, private_function
 
 
 @dataclass(frozen=True)
@@ -35,7 +34,7 @@ class Stage:
 
 @dataclass(frozen=True)
 class FusedKernel:
-    """Everything static about the code. The chunk, ``channels`` planes of ``grid``, lies ``offset`` floats
+    """Everything static about the code. The chunk, ``channels`` planes of ``grid``, lies ``offset`` elements
     into scratch, behind what the stages themselves use."""
 
     stages: tuple[Stage, ...]
@@ -44,24 +43,21 @@ class FusedKernel:
     offset: int
 
 
-def chunk_type(grid: LaneGrid, channels: int, offset: int) -> ir.Type:
+def chunk_type(grid: LaneGrid, channels: int, element: ir.Type) -> ir.Type:
     """The memref type of a chunk, as the stages take it."""
-    strides = [channels * grid.plane, grid.plane, grid.lanes, 1]
-    return ir.MemRefType.get([1, channels, grid.plane // grid.lanes, grid.lanes], ir.F32Type.get(),
-                             layout=ir.StridedLayoutAttr.get(offset, strides))
+    return ir.MemRefType.get([1, channels, grid.lines, grid.lanes], element)
 
 
 def emit_fused_kernel(module: ir.Operation, name: str, kernel: FusedKernel,
                       operand_types: Sequence[ir.Type], core: Core) -> list[ir.Operation]:
-    """Adds ``func.func private @name``: output, the other operands of the stages, scratch (memref<?xf32>),
+    """Adds ``func.func private @name``: output, the other operands of the stages, scratch (memref<?xi8>),
     begin and end of the units (image, chunk). Returns the calls of the stages."""
     _, entry = private_function(module, name, operand_types, writes=(0,))
     calls: list[ir.Operation] = []
     with ir.InsertionPoint(entry):
-        b = Builder(entry, kernel.grid.lanes, core)
+        b = Builder(entry, kernel.grid.lanes, core, element_of(operand_types[0]))
         *operands, scratch, begin, end = entry.arguments
-        lines = kernel.grid.plane // kernel.grid.lanes
-        chunk = view(b, scratch, kernel.offset, [1, kernel.channels, lines, kernel.grid.lanes])
+        chunk = b.view(scratch, kernel.offset, [1, kernel.channels, kernel.grid.lines, kernel.grid.lanes])
 
         def unit(at: Value) -> None:
             for stage in kernel.stages:

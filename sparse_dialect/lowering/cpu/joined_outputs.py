@@ -56,7 +56,7 @@ class JoinedOutputs:
         whole = _shape(joined.concat.results[0])
         strides = [whole[1] * whole[2] * whole[3], whole[2] * whole[3], whole[3], 1]
         layout = ir.StridedLayoutAttr.get(channel * strides[1], strides)
-        type_ = ir.MemRefType.get(sizes, ir.F32Type.get(), layout=layout)
+        type_ = ir.MemRefType.get(sizes, ir.RankedTensorType(output.type).element_type, layout=layout)
         return memref.SubViewOp(type_, joined.buffer, [], [], [], [0, channel, 0, 0], sizes, [1] * 4).result
 
     def close(self) -> None:

@@ -157,7 +157,8 @@ class _StripRows:
         self.input, self.output, self.bias, *rest = arguments
         storage = dict(zip(storage_names, rest, strict=False))
         self.strips = StripEmitter(b, strips, storage)
-        *_, self.scratch, begin, end = arguments
+        *_, scratch, begin, end = arguments
+        self.scratch = b.view(scratch, 0, [kernel.scratch_floats])
         self.first, self.last = (b.integer(storage["edges"], edge) for edge in (begin, end))
 
     def emit(self) -> None:

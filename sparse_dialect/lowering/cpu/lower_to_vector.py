@@ -6,9 +6,9 @@ arith.
        call @conv_0(%in, %out, %bias, %items, ..., %scratch, %c0, %units) {espalier.units}
        %y = bufferization.to_tensor %out restrict
 
-Equal layers share a kernel. Public functions gain one argument, scratch memory (memref<?xf32>):
-``espalier.scratch`` on the module says how many floats a thread needs. The last two operands of a kernel
-call are the range of its units of work: ``sparse-distribute-work`` cuts it up for threads.
+Equal layers share a kernel. Public functions gain one argument, scratch memory (memref<?xi8>):
+``espalier.scratch`` on the module says how much a thread needs, in units of 4 bytes. The last two operands
+of a kernel call are the range of its units of work: ``sparse-distribute-work`` cuts it up for threads.
 ``espalier.visits`` on a call counts the runs of each kernel class's loop body (tagged ``espalier.class``),
 so that loads can be counted.
 """
@@ -47,7 +47,7 @@ from ...schemes import Dense
 from ...schemes.gates import interleave_gates
 from ...schemes.slices import column_blocks
 from .arguments import append_argument, dynamic_memref, public_functions, set_size
-from .builder import arith, func, memref
+from .builder import arith, element_of, func, memref
 from .channelwise_kernel import (
     ChannelwiseKernel,
     emit_channelwise_kernel,
@@ -70,6 +70,7 @@ tensor_dialect: Any = bindings("dialects.tensor")
 
 Value = Any
 DEPTHWISE_TILE, POOL_TILE = (1, 4, 4), (1, 2, 4)  # output lines that are computed together
+WORD = 32  # bits, in which scratch is counted
 WITH_SCRATCH = ("conv", "depthwise", "max", "average", "fused", "strips", "slices", "gru", "lstm")
 
 
@@ -105,10 +106,10 @@ class _FunctionLowering:
                  core: Core, context: PassContext) -> None:
         self.module, self.kernels, self.context = module, kernels, context
         self.lanes, self.core = lanes, core
-        self.f32, self.index = ir.F32Type.get(), ir.IndexType.get()
+        self.index = ir.IndexType.get()
         set_size(module, "espalier.inputs", len(function.regions[0].blocks[0].arguments))
-        self.scratch = append_argument(function, dynamic_memref(self.f32))
-        self.scratch_floats = 0
+        self.scratch = append_argument(function, dynamic_memref(ir.IntegerType.get_signless(8)))
+        self.scratch_words = 0
 
     def run(self, layers: list[Any]) -> None:
         self.joined = JoinedOutputs([layer.output for layer in layers if _writes_lanes(layer)])
@@ -139,7 +140,7 @@ class _FunctionLowering:
             if producer is not None:
                 producer.operation.erase()
         self.joined.close()
-        set_size(self.module, "espalier.scratch", self.scratch_floats)
+        set_size(self.module, "espalier.scratch", self.scratch_words)
 
     # -- one method a layer --------------------------------------------------------------------
 
@@ -154,7 +155,7 @@ class _FunctionLowering:
         planned = plan_packed_conv(conv, self.core)
         kernel, output = planned.kernel, self._allocate(conv.output)
         for plan in planned.plans:
-            self._reserve(kernel.scratch_lines(plan) * kernel.target.lanes)
+            self._reserve(kernel.scratch_lines(plan) * kernel.target.lanes, conv.output)
             call = self._call("conv", (kernel, plan.code), self._conv_operands(conv, planned, plan, output),
                               len(plan.items) * kernel.chunks, conv, planned.emitter(plan))
             _count_visits(call, conv, planned, plan)
@@ -186,8 +187,8 @@ class _FunctionLowering:
         plane = plan_plane(reader.source, reader.target, window_of(depthwise), DEPTHWISE_TILE)
         lanes = kernel.target.lanes
         offset = lanes * max([plane.scratch_lines, *(kernel.scratch_lines(plan) for plan in plans)])
-        self._reserve(offset + chunk * kernel.target.plane)
-        type_ = chunk_type(kernel.target, chunk, offset)
+        self._reserve(offset + chunk * kernel.target.plane, depthwise.output)
+        type_ = chunk_type(kernel.target, chunk, _element(depthwise.output))
         output = self._allocate(depthwise.output)
         operands, stages = [output], []
 
@@ -243,7 +244,7 @@ class _FunctionLowering:
                      parameters: list[Value]) -> Value:
         batch, tile = _shape(layer.input)[0], DEPTHWISE_TILE if kernel.kind == "depthwise" else POOL_TILE
         plan = plan_plane(kernel.source, kernel.target, window, tile)
-        self._reserve(plan.scratch_lines * kernel.target.lanes)
+        self._reserve(plan.scratch_lines * kernel.target.lanes, layer.output)
         output = self._allocate(layer.output)
         tables = [constant(table, "plane") for table in plane_tables(plan)]
         operands = [self._image(layer.input, kernel.source), output, *residual, *tables, *parameters]
@@ -256,7 +257,7 @@ class _FunctionLowering:
         share = np.zeros(grid.plane, np.float32)
         share[grid.places(*np.indices(grid.image))] = 1 / prod(grid.image)
         share = share.reshape(-1, grid.lanes)[: grid.used_lines]
-        type_ = ir.MemRefType.get([batch, channels, 1], self.f32)
+        type_ = ir.MemRefType.get([batch, channels, 1], _element(pool.output))
         output = memref.AllocOp(type_, [], []).result
         self._call("mean", grid, [pool.input, output, constant(share, "share")], batch * channels, pool,
                    partial(emit_global_average, grid=grid, channels=channels))
@@ -266,7 +267,8 @@ class _FunctionLowering:
         grid = self._lanes_of(unlift.layout, unlift)
         batch, channels = _shape(unlift.output)[:2]
         places = grid.places(*np.indices(grid.image)).reshape(-1).astype(np.int32)
-        output = memref.AllocOp(ir.MemRefType.get([batch, channels, places.size], self.f32), [], []).result
+        type_ = ir.MemRefType.get([batch, channels, places.size], _element(unlift.output))
+        output = memref.AllocOp(type_, [], []).result
         self._call("unlift", grid, [unlift.input, output, constant(places, "places")], batch * channels,
                    unlift,
                    partial(emit_unlift, lanes=grid.lanes, planes=(batch, channels), pixels=places.size))
@@ -284,7 +286,7 @@ class _FunctionLowering:
                               ir.StringAttr(linear.activation).value, strips)
         bias = constant(_padded_bias(linear, rows, kernel.padded_rows), "bias")
         output = self._allocate(linear.output, linear.input)
-        self._reserve(kernel.scratch_floats)
+        self._reserve(kernel.scratch_floats, linear.output)
         units = _shape(storage[names.index("edges")])[0] - 1 if strips else kernel.dense_units
         self._call("strips" if strips else "linear", kernel, [linear.input, output, bias, *storage], units,
                    linear, partial(emit_linear_kernel, kernel=kernel, storage_names=names))
@@ -298,7 +300,7 @@ class _FunctionLowering:
             raise op_error(linear, "slices for every column block", str(storage[1].type))
         bias = constant(_padded_bias(linear, rows, kernel.padded_rows), "bias")
         output = self._allocate(linear.output, linear.input)
-        self._reserve(kernel.scratch_floats)
+        self._reserve(kernel.scratch_floats, linear.output)
         self._call("slices", kernel, [linear.input, output, bias, *storage], kernel.units, linear,
                    partial(emit_slice_kernel, kernel=kernel))
         return self._tensor(output, linear.output.type)
@@ -318,7 +320,7 @@ class _FunctionLowering:
         if isinstance(layer, PackedLstmOp):
             cell = [self._allocate(layer.final_cell)]
             memref.CopyOp(self._buffer(layer.cell), cell[0])
-        self._reserve(kernel.scratch_floats)
+        self._reserve(kernel.scratch_floats, layer.output)
         units = _shape(storage[names.index("edges")])[0] - 1 if strips else _shape(storage[-1])[0]
 
         def step(time: Value, previous: Value) -> None:
@@ -356,9 +358,9 @@ class _FunctionLowering:
             self.context.statistics["kernels"] += 1
         return self.kernels[key]
 
-    def _reserve(self, floats: int) -> None:
-        """Makes scratch hold at least so many floats."""
-        self.scratch_floats = max(self.scratch_floats, floats)
+    def _reserve(self, count: int, like: Value) -> None:
+        """Makes scratch hold at least so many elements of the type of ``like``'s."""
+        self.scratch_words = max(self.scratch_words, -(-count * _element(like).width // WORD))
 
     def _buffer(self, value: Value) -> Value:
         if isinstance(value.type, ir.MemRefType):
@@ -391,7 +393,7 @@ class _FunctionLowering:
     def _reshaped(self, buffer: Value, type_: ir.Type) -> Value:
         """[N, C, pixels] as the tensor [N, C, *image]."""
         shape = ir.MemRefType(buffer.type).shape
-        flat = self._tensor(buffer, ir.RankedTensorType.get(shape, self.f32))
+        flat = self._tensor(buffer, ir.RankedTensorType.get(shape, element_of(buffer.type)))
         return flat if flat.type == type_ else _reshape("tensor.expand_shape", flat, type_)
 
     def _lanes_of(self, attribute: ir.Attribute, layer: Any) -> LaneGrid:
@@ -458,6 +460,10 @@ def _reshape(name: str, value: Value, type_: ir.Type) -> Value:
     if name == "tensor.expand_shape":
         attributes["static_output_shape"] = ir.DenseI64ArrayAttr.get(list(ir.RankedTensorType(type_).shape))
     return ir.Operation.create(name, results=[type_], operands=[value], attributes=attributes).result
+
+
+def _element(value: Value) -> ir.Type:
+    return ir.ShapedType(value.type).element_type
 
 
 def _shape(value: Value) -> list[int]:

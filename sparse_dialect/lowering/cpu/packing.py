@@ -8,22 +8,21 @@ no halos.
 from __future__ import annotations
 
 from ...layouts import LaneGrid, Layout
-from ...mlir import ir
-from .builder import Builder, Value, arith, memref, vector
+from .builder import Builder, Value, arith, vector
 from .conv_plan import ConvPlan
 
 Item = dict[str, Value]  # the fields of a work item (conv_plan.ITEM_FIELDS), loaded
 
 
 class Packer:
-    """Packs ``channels`` channels of a region; the first lines of ``scratch`` (memref<?xf32>) hold them."""
+    """Packs ``channels`` channels of a region; the start of ``scratch`` (memref<?xi8>) holds them."""
 
     def __init__(self, b: Builder, plan: ConvPlan, layout: Layout, source: Value, borders: Value,
                  gathers: Value, permuted: Value, scratch: Value, channels: int) -> None:
         self.b, self.plan, self.layout, self.channels = b, plan, layout, channels
         self._source, self.borders, self.gathers, self.permuted = source, borders, gathers, permuted
         if not plan.direct:
-            self.scratch = view(b, scratch, 0, [channels, len(plan.region), b.lanes])
+            self.scratch = b.view(scratch, 0, [channels, len(plan.region), b.lanes])
 
     def pack(self, item: Item, first_channel: Value) -> None:
         """The region of ``item``, from channel ``first_channel`` on."""
@@ -101,13 +100,3 @@ class Packer:
 
     def _put(self, channel: Value, line: Value, value: Value) -> None:
         self.b.store(value, self.scratch, channel, line, self.b.index(0))
-
-
-def view(b: Builder, flat: Value, offset: int, shape: list[int]) -> Value:
-    """A row-major array of ``shape`` inside a flat memref, ``offset`` elements from its start."""
-    strides = [1]
-    for size in reversed(shape[1:]):
-        strides.insert(0, strides[0] * size)
-    layout = ir.StridedLayoutAttr.get(offset, strides) if offset else None
-    type_ = ir.MemRefType.get(shape, b.f32, layout=layout)
-    return memref.ReinterpretCastOp(type_, flat, [], [], [], [offset], shape, strides).result

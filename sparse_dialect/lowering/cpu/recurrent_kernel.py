@@ -73,7 +73,8 @@ class _Emitter:
         self.gates, self.previous, self.next, *rest = arguments
         self.cell = rest.pop(0) if kernel.kind == "lstm" else None
         self.bias, *rest = rest
-        *_, self.scratch, self.begin, self.end = rest
+        *_, scratch, self.begin, self.end = rest
+        self.scratch = b.view(scratch, 0, [kernel.scratch_floats])
         self.storage = dict(zip(storage_names, rest, strict=False))
         self.lane_mask = ir.VectorType.get([b.lanes], ir.IntegerType.get_signless(1))
 

@@ -68,7 +68,8 @@ def emit_slice_kernel(module: ir.Operation, name: str, kernel: SliceKernel, oper
 class _Emitter:
     def __init__(self, b: Builder, kernel: SliceKernel, arguments: list[Value]) -> None:
         self.b, self.kernel = b, kernel
-        self.input, self.output, self.bias, *self.storage, self.sums, self.begin, self.end = arguments
+        self.input, self.output, self.bias, *self.storage, scratch, self.begin, self.end = arguments
+        self.sums = b.view(scratch, 0, [kernel.scratch_floats])
         self.indices = ir.VectorType.get([kernel.lanes], b.i32)
 
     def emit(self) -> None:

@@ -178,8 +178,8 @@ def _transposed_sum(b: Builder, acc: Sequence[Value]) -> Value:
     width = b.lanes
     while width > STRIP:
         width //= 2
-        halves = [vector.ExtractStridedSliceOp(ir.VectorType.get([width], b.f32), total, [at], [width], [1])
-                  for at in (0, width)]
+        type_ = ir.VectorType.get([width], b.element)
+        halves = [vector.ExtractStridedSliceOp(type_, total, [at], [width], [1]) for at in (0, width)]
         total = arith.AddFOp(*(half.result for half in halves)).result
     return total
 

@@ -17,7 +17,7 @@ from math import prod
 from ...layouts import LaneGrid, Layout, Three
 from .builder import Builder, Value, arith
 from .conv_plan import ITEM_FIELDS, ConvPlan, pool_window
-from .packing import Packer, view
+from .packing import Packer
 
 STREAMING_BYTES = 8 << 20
 CACHE_LINE = 64  # bytes
@@ -38,10 +38,9 @@ class TileKernel(ABC):
     chunks: int = 1
     by_chunk: bool = False  # the output holds one chunk, in stored order (fused_kernel.py); one block only
 
-    @property
-    def streams(self) -> bool:
+    def streams(self, line_bytes: int) -> bool:
         """Whether the output is larger than caches hold, so that storing past them saves reading it first."""
-        return not self.by_chunk and self.filters * self.stored.plane * 4 > STREAMING_BYTES
+        return not self.by_chunk and self.filters * self.stored.lines * line_bytes > STREAMING_BYTES
 
     @property
     @abstractmethod
@@ -91,8 +90,8 @@ class TileEmitter(ABC):
         self.packer = Packer(b, plan, kernel.source, self.input, borders, gathers, permuted, scratch,
                              kernel.channel_block)
         if kernel.blocks > 1:
-            self.partial = view(b, scratch, kernel.packed_lines(plan) * b.lanes,
-                                [kernel.sums, prod(plan.tile), b.lanes])
+            self.partial = b.view(scratch, kernel.packed_lines(plan) * b.lanes,
+                                  [kernel.sums, prod(plan.tile), b.lanes])
 
     def emit(self) -> None:
         """Units of work are (item, chunk of groups): the first and last item of a range may be done in
@@ -203,7 +202,7 @@ class TileEmitter(ABC):
                 where = self._stored_line(channel, spot, first_line)
                 if self.residual is not None:
                     b.prefetch(self.residual, *where)
-                if not kernel.streams:
+                if not kernel.streams(b.line_bytes):
                     b.prefetch(self.output, *where, write=True)
 
     def _finish(self, channels: Sequence[Value], lines: Sequence[Three], totals: Sequence[Value],
@@ -222,7 +221,8 @@ class TileEmitter(ABC):
         b, kernel = self.b, self.kernel
         if self.residual is not None:
             result = arith.AddFOp(result, b.load(self.residual, *where)).result
-        b.store(b.activation(result, kernel.activation), self.output, *where, streaming=kernel.streams)
+        b.store(b.activation(result, kernel.activation), self.output, *where,
+                streaming=kernel.streams(b.line_bytes))
 
     def _pooled_spot(self, line: Three) -> Three:
         """Where, relative to the tile's first stored line, an output line is pooled to."""
