@@ -20,6 +20,7 @@ from .mlir import ext, ir
 
 ACTIVATIONS = ("none", "relu", "relu6")
 POOL_KINDS = ("max", "average")
+STORAGE_SLOTS = 8  # storage arrays that a packed op can hold
 
 
 class Sparse(ext.Dialect, name="sparse"):
@@ -145,17 +146,35 @@ class PoolOp(Sparse.Operation, name="pool"):
         return verified(self, _check_pool)
 
 
-class PackedConvOp(Sparse.Operation, name="packed_conv"):
+class Packed(Sparse.Operation):
     """
-    ``sparse.conv`` with its scheme's storage arrays (FKW, ...) for a weight, named in ``storage_names``.
+    Base of the ops that hold a weight as its scheme's storage arrays, which ``storage_names`` names in their
+    order; ``weight_shape`` is that of the dense weight.
 
-    ``weight_shape`` is the dense weight's [F, C/groups, *kernel]; ``kernel`` says which micro-kernel runs
-    it (``sparse`` or ``dense``) and ``reason`` why; ``filters_per_group`` is the number of filters that
-    share loaded inputs (filter-level LRE); ``pool`` is the window, and stride, of a max pool fused behind
-    it, ones for none.
+    The arrays are the last operands, ``array_0`` on (``storage_operands`` names them, ``storage`` lists
+    them): IRDL binds one type to a variadic operand, and these differ in type.
+    """
 
-    The arrays are operands ``array_0`` on (``storage_operands`` names them, ``storage`` lists them):
-    IRDL binds one type to a variadic operand, and these differ in type.
+    def __init_subclass__(cls, **options: Any) -> None:
+        for slot in range(STORAGE_SLOTS):  # the bindings read fields off the class itself
+            cls.__annotations__[f"array_{slot}"] = ext.Operand[Any] | None
+            setattr(cls, f"array_{slot}", None)
+        super().__init_subclass__(**options)
+
+    @property
+    def storage(self) -> list[Any]:
+        """The storage arrays, in the order of ``storage_names``."""
+        slots = (getattr(self, f"array_{slot}") for slot in range(STORAGE_SLOTS))
+        return [value for value in slots if value is not None]
+
+
+class PackedConvOp(Packed, name="packed_conv"):
+    """
+    ``sparse.conv`` with its scheme's storage arrays (FKW, ...) for a weight [F, C/groups, *kernel].
+
+    ``kernel`` says which micro-kernel runs it (``sparse`` or ``dense``) and ``reason`` why;
+    ``filters_per_group`` is the number of filters that share loaded inputs (filter-level LRE); ``pool`` is
+    the window, and stride, of a max pool fused behind it, ones for none.
     """
 
     input: ext.Operand[Any]
@@ -176,26 +195,13 @@ class PackedConvOp(Sparse.Operation, name="packed_conv"):
     output: ext.Result[Any]
     bias: ext.Operand[Any] | None = None
     residual: ext.Operand[Any] | None = None
-    array_0: ext.Operand[Any] | None = None
-    array_1: ext.Operand[Any] | None = None
-    array_2: ext.Operand[Any] | None = None
-    array_3: ext.Operand[Any] | None = None
-    array_4: ext.Operand[Any] | None = None
-    array_5: ext.Operand[Any] | None = None
-    array_6: ext.Operand[Any] | None = None
-    array_7: ext.Operand[Any] | None = None
-
-    @property
-    def storage(self) -> list[Any]:
-        """The storage arrays, in the order of ``storage_names``."""
-        return storage_of(self)
 
     def verify_invariants(self) -> bool:
         return verified(self, _check_packed)
 
 
-class PackedLinearOp(Sparse.Operation, name="packed_linear"):
-    """``sparse.linear`` with its scheme's storage arrays for a weight, named in ``storage_names``."""
+class PackedLinearOp(Packed, name="packed_linear"):
+    """``sparse.linear`` with its scheme's storage arrays for a weight."""
 
     FREE_LENGTH = True
     input: ext.Operand[Any]
@@ -206,19 +212,6 @@ class PackedLinearOp(Sparse.Operation, name="packed_linear"):
     kernel: ir.StringAttr
     output: ext.Result[Any]
     bias: ext.Operand[Any] | None = None
-    array_0: ext.Operand[Any] | None = None
-    array_1: ext.Operand[Any] | None = None
-    array_2: ext.Operand[Any] | None = None
-    array_3: ext.Operand[Any] | None = None
-    array_4: ext.Operand[Any] | None = None
-    array_5: ext.Operand[Any] | None = None
-    array_6: ext.Operand[Any] | None = None
-    array_7: ext.Operand[Any] | None = None
-
-    @property
-    def storage(self) -> list[Any]:
-        """The storage arrays, in the order of ``storage_names``."""
-        return storage_of(self)
 
     def verify_invariants(self) -> bool:
         return verified(self, _check_packed)
@@ -246,7 +239,6 @@ class UnliftOp(Sparse.Operation, name="unlift"):
         return verified(self, _check_lift)
 
 
-STORAGE_SLOTS = 8
 SCHEMES = (UndetectedAttr, DenseAttr, UnstructuredAttr, ConnectivityAttr, PatternAttr, BlockAttr,
            KernelGroupAttr)
 EITHER = (PlainAttr, LanesAttr)
@@ -296,12 +288,6 @@ def _is_static(op: Any, type_: Any) -> bool:
     """Static sizes, but for the first one where the op's class says ``FREE_LENGTH``: the run decides it."""
     first = 1 if getattr(op, "FREE_LENGTH", False) else 0
     return not any(type_.is_dynamic_dim(at) for at in range(first, type_.rank))
-
-
-def storage_of(op: Any) -> list[Any]:
-    """The storage arrays of a packed op."""
-    slots = (getattr(op, f"array_{place}") for place in range(STORAGE_SLOTS))
-    return [value for value in slots if value is not None]
 
 
 def storage_operands(values: Sequence[Any]) -> dict[str, Any]:

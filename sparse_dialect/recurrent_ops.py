@@ -16,13 +16,13 @@ from typing import Any
 from .dialect import (
     ConvOp,
     LinearOp,
+    Packed,
     Sparse,
     check_choice,
     check_scheme,
     check_storage,
     integers,
     shape_of,
-    storage_of,
     verified,
 )
 from .mlir import ext, ir
@@ -81,8 +81,8 @@ class LstmOp(Sparse.Operation, name="lstm"):
         return verified(self, _check_lstm)
 
 
-class PackedGruOp(Sparse.Operation, name="packed_gru"):
-    """``sparse.gru`` with its scheme's storage arrays for a weight, named in ``storage_names``."""
+class PackedGruOp(Packed, name="packed_gru"):
+    """``sparse.gru`` with its scheme's storage arrays for a weight."""
 
     FREE_LENGTH = True
     gates: ext.Operand[Any]
@@ -94,26 +94,13 @@ class PackedGruOp(Sparse.Operation, name="packed_gru"):
     kernel: ir.StringAttr
     output: ext.Result[Any]
     bias: ext.Operand[Any] | None = None
-    array_0: ext.Operand[Any] | None = None
-    array_1: ext.Operand[Any] | None = None
-    array_2: ext.Operand[Any] | None = None
-    array_3: ext.Operand[Any] | None = None
-    array_4: ext.Operand[Any] | None = None
-    array_5: ext.Operand[Any] | None = None
-    array_6: ext.Operand[Any] | None = None
-    array_7: ext.Operand[Any] | None = None
-
-    @property
-    def storage(self) -> list[Any]:
-        """The storage arrays, in the order of ``storage_names``."""
-        return storage_of(self)
 
     def verify_invariants(self) -> bool:
         return verified(self, _check_packed_gru)
 
 
-class PackedLstmOp(Sparse.Operation, name="packed_lstm"):
-    """``sparse.lstm`` with its scheme's storage arrays for a weight, named in ``storage_names``."""
+class PackedLstmOp(Packed, name="packed_lstm"):
+    """``sparse.lstm`` with its scheme's storage arrays for a weight."""
 
     FREE_LENGTH = True
     gates: ext.Operand[Any]
@@ -127,19 +114,6 @@ class PackedLstmOp(Sparse.Operation, name="packed_lstm"):
     output: ext.Result[Any]
     final_cell: ext.Result[Any]
     bias: ext.Operand[Any] | None = None
-    array_0: ext.Operand[Any] | None = None
-    array_1: ext.Operand[Any] | None = None
-    array_2: ext.Operand[Any] | None = None
-    array_3: ext.Operand[Any] | None = None
-    array_4: ext.Operand[Any] | None = None
-    array_5: ext.Operand[Any] | None = None
-    array_6: ext.Operand[Any] | None = None
-    array_7: ext.Operand[Any] | None = None
-
-    @property
-    def storage(self) -> list[Any]:
-        """The storage arrays, in the order of ``storage_names``."""
-        return storage_of(self)
 
     def verify_invariants(self) -> bool:
         return verified(self, _check_packed_lstm)
