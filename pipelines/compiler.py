@@ -16,9 +16,9 @@ import numpy as np
 
 from ..errors import EspalierError
 from ..runtime.abi import FREE
-from ..runtime.compiled_model import LayerRecord, TensorSpec
 from ..runtime.memory import zeroed
 from ..runtime.model_file import ModelFile, fingerprint_of
+from ..runtime.records import LayerRecord, TensorSpec
 from ..sparse_dialect.attributes import scheme_of
 from ..sparse_dialect.constants import dtype_of
 from ..sparse_dialect.cores import CORES

@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,39 +16,7 @@ from .abi import FREE, target_text
 from .devices import DEVICES
 from .jit_executor import JitExecutor
 from .model_file import ModelFile
-
-
-@dataclass(frozen=True)
-class TensorSpec:
-    """An input or output: ``dtype`` is numpy's name; a size of -1 is free, the same for all."""
-
-    name: str
-    shape: tuple[int, ...]
-    dtype: str
-
-
-@dataclass(frozen=True)
-class LayerRecord:
-    """What the compiler decided for one layer; MACs and bytes are of the whole layer, batch included."""
-
-    name: str
-    op: str
-    shape: str
-    scheme: str
-    sparsity: float
-    kernel: str
-    reason: str
-    macs_dense: int
-    macs_packed: int
-    bytes_dense: int
-    bytes_packed: int
-    index_bytes: int
-    loads_before: int
-    loads_after: int
-    predicted_ms: float | None
-    fused_into: str = ""  # the layer in whose measured time this one's is
-    functions: list[str] = field(default_factory=list)  # the symbols of the code that computes it
-    csr_index_bytes: int = 0  # what CSR's 32-bit columns and row starts would take in place of index_bytes
+from .records import LayerRecord, TensorSpec
 
 
 class CompiledModel:

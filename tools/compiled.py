@@ -1,11 +1,11 @@
-"""What the tools need of the compiler's public API, as types: tests stand in their own."""
+"""What the tools need of the compiler, which is imported where it is used: ``--help`` stays quick."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,79 +13,10 @@ from ..errors import EspalierError
 
 if TYPE_CHECKING:
     from ..pipelines.target import Target
+    from ..runtime.compiled_model import CompiledModel
     from ..runtime.model_file import ModelFile
 
 Progress = Callable[[str, int, int], None]  # (step, done, total)
-
-
-class Tensor(Protocol):
-    """An input or output of a compiled model; ``dtype`` is numpy's name."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def shape(self) -> tuple[int, ...]: ...
-    @property
-    def dtype(self) -> str: ...
-
-
-class Layer(Protocol):
-    """One row of the report; bytes and MACs are of the whole layer, ``sparsity`` is the share of zeros."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def op(self) -> str: ...
-    @property
-    def shape(self) -> str: ...
-    @property
-    def scheme(self) -> str: ...
-    @property
-    def sparsity(self) -> float: ...
-    @property
-    def kernel(self) -> str: ...
-    @property
-    def reason(self) -> str: ...
-    @property
-    def fused_into(self) -> str: ...
-    @property
-    def macs_dense(self) -> int: ...
-    @property
-    def macs_packed(self) -> int: ...
-    @property
-    def bytes_dense(self) -> int: ...
-    @property
-    def bytes_packed(self) -> int: ...
-    @property
-    def index_bytes(self) -> int: ...
-    @property
-    def csr_index_bytes(self) -> int: ...
-    @property
-    def loads_before(self) -> int: ...
-    @property
-    def loads_after(self) -> int: ...
-    @property
-    def predicted_ms(self) -> float | None: ...
-
-
-class Compiled(Protocol):
-    """The part of ``espalier.CompiledModel`` that the tools use."""
-
-    @property
-    def inputs(self) -> tuple[Tensor, ...]: ...
-    @property
-    def outputs(self) -> tuple[Tensor, ...]: ...
-    @property
-    def layers(self) -> tuple[Layer, ...]: ...
-    @property
-    def arena_bytes(self) -> int: ...
-    @property
-    def weight_bytes(self) -> int: ...
-
-    def run(self, inputs: Sequence[np.ndarray], threads: int = 1) -> list[np.ndarray]: ...
-    def profile(self, inputs: Sequence[np.ndarray], threads: int = 1) -> list[float]: ...
-    def save(self, path: str | Path) -> None: ...
-    def check(self, threads: int = 1) -> float: ...
 
 
 @dataclass(frozen=True)
@@ -112,14 +43,14 @@ class Source:
         return model, tuple(inputs)
 
     def compile(self, *, sparse: bool = True, eliminate_redundant_loads: bool = True,
-                progress: Progress | None = None) -> tuple[Compiled, list[np.ndarray]]:
+                progress: Progress | None = None) -> tuple[CompiledModel, list[np.ndarray]]:
         """Compiles the model; returns it with its example inputs as numpy arrays."""
         from .. import CompileOptions
         from .. import compile as compile_model
 
         model, inputs = self.load()
         options = CompileOptions(sparse=sparse, eliminate_redundant_loads=eliminate_redundant_loads)
-        compiled: Compiled = compile_model(model, inputs, options=options, progress=progress)
+        compiled = compile_model(model, inputs, options=options, progress=progress)
         return compiled, arrays(inputs) if inputs else self.draw_inputs(compiled)
 
     def compile_for(self, target: Target, *, sparse: bool = True, eliminate_redundant_loads: bool = True,
@@ -132,7 +63,7 @@ class Source:
         options = CompileOptions(sparse=sparse, eliminate_redundant_loads=eliminate_redundant_loads)
         return compile_file(model, inputs, target, options, progress)
 
-    def draw_inputs(self, compiled: Compiled) -> list[np.ndarray]:
+    def draw_inputs(self, compiled: CompiledModel) -> list[np.ndarray]:
         """Inputs for an ``.mlir`` file, which brings none: seeded normal floats, zeros of any other type."""
         random = np.random.default_rng(self.seed)
         return [random.standard_normal(spec.shape).astype(spec.dtype) if np.dtype(spec.dtype).kind == "f"
@@ -144,12 +75,11 @@ def arrays(inputs: Sequence[Any]) -> list[np.ndarray]:
     return [np.asarray(x.detach().numpy() if hasattr(x, "detach") else x, order="C") for x in inputs]
 
 
-def load_compiled(path: str | Path) -> Compiled:
+def load_compiled(path: str | Path) -> CompiledModel:
     """The compiled model in the file ``path``, ready to run."""
     from .. import CompiledModel
 
-    loaded: Compiled = CompiledModel.load(path)
-    return loaded
+    return CompiledModel.load(path)
 
 
 def torch_module(model: Any) -> Any:

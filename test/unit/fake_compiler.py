@@ -3,51 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from espalier.errors import EspalierError
 from espalier.runtime.model_file import ModelFile
+from espalier.runtime.records import LayerRecord, TensorSpec
 
 
-@dataclass(frozen=True)
-class FakeTensor:
-    name: str
-    shape: tuple[int, ...]
-    dtype: str = "float32"
-
-
-@dataclass(frozen=True)
-class FakeLayer:
-    name: str
-    op: str = "conv"
-    shape: str = "3x8x8 -> 4x8x8, 3x3"
-    scheme: str = "pattern"
-    sparsity: float = 0.876
-    kernel: str = "sparse 7x2"
-    reason: str = "8.1x fewer MACs"
-    macs_dense: int = 8100
-    macs_packed: int = 1000
-    bytes_dense: int = 40960
-    bytes_packed: int = 5120
-    index_bytes: int = 512
-    csr_index_bytes: int = 4608
-    loads_before: int = 900
-    loads_after: int = 300
-    predicted_ms: float | None = 0.25
-    fused_into: str = ""
+def fake_layer(name: str, op: str = "conv", **others: Any) -> LayerRecord:
+    """A layer of a pruned network; ``others`` say what is different."""
+    layer = LayerRecord(
+        name, op, shape="3x8x8 -> 4x8x8, 3x3", scheme="pattern", sparsity=0.876, kernel="sparse 7x2",
+        reason="8.1x fewer MACs", macs_dense=8100, macs_packed=1000, bytes_dense=40960, bytes_packed=5120,
+        index_bytes=512, csr_index_bytes=4608, loads_before=900, loads_after=300, predicted_ms=0.25)
+    return replace(layer, **others)
 
 
 @dataclass
 class FakeModel:
     """Doubles its input. ``error`` is what ``check`` finds."""
 
-    layers: tuple[FakeLayer, ...] = (
-        FakeLayer("0"), FakeLayer("2", "linear", scheme="dense", predicted_ms=None))
-    inputs: tuple[FakeTensor, ...] = (FakeTensor("x", (1, 3)),)
-    outputs: tuple[FakeTensor, ...] = (FakeTensor("y", (1, 3)),)
+    layers: tuple[LayerRecord, ...] = (
+        fake_layer("0"), fake_layer("2", "linear", scheme="dense", predicted_ms=None))
+    inputs: tuple[TensorSpec, ...] = (TensorSpec("x", (1, 3), "float32"),)
+    outputs: tuple[TensorSpec, ...] = (TensorSpec("y", (1, 3), "float32"),)
     arena_bytes: int = 4096
     weight_bytes: int = 10240
     error: float = 1e-7

@@ -10,7 +10,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from rich.console import Console
 
 sys.path.insert(0, str(Path(__file__).parent))
 from command_line import CommandLine
+from fake_compiler import fake_layer
 
 MISSING = [name for name in ("qemu-aarch64", "gcc") if shutil.which(name) is None]
 needs_qemu = pytest.mark.skipif(bool(MISSING), reason=f"needs {' and '.join(MISSING)}")
@@ -218,21 +219,14 @@ def test_a_model_that_computes_something_else_is_not_counted(compiled: ModelFile
         count_ours(wrong, compiled.sample_inputs)
 
 
-@dataclass
-class FakeLayer:
-    name: str
-    macs_dense: int
-    shape: str = "a shape"
-    fused_into: str = ""
-
-
 def test_rows_match_the_peers_layers_by_their_work() -> None:
     ours = [("in", Counts(1)), ("a", Counts(10, 1)), ("b", Counts(20, 2)), ("a", Counts(5)), ("c", Counts(7))]
-    layers = [FakeLayer("a", 100), FakeLayer("in", 300, "another", "b"), FakeLayer("b", 200),
-              FakeLayer("c", 100), FakeLayer("folded", 100)]
+    layers = [fake_layer(name, macs_dense=macs, shape="a shape") for name, macs in
+              (("a", 100), ("b", 200), ("c", 100), ("folded", 100))]
+    layers.insert(1, fake_layer("in", macs_dense=300, shape="another", fused_into="b"))
     peer = PeerCounts("ncnn", Counts(999), ((200, Counts(40)), (100, Counts(30)), (300, Counts(8)),
                                             (100, Counts(31))))
-    found = rows(ours, layers, [peer, PeerCounts("mnn", Counts(500), ())])  # type: ignore[arg-type]
+    found = rows(ours, layers, [peer, PeerCounts("mnn", Counts(500), ())])
     assert [(row.name, row.shapes, row.counts.instructions) for row in found] == [
         ("in", [], 1), ("a", ["a shape"], 15), ("b", ["another", "a shape"], 20), ("c", ["a shape"], 7)]
     assert [{name: counts.instructions for name, counts in row.peers.items()} for row in found] == [

@@ -13,7 +13,7 @@ from espalier.tools.report.table import reason_lines, report_table
 from rich.console import Console
 
 sys.path.insert(0, str(Path(__file__).parent))
-from fake_compiler import FakeLayer, FakeModel
+from fake_compiler import FakeModel, fake_layer
 
 
 def report(model: FakeModel, measured: list[float] | None = None) -> Report:
@@ -67,7 +67,7 @@ def test_table() -> None:
 
 
 def test_markup_in_names_is_text() -> None:
-    model = FakeModel(layers=(FakeLayer("[red]<b>x</b>"),))
+    model = FakeModel(layers=(fake_layer("[red]<b>x</b>"),))
     assert "[red]<b>x</b>" in text_of(report(model))
     page = report_page(report(model, [1.0]))
     assert "<b>x</b>" not in page
@@ -110,7 +110,7 @@ def test_page_without_layers() -> None:
 
 
 def test_a_fused_layer_has_no_time_of_its_own() -> None:
-    layers = (FakeLayer("expand", fused_into="depthwise"), FakeLayer("depthwise"))
+    layers = (fake_layer("expand", fused_into="depthwise"), fake_layer("depthwise"))
     found = report(FakeModel(layers), [0.0, 2.0])
     assert [row.measured_ms for row in found.rows] == [None, 2.0]
     assert found.totals.measured_ms == 2.0

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..compiled import Compiled, arrays, torch_module
+from ..compiled import arrays, torch_module
+
+if TYPE_CHECKING:
+    from ...runtime.compiled_model import CompiledModel
 
 
 class EspalierEngine:
@@ -16,7 +19,7 @@ class EspalierEngine:
 
     name = "espalier"
 
-    def __init__(self, compiled: Compiled, inputs: Sequence[np.ndarray], variant: str) -> None:
+    def __init__(self, compiled: CompiledModel, inputs: Sequence[np.ndarray], variant: str) -> None:
         self.compiled, self.inputs, self.variant = compiled, list(inputs), variant
         self.threads = 1
 

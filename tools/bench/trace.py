@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ..compiled import Layer
+from ...runtime.records import LayerRecord
 
 
-def chrome_trace(network: str, layers: Sequence[Layer], seconds: Sequence[float]) -> dict[str, Any]:
+def chrome_trace(network: str, layers: Sequence[LayerRecord], seconds: Sequence[float]) -> dict[str, Any]:
     """Trace events of one run whose layers follow each other; ``seconds`` is in the order of ``layers``."""
     events: list[dict[str, Any]] = [
         {"name": "process_name", "ph": "M", "pid": 1, "tid": 1, "args": {"name": f"espalier {network}"}}]

@@ -12,7 +12,7 @@ from ...errors import EspalierError
 from ...files import check_writable, replacing
 from ...pipelines.aot import KINDS
 from ...pipelines.target import Target
-from ..compiled import Compiled, Source
+from ..compiled import Source
 from ..report.data import factor, size
 from .common import (
     DebugOption,
@@ -26,6 +26,7 @@ from .common import (
 )
 
 if TYPE_CHECKING:
+    from ...runtime.compiled_model import CompiledModel
     from ...runtime.model_file import ModelFile
 
 OutputOption = Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="The compiled model.")]
@@ -61,7 +62,6 @@ def compile_command(
     source = Source(model, prune, seed, steps)
     other = Target.cross(target, mcpu, mattr) if target else None
     with progress_bars() as progress:
-        compiled: Compiled
         if other is None:
             compiled, _ = source.compile(sparse=not dense, eliminate_redundant_loads=lre, progress=progress)
             progress("writing", 0, 1)
@@ -78,7 +78,7 @@ def compile_command(
               f"arena {size(compiled.arena_bytes)}, {time.perf_counter() - start:.1f} s", markup=False)
 
 
-def _write(output: Path, file: ModelFile, target: Target, name: str, kind: str, linker: str) -> Compiled:
+def _write(output: Path, file: ModelFile, target: Target, name: str, kind: str, linker: str) -> CompiledModel:
     """Writes ``file``, compiled for ``target``, as one of ``KINDS``; the compiled model."""
     from ...pipelines.aot.emit import cross_compiled, emit, identifier
     from ...runtime.compiled_model import CompiledModel
@@ -92,5 +92,4 @@ def _write(output: Path, file: ModelFile, target: Target, name: str, kind: str, 
             stream.write(made)
     if kind == "exe":
         output.chmod(output.stat().st_mode | 0o111)
-    compiled: Compiled = CompiledModel(file)
-    return compiled
+    return CompiledModel(file)

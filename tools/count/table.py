@@ -10,7 +10,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from ..compiled import Layer
+from ...runtime.records import LayerRecord
 from .emulator import Counts
 from .peers import PeerCounts
 
@@ -29,7 +29,7 @@ class Row:
                 "peers": {name: as_json(counts) for name, counts in self.peers.items()}}
 
 
-def rows(labelled: Sequence[tuple[str, Counts]], layers: Sequence[Layer],
+def rows(labelled: Sequence[tuple[str, Counts]], layers: Sequence[LayerRecord],
          peers: Sequence[PeerCounts]) -> list[Row]:
     """
     One row a label, in order of first appearance: several statements may share one, and a layer that is fused

@@ -4,39 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ..compiled import Compiled, Layer
+from ...runtime.records import LayerRecord
+
+if TYPE_CHECKING:
+    from ...runtime.compiled_model import CompiledModel
 
 
 @dataclass(frozen=True)
-class Row:
+class Row(LayerRecord):
     """One layer: the compiler's record and the measured time (None in a report without a run, and for a layer
     that is fused into another, whose time is that of both)."""
 
-    name: str
-    op: str
-    shape: str
-    scheme: str
-    sparsity: float
-    kernel: str
-    reason: str
-    macs_dense: int
-    macs_packed: int
-    bytes_dense: int
-    bytes_packed: int
-    index_bytes: int
-    csr_index_bytes: int
-    loads_before: int
-    loads_after: int
-    predicted_ms: float | None
-    fused_into: str
-    measured_ms: float | None
+    measured_ms: float | None = None
 
     @classmethod
-    def of(cls, layer: Layer, measured_ms: float | None) -> Row:
-        fields = {name: getattr(layer, name) for name in cls.__dataclass_fields__ if name != "measured_ms"}
-        return cls(**fields, measured_ms=None if layer.fused_into else measured_ms)
+    def of(cls, layer: LayerRecord, measured_ms: float | None) -> Row:
+        return cls(**vars(layer), measured_ms=None if layer.fused_into else measured_ms)
 
 
 @dataclass(frozen=True)
@@ -80,7 +65,7 @@ class Report:
         object.__setattr__(self, "totals", Totals.of(self.rows))
 
     @classmethod
-    def of(cls, network: str, compiled: Compiled, measured_ms: Sequence[float] | None, *, machine: str,
+    def of(cls, network: str, compiled: CompiledModel, measured_ms: Sequence[float] | None, *, machine: str,
            threads: int, runs: int) -> Report:
         """The report on ``compiled``; ``measured_ms`` holds one time a layer, in the order of its layers."""
         times: Sequence[float | None] = [None] * len(compiled.layers) if measured_ms is None else measured_ms
