@@ -19,6 +19,7 @@ import torch
 from torch.overrides import TorchFunctionMode
 
 from ...sparse_dialect.dialect import UndetectedAttr
+from ...sparse_dialect.errors import EspalierError
 from ...sparse_dialect.mlir import ir
 from ...sparse_dialect.recurrent_ops import DIRECTIONS, GruOp, LstmOp
 
@@ -83,6 +84,8 @@ def _layers(x: torch.Tensor, weights: Sequence[torch.Tensor], biases: bool, laye
     ``weights``: for each layer and direction weight_ih, weight_hh and, with ``biases``, bias_ih, bias_hh.
     """
     x = x.transpose(0, 1) if batch_first else x
+    if isinstance(x.shape[0], int) and not x.shape[0]:
+        raise EspalierError("expected at least one time step, found a sequence of length 0")
     rows, each = list(weights), 4 if biases else 2
     last: list[torch.Tensor] = []
     for _ in range(layers):

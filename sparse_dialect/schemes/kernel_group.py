@@ -105,18 +105,19 @@ class KernelGroup(SharedColumns):
         weight = np.asarray(weight, np.float32)
         if weight.ndim < 3:
             raise EspalierError("kernel_group prunes convolutions: a matrix has no kernels; use block")
-        if rate < 1:
+        if not rate >= 1:
             raise EspalierError(f"kernel_group keeps one weight in `rate`: expected >= 1, found {rate:g}")
         if score not in SCORES:
             raise EspalierError(f"unknown score '{score}': expected one of {', '.join(SCORES)}")
-        units = cls(filters, channels, tuple(weight.shape[2:]))._units(weight)
+        filters, channels = min(filters, weight.shape[0]), min(channels, weight.shape[1])  # no vast padding
+        scheme = cls(filters, channels, tuple(weight.shape[2:]))
+        units = scheme._units(weight)
         if vanilla:
             units = units.reshape(*units.shape[:2], 1, -1)
         squares = np.square(units).sum(axis=3)
         if score == "rms":
             squares /= np.maximum(np.count_nonzero(units, axis=3), 1)
-        sizes = cls(filters, channels, tuple(weight.shape[2:]))._units(np.ones_like(weight)).sum(
-            axis=3, dtype=np.int64)
+        sizes = scheme._units(np.ones_like(weight)).sum(axis=3, dtype=np.int64)
         sizes = sizes.sum(axis=2, keepdims=True) if vanilla else sizes
         ranked = np.argsort(-squares, axis=None, kind="stable")
         total = np.cumsum(sizes.ravel()[ranked])

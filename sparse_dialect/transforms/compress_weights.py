@@ -21,6 +21,7 @@ import numpy as np
 from ..attributes import scheme_of
 from ..constants import constant, weight_of
 from ..dialect import ConvOp, PackedConvOp, PlainAttr, integer_array, storage_operands, string_array
+from ..errors import op_error
 from ..mlir import ir
 from ..passes import Pass, PassContext, operations, option
 from ..recurrent_ops import WEIGHTED
@@ -74,7 +75,7 @@ class CompressWeightsPass(Pass):
             return {"weight": pack_dense(weight, group)}
         if isinstance(scheme, SharedColumns):
             whole = ungrouped(weight, groups)
-            shared = (_filter_order(layer, 0).reshape(-1, group) if "filter_order" in attributes
+            shared = (_groups_in_order(layer, len(whole), group) if "filter_order" in attributes
                       else scheme.filter_groups(whole))
             return pack_columns(whole, shared, gcd(scheme.channels_together, block), block)
         if isinstance(scheme, Dense):  # a grouped convolution: each filter keeps its own group's channels
@@ -102,11 +103,21 @@ def _filter_order(layer: ConvOp, filters: int) -> np.ndarray:
     return np.array(list(ir.DenseI32ArrayAttr(attributes["filter_order"])))
 
 
+def _groups_in_order(layer: ConvOp, filters: int, group: int) -> np.ndarray:
+    """The ``filter_order`` of a layer whose filters share columns, as [groups, group]."""
+    order = _filter_order(layer, filters)
+    if len(order) % group or set(order.tolist()) != set(range(filters)):
+        raise op_error(layer, f"a filter_order of all {filters} filters in groups of {group}",
+                       f"{order.tolist()}", "run sparse-reorder-filters")
+    return order.reshape(-1, group)
+
+
 def _packed_conv(layer: ConvOp, arrays: dict[str, np.ndarray], shape: tuple[int, ...]) -> PackedConvOp:
     attributes, i64 = layer.operation.attributes, ir.IntegerType.get_signless(64)
     name = _layer_name(layer)
+    shared = arrays["weight"].shape[-1] if isinstance(scheme_of(layer), SharedColumns) else 1
     known = "filters_per_group" in attributes
-    group = attributes["filters_per_group"] if known else ir.IntegerAttr.get(i64, 1)
+    group = attributes["filters_per_group"] if known else ir.IntegerAttr.get(i64, shared)
     return PackedConvOp(
         input=layer.input, **storage_operands([constant(a, f"{name}.{key}") for key, a in arrays.items()]),
         storage_names=string_array(list(arrays)), weight_shape=integer_array(shape), strides=layer.strides,

@@ -147,3 +147,65 @@ func.func @strips(%x: tensor<1x4xf32>) -> tensor<1x2xf32> {
       operandSegmentSizes = array<i32: 1, 1, 0>} : (tensor<1x4xf32>, tensor<2x4xf32>) -> tensor<1x2xf32>
   return %y : tensor<1x2xf32>
 }
+
+// -----
+
+// Kernel groups: a byte for each place that a pair of filters keeps, and 2 x 2 weights, channels before filters. The
+// longest pair comes first, the empty one last.
+
+// CHECK-LABEL: func.func @kernel_group
+// CHECK-DAG: %[[O:.*]] = arith.constant dense<[0, 2, 3, 4, 4]> : tensor<5xi32>
+// CHECK-DAG: %[[R:.*]] = arith.constant dense<[2, 3, 0, 1, 4, 5, 6, 7]> : tensor<8xi16>
+// CHECK-DAG: %[[G:.*]] = arith.constant dense<[0, 2, 1, 1]> : tensor<4xi8>
+// CHECK-DAG: %[[W:.*]] = arith.constant dense<{{\[\[\[}}5.0{{.*}}, 9.0{{.*}}], [7.0{{.*}}, 2.0{{.*}} : tensor<4x2x2xf32>
+// CHECK: "sparse.packed_conv"(%arg0, %[[O]], %[[R]], %[[G]], %[[W]])
+// CHECK-SAME: cost = {dense_bytes = 192 : i64, index_bytes = 40 : i64, nonzeros = 16 : i64, packed_bytes = 104 : i64, stored = 16 : i64}
+// CHECK-SAME: filters_per_group = 2 : i64
+// CHECK-SAME: storage_names = ["start", "reorder", "gap", "weight"]
+func.func @kernel_group(%x: tensor<1x2x4xf32>) -> tensor<1x8x2xf32> {
+  %w = arith.constant dense<[[[0.0, 1.0, 0.0], [0.0, 2.0, 0.0]], [[0.0, 3.0, 0.0], [0.0, 4.0, 0.0]],
+                             [[5.0, 0.0, 6.0], [7.0, 0.0, 8.0]], [[9.0, 0.0, 1.0], [2.0, 0.0, 3.0]],
+                             [[0.0, 4.0, 0.0], [0.0, 5.0, 0.0]], [[0.0, 6.0, 0.0], [0.0, 7.0, 0.0]],
+                             [[0.0, 0.0, 0.0], [0.0, 0.0, 0.0]], [[0.0, 0.0, 0.0], [0.0, 0.0, 0.0]]]> : tensor<8x2x3xf32>
+  %y = "sparse.conv"(%x, %w) {strides = [1], padding_low = [0], padding_high = [0], dilations = [1],
+      groups = 1, activation = "none", scheme = #sparse.kernel_group<2 : i64, 2 : i64, [3]>,
+      operandSegmentSizes = array<i32: 1, 1, 0, 0>} : (tensor<1x2x4xf32>, tensor<8x2x3xf32>) -> tensor<1x8x2xf32>
+  return %y : tensor<1x8x2xf32>
+}
+
+// -----
+
+// Blocks of a convolution: BCRC's groups of rows, each column's byte once for both rows.
+
+// CHECK-LABEL: func.func @block
+// CHECK-DAG: dense<[0, 2, 4]> : tensor<3xi32>
+// CHECK-DAG: dense<[0, 2, 1, 3]> : tensor<4xi16>
+// CHECK-DAG: dense<[0, 2, 1, 2]> : tensor<4xi8>
+// CHECK-DAG: dense<{{\[\[\[}}1.0{{.*}}, 3.0{{.*}}]], {{\[\[}}2.0{{.*}}, 4.0{{.*}}]], {{\[\[}}5.0{{.*}}, 7.0{{.*}} : tensor<4x1x2xf32>
+// CHECK: "sparse.packed_conv"
+// CHECK-SAME: filters_per_group = 2 : i64
+func.func @block(%x: tensor<1x4x2x2xf32>) -> tensor<1x4x2x2xf32> {
+  %w = arith.constant dense<[[[[1.0]], [[0.0]], [[2.0]], [[0.0]]], [[[0.0]], [[5.0]], [[0.0]], [[6.0]]],
+                             [[[3.0]], [[0.0]], [[4.0]], [[0.0]]], [[[0.0]], [[7.0]], [[0.0]], [[8.0]]]]> : tensor<4x4x1x1xf32>
+  %y = "sparse.conv"(%x, %w) {strides = [1, 1], padding_low = [0, 0], padding_high = [0, 0], dilations = [1, 1],
+      groups = 1, activation = "none", scheme = #sparse.block<2 : i64, 2 : i64>,
+      operandSegmentSizes = array<i32: 1, 1, 0, 0>} : (tensor<1x4x2x2xf32>, tensor<4x4x1x1xf32>) -> tensor<1x4x2x2xf32>
+  return %y : tensor<1x4x2x2xf32>
+}
+
+// -----
+
+// The order and the groups that the reorder pass wrote are kept.
+
+// CHECK-LABEL: func.func @ordered
+// CHECK-DAG: dense<[1, 3, 0, 2]> : tensor<4xi16>
+// CHECK-DAG: dense<[1, 2, 0, 2]> : tensor<4xi8>
+func.func @ordered(%x: tensor<1x4x2x2xf32>) -> tensor<1x4x2x2xf32> {
+  %w = arith.constant dense<[[[[1.0]], [[0.0]], [[2.0]], [[0.0]]], [[[0.0]], [[5.0]], [[0.0]], [[6.0]]],
+                             [[[3.0]], [[0.0]], [[4.0]], [[0.0]]], [[[0.0]], [[7.0]], [[0.0]], [[8.0]]]]> : tensor<4x4x1x1xf32>
+  %y = "sparse.conv"(%x, %w) {strides = [1, 1], padding_low = [0, 0], padding_high = [0, 0], dilations = [1, 1],
+      groups = 1, activation = "none", scheme = #sparse.block<2 : i64, 2 : i64>,
+      filter_order = array<i32: 1, 3, 0, 2>, filters_per_group = 2 : i64,
+      operandSegmentSizes = array<i32: 1, 1, 0, 0>} : (tensor<1x4x2x2xf32>, tensor<4x4x1x1xf32>) -> tensor<1x4x2x2xf32>
+  return %y : tensor<1x4x2x2xf32>
+}

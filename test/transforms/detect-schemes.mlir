@@ -110,3 +110,43 @@ func.func @known(%x: tensor<1x2xf32>, %w: tensor<2x2xf32>) -> tensor<1x2xf32> {
       operandSegmentSizes = array<i32: 1, 1, 0>} : (tensor<1x2xf32>, tensor<2x2xf32>) -> tensor<1x2xf32>
   return %0 : tensor<1x2xf32>
 }
+
+// -----
+
+// A group whose kernels differ in one place of eight; blocks of which one column is cut in one row only. A few such
+// weights among many do not matter: these are too many.
+
+// CHECK-LABEL: func.func @nearly_shared
+// CHECK: "sparse.conv"
+// CHECK-SAME: reason = "not kernel_group: no groups of 2 x 2 or more kernels keep the same places; {{.*}}"
+// CHECK-SAME: scheme = #sparse.pattern<
+// CHECK: "sparse.linear"
+// CHECK-SAME: reason = "not kernel_group: a matrix has no kernels; not block: no blocks of 2 x 2 or more cut whole rows and columns; {{.*}}"
+// CHECK-SAME: scheme = #sparse.unstructured
+func.func @nearly_shared(%x: tensor<1x2x4xf32>, %v: tensor<1x4xf32>) -> (tensor<1x4x2xf32>, tensor<1x2xf32>) {
+  %g = arith.constant dense<[[[0.0, 1.0, 0.0], [0.0, 2.0, 3.0]], [[0.0, 3.0, 0.0], [4.0, 4.0, 0.0]],
+                             [[0.0, 5.0, 0.0], [0.0, 6.0, 6.0]], [[7.0, 7.0, 0.0], [0.0, 8.0, 0.0]]]> : tensor<4x2x3xf32>
+  %b = arith.constant dense<[[0.0, 1.0, 2.0, 0.0], [3.0, 4.0, 0.0, 5.0]]> : tensor<2x4xf32>
+  %0 = "sparse.conv"(%x, %g) {strides = [1], padding_low = [0], padding_high = [0], dilations = [1],
+      groups = 1, activation = "none", scheme = #sparse.undetected, operandSegmentSizes = array<i32: 1, 1, 0, 0>}
+      : (tensor<1x2x4xf32>, tensor<4x2x3xf32>) -> tensor<1x4x2xf32>
+  %1 = "sparse.linear"(%v, %b) {activation = "none", scheme = #sparse.undetected,
+      operandSegmentSizes = array<i32: 1, 1, 0>} : (tensor<1x4xf32>, tensor<2x4xf32>) -> tensor<1x2xf32>
+  return %0, %1 : tensor<1x4x2xf32>, tensor<1x2xf32>
+}
+
+// -----
+
+// Kernels of 3-D convolutions; three filters and three channels, which groups of two do not divide.
+
+// CHECK-LABEL: func.func @volume
+// CHECK: scheme = #sparse.kernel_group<2 : i64, 3 : i64, [1, 2, 1]>
+func.func @volume(%x: tensor<1x3x1x2x1xf32>) -> tensor<1x3x1x1x1xf32> {
+  %w = arith.constant dense<[[[[[1.0], [0.0]]], [[[2.0], [0.0]]], [[[3.0], [0.0]]]],
+                             [[[[4.0], [0.0]]], [[[5.0], [0.0]]], [[[6.0], [0.0]]]],
+                             [[[[0.0], [7.0]]], [[[0.0], [8.0]]], [[[0.0], [9.0]]]]]> : tensor<3x3x1x2x1xf32>
+  %y = "sparse.conv"(%x, %w) {strides = [1, 1, 1], padding_low = [0, 0, 0], padding_high = [0, 0, 0],
+      dilations = [1, 1, 1], groups = 1, activation = "none", scheme = #sparse.undetected,
+      operandSegmentSizes = array<i32: 1, 1, 0, 0>} : (tensor<1x3x1x2x1xf32>, tensor<3x3x1x2x1xf32>) -> tensor<1x3x1x1x1xf32>
+  return %y : tensor<1x3x1x1x1xf32>
+}

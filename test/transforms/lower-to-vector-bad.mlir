@@ -71,3 +71,19 @@ func.func @strips(%x: tensor<1x8xf32>) -> tensor<1x4xf32> {
       -> tensor<1x4xf32>
   return %y : tensor<1x4xf32>
 }
+
+// -----
+
+// Kernel groups in FKW's arrays.
+
+func.func @columns(%x: tensor<1x1x6x6xf32>) -> tensor<1x1x6x6xf32> {
+  %w = arith.constant dense<1.0> : tensor<1x1x1xf32>
+  // expected-error @below {{'sparse.packed_conv' expected the arrays start, reorder, gap, weight, found weight; pack it with sparse-compress-weights}}
+  %y = "sparse.packed_conv"(%x, %w) {storage_names = ["weight"], weight_shape = [1, 1, 1, 1], strides = [1, 1],
+      padding_low = [0, 0], padding_high = [0, 0], dilations = [1, 1], groups = 1, activation = "none",
+      scheme = #sparse.kernel_group<8 : i64, 4 : i64, [1, 1]>, kernel = "sparse", filters_per_group = 1, pool = [1, 1],
+      input_layout = #sparse.lanes<[4, 4], [6, 6]>, output_layout = #sparse.lanes<[4, 4], [6, 6]>,
+      operandSegmentSizes = array<i32: 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0>}
+      : (tensor<1x1x6x6xf32>, tensor<1x1x1xf32>) -> tensor<1x1x6x6xf32>
+  return %y : tensor<1x1x6x6xf32>
+}

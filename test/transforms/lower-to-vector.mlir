@@ -180,3 +180,30 @@ func.func @volume(%x: tensor<1x1x2x4xf32>) -> tensor<1x1x2x4xf32> {
       : (tensor<1x1x2x4xf32>, tensor<1x1x3xf32>) -> tensor<1x1x2x4xf32>
   return %y : tensor<1x1x2x4xf32>
 }
+
+// -----
+
+// Filters that share columns: one loop over the units of a group, whatever their places. Both filters of the pair
+// multiply each of the two lines of the tile: four sums, and a load for each multiply.
+
+// CHECK-LABEL: func.func private @conv_0
+// CHECK: scf.for {{.*}} iter_args(
+// CHECK-COUNT-4: vector.fma
+// CHECK-NOT: vector.fma
+// CHECK: } {espalier.class = 0 : i64}
+// CHECK-LABEL: func.func @block
+// CHECK: call @conv_0
+// CHECK-SAME: espalier.layer = "shared"
+func.func @block(%x: tensor<1x4x2x4xf32>) -> tensor<1x4x2x4xf32> {
+  %start = arith.constant dense<[0, 2, 4]> : tensor<3xi32>
+  %reorder = arith.constant dense<[0, 2, 1, 3]> : tensor<4xi16>
+  %gap = arith.constant dense<[0, 2, 1, 2]> : tensor<4xi8>
+  %weight = arith.constant dense<1.0> : tensor<4x1x2xf32>
+  %y = "sparse.packed_conv"(%x, %start, %reorder, %gap, %weight) {storage_names = ["start", "reorder", "gap", "weight"],
+      weight_shape = [4, 4, 1, 1], strides = [1, 1], padding_low = [0, 0], padding_high = [0, 0], dilations = [1, 1],
+      groups = 1, activation = "relu", layer = "shared", scheme = #sparse.block<2 : i64, 2 : i64>, kernel = "sparse",
+      filters_per_group = 2, pool = [1, 1], input_layout = #sparse.lanes<[2, 2], [2, 4]>,
+      output_layout = #sparse.lanes<[2, 2], [2, 4]>, operandSegmentSizes = array<i32: 1, 0, 0, 1, 1, 1, 1, 0, 0, 0, 0>}
+      : (tensor<1x4x2x4xf32>, tensor<3xi32>, tensor<4xi16>, tensor<4xi8>, tensor<4x1x2xf32>) -> tensor<1x4x2x4xf32>
+  return %y : tensor<1x4x2x4xf32>
+}

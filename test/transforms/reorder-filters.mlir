@@ -65,3 +65,56 @@ func.func @unordered(%x: tensor<1x2x2x2xf32>, %v: tensor<1x2xf32>)
       operandSegmentSizes = array<i32: 1, 1, 0>} : (tensor<1x2xf32>, tensor<2x2xf32>) -> tensor<1x2xf32>
   return %0, %1, %2, %3 : tensor<1x2x2x2xf32>, tensor<1x2x2x2xf32>, tensor<1x2x2x2xf32>, tensor<1x2xf32>
 }
+
+// -----
+
+// Filters that share columns come in groups, the longest first, whatever the option. Empty filters are a group too.
+
+// BOTH-LABEL: func.func @kernel_group
+// BOTH: filter_order = array<i32: 2, 3, 0, 1, 4, 5, 6, 7>, filters_per_group = 2 : i64
+func.func @kernel_group(%x: tensor<1x2x4xf32>) -> tensor<1x8x2xf32> {
+  %w = arith.constant dense<[[[0.0, 1.0, 0.0], [0.0, 2.0, 0.0]], [[0.0, 3.0, 0.0], [0.0, 4.0, 0.0]],
+                             [[5.0, 0.0, 6.0], [7.0, 0.0, 8.0]], [[9.0, 0.0, 1.0], [2.0, 0.0, 3.0]],
+                             [[0.0, 4.0, 0.0], [0.0, 5.0, 0.0]], [[0.0, 6.0, 0.0], [0.0, 7.0, 0.0]],
+                             [[0.0, 0.0, 0.0], [0.0, 0.0, 0.0]], [[0.0, 0.0, 0.0], [0.0, 0.0, 0.0]]]> : tensor<8x2x3xf32>
+  %y = "sparse.conv"(%x, %w) {strides = [1], padding_low = [0], padding_high = [0], dilations = [1],
+      groups = 1, activation = "none", scheme = #sparse.kernel_group<2 : i64, 2 : i64, [3]>,
+      operandSegmentSizes = array<i32: 1, 1, 0, 0>} : (tensor<1x2x4xf32>, tensor<8x2x3xf32>) -> tensor<1x8x2xf32>
+  return %y : tensor<1x8x2xf32>
+}
+
+// -----
+
+// GRIM's matrix reorder: rows 0 and 2 keep one set of columns, 1 and 3 another.
+
+// BOTH-LABEL: func.func @block
+// BOTH: filter_order = array<i32: 0, 2, 1, 3>, filters_per_group = 2 : i64
+func.func @block(%x: tensor<1x4x2x2xf32>) -> tensor<1x4x2x2xf32> {
+  %w = arith.constant dense<[[[[1.0]], [[0.0]], [[2.0]], [[0.0]]], [[[0.0]], [[5.0]], [[0.0]], [[6.0]]],
+                             [[[3.0]], [[0.0]], [[4.0]], [[0.0]]], [[[0.0]], [[7.0]], [[0.0]], [[8.0]]]]> : tensor<4x4x1x1xf32>
+  %y = "sparse.conv"(%x, %w) {strides = [1, 1], padding_low = [0, 0], padding_high = [0, 0], dilations = [1, 1],
+      groups = 1, activation = "none", scheme = #sparse.block<2 : i64, 2 : i64>,
+      operandSegmentSizes = array<i32: 1, 1, 0, 0>} : (tensor<1x4x2x2xf32>, tensor<4x4x1x1xf32>) -> tensor<1x4x2x2xf32>
+  return %y : tensor<1x4x2x2xf32>
+}
+
+// -----
+
+// Three filters in groups of two: the last group repeats its only filter. Filters of both groups of a grouped
+// convolution never share a column.
+
+// BOTH-LABEL: func.func @leftovers
+// BOTH: filter_order = array<i32: 0, 2, 1, 1>, filters_per_group = 2 : i64
+// BOTH: filter_order = array<i32: 0, 1, 2, 3>, filters_per_group = 2 : i64, groups = 2 : i64
+func.func @leftovers(%x: tensor<1x4x2x2xf32>) -> (tensor<1x3x2x2xf32>, tensor<1x4x2x2xf32>) {
+  %w = arith.constant dense<[[[[1.0]], [[0.0]], [[2.0]], [[0.0]]], [[[0.0]], [[5.0]], [[0.0]], [[0.0]]],
+                             [[[3.0]], [[0.0]], [[4.0]], [[0.0]]]]> : tensor<3x4x1x1xf32>
+  %g = arith.constant dense<[[[[1.0]], [[0.0]]], [[[2.0]], [[0.0]]], [[[3.0]], [[0.0]]], [[[4.0]], [[0.0]]]]> : tensor<4x2x1x1xf32>
+  %y = "sparse.conv"(%x, %w) {strides = [1, 1], padding_low = [0, 0], padding_high = [0, 0], dilations = [1, 1],
+      groups = 1, activation = "none", scheme = #sparse.block<2 : i64, 2 : i64>,
+      operandSegmentSizes = array<i32: 1, 1, 0, 0>} : (tensor<1x4x2x2xf32>, tensor<3x4x1x1xf32>) -> tensor<1x3x2x2xf32>
+  %z = "sparse.conv"(%x, %g) {strides = [1, 1], padding_low = [0, 0], padding_high = [0, 0], dilations = [1, 1],
+      groups = 2, activation = "none", scheme = #sparse.block<2 : i64, 2 : i64>,
+      operandSegmentSizes = array<i32: 1, 1, 0, 0>} : (tensor<1x4x2x2xf32>, tensor<4x2x1x1xf32>) -> tensor<1x4x2x2xf32>
+  return %y, %z : tensor<1x3x2x2xf32>, tensor<1x4x2x2xf32>
+}

@@ -13,7 +13,7 @@ import numpy as np
 from ...attributes import layout_of, scheme_of
 from ...constants import weight_of
 from ...cores import Core
-from ...dialect import PackedConvOp, integers
+from ...dialect import PackedConvOp, integers, strings
 from ...errors import op_error
 from ...layouts import LaneGrid, three
 from ...mlir import ir
@@ -23,6 +23,8 @@ from .columns_kernel import ColumnsKernel, columns_tables, emit_columns_kernel
 from .conv_kernel import ConvKernel, KernelClass, emit_conv_kernel
 from .conv_plan import ONES, ConvPlan, Window, cut, plan_conv, plane_shape, tables
 from .tiles import choose_columns_tile, choose_tile
+
+COLUMN_ARRAYS = ("start", "reorder", "gap", "weight")  # of schemes/columns.py
 
 
 @dataclass(frozen=True)
@@ -84,6 +86,10 @@ def plan_packed_conv(conv: PackedConvOp, core: Core, by_chunk: bool = False) -> 
 
 def _columns_kernel(conv: PackedConvOp, common: dict[str, Any], window: Window, core: Core,
                     tile: Any) -> tuple[ColumnsKernel, Any]:
+    names = strings(conv.storage_names)
+    if names != list(COLUMN_ARRAYS):
+        raise op_error(conv, f"the arrays {', '.join(COLUMN_ARRAYS)}", ", ".join(names),
+                       "pack it with sparse-compress-weights")
     _, reorder, _, weight = list(conv.storage)
     units, unit, size = _shape(weight)
     groups = _shape(reorder)[0] // size
