@@ -201,10 +201,11 @@ def test_block_pruning_covers_every_matrix_of_a_recurrent_layer() -> None:
         prune_module(nn.Sequential(nn.GRU(12, 32)), "block:rows=4,columns=16")
 
 
-def test_weights_that_are_not_finite_are_refused() -> None:
+@pytest.mark.parametrize("broken", ["nan", "inf", "-inf"])
+def test_weights_that_are_not_finite_are_refused(broken: str) -> None:
     module = own_module()
     with torch.no_grad():
-        module[2].weight[0, 0] = float("nan")
+        module[2].weight[0, 0] = float(broken)
     with pytest.raises(EspalierError, match="layer '2' has weights that are NaN or infinite"):
         prune_module(module, "kernel_group")
 
