@@ -19,6 +19,7 @@ class Core:
 
     ``lane_weights``: a multiply takes one lane of a register as its scalar, so that one load brings several
     weights (FMLA by element). ``gathers``: one instruction loads a vector from scattered places.
+    ``interleaves``: so many vectors a store interleaves and a load deals out (ST4, LD4); 0: none does.
     ``keeps_nan``: its maximum and minimum of a NaN are NaN.
 
     ``places_loads``: its code generator keeps the order of the IR, so loads are placed by
@@ -44,6 +45,7 @@ class Core:
     small_block: int = 128
     lane_weights: bool = False
     gathers: bool = True
+    interleaves: int = 0
     keeps_nan: bool = False
     places_loads: bool = False
     ahead: int = 0
@@ -52,8 +54,8 @@ class Core:
 
 _AVX512 = Core(registers=32, multiply=0.5, line=0.6, pack=4.0, store=2.5, kernel=8.0)
 _A76 = Core(registers=32, multiply=0.5, line=0.5, pack=1.5, store=1.3, kernel=6.0, packed_block=128,
-            flat_block=128, small_block=256, lane_weights=True, gathers=False, keeps_nan=True,
-            places_loads=True, ahead=8, spare=3)
+            flat_block=128, small_block=256, lane_weights=True, gathers=False, interleaves=4,
+            keeps_nan=True, places_loads=True, ahead=8, spare=3)
 
 CORES: dict[str, Core] = {
     "avx512": _AVX512,

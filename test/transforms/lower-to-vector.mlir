@@ -86,9 +86,10 @@ func.func @patterns(%x: tensor<2x2x2x3xf32>) -> tensor<2x2x1x4xf32> {
 // CHECK-SAME: (%{{.*}}: tensor<1x2x4x4xf32>, %{{.*}}: tensor<1x2xf32>, %[[S:.*]]: memref<?xi8>)
 // CHECK: call @max_{{[0-9]+}}({{.*}}, %[[S]], %{{[a-z0-9_]+}}, %{{[a-z0-9_]+}}) {espalier.units}
 // CHECK: call @average_{{[0-9]+}}({{.*}}, %[[S]], %{{[a-z0-9_]+}}, %{{[a-z0-9_]+}}) {espalier.units}
-// CHECK: call @unlift_{{[0-9]+}}
-// CHECK-SAME: {espalier.units}
-// CHECK: tensor.expand_shape
+// CHECK: %[[U:.*]] = memref.alloc() {alignment = 64 : i64} : memref<1x2x2x2xf32>
+// CHECK: %[[FLAT:.*]] = memref.collapse_shape %[[U]]
+// CHECK: call @unlift_{{[0-9]+}}({{.*}}, %[[FLAT]], {{.*}}) {espalier.units}
+// CHECK: bufferization.to_tensor %[[U]] restrict
 // CHECK: call @mean_{{[0-9]+}}
 // CHECK: call @linear_{{[0-9]+}}
 // CHECK-NOT: sparse.

@@ -1,4 +1,4 @@
-"""Depthwise convolutions, pools, lifting, unlifting and means, compiled and run against PyTorch."""
+"""Depthwise convolutions, pools, lifting and means, compiled and run against PyTorch."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from espalier.sparse_dialect.lowering.cpu.channelwise_kernel import (
     ChannelwiseKernel,
     emit_channelwise_kernel,
     emit_global_average,
-    emit_unlift,
     plane_tables,
 )
 from espalier.sparse_dialect.lowering.cpu.conv_plan import Window
@@ -212,27 +211,8 @@ GRIDS = {
     "13 x 9": LaneGrid(4, 4, 13, 9),
     "8 lanes": LaneGrid(2, 4, 8, 8),
     "4 lanes": LaneGrid(1, 4, 3, 1),
-    "more lanes than rows": LaneGrid(4, 1, 1, 3),
     "volume": LaneGrid(4, 4, 7, 7, 3),
-    "volume of even slices": LaneGrid(2, 4, 8, 8, 5),
 }
-
-
-@pytest.mark.parametrize("core", ["avx512", "cortex-a76"])
-@pytest.mark.parametrize("grid", GRIDS.values(), ids=GRIDS)
-def test_unlift(grid: LaneGrid, core: str) -> None:
-    x = random(2, 3, *grid.image)
-    places = grid.places(*np.indices(grid.image)).reshape(-1).astype(np.int32)
-    output, pixels = unset(2, 3, places.size), places.size
-    kernel = Compiled(
-        lambda *to: emit_unlift(*to, grid.lanes, (2, 3), pixels),
-        [poisoned(x, grid), output, places],
-        core=core,
-    )
-    kernel.run(0, 4)
-    assert np.isnan(output.reshape(6, -1)[4:]).all(), "units are planes"
-    kernel.run(4, 6)
-    np.testing.assert_array_equal(output.reshape(x.shape), x)
 
 
 @pytest.mark.parametrize("fill", [0.0, np.nan, np.inf])

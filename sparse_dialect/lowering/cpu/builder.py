@@ -146,16 +146,6 @@ class Builder:
         """Stores a scalar."""
         memref.StoreOp(self.convert(value, element_of(base.type)), base, list(indices))
 
-    def flatten(self, lifted: Value) -> Value:
-        """[N, C, lines, lanes] as [N, C, lines * lanes]."""
-        known = ir.MemRefType(lifted.type)
-        n, c, lines, lanes = known.shape
-        type_ = ir.MemRefType.get([n, c, lines * lanes], known.element_type)
-        groups = ir.ArrayAttr.get([ir.ArrayAttr.get([ir.IntegerAttr.get(ir.IntegerType.get_signless(64), d)
-                                                     for d in dims])
-                                   for dims in ((0,), (1,), (2, 3))])
-        return memref.CollapseShapeOp(type_, lifted, groups).result
-
     def view(self, scratch: Value, offset: int, shape: Sequence[int]) -> Value:
         """A row-major array of ``shape`` in scratch (memref<?xi8>), ``offset`` elements from its start."""
         type_ = ir.MemRefType.get(list(shape), self.element)

@@ -184,37 +184,6 @@ class _Emitter:
         return acc
 
 
-def emit_unlift(module: ir.Operation, name: str, operand_types: list[ir.Type], core: Core, lanes: int,
-                planes: tuple[int, int], pixels: int) -> None:
-    """Adds ``func.func private @name``: input [N, C, lines, lanes], output [N, C, pixels], places i32
-    [pixels], begin and end of the planes (image, channel). A lane grid becomes row-major."""
-    _, entry = private_function(module, name, operand_types)
-    with ir.InsertionPoint(entry):
-        b = Builder(entry, lanes, core)
-        source, output, places, begin, end = entry.arguments
-        flat = b.flatten(source)
-
-        def plane(at: Value) -> None:
-            n = arith.DivSIOp(at, b.index(planes[1])).result
-            c = arith.RemSIOp(at, b.index(planes[1])).result
-
-            def vectors(first: Value) -> None:
-                b.store(b.gather(source, [n, c], b.places(places, first)), output, n, c, first, aligned=False)
-
-            def pixel(i: Value) -> None:
-                b.put(b.scalar(flat, n, c, b.integer(places, i)), output, n, c, i)
-
-            if pixels < lanes:
-                b.loop(0, pixels, pixel)
-            else:
-                b.loop(0, pixels // lanes * lanes, vectors, step=lanes)
-                if pixels % lanes:
-                    vectors(b.index(pixels - lanes))  # some pixels twice
-
-        b.loop(begin, end, plane)
-        func.ReturnOp([])
-
-
 def emit_global_average(module: ir.Operation, name: str, operand_types: list[ir.Type], core: Core,
                         grid: LaneGrid, channels: int) -> None:
     """Adds ``func.func private @name``: input [N, C, lines, lanes], output [N, C, 1], share f32 [lines,

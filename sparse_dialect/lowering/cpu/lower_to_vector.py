@@ -47,17 +47,17 @@ from ...schemes import Dense
 from ...schemes.gates import interleave_gates
 from ...schemes.slices import column_blocks
 from .arguments import append_argument, dynamic_memref, public_functions, set_size
-from .builder import arith, element_of, func, memref
+from .builder import arith, func, memref
 from .channelwise_kernel import (
     ChannelwiseKernel,
     emit_channelwise_kernel,
     emit_global_average,
-    emit_unlift,
     plane_tables,
 )
 from .conv_plan import ONES, ConvPlan, Window
 from .fused_kernel import FusedKernel, Stage, chunk_type, emit_fused_kernel
 from .joined_outputs import JoinedOutputs, allocate
+from .layout_kernel import emit_lift, emit_unlift, flatten, interleaves
 from .linear_kernel import LinearKernel, emit_linear_kernel
 from .plane_plan import plan_plane
 from .planned_conv import PlannedConv, plan_packed_conv, window_of
@@ -234,11 +234,16 @@ class _FunctionLowering:
         return self._channelwise(pool, kernel, window, [], [])
 
     def _lift(self, lift: LiftOp) -> Value:
-        """Lifting is a 1x1 max pool from row-major planes."""
-        target = self._lanes_of(lift.layout, lift)
-        source = Plain.of(_shape(lift.input)[2:])
-        kernel = ChannelwiseKernel("max", source, target, _shape(lift.input)[1])
-        return self._channelwise(lift, kernel, Window(ONES), [], [])
+        """Lifting is a 1x1 max pool from row-major planes, where vectors of pixels are not interleaved."""
+        target, (batch, channels, *image) = self._lanes_of(lift.layout, lift), _shape(lift.input)
+        source = Plain.of(image)
+        if not interleaves(target, self.core):
+            kernel = ChannelwiseKernel("max", source, target, channels)
+            return self._channelwise(lift, kernel, Window(ONES), [], [])
+        output = self._allocate(lift.output)
+        self._call("lift", target, [self._image(lift.input, source), output], batch * channels, lift,
+                   partial(emit_lift, grid=target, channels=channels))
+        return self._tensor(output, lift.output.type)
 
     def _channelwise(self, layer: Any, kernel: ChannelwiseKernel, window: Window, residual: list[Value],
                      parameters: list[Value]) -> Value:
@@ -257,22 +262,21 @@ class _FunctionLowering:
         share = np.zeros(grid.plane, np.float32)
         share[grid.places(*np.indices(grid.image))] = 1 / prod(grid.image)
         share = share.reshape(-1, grid.lanes)[: grid.used_lines]
-        type_ = ir.MemRefType.get([batch, channels, 1], _element(pool.output))
-        output = memref.AllocOp(type_, [], []).result
-        self._call("mean", grid, [pool.input, output, constant(share, "share")], batch * channels, pool,
-                   partial(emit_global_average, grid=grid, channels=channels))
-        return self._reshaped(output, pool.output.type)
+        output = self._allocate(pool.output)
+        self._call("mean", grid, [pool.input, flatten(output), constant(share, "share")], batch * channels,
+                   pool, partial(emit_global_average, grid=grid, channels=channels))
+        return self._tensor(output, pool.output.type)
 
     def _unlift(self, unlift: UnliftOp) -> Value:
         grid = self._lanes_of(unlift.layout, unlift)
         batch, channels = _shape(unlift.output)[:2]
-        places = grid.places(*np.indices(grid.image)).reshape(-1).astype(np.int32)
-        type_ = ir.MemRefType.get([batch, channels, places.size], _element(unlift.output))
-        output = memref.AllocOp(type_, [], []).result
-        self._call("unlift", grid, [unlift.input, output, constant(places, "places")], batch * channels,
-                   unlift,
-                   partial(emit_unlift, lanes=grid.lanes, planes=(batch, channels), pixels=places.size))
-        return self._reshaped(output, unlift.output.type)
+        output, tables = self._allocate(unlift.output), []
+        if not interleaves(grid, self.core):
+            places = grid.places(*np.indices(grid.image)).reshape(-1).astype(np.int32)
+            tables = [constant(places, "places")]
+        self._call("unlift", grid, [unlift.input, flatten(output), *tables], batch * channels, unlift,
+                   partial(emit_unlift, grid=grid, channels=channels))
+        return self._tensor(output, unlift.output.type)
 
     def _linear(self, linear: PackedLinearOp) -> Value:
         (rows, columns), (batch, _) = integers(linear.weight_shape), _shape(linear.input)
@@ -375,7 +379,10 @@ class _FunctionLowering:
             return value
         n, c, *sizes = _shape(value)
         type_ = ir.RankedTensorType.get([n, c, prod(sizes)], ir.RankedTensorType(value.type).element_type)
-        return _reshape("tensor.collapse_shape", value, type_)
+        groups = ir.ArrayAttr.get([integer_array([0]), integer_array([1]),
+                                   integer_array(range(2, len(sizes) + 2))])
+        return ir.Operation.create("tensor.collapse_shape", results=[type_], operands=[value],
+                                   attributes={"reassociation": groups}).result
 
     def _allocate(self, like: Value, source: Value | None = None) -> Value:
         """The buffer that a layer writes ``like`` to: its part of a concatenation, or a new one, whose first
@@ -389,12 +396,6 @@ class _FunctionLowering:
 
     def _tensor(self, buffer: Value, type_: ir.Type) -> Value:
         return bufferization.ToTensorOp(type_, buffer, restrict=True, writable=True).result
-
-    def _reshaped(self, buffer: Value, type_: ir.Type) -> Value:
-        """[N, C, pixels] as the tensor [N, C, *image]."""
-        shape = ir.MemRefType(buffer.type).shape
-        flat = self._tensor(buffer, ir.RankedTensorType.get(shape, element_of(buffer.type)))
-        return flat if flat.type == type_ else _reshape("tensor.expand_shape", flat, type_)
 
     def _lanes_of(self, attribute: ir.Attribute, layer: Any) -> LaneGrid:
         layout = layout_of(attribute, layer.output)
@@ -450,16 +451,6 @@ def _padded_bias(layer: Any, rows: int, padded: int = 0) -> np.ndarray:
         raise op_error(layer, "a constant bias", "a bias computed at run time",
                        "fold it into a constant first")
     return np.pad(known, (0, max(padded - rows, 0)))
-
-
-def _reshape(name: str, value: Value, type_: ir.Type) -> Value:
-    """Joins or splits the dimensions of [N, C, *image] behind the second."""
-    rank = max(len(_shape(value)), ir.RankedTensorType(type_).rank)
-    groups = [integer_array([0]), integer_array([1]), integer_array(range(2, rank))]
-    attributes: dict[str, ir.Attribute] = {"reassociation": ir.ArrayAttr.get(groups)}
-    if name == "tensor.expand_shape":
-        attributes["static_output_shape"] = ir.DenseI64ArrayAttr.get(list(ir.RankedTensorType(type_).shape))
-    return ir.Operation.create(name, results=[type_], operands=[value], attributes=attributes).result
 
 
 def _element(value: Value) -> ir.Type:
