@@ -6,13 +6,17 @@ linear layer. Rows with one set of kept columns form groups, so that one loaded 
     rows 0 and 2 keep {0, 1, 4}, rows 1 and 3 keep {2, 5}  ->  groups [[0, 2], [1, 3]]
 
 A convolution stores its G groups of S filters a block of channels at a time. A *unit* is one kernel place
-of U neighbouring channels, numbered (channel / U) * places + place inside the block:
+of U neighbouring channels. The Z slices of a kernel (its depth) come one after the other, so that code can
+leave out those at either end; inside a block a unit has the number
 
-    start   [B * G + 1]   i32   start of each (channel block, group), in units
-    reorder [G * S]       i16   filters of each group (uint16 bits; i32 for more than 2^16); a short group
-                                repeats its last
-    gap     [E]           i8    uint8 bits: unit minus the one before it (the first: minus 0)
-    weight  [E, U, S]     f32   all S filters of every channel of the unit
+    (slice * channels / U + channel / U) * places of a slice + place
+
+    start   [B * G * Z + 1]   i32   start of each (channel block, group, slice), in units
+    reorder [G * S]           i16   filters of each group (uint16 bits; i32 for more than 2^16); a short group
+                                    repeats its last
+    gap     [E]               i8    uint8 bits: unit minus the one before it in its block (the first: minus 0)
+    weight  [E, U, S]         f32   all S filters of every channel of the unit
+    before  [B * G * Z]       i16   the unit before each start (as reorder; i32 for 2^16 units); only if Z > 1
 
 One byte for U x S weights; a unit of zeros bridges a gap over 255.
 """
@@ -26,6 +30,7 @@ from itertools import pairwise
 
 import numpy as np
 
+from ..layouts import three
 from .blocked import dealt, thread_chunks
 from .reorder import similarity_chain
 from .scheme import Scheme
@@ -165,44 +170,56 @@ def ungrouped(weight: np.ndarray, groups: int) -> np.ndarray:
 
 def pack_columns(weight: np.ndarray, groups: np.ndarray, unit: int, channel_block: int,
                  ) -> dict[str, np.ndarray]:
-    """The four arrays of ``weight`` [F, C, *kernel]; ``unit`` divides ``channel_block``, which divides C.
+    """The arrays of ``weight`` [F, C, *kernel]; ``unit`` divides ``channel_block``, which divides C.
 
     The ``groups`` [G, S] are dealt into ``thread_chunks`` of near-equal work, one after the other.
     """
-    kernels = weight.reshape(*weight.shape[:2], -1)
-    blocks = kernels.reshape(len(weight), -1, channel_block // unit, unit, kernels.shape[2])
-    kept = blocks.any(axis=3).reshape(len(weight), blocks.shape[1], -1)  # [F, B, units of a block]
+    blocks = _blocks(weight, unit, channel_block)
+    kept = blocks.any(axis=-1).reshape(*blocks.shape[:2], -1)  # [F, B, units of a block]
+    slices = blocks.shape[2]
+    edges = np.arange(slices) * (kept.shape[2] // slices)
     work = np.array([np.count_nonzero(kept[group].any(axis=0)) for group in groups])
     groups = groups[np.concatenate(dealt(work, thread_chunks(len(groups))))]
-    lengths, gaps, values = [0], [], [np.empty((0, unit, groups.shape[1]), np.float32)]
+    lengths, before, gaps, values = [0], [], [], [np.empty((0, unit, groups.shape[1]), np.float32)]
     for block in range(blocks.shape[1]):
-        units = blocks[:, block].transpose(1, 3, 2, 0).reshape(-1, unit, len(weight))  # [units, U, F]
+        units = blocks[:, block].reshape(len(weight), -1, unit).transpose(1, 2, 0)  # [units, U, F]
         for group in groups:
             stored = _bridged(np.flatnonzero(kept[group, block].any(axis=0)))
+            firsts = np.searchsorted(stored, edges)
             gaps.append(np.diff(stored, prepend=0).astype(np.uint8))
             values.append(units[stored][:, :, group])
-            lengths.append(len(stored))
-    order = groups.ravel()
-    narrow = len(weight) <= 1 << 16
-    return {"start": np.cumsum(lengths).astype(np.int32),
-            "reorder": order.astype(np.uint16).view(np.int16) if narrow else order.astype(np.int32),
-            "gap": np.concatenate(gaps).view(np.int8), "weight": np.concatenate(values)}
+            lengths.extend(np.diff(firsts, append=len(stored)))
+            before.extend(np.append(stored, 0)[firsts - 1])  # nothing is before the first: 0
+    arrays = {"start": np.cumsum(lengths).astype(np.int32), "reorder": _narrow(groups.ravel(), len(weight)),
+              "gap": np.concatenate(gaps).view(np.int8), "weight": np.concatenate(values)}
+    return arrays | ({"before": _narrow(np.array(before), kept.shape[2])} if slices > 1 else {})
+
+
+def _blocks(weight: np.ndarray, unit: int, channel_block: int) -> np.ndarray:
+    """``weight`` [F, C, *kernel] as [F, B, slices, channel / U, places of a slice, U]."""
+    filters, channels, *kernel = weight.shape
+    shape = filters, channels // channel_block, channel_block // unit, unit, three(kernel)[0], -1
+    return weight.reshape(shape).transpose(0, 1, 4, 2, 5, 3)
+
+
+def _narrow(numbers: np.ndarray, count: int) -> np.ndarray:
+    """Numbers below ``count`` as uint16 bits where they fit."""
+    return numbers.astype(np.uint16).view(np.int16) if count <= 1 << 16 else numbers.astype(np.int32)
 
 
 def unpack_columns(arrays: Mapping[str, np.ndarray], shape: Sequence[int], channel_block: int) -> np.ndarray:
     """The dense f32 weight of ``shape`` [F, C, *kernel] behind ``pack_columns``."""
     dense = np.zeros(tuple(shape), np.float32)
-    kernels, unit = dense.reshape(*shape[:2], -1), arrays["weight"].shape[1]
+    blocks = _blocks(dense, arrays["weight"].shape[1], channel_block)  # a view
+    _, _, slices, channels, places, _ = blocks.shape
     order = arrays["reorder"]
     order = (order.view(np.uint16) if order.dtype == np.int16 else order).astype(np.intp)
     groups = order.reshape(-1, arrays["weight"].shape[2])
     gaps = arrays["gap"].view(np.uint8).astype(np.int64)
-    for row, (first, last) in enumerate(pairwise(arrays["start"])):
+    for row, (first, last) in enumerate(pairwise(arrays["start"][::slices])):
         block, group = divmod(row, len(groups))
-        q, place = np.divmod(np.cumsum(gaps[first:last]), kernels.shape[2])
-        for at in range(unit):
-            kernels[groups[group][:, None], block * channel_block + q * unit + at, place] = arrays["weight"][
-                first:last, at].T
+        at = np.unravel_index(np.cumsum(gaps[first:last]), (slices, channels, places))
+        blocks[(groups[group][:, None], block, *at)] = arrays["weight"][first:last].transpose(2, 0, 1)
     return dense
 
 

@@ -87,3 +87,23 @@ func.func @columns(%x: tensor<1x1x6x6xf32>) -> tensor<1x1x6x6xf32> {
       : (tensor<1x1x6x6xf32>, tensor<1x1x1xf32>) -> tensor<1x1x6x6xf32>
   return %y : tensor<1x1x6x6xf32>
 }
+
+// -----
+
+// Kernels of depth 2, packed as if they had one slice.
+
+func.func @slices(%x: tensor<1x1x2x6x6xf32>) -> tensor<1x1x1x6x6xf32> {
+  %s = arith.constant dense<[0, 2]> : tensor<2xi32>
+  %r = arith.constant dense<0> : tensor<1xi16>
+  %g = arith.constant dense<[0, 1]> : tensor<2xi8>
+  %w = arith.constant dense<1.0> : tensor<2x1x1xf32>
+  // expected-error @below {{'sparse.packed_conv' expected the arrays start, reorder, gap, weight, before, found start, reorder, gap, weight; pack it with sparse-compress-weights}}
+  %y = "sparse.packed_conv"(%x, %s, %r, %g, %w) {storage_names = ["start", "reorder", "gap", "weight"],
+      weight_shape = [1, 1, 2, 1, 1], strides = [1, 1, 1], padding_low = [0, 0, 0], padding_high = [0, 0, 0],
+      dilations = [1, 1, 1], groups = 1, activation = "none",
+      scheme = #sparse.kernel_group<1 : i64, 1 : i64, [2, 1, 1]>, kernel = "sparse", filters_per_group = 1,
+      pool = [1, 1, 1], input_layout = #sparse.lanes<[4, 4], [2, 6, 6]>, output_layout = #sparse.lanes<[4, 4], [1, 6, 6]>,
+      operandSegmentSizes = array<i32: 1, 0, 0, 1, 1, 1, 1, 0, 0, 0, 0>}
+      : (tensor<1x1x2x6x6xf32>, tensor<2xi32>, tensor<1xi16>, tensor<2xi8>, tensor<2x1x1xf32>) -> tensor<1x1x1x6x6xf32>
+  return %y : tensor<1x1x1x6x6xf32>
+}

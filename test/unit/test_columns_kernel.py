@@ -15,6 +15,7 @@ from espalier.sparse_dialect.lowering.cpu.columns_kernel import (
     ColumnsKernel,
     columns_tables,
     emit_columns_kernel,
+    unit_visits,
 )
 from espalier.sparse_dialect.lowering.cpu.conv_plan import ConvPlan, Window, plan_conv
 from espalier.sparse_dialect.schemes.blocked import thread_chunks
@@ -89,7 +90,7 @@ def shared_weight(case: Case, seed: int) -> np.ndarray:
 
 POINTWISE = Case("block", POINT, padding_high=(0, 0), tile=(1, 6))
 VOLUME = Case("kernel_group", Window.of((3, 3, 3), padding=(1, 1, 1)), depth=4, padding_high=(1, 1, 1),
-              tile=(2, 2, 3), size=8, unit=4, sub=(1, 2, 2))
+              tile=(2, 2, 3), filters=16, size=8, unit=4, sub=(1, 2, 2))
 CASES = {
     "groups of 4": Case("block"),
     "groups of 8, units of 4": Case("kernel_group", size=8, unit=4, filters=16),
@@ -199,6 +200,27 @@ def test_units_in_any_pieces_give_the_same_bits(name: str) -> None:
     np.testing.assert_array_equal(run.got(), whole)
 
 
+def test_slices_that_read_only_padding_are_skipped() -> None:
+    """An image of depth 1 under kernels of depth 3: what the outer slices hold does not matter."""
+    run = Run(replace(VOLUME, depth=1, block=4, residual=True))
+    for kernel in run.compiled:
+        start, _, _, weight, before = kernel.arrays[-5:]
+        assert before[1::3].any()  # middle slices start behind other units
+        edges = start[:-1].reshape(-1, 3)
+        for low, middle, high, end in zip(*edges.T, start[3::3], strict=True):
+            weight[low:middle] = weight[high:end] = np.nan
+    close(run.whole(), run.expected)
+
+
+def test_visits_count_the_units_of_the_slices_inside() -> None:
+    """A volume of 4 slices, one slice a sub-tile: the first and the last leave out a slice of the kernel."""
+    run = Run(replace(VOLUME, tile=(2, 3, 3), sub=(1, 3, 3)))
+    (plan,), start = run.plans, run.compiled[0].arrays[-5]
+    first, middle, last = np.diff(start).reshape(-1, 3).sum(axis=0)
+    assert len(plan.items) == 2
+    assert unit_visits(run.kernel, plan, start) == [3 * first + 4 * middle + 3 * last]
+
+
 def test_levels_of_load_elimination_give_the_same_bits_and_share_loads() -> None:
     """A column's line is loaded once for the group's filters; kernels alone share nothing here."""
     levels = ("none", "kernel", "filter")
@@ -224,6 +246,18 @@ def test_storage_is_what_its_description_says() -> None:
     assert packed["start"].tolist() == [0, 1, 1, 2, 2]
     assert packed["gap"].tolist() == [1, 2]
     assert packed["weight"].tolist() == [[[1, 2]], [[3, 4]]]
+
+
+def test_slices_of_a_kernel_come_one_after_the_other() -> None:
+    """Places (slice, place): 0, 1 and 2, 1 of channel 0; 1, 0 of channel 1. Two places a slice."""
+    weight = np.zeros((1, 2, 3, 1, 2), np.float32)
+    weight[0, 0, 0, 0, 1], weight[0, 0, 2, 0, 1], weight[0, 1, 1, 0, 0] = 1, 3, 2
+    packed = pack_columns(weight, np.array([[0]]), 1, 2)
+    assert packed["weight"].ravel().tolist() == [1, 2, 3]
+    assert np.cumsum(packed["gap"]).tolist() == [1, 6, 9]
+    assert packed["start"].tolist() == [0, 1, 2, 3]
+    assert packed["before"].tolist() == [0, 1, 6]
+    assert np.array_equal(unpack_columns(packed, weight.shape, 2), weight)
 
 
 def test_units_hold_all_their_channels_and_gaps_are_bridged() -> None:

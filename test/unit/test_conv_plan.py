@@ -94,7 +94,7 @@ def stored_input(x: np.ndarray, source: Layout) -> np.ndarray:
 
 def region_lines(plan: ConvPlan, item: np.ndarray, plane: np.ndarray, lanes: int) -> np.ndarray:
     """What the packer makes of an item: [region lines, lanes]."""
-    _, source_line, border, _ = item
+    _, source_line, border, *_ = item
     if border < 0:
         codes = [source_line + offset for offset in plan.source_offsets]
     else:
@@ -259,6 +259,18 @@ def test_any_geometry(data: st.DataObject) -> None:
     )
     assume(min(case.output) >= 1)
     check(case)
+
+
+@given(st.integers(1, 5), st.integers(1, 4), *[st.integers(1, 3)] * 3, st.integers(0, 4))
+def test_slices_inside_hold_those_that_read_the_input(depth: int, count: int, size: int, stride: int,
+                                                      dilation: int, padding: int) -> None:
+    window = Window((size, 1, 1), (stride, 1, 1), (padding, 0, 0), (dilation, 1, 1))
+    for first in range(5):
+        inside = {at for at in range(size) for output in range(first, first + count)
+                  if 0 <= output * stride + at * dilation - padding < depth}
+        found = window.slices_inside(depth, first, count)
+        assert inside <= set(found) <= set(range(size))
+        assert count > 1 or not inside or inside == set(found)
 
 
 def test_interior_tiles_are_plain_copies() -> None:

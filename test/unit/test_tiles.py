@@ -9,9 +9,10 @@ import pytest
 from espalier.errors import EspalierError
 from espalier.sparse_dialect.cores import CORES, core_named
 from espalier.sparse_dialect.layouts import LaneGrid
+from espalier.sparse_dialect.lowering.cpu.columns_kernel import ColumnsKernel
 from espalier.sparse_dialect.lowering.cpu.conv_kernel import ConvKernel, KernelClass
 from espalier.sparse_dialect.lowering.cpu.conv_plan import Window
-from espalier.sparse_dialect.lowering.cpu.tiles import choose_tile
+from espalier.sparse_dialect.lowering.cpu.tiles import choose_columns_tile, choose_tile
 
 SAME, POINT = Window.of((3, 3), padding=(1, 1)), Window.of((1, 1))
 PATTERN = tuple(KernelClass(tuple((0, place) for place in places))
@@ -63,6 +64,22 @@ def test_tiles_of_a_fused_pool_hold_whole_windows() -> None:
     for core in CORES:
         _, rows, columns = choose_tile(kernel(PATTERN, core, pool=2), SAME, 256 * 71, CORES[core])
         assert rows % 2 == columns % 2 == 0
+
+
+def test_shared_columns_take_slices_one_by_one_where_that_skips_padding() -> None:
+    """Kernels of depth 3; 7 x 7 lines are cut into parts of 3, 2 and 2, 8 slices into 3, 3 and 2."""
+    assert columns_tile(padding=1).sub_tile == (1, 1, 3)
+    assert columns_tile(padding=0).sub_tile == (3, 1, 1)
+
+
+def columns_tile(padding: int) -> ColumnsKernel:
+    """64 channels, 8 filters that share columns; 8 output slices."""
+    source, target = (LaneGrid(4, 4, 28, 28, depth) for depth in (10 - 2 * padding, 8))
+    layer = ColumnsKernel(source=source, target=target, pooled=None, channels=64, channel_block=64, filters=8,
+                          activation="none", residual=False, group_count=1, size=8, unit=4,
+                          sub_tile=(1, 1, 1))
+    window = Window.of((3, 1, 1), padding=(padding, 0, 0))
+    return choose_columns_tile(layer, window, 48, CORES["avx512"])[0]
 
 
 def test_an_unknown_core_is_an_error() -> None:

@@ -15,6 +15,9 @@ the input is packed, and where a 1x1 window reads it in place, the address of a 
 for its channel and place (``table``) and one for the output line, so code knows no place and no pattern. A
 column's T lines are loaded for all S filters; every multiply loads its own vector here, and
 ``sparse-eliminate-redundant-loads`` shares them (filter level).
+
+Lanes do not cut the depth, so at either end of a volume whole slices of a kernel read padding alone. There
+``e`` runs over the units of the slices inside (``Window.slices_inside``), from the unit ``before`` them on.
 """
 
 from __future__ import annotations
@@ -31,10 +34,12 @@ from ...cores import Core
 from ...layouts import LaneGrid, Three, box
 from ...mlir import ir
 from .builder import Builder, Value, element_of, func, memref, private_function
-from .conv_plan import ConvPlan, cut
+from .conv_plan import ITEM_FIELDS, ConvPlan, cut
 from .tile_kernel import TileEmitter, TileKernel
 
-SUB_TILE_FIELDS = ("input", "line", "position")
+SUB_TILE_FIELDS = ("input", "line", "position", "slice")
+
+Run = tuple[Value, Value, Value]  # units: begin, end, and the number of the one before
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,27 +79,40 @@ class ColumnsKernel(TileKernel):
 
 def columns_tables(kernel: ColumnsKernel, plan: ConvPlan) -> list[np.ndarray]:
     """What the kernel looks up, i32, in floats and lines: the input offset of each unit of a channel block,
-    [units]; for each sub-tile SUB_TILE_FIELDS, [sub-tiles, 3]."""
+    [units]; for each sub-tile SUB_TILE_FIELDS, [sub-tiles, 4]; for each output slice the first of the
+    kernel's slices that it needs, and the one after the last, [slices, 2]."""
     lanes = kernel.target.lanes
-    taps = np.array([plan.line_of[tap] for tap in plan.window.taps])
+    taps = np.array([plan.line_of[tap] for tap in plan.window.taps]).reshape(plan.window.kernel[0], 1, -1)
     channels = np.arange(0, kernel.channel_block, kernel.unit) * kernel.pitch(plan)
     rows, position = [], 0
     for shape, origins in kernel.shapes(plan).items():
         for origin in origins:
             depth, row, column = (o // p for o, p in zip(origin, kernel.pool, strict=True))
             rows.append((plan.line_read(origin, (0, 0, 0)) * lanes, kernel.stored.line(depth, row, column),
-                         position))
+                         position, origin[0]))
             position += prod(shape)
-    return [((channels[:, None] + taps) * lanes).ravel().astype(np.int32), np.array(rows, np.int32)]
+    inside = [plan.window.slices_inside(kernel.source.depth, at) for at in range(kernel.target.depth)]
+    return [((channels[:, None] + taps) * lanes).ravel().astype(np.int32), np.array(rows, np.int32),
+            np.array([(slices.start, slices.stop) for slices in inside], np.int32)]
+
+
+def unit_visits(kernel: ColumnsKernel, plan: ConvPlan, start: np.ndarray) -> list[int]:
+    """How often the loop body of each shape of sub-tiles runs: units of the slices inside, for each pass."""
+    units = np.diff(start).reshape(-1, plan.window.kernel[0]).sum(axis=0)
+    firsts = plan.items[:, ITEM_FIELDS.index("output_slice")].tolist()
+    inside = [[plan.window.slices_inside(kernel.source.depth, first + origin[0], shape[0])
+               for first in firsts for origin in origins] for shape, origins in kernel.shapes(plan).items()]
+    return [kernel.passes * sum(int(units[slices.start : slices.stop].sum()) for slices in each)
+            for each in inside]
 
 
 def emit_columns_kernel(module: ir.Operation, name: str, kernel: ColumnsKernel, plan: ConvPlan,
                         operand_types: list[ir.Type], core: Core) -> None:
     """Adds ``func.func private @name`` to ``module``.
 
-    Its arguments: input, output, [residual,] bias [F], items, borders, gathers, permuted, the two tables of
-    ``columns_tables``, start [B * G + 1], reorder [G * S], gap [E], weight [E, U, S], scratch
-    (memref<?xi8>), begin and end of the units (item, chunk of groups).
+    Its arguments: input, output, [residual,] bias [F], items, borders, gathers, permuted, the three tables
+    of ``columns_tables``, start [B * G * Z + 1], reorder [G * S], gap [E], weight [E, U, S],
+    [before [B * G * Z],] scratch (memref<?xi8>), begin and end of the units (item, chunk of groups).
     """
     _, entry = private_function(module, name, operand_types)
     with ir.InsertionPoint(entry):
@@ -109,13 +127,15 @@ class _Emitter(TileEmitter):
     def __init__(self, b: Builder, kernel: ColumnsKernel, plan: ConvPlan, arguments: list[Value]) -> None:
         self.kernel = kernel
         super().__init__(b, plan, arguments)
-        self.table, self.sub_tiles, self.starts, self.reorder, self.gap, self.weight = self.storage
+        (self.table, self.sub_tiles, self.slices, self.starts, self.reorder, self.gap, self.weight,
+         *self.before) = self.storage
         self.flat = _flat(self.input if plan.direct else self.packer.scratch)
 
     def _group(self, group: Value) -> None:
         b, kernel = self.b, self.kernel
         row = group if kernel.blocks == 1 else b.add(b.multiply(self.block, kernel.groups), group)
-        self.run = b.integer(self.starts, row), b.integer(self.starts, b.add(row, 1))
+        self.row = b.multiply(row, self.plan.window.kernel[0])
+        self.run = b.integer(self.starts, self.row), b.integer(self.starts, b.add(self.row, 1)), b.index(0)
         self.places = [b.add(b.multiply(group, kernel.size), f) for f in range(kernel.size)]
         self.filters = [b.integer(self.reorder, place) for place in self.places]
         self.stored_channels = self._stored_channels(self.places, self.filters)
@@ -126,12 +146,21 @@ class _Emitter(TileEmitter):
 
     def _sub_tile(self, shape: Three, kind: int, at: Value) -> None:
         b, count = self.b, self.kernel.size // self.kernel.passes
-        offset, line, position = (b.integer(self.sub_tiles, at, b.index(i))
-                                  for i in range(len(SUB_TILE_FIELDS)))
+        offset, line, position, slice_ = (b.integer(self.sub_tiles, at, b.index(i))
+                                          for i in range(len(SUB_TILE_FIELDS)))
         place = _SubTile(kind, box(*map(range, shape)), b.add(offset, self._origin()),
-                         b.add(self.item["output_line"], line), position)
+                         b.add(self.item["output_line"], line), position,
+                         self._run_inside(b.add(self.item["output_slice"], slice_), shape[0])
+                         if self.before else self.run)
         for first in range(0, self.kernel.size, count):
             self._pass(place, range(first, first + count))
+
+    def _run_inside(self, first: Value, count: int) -> Run:
+        """The units that ``count`` output slices from ``first`` on need."""
+        b = self.b
+        low = b.add(self.row, b.integer(self.slices, b.add(first, count - 1), b.index(0)))
+        high = b.add(self.row, b.integer(self.slices, first, b.index(1)))
+        return b.integer(self.starts, low), b.integer(self.starts, high), b.integer(self.before[0], low)
 
     def _pass(self, place: _SubTile, members: range) -> None:
         """A sub-tile of the group's filters ``members``."""
@@ -169,20 +198,22 @@ class _Emitter(TileEmitter):
                     acc[f * len(reads) + t] = b.fma(loaded, weight(f), acc[f * len(reads) + t])
             return [*acc, number]
 
-        *totals, _ = b.loop(*self.run, unit, [*totals, b.index(0)], attributes={"espalier.class": place.kind})
+        begin, end, before = place.run
+        *totals, _ = b.loop(begin, end, unit, [*totals, before], attributes={"espalier.class": place.kind})
         return totals
 
 
 @dataclass(frozen=True)
 class _SubTile:
     """One sub-tile as the code sees it: which shape, its output lines relative to the first; where its input
-    starts (floats), its stored lines, and its partial sums."""
+    starts (floats), its stored lines, its partial sums, and its units."""
 
     kind: int
     lines: list[Three]
     input: Value
     first_line: Value
     position: Value
+    run: Run
 
 
 def _flat(buffer: Value) -> Value:

@@ -26,7 +26,7 @@ import numpy as np
 
 from ...layouts import LaneGrid, Layout, Three, box, three
 
-ITEM_FIELDS = ("image", "source_line", "border", "output_line")
+ITEM_FIELDS = ("image", "source_line", "border", "output_line", "output_slice")
 MOST_SHUFFLES = 16  # a lane permutation is code; what needs more of them gathers
 ONES: Three = (1, 1, 1)
 
@@ -66,6 +66,15 @@ class Window:
         would not lie at the same distance from every output line."""
         return [list(_evenly(*side))
                 for side in zip(tile, self.strides, self.kernel, self.dilations, strict=True)]
+
+    def slices_inside(self, depth: int, first: int, count: int = 1) -> range:
+        """The kernel's slices that ``count`` output slices from ``first`` on need, of an input of ``depth``
+        slices: the others read only padding."""
+        size, stride, padding, step = (side[0] for side in (self.kernel, self.strides, self.padding,
+                                                            self.dilations))
+        low = -(-(padding - (first + count - 1) * stride) // step)
+        high = (depth - 1 + padding - first * stride) // step + 1
+        return range(min(max(low, 0), size - 1), min(max(high, 0), size))
 
     def lines_read(self, tile: Three) -> int:
         """How many input lines that is."""
@@ -156,7 +165,7 @@ def plan_conv(source: Layout, target: LaneGrid, window: Window, tile: Three, ori
     used, rows = np.unique(-1 - borders[borders < 0], return_inverse=True)
     borders[borders < 0] = -1 - rows
     items = np.stack([np.zeros_like(stored), np.where(plain, codes[:, 0], 0),
-                      np.where(plain, -1, np.cumsum(~plain) - 1), stored], axis=1)
+                      np.where(plain, -1, np.cumsum(~plain) - 1), stored, at[:, 0]], axis=1)
     images = np.repeat(np.arange(batch), len(items))
     items = np.tile(items, (batch, 1))
     items[:, 0] = images

@@ -19,12 +19,13 @@ from ...layouts import LaneGrid, three
 from ...mlir import ir
 from ...schemes import Connectivity, Dense, SharedColumns
 from ...schemes.blocked import thread_chunks
-from .columns_kernel import ColumnsKernel, columns_tables, emit_columns_kernel
+from .columns_kernel import ColumnsKernel, columns_tables, emit_columns_kernel, unit_visits
 from .conv_kernel import ConvKernel, KernelClass, emit_conv_kernel
 from .conv_plan import ONES, ConvPlan, Window, cut, plan_conv, plane_shape, tables
 from .tiles import choose_columns_tile, choose_tile
 
 COLUMN_ARRAYS = ("start", "reorder", "gap", "weight")  # of schemes/columns.py
+DEEP_ARRAYS = (*COLUMN_ARRAYS, "before")  # of kernels of several slices
 
 
 @dataclass(frozen=True)
@@ -49,9 +50,8 @@ class PlannedConv:
         """How often each class's loop body runs."""
         kernel, storage = self.kernel, list(conv.storage)
         if isinstance(kernel, ColumnsKernel):
-            units = _shape(storage[2])[0] * kernel.passes
-            each = [units * len(origins) for origins in kernel.shapes(plan).values()]
-        elif kernel.dense:
+            return unit_visits(kernel, plan, weight_of(conv, storage[0]))
+        if kernel.dense:
             each = [kernel.channels * kernel.groups]
         else:  # stored kernels of each class, from the ``stride`` array [rows, classes + 1]
             stride = weight_of(conv, storage[2]).view(np.uint16).astype(np.int64)
@@ -87,10 +87,11 @@ def plan_packed_conv(conv: PackedConvOp, core: Core, by_chunk: bool = False) -> 
 def _columns_kernel(conv: PackedConvOp, common: dict[str, Any], window: Window, core: Core,
                     tile: Any) -> tuple[ColumnsKernel, Any]:
     names = strings(conv.storage_names)
-    if names != list(COLUMN_ARRAYS):
-        raise op_error(conv, f"the arrays {', '.join(COLUMN_ARRAYS)}", ", ".join(names),
+    expected = DEEP_ARRAYS if window.kernel[0] > 1 else COLUMN_ARRAYS
+    if names != list(expected):
+        raise op_error(conv, f"the arrays {', '.join(expected)}", ", ".join(names),
                        "pack it with sparse-compress-weights")
-    _, reorder, _, weight = list(conv.storage)
+    _, reorder, _, weight, *_ = list(conv.storage)
     units, unit, size = _shape(weight)
     groups = _shape(reorder)[0] // size
     kernel = ColumnsKernel(**common, channel_block=_channel_block(conv, common["channels"]),

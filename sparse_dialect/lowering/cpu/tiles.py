@@ -4,14 +4,16 @@ shapes."""
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cache
 from itertools import product
 from math import prod
+from statistics import fmean
 
 from ...cores import Core
 from ...layouts import Three, box
 from .columns_kernel import ColumnsKernel
 from .conv_kernel import LANE_WEIGHTS, ConvKernel
-from .conv_plan import Window, is_flat, lengths, plane_shape
+from .conv_plan import Window, is_flat, lengths, plane_shape, side_parts
 
 LINES_IN_FLIGHT, LINES_KEPT = 3, 7  # registers for input lines beside accumulators and weights
 
@@ -112,6 +114,20 @@ def _tiles(kernel: ColumnsKernel, window: Window, shape: Three, flat: bool) -> l
     return [tile for tile in candidates if fits(tile)] or [min(candidates, key=prod)]
 
 
+@cache
+def _share_inside(window: Window, source_depth: int, depth: int, parts: tuple[int, int],
+                  unit: int) -> dict[tuple[int, int], float]:
+    """The share of a kernel's slices that sub-tiles multiply: the mean of all of one depth, in tiles of one
+    depth. ``parts``: about how deep they are, tiles and sub-tiles."""
+    tile, part = parts
+    shares: dict[tuple[int, int], list[float]] = {}
+    for first, slab in side_parts(depth, tile, unit):
+        for origin, count in side_parts(slab, part, unit):
+            slices = window.slices_inside(source_depth, first + origin, count)
+            shares.setdefault((slab, count), []).append(len(slices) / window.kernel[0])
+    return {key: fmean(each) for key, each in shares.items()}
+
+
 def _columns_cost(kernel: ColumnsKernel, window: Window, units: int, shape: Three,
                   choice: tuple[Three, int, Three], flat: bool, core: Core) -> float:
     """Modelled cycles of the whole volume."""
@@ -119,6 +135,7 @@ def _columns_cost(kernel: ColumnsKernel, window: Window, units: int, shape: Thre
     filters, columns = kernel.size // passes, units * kernel.unit
     weight_loads = filters / min(filters, kernel.target.lanes) if core.lane_weights else filters
     total, shapes = 0.0, 0
+    inside = _share_inside(window, kernel.source.depth, shape[0], (tile[0], part[0]), kernel.pool[0])
     sides = [lengths(*side) for side in zip(shape, tile, kernel.pool, strict=True)]
     for (depth, slabs), (rows, bands), (width, parts) in product(*sides):
         visit, shapes = 0.0, shapes + 1
@@ -129,7 +146,7 @@ def _columns_cost(kernel: ColumnsKernel, window: Window, units: int, shape: Thre
             column = passes * max(multiplies, (weight_loads + lines) * core.line)
             store = kernel.filters * lines * core.store * (2 * kernel.blocks - 1)
             visits = kernel.groups * kernel.blocks * passes * VISIT * core.kernel
-            visit += many_a * many_b * many_c * (columns * column + store + visits)
+            visit += many_a * many_b * many_c * (columns * column * inside[depth, a] + store + visits)
         lines = 0 if flat else window.lines_read((depth, rows, width))
         weights = columns * kernel.size * 4 / 64
         total += slabs * bands * parts * (visit + lines * kernel.channels * core.pack + weights * STREAM)
