@@ -36,6 +36,7 @@ def same(got: torch.Tensor, expected: torch.Tensor) -> None:
     np.testing.assert_allclose(got.numpy(), expected.numpy(), atol=1e-4 * float(expected.abs().max()), rtol=0)
 
 
+@pytest.mark.slow
 def test_pruned_resnet18(compilations: mock.Mock) -> None:
     module, _ = reference_model("resnet18", "pattern:entries=4,patterns=8,connectivity=3.6,linear=8")
     fast = torch.compile(module, backend="espalier", options={"threads": 2})

@@ -14,6 +14,8 @@ import numpy as np
 import pytest
 import torch
 
+pytestmark = pytest.mark.slow  # every call starts a process that imports PyTorch
+
 MODELS = """
     import torch
     from torch import nn

@@ -49,7 +49,8 @@ def image(*shape: int, seed: int = 0) -> torch.Tensor:
 
 # -- networks -----------------------------------------------------------------------------------
 
-SMALL = [("resnet18", PRUNE, True), ("resnet18", None, False), ("mobilenet_v2", PRUNE, True)]
+SMALL = [("resnet18", PRUNE, True), pytest.param("resnet18", None, False, marks=pytest.mark.slow),
+         pytest.param("mobilenet_v2", PRUNE, True, marks=pytest.mark.slow)]
 SHAPES: dict[int, tuple[tuple[int, ...], ...]] = {  # by the rank of the network's own input
     3: ((100, 1, 153), (7, 3, 153)), 4: ((1, 3, 227, 181), (2, 3, 96, 128)),
     5: ((1, 3, 9, 107, 77), (2, 3, 8, 64, 48))}
