@@ -81,11 +81,10 @@ def compile_linalg(module: ir.Module, options: CompileOptions, target: Target,
     own = {"sparse-schedule-loads": core.places_loads, "sparse-expand-gathers": not core.gathers}
     lowering = (*VECTOR, *(name for name, wanted in own.items() if wanted))
     lre = "filter" if options.eliminate_redundant_loads else "none"
-    gathers = f"gathers={str(core.gathers).lower()}"
     stages = [
         _Stage(PREPARE, {"sparse-select-kernels": f"{{kernel={'auto' if options.sparse else 'dense'} "
                                                   f"core={target.core}}}",
-                         "sparse-compress-weights": f"{{lanes={target.lanes} {gathers}}}",
+                         "sparse-compress-weights": f"{{lanes={target.lanes} core={target.core}}}",
                          "sparse-assign-layouts": f"{{lanes={target.lanes}}}"}),
         _Stage(lowering, {
             "sparse-lower-to-vector": f"{{lanes={target.lanes} core={target.core}}}",

@@ -23,7 +23,7 @@ from .errors import op_error
 from .layouts import LaneGrid, Layout, Plain
 from .mlir import ir
 from .schemes import Block, Connectivity, Dense, KernelGroup, Pattern, Scheme, Unstructured
-from .schemes.row_blocks import Strips
+from .schemes.slices import Slices
 
 
 def scheme_attribute(scheme: Scheme) -> ir.Attribute:
@@ -72,23 +72,20 @@ def _i64(value: int) -> ir.Attribute:
     return ir.IntegerAttr.get(ir.IntegerType.get_signless(64), value)
 
 
-def strips_attribute(strips: Strips) -> ir.DictAttr:
-    """How a matrix is packed in strips, ``{count = 1024 : i64, classes = [15], ...}`` (needs a current
+def slices_attribute(slices: Slices) -> ir.DictAttr:
+    """How a matrix is packed in slices, ``{rows = 128 : i64, group = 4 : i64, ...}`` (needs a current
     context)."""
-    count, pieces = integer_array((strips.count, strips.pieces))
-    return ir.DictAttr.get({"count": count, "pieces": pieces, "classes": integer_array(strips.classes),
-                            "steps": integer_array(strips.steps),
-                            "by_column": ir.BoolAttr.get(strips.by_column)})
+    sizes = {name: _i64(getattr(slices, name)) for name in ("rows", "group", "lanes", "window")}
+    return ir.DictAttr.get({**sizes, "by_lane": ir.BoolAttr.get(slices.by_lane)})
 
 
-def strips_of(op: ir.Operation) -> Strips:
-    """How the matrix of a packed op lies in strips; raises ``PassError`` where it does not say."""
-    if "strips" not in op.operation.attributes:
-        raise op_error(op, "an attribute 'strips'", "none", "pack it with sparse-compress-weights")
-    known = ir.DictAttr(op.operation.attributes["strips"])
-    return Strips(ir.IntegerAttr(known["count"]).value, ir.IntegerAttr(known["pieces"]).value,
-                  tuple(integers(known["classes"])), tuple(integers(known["steps"])),
-                  ir.BoolAttr(known["by_column"]).value)
+def slices_of(op: ir.Operation) -> Slices:
+    """How the matrix of a packed op lies in slices; raises ``PassError`` where it does not say."""
+    if "slices" not in op.operation.attributes:
+        raise op_error(op, "an attribute 'slices'", "none", "pack it with sparse-compress-weights")
+    known = ir.DictAttr(op.operation.attributes["slices"])
+    sizes = {name: ir.IntegerAttr(known[name]).value for name in ("rows", "group", "lanes", "window")}
+    return Slices(**sizes, by_lane=ir.BoolAttr(known["by_lane"]).value)
 
 
 def layout_attribute(layout: Layout) -> ir.Attribute:

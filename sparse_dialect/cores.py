@@ -19,8 +19,9 @@ class Core:
 
     ``lane_weights``: a multiply takes one lane of a register as its scalar, so that one load brings several
     weights (FMLA by element). ``gathers``: one instruction loads a vector from scattered places.
-    ``interleaves``: so many vectors a store interleaves and a load deals out (ST4, LD4); 0: none does.
-    ``keeps_nan``: its maximum and minimum of a NaN are NaN.
+    ``permutes``: one picks any elements of two vectors of 16 f32. ``interleaves``: so many vectors a store
+    interleaves and a load deals out (ST4, LD4); 0: none does. ``keeps_nan``: its maximum and minimum of a NaN
+    are NaN.
 
     ``places_loads``: its code generator keeps the order of the IR, so loads are placed by
     ``sparse-schedule-loads``, ``ahead`` multiplies before their first reader. ``spare``: registers that stay
@@ -45,6 +46,7 @@ class Core:
     small_block: int = 128
     lane_weights: bool = False
     gathers: bool = True
+    permutes: bool = False
     interleaves: int = 0
     keeps_nan: bool = False
     places_loads: bool = False
@@ -52,7 +54,7 @@ class Core:
     spare: int = 0
 
 
-_AVX512 = Core(registers=32, multiply=0.5, line=0.6, pack=4.0, store=2.5, kernel=8.0)
+_AVX512 = Core(registers=32, multiply=0.5, line=0.6, pack=4.0, store=2.5, kernel=8.0, permutes=True)
 _A76 = Core(registers=32, multiply=0.5, line=0.5, pack=1.5, store=1.3, kernel=6.0, packed_block=128,
             flat_block=128, small_block=256, lane_weights=True, gathers=False, interleaves=4,
             keeps_nan=True, places_loads=True, ahead=8, spare=3)
@@ -60,8 +62,8 @@ _A76 = Core(registers=32, multiply=0.5, line=0.5, pack=1.5, store=1.3, kernel=6.
 CORES: dict[str, Core] = {
     "avx512": _AVX512,
     "zen4": replace(_AVX512, multiply=1.0),  # AMD's: 512 bits go through the multipliers in two halves
-    "avx2": replace(_AVX512, registers=16),
-    "sse": replace(_AVX512, registers=16, gathers=False),
+    "avx2": replace(_AVX512, registers=16, permutes=False),
+    "sse": replace(_AVX512, registers=16, permutes=False, gathers=False),
     "cortex-a55": replace(_A76, multiply=1.0, line=2.0, pack=4.0, store=2.0, kernel=14.0, packed_block=64),
     "cortex-a76": _A76,
     "cortex-x1": replace(_A76, multiply=0.25, line=0.33, pack=0.7, store=0.6, kernel=5.0),

@@ -1,87 +1,225 @@
-"""Storage of unstructured matrices for matrix-vector products: vectors run along rows, weights stream
-once.
+"""Storage of sparse matrices for matrix-vector products: vectors run along rows, weights stream once.
 
-CSR in slices of ``lanes`` rows (SELL-C-sigma; Kreutzer et al., SIAM 2014), a column block at a time so that
-the gathered inputs stay in L1. Rows are sorted by length inside chunks of CHUNK_SLICES slices, which a
-thread owns:
+BCRC's shared columns (GRIM; papers.md, section 3.3) in slices (SELL-C-sigma; Kreutzer et al., SIAM 2014). A
+*lane* is a group of 1, 2 or 4 neighbouring rows with the columns that any of them keeps. The lanes of a
+slice walk through the columns together: an entry holds at most one column of each, all of them inside one
+window of the input, from which vector loads and permutes, or gathers, fetch them:
 
-    start  [B * S + 1]   i32   start of each (column block, slice), in entries of ``lanes`` weights
-    rows   [B * S, L]    i32   matrix row of each lane (M and above: padding)
-    gap    [E, L]        i8    uint8 bits: column minus the one before it in this lane (the block's start)
-    weight [E, L]        f32   zero where a lane is padded, or a gap over 255 is bridged
+    column of lane l = base + index[e, l]         base = sum of advance[e'] of the slice's entries e' <= e
 
-One byte an index: at a density of 1/8 gaps over 255 are bridged once in 10^15 weights.
+A lane whose next column lies beyond the window waits. Rows come in units that belong to one thread and have
+slices of their own; lanes are sorted by length inside a unit.
+
+    edges   [U + 1]   i32   first unit of each share; shares hold about equal work
+    start   [S + 1]   i32   first entry of each slice
+    place   [S, L]    i8    uint8 bits: where the lane's rows lie in its unit, in groups
+    advance [E]       i8    uint8 bits: how far the window moves
+    index   [E, L]    i8    uint8 bits
+    weight  [E, G, L] f32   0 where a row does not keep the column, or the lane has none
+
+Where loads can only bring one scalar at a time, vectors run along the rows of a group of 4 instead
+(``by_lane``), and weights lie as [E, L, G].
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
-COLUMN_BLOCK = 8192  # inputs a block: 32 KiB of f32
-CHUNK_SLICES = 8
-LARGEST_GAP = 255
+from ..cores import Core
+
+GROUPS = (4, 2, 1)  # rows of a lane
+UNIT_ROWS = 128
+MOST_TOGETHER = 4  # indivisible runs of rows in a unit
+ALIGNMENT = 16  # windows start at multiples of it, except at the end of the matrix
+LARGEST_ADVANCE = 240
+PERMUTED = 64  # the window that permutes fetch from: four registers
+PERMUTED_LANES = 16
+GATHERED = 256  # the window that a byte reaches
+SHARES = 240  # pieces of about equal work: many threads get equal parts of it
+
+# What fetching the inputs of an entry costs, in vectors of weights multiplied.
+PERMUTE_COST, GATHER_COST, SCALAR_COST = 1.5, 4.0, 8.0
 
 
-def slice_count(rows: int, lanes: int) -> int:
-    """Slices of a matrix of ``rows`` rows."""
-    return -(-rows // lanes)
+def few_inputs(lanes: int) -> int:
+    """From so many inputs on vectors run along the inputs: below, most of their lanes would idle."""
+    return lanes // 2
 
 
-def column_blocks(columns: int) -> int:
-    return -(-columns // COLUMN_BLOCK)
+@dataclass(frozen=True)
+class Slices:
+    """What code for a packed matrix is specialised by: the ``rows`` of a unit, how many of them make a
+    ``group``, the ``lanes`` of a slice, and the ``window`` of an entry."""
+
+    rows: int
+    group: int
+    lanes: int
+    window: int
+    by_lane: bool = False
+
+    @property
+    def per_unit(self) -> int:
+        """Slices of a unit."""
+        return -(-self.rows // (self.group * self.lanes))
+
+    @property
+    def padded_rows(self) -> int:
+        """Rows of a unit with those that fill its last slice."""
+        return self.per_unit * self.group * self.lanes
 
 
-def pack_slices(weight: np.ndarray, lanes: int) -> dict[str, np.ndarray]:
-    """The four arrays of ``weight`` [M, K], with ``weight`` last."""
-    rows, columns = weight.shape
-    slices = slice_count(rows, lanes)
-    starts, order, gaps, values = [0], [], [], []
-    for block in range(column_blocks(columns)):
-        part = weight[:, block * COLUMN_BLOCK : (block + 1) * COLUMN_BLOCK]
-        counts = np.zeros(slices * lanes, np.int64)
-        counts[:rows] = np.count_nonzero(part, axis=1)
-        for first in range(0, slices, CHUNK_SLICES):
-            chunk = np.arange(first * lanes, min(first + CHUNK_SLICES, slices) * lanes)
-            chunk = chunk[np.argsort(-counts[chunk], kind="stable")]
-            for member in chunk.reshape(-1, lanes):
-                gap, value = _slice(part, member[member < rows], lanes)
-                starts.append(starts[-1] + len(gap))
-                order.append(member)
-                gaps.append(gap)
-                values.append(value)
-    return {"start": np.array(starts, np.int32), "rows": np.array(order, np.int32),
-            "gap": np.concatenate(gaps).view(np.int8), "weight": np.concatenate(values)}
+@dataclass(frozen=True)
+class PackedSlices:
+    """A packed matrix [M, K]: its storage ``arrays`` and their ``slices``."""
+
+    arrays: dict[str, np.ndarray]
+    slices: Slices
 
 
-def _slice(part: np.ndarray, member: np.ndarray, lanes: int) -> tuple[np.ndarray, np.ndarray]:
-    """The gaps u8 [E, lanes] and weights f32 [E, lanes] of the rows ``member`` (at most ``lanes``, longest
-    first)."""
-    lane, column = np.nonzero(part[member])
-    gap = np.diff(column, prepend=0)
-    first = np.flatnonzero(np.diff(lane, prepend=-1))
-    gap[first] = column[first]
-    bridges = np.maximum(gap - 1, 0) // LARGEST_GAP  # fillers of weight 0 before this entry
-    before = np.cumsum(bridges + 1)
-    position = before - 1
-    position -= np.repeat(before[first] - 1 - bridges[first],
-                          np.diff(np.append(first, len(lane)))) if len(first) else 0
-    length = int(position.max()) + 1 if len(position) else 0
-    gaps, values = np.zeros((length, lanes), np.uint8), np.zeros((length, lanes), np.float32)
-    gaps[position, lane] = gap - bridges * LARGEST_GAP
-    values[position, lane] = part[member[lane], column]
-    for at in np.flatnonzero(bridges):
-        gaps[position[at] - bridges[at] : position[at], lane[at]] = LARGEST_GAP
-    return gaps, values
+def pack_slices(weight: np.ndarray, lanes: int, core: Core, run: int | None = None) -> PackedSlices:
+    """``weight`` f32 [M, K] for ``core``; units hold whole runs of ``run`` rows, a multiple of 4 (None: as
+    many as fill slices, up to UNIT_ROWS)."""
+    window, fetching = _fetching(core, lanes)
+    if run is None:
+        full = GROUPS[0] * lanes
+        run = min(UNIT_ROWS, -(-len(weight) // full) * full)
+    kept = weight != 0
+    group = choose_group(kept, fetching)
+    rows = _unit_rows(len(weight), lanes, group, run)
+    slices = Slices(rows, group, lanes, window, not core.gathers and group == GROUPS[0])
+    place, entries = _entries(_grouped(kept, group), slices)
+    work = np.bincount(entries.owner // slices.per_unit, minlength=len(place) // slices.per_unit)
+    counts = np.bincount(entries.owner, minlength=len(place))
+    packed = {"edges": _edges(work + 1.0), "start": np.concatenate([[0], np.cumsum(counts)]).astype(np.int32),
+              "place": place.astype(np.uint8), "advance": entries.advance.astype(np.uint8),
+              "index": entries.index.astype(np.uint8), "weight": _weights(weight, place, entries, slices)}
+    for name in ("advance", "index", "weight"):  # arrays are never empty: an entry that no slice counts
+        if not len(packed[name]):
+            packed[name] = np.zeros((1, *packed[name].shape[1:]), packed[name].dtype)
+    return PackedSlices({name: array.view(np.int8) if array.dtype == np.uint8 else array
+                         for name, array in packed.items()}, slices)
 
 
-def unpack_slices(arrays: dict[str, np.ndarray], shape: tuple[int, int]) -> np.ndarray:
+def unpack_slices(packed: PackedSlices, shape: tuple[int, int]) -> np.ndarray:
     """The dense f32 [M, K] behind ``pack_slices``."""
+    arrays, slices = packed.arrays, packed.slices
+    start, total = arrays["start"], np.cumsum(arrays["advance"].view(np.uint8), dtype=np.int64)
+    owner = np.repeat(np.arange(len(start) - 1), np.diff(start))
+    before = np.concatenate([[0], total])[start[owner]]
+    column = (total[: len(owner)] - before)[:, None] + arrays["index"].view(np.uint8)[: len(owner)]
+    values = arrays["weight"][: len(owner)]
+    values = values.swapaxes(1, 2) if slices.by_lane else values
+    entry, row, lane = np.nonzero(values)
+    group = arrays["place"].view(np.uint8)[owner[entry], lane].astype(np.int64)
+    first = owner[entry] // slices.per_unit * slices.rows + group * slices.group
     dense = np.zeros(shape, np.float32)
-    slices = len(arrays["rows"]) // column_blocks(shape[1])
-    gaps = arrays["gap"].view(np.uint8)
-    for at, member in enumerate(arrays["rows"]):
-        entries = slice(arrays["start"][at], arrays["start"][at + 1])
-        column = np.cumsum(gaps[entries].astype(np.int64), axis=0) + at // slices * COLUMN_BLOCK
-        entry, lane = np.nonzero(arrays["weight"][entries])
-        dense[member[lane], column[entry, lane]] = arrays["weight"][entries][entry, lane]
+    dense[first + row, column[entry, lane]] = values[entry, row, lane]
     return dense
+
+
+def choose_group(kept: np.ndarray, fetching: float) -> int:
+    """How many rows a lane of the mask ``kept`` [M, K] best holds where fetching an entry's inputs costs
+    ``fetching``."""
+    return min(GROUPS, key=lambda group: np.count_nonzero(_grouped(kept, group)) * (group + fetching))
+
+
+def _fetching(core: Core, lanes: int) -> tuple[int, float]:
+    """The window of an entry, and what fetching its inputs costs."""
+    if core.permutes and lanes == PERMUTED_LANES:
+        return PERMUTED, PERMUTE_COST
+    return GATHERED, GATHER_COST if core.gathers else SCALAR_COST
+
+
+def _grouped(kept: np.ndarray, group: int) -> np.ndarray:
+    """bool [ceil(M / group), K]: the columns that any row of a group keeps."""
+    if group == 1:
+        return kept
+    return np.logical_or.reduceat(kept, np.arange(0, len(kept), group))
+
+
+def _unit_rows(rows: int, lanes: int, group: int, run: int) -> int:
+    """Rows of a unit: as few runs as fill slices best."""
+    def slices(runs: int) -> int:
+        return -(-rows // (runs * run)) * -(-runs * run // (group * lanes))
+
+    return run * min(range(1, MOST_TOGETHER + 1), key=slices)
+
+
+# -- entries ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Entries:
+    """The slice that each entry belongs to, and its columns ``base`` + ``index``, [E, L] where ``used``."""
+
+    owner: np.ndarray
+    advance: np.ndarray
+    base: np.ndarray
+    index: np.ndarray
+    used: np.ndarray
+
+
+def _entries(lists: np.ndarray, slices: Slices) -> tuple[np.ndarray, _Entries]:
+    """The places of the lanes of all slices, [S, L], and their entries; ``lists`` bool [groups, K].
+
+    All slices advance together, an entry a turn.
+    """
+    width, (lane, column) = lists.shape[1], np.nonzero(lists)
+    place, member = _sorted_lanes(np.bincount(lane, minlength=len(lists)), slices)
+    bounds = np.searchsorted(lane, np.arange(len(lists) + 1))
+    following, end = (bounds[np.minimum(member + at, len(lists))] for at in (0, 1))
+    base, limit = np.zeros(len(place), np.int64), max(width - slices.window, 0)
+    column = np.append(column, width)  # what a lane that is through finds
+    turns = []
+    while (active := np.flatnonzero((following < end).any(axis=1))).size:
+        here, before = following[active], base[active]
+        found = np.where(here < end[active], column[here], width)
+        wanted = np.minimum(found.min(axis=1) // ALIGNMENT * ALIGNMENT, limit)
+        base[active] = now = np.minimum(wanted, before + LARGEST_ADVANCE)
+        used = (found < width) & (found < (now + slices.window)[:, None])
+        following[active] += used
+        turns.append((active, now - before, now, np.where(used, found - now[:, None], 0), used))
+    if not turns:
+        none = np.zeros(0, np.int64)
+        return place, _Entries(none, none, none, np.zeros((0, slices.lanes), np.int64),
+                               np.zeros((0, slices.lanes), bool))
+    fields = [np.concatenate(parts) for parts in zip(*turns, strict=True)]
+    order = np.argsort(fields[0], kind="stable")
+    return place, _Entries(*(field[order] for field in fields))
+
+
+def _sorted_lanes(counts: np.ndarray, slices: Slices) -> tuple[np.ndarray, np.ndarray]:
+    """The place of each lane in its unit and the group of rows that it is, [S, L], longest first in a unit;
+    ``counts`` columns of each group. Lanes that only fill up are no group of the matrix."""
+    own, lanes = slices.rows // slices.group, slices.per_unit * slices.lanes
+    units = -(-len(counts) // own)
+    lengths = np.zeros((units, lanes), np.int64)
+    lengths[:, :own] = np.pad(counts, (0, units * own - len(counts))).reshape(units, own)
+    place = np.argsort(-lengths, axis=1, kind="stable")
+    member = np.where(place < own, place + own * np.arange(units)[:, None], len(counts))
+    return place.reshape(-1, slices.lanes), member.reshape(-1, slices.lanes)
+
+
+def _weights(weight: np.ndarray, place: np.ndarray, entries: _Entries, slices: Slices) -> np.ndarray:
+    """The weights of all entries, [E, G, L] or [E, L, G]."""
+    unit = np.arange(len(place))[:, None] // slices.per_unit
+    first = (place * slices.group + unit * slices.rows)[entries.owner]
+    column = entries.base[:, None] + entries.index
+    values = np.zeros((len(first), slices.group, slices.lanes), np.float32)
+    for row in range(slices.group):
+        at = first + row
+        inside = entries.used & (at < len(weight))
+        values[:, row][inside] = weight[at[inside], column[inside]]
+    return np.ascontiguousarray(values.swapaxes(1, 2)) if slices.by_lane else values
+
+
+def _edges(work: np.ndarray) -> np.ndarray:
+    """The first unit of each share, i32 [shares + 1]: cuts of about equal ``work``."""
+    before = np.concatenate([[0.0], np.cumsum(work)])
+    shares = min(SHARES, len(work))
+    goals = before[-1] * np.arange(shares + 1) / shares
+    edges = np.searchsorted((before[:-1] + before[1:]) / 2, goals)
+    edges[-1] = len(work)
+    return edges.astype(np.int32)

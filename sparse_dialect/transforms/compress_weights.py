@@ -20,6 +20,7 @@ import numpy as np
 
 from ..attributes import scheme_of
 from ..constants import constant, weight_of
+from ..cores import REFERENCE, core_named
 from ..dialect import ConvOp, PackedConvOp, PlainAttr, integer_array, storage_operands, string_array
 from ..errors import op_error
 from ..mlir import ir
@@ -43,7 +44,7 @@ class CompressWeightsPass(Pass):
     name = "sparse-compress-weights"
 
     lanes: int = option(16, "vector lanes of the target: dense rows are stored so many at a time")
-    gathers: bool = option(True, "the target loads vectors from scattered places")
+    core: str = option(REFERENCE, "the core that sparse matrices are stored for")
 
     def run(self, op: ir.Operation, context: PassContext) -> None:
         with op.context:
@@ -56,8 +57,8 @@ class CompressWeightsPass(Pass):
                         arrays = self._pack_conv(layer, weight)
                         packed = _packed_conv(layer, arrays, weight.shape)
                     else:
-                        arrays, strips = pack_matrix(layer, weight, self.lanes, self.gathers)
-                        packed = packed_matrix(layer, arrays, strips, _layer_name(layer), _kernel(layer))
+                        arrays, slices = pack_matrix(layer, weight, self.lanes, core_named(self.core))
+                        packed = packed_matrix(layer, arrays, slices, _layer_name(layer), _kernel(layer))
                 _carry_over(layer, packed, weight, arrays, context)
                 for old, new in zip(layer.operation.results, packed.operation.results, strict=True):
                     old.replace_all_uses_with(new)

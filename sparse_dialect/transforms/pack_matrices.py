@@ -1,9 +1,8 @@
 """The part of ``sparse-compress-weights`` for matrices: linear and recurrent layers.
 
-Sparse matrices become strips of rows that share columns (``schemes/row_blocks.py``), unstructured ones of
-linear layers with few inputs slices of rows (``schemes/slices.py``), dense ones lane-major rows
-(``schemes/dense_rows.py``). Recurrent layers store the rows of all gates of a few hidden units next to each
-other (``schemes/gates.py``).
+Sparse matrices become slices of groups of rows that share columns (``schemes/slices.py``), dense ones
+lane-major rows (``schemes/dense_rows.py``). Recurrent layers store the rows of all gates of a few hidden
+units next to each other (``schemes/gates.py``).
 """
 
 from __future__ import annotations
@@ -13,44 +12,36 @@ from typing import Any
 
 import numpy as np
 
-from ..attributes import scheme_of, strips_attribute
+from ..attributes import scheme_of, slices_attribute
 from ..constants import constant
+from ..cores import Core
 from ..dialect import LinearOp, PackedLinearOp, integer_array, storage_operands, string_array
 from ..mlir import ir
 from ..recurrent_ops import GRU_GATES, LSTM_GATES, GruOp, LstmOp, PackedGruOp, PackedLstmOp
-from ..schemes import Dense, Unstructured
+from ..schemes import Dense
 from ..schemes.dense_rows import DENSE_VECTORS, pack_dense_rows
 from ..schemes.gates import interleave_gates
-from ..schemes.row_blocks import STRIP, Strips, few_inputs, pack_row_blocks
-from ..schemes.slices import pack_slices
+from ..schemes.slices import Slices, pack_slices
 
 Matrix = LinearOp | GruOp | LstmOp
 PackedMatrix = PackedLinearOp | PackedGruOp | PackedLstmOp
 
 
 def pack_matrix(layer: Matrix, weight: np.ndarray, lanes: int,
-                gathers: bool) -> tuple[dict[str, np.ndarray], Strips | None]:
-    """The storage arrays of ``weight`` [M, K] for the kernel that ``layer`` will call; how strips lie."""
-    vectors, group = DENSE_VECTORS, 1
+                core: Core) -> tuple[dict[str, np.ndarray], Slices | None]:
+    """The storage arrays of ``weight`` [M, K] for the kernel that ``layer`` will call; how slices lie."""
+    vectors, run = DENSE_VECTORS, None
     if not isinstance(layer, LinearOp):
         vectors = LSTM_GATES if isinstance(layer, LstmOp) else GRU_GATES
         weight = interleave_gates(weight, vectors, lanes)
-        group = vectors * lanes // STRIP
+        run = vectors * lanes
     if isinstance(scheme_of(layer), Dense):
         return pack_dense_rows(weight, lanes, vectors), None
-    if isinstance(layer, LinearOp) and isinstance(scheme_of(layer), Unstructured) and _few(layer, lanes):
-        return pack_slices(weight, lanes), None
-    packed = pack_row_blocks(weight, by_column=not gathers, group=group)
-    return packed.arrays, packed.strips
+    packed = pack_slices(weight, lanes, core, run)
+    return packed.arrays, packed.slices
 
 
-def _few(layer: LinearOp, lanes: int) -> bool:
-    """Whether weights serve so few inputs that vectors run along rows, not along inputs."""
-    inputs = ir.RankedTensorType(layer.input.type)
-    return not inputs.is_dynamic_dim(0) and bool(inputs.shape[0] < few_inputs(lanes))
-
-
-def packed_matrix(layer: Matrix, arrays: Mapping[str, np.ndarray], strips: Strips | None, name: str,
+def packed_matrix(layer: Matrix, arrays: Mapping[str, np.ndarray], slices: Slices | None, name: str,
                   kernel: ir.StringAttr) -> PackedMatrix:
     """The packed op of ``layer`` with ``arrays``, at the current insertion point."""
     storage = storage_operands([constant(array, f"{name}.{key}") for key, array in arrays.items()])
@@ -68,6 +59,6 @@ def packed_matrix(layer: Matrix, arrays: Mapping[str, np.ndarray], strips: Strip
             packed = PackedGruOp(**common)
         case LstmOp():
             packed = PackedLstmOp(cell=layer.cell, final_cell=layer.final_cell.type, **common)
-    if strips is not None:
-        packed.operation.attributes["strips"] = strips_attribute(strips)
+    if slices is not None:
+        packed.operation.attributes["slices"] = slices_attribute(slices)
     return packed

@@ -28,11 +28,11 @@
 
 // CHECK: module attributes {espalier.arena = {{[1-9][0-9]*}} : i64, espalier.inputs = 1 : i64, espalier.labels = ["start", {{.*}}"conv1"
 // CHECK-DAG: llvm.func internal @conv_{{[0-9]+}}(
-// CHECK-DAG: llvm.func internal @strips_{{[0-9]+}}(
+// CHECK-DAG: llvm.func internal @slices_{{[0-9]+}}(
 // CHECK: llvm.func internal @main(
 // CHECK: llvm.call @conv_
 // CHECK: llvm.call @espalier_barrier(
-// CHECK: llvm.call @strips_
+// CHECK: llvm.call @slices_
 // CHECK: llvm.return
 // CHECK: llvm.func @espalier_entry(%{{.*}}: !llvm.ptr, %{{.*}}: !llvm.ptr, %{{.*}}: i64, %{{.*}}: i64)
 // CHECK: llvm.call @main(

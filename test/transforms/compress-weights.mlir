@@ -107,16 +107,18 @@ func.func @grouped(%x: tensor<1x4x2x2xf32>) -> (tensor<1x4x2x2xf32>, tensor<1x4x
 
 // -----
 
-// Matrices without a structure: slices of four rows, the longest first; dense rows four vectors at a time. The weight
+// Matrices without a structure: every row is a lane, the longest first; dense rows four vectors at a time. The weight
 // that another op reads stays.
 
 // CHECK-LABEL: func.func @linear
 // CHECK: %[[M:.*]] = arith.constant {{.*}} : tensor<2x3xf32>
-// CHECK-DAG: dense<[0, 2]> : tensor<2xi32>
-// CHECK-DAG: dense<{{\[\[}}1, 0, 2, 3]]> : tensor<1x4xi32>
-// CHECK-DAG: dense<{{\[\[}}1, 0, 0, 0], [1, 0, 0, 0]]> : tensor<2x4xi8>
+// CHECK-DAG: dense<[0, 2, 2, 2, 2]> : tensor<5xi32>
+// CHECK-DAG: dense<{{\[\[}}1, 0, 2, 3], [4, 5, 6, 7], {{.*}}> : tensor<4x4xi8>
+// CHECK-DAG: dense<{{\[\[}}1, 0, 0, 0], [2, 0, 0, 0]]> : tensor<2x4xi8>
+// CHECK-DAG: dense<{{\[\[\[}}2.0{{.*}}, 1.0{{.*}}, 0.0{{.*}}, 0.0{{.*}}]], {{\[\[}}3.0{{.*}}, 0.0{{.*}}> : tensor<2x1x4xf32>
 // CHECK: "sparse.packed_linear"
-// CHECK-SAME: storage_names = ["start", "rows", "gap", "weight"], weight_shape = [2, 3]
+// CHECK-SAME: slices = {by_lane = false, group = 1 : i64, lanes = 4 : i64, rows = 16 : i64, window = 256 : i64}
+// CHECK-SAME: storage_names = ["edges", "start", "place", "advance", "index", "weight"], weight_shape = [2, 3]
 // CHECK: tensor<1x3x4x4xf32>
 // CHECK: "sparse.packed_linear"
 // CHECK-SAME: storage_names = ["weight"], weight_shape = [2, 3]
@@ -133,15 +135,15 @@ func.func @linear(%x: tensor<1x3xf32>) -> (tensor<1x2xf32>, tensor<1x2xf32>, ten
 
 // -----
 
-// Rows that share columns: a strip of four rows, one chunk of columns for both.
+// Rows that share columns: pairs of them are lanes.
 
-// CHECK-LABEL: func.func @strips
-// CHECK: dense<{{\[\[}}0, 2, {{.*}} : tensor<1x16xi8>
+// CHECK-LABEL: func.func @groups
+// CHECK: dense<{{\[\[}}0, 0, 0, 0], [2, 0, 0, 0]]> : tensor<2x4xi8>
+// CHECK: dense<{{\[\[\[}}1.0{{.*}}], [3.0{{.*}}]], {{\[\[}}2.0{{.*}}], [4.0{{.*}}]]]> : tensor<2x2x4xf32>
 // CHECK: "sparse.packed_linear"
-// CHECK-SAME: storage_names = ["edges", "start", "base", "offset", "weight"]
-// CHECK-SAME: strips = {by_column = false, classes = [3], count = 1 : i64, pieces = 1 : i64, steps = [0]}
+// CHECK-SAME: slices = {by_lane = false, group = 2 : i64
 // CHECK-SAME: weight_shape = [2, 4]
-func.func @strips(%x: tensor<1x4xf32>) -> tensor<1x2xf32> {
+func.func @groups(%x: tensor<1x4xf32>) -> tensor<1x2xf32> {
   %w = arith.constant dense<[[1.0, 0.0, 2.0, 0.0], [3.0, 0.0, 4.0, 0.0]]> : tensor<2x4xf32>
   %y = "sparse.linear"(%x, %w) {activation = "none", scheme = #sparse.block<2 : i64, 4 : i64>,
       operandSegmentSizes = array<i32: 1, 1, 0>} : (tensor<1x4xf32>, tensor<2x4xf32>) -> tensor<1x2xf32>

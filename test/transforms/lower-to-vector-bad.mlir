@@ -38,37 +38,20 @@ func.func @runtime_bias(%x: tensor<1x2xf32>, %b: tensor<3xf32>) -> tensor<1x3xf3
 
 // -----
 
-// Slices for two column blocks are asked for, three are there.
+// Arrays of slices without what says how to read them.
 
-func.func @slices(%x: tensor<1x8193xf32>) -> tensor<1x4xf32> {
-  %start = arith.constant dense<0> : tensor<4xi32>
-  %rows = arith.constant dense<0> : tensor<3x4xi32>
-  %gap = arith.constant dense<0> : tensor<1x4xi8>
-  %w = arith.constant dense<0.0> : tensor<1x4xf32>
-  // expected-error @below {{'sparse.packed_linear' expected slices for every column block}}
-  %y = "sparse.packed_linear"(%x, %start, %rows, %gap, %w) {storage_names = ["start", "rows", "gap", "weight"],
-      weight_shape = [4, 8193], activation = "none", scheme = #sparse.unstructured, kernel = "sparse",
-      operandSegmentSizes = array<i32: 1, 0, 1, 1, 1, 1, 0, 0, 0, 0>}
-      : (tensor<1x8193xf32>, tensor<4xi32>, tensor<3x4xi32>, tensor<1x4xi8>, tensor<1x4xf32>) -> tensor<1x4xf32>
-  return %y : tensor<1x4xf32>
-}
-
-// -----
-
-// Arrays of strips without what says how to read them.
-
-func.func @strips(%x: tensor<1x8xf32>) -> tensor<1x4xf32> {
+func.func @slices(%x: tensor<1x8xf32>) -> tensor<1x4xf32> {
   %edges = arith.constant dense<[0, 1]> : tensor<2xi32>
-  %base = arith.constant dense<0> : tensor<1xi32>
-  %offset = arith.constant dense<0> : tensor<1x16xi8>
-  %w = arith.constant dense<0.0> : tensor<4x16xf32>
-  // expected-error @below {{'sparse.packed_linear' expected an attribute 'strips', found none; pack it with sparse-compress-weights}}
-  %y = "sparse.packed_linear"(%x, %edges, %edges, %base, %offset, %w) {
-      storage_names = ["edges", "start", "base", "offset", "weight"],
+  %place = arith.constant dense<0> : tensor<1x16xi8>
+  %advance = arith.constant dense<0> : tensor<1xi8>
+  %w = arith.constant dense<0.0> : tensor<1x4x16xf32>
+  // expected-error @below {{'sparse.packed_linear' expected an attribute 'slices', found none; pack it with sparse-compress-weights}}
+  %y = "sparse.packed_linear"(%x, %edges, %edges, %place, %advance, %place, %w) {
+      storage_names = ["edges", "start", "place", "advance", "index", "weight"],
       weight_shape = [4, 8], activation = "none", scheme = #sparse.unstructured, kernel = "sparse",
-      operandSegmentSizes = array<i32: 1, 0, 1, 1, 1, 1, 1, 0, 0, 0>}
-      : (tensor<1x8xf32>, tensor<2xi32>, tensor<2xi32>, tensor<1xi32>, tensor<1x16xi8>, tensor<4x16xf32>)
-      -> tensor<1x4xf32>
+      operandSegmentSizes = array<i32: 1, 0, 1, 1, 1, 1, 1, 1, 0, 0>}
+      : (tensor<1x8xf32>, tensor<2xi32>, tensor<2xi32>, tensor<1x16xi8>, tensor<1xi8>, tensor<1x16xi8>,
+         tensor<1x4x16xf32>) -> tensor<1x4xf32>
   return %y : tensor<1x4xf32>
 }
 

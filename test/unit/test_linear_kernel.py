@@ -1,4 +1,4 @@
-"""The matrix-vector kernels, compiled and run against numpy: dense rows and strips, for any number of
+"""The matrix-vector kernels, compiled and run against numpy: dense rows and slices, for any number of
 inputs."""
 
 from __future__ import annotations
@@ -9,9 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from espalier.sparse_dialect.cores import CORES
 from espalier.sparse_dialect.lowering.cpu.linear_kernel import LinearKernel, emit_linear_kernel
 from espalier.sparse_dialect.schemes.dense_rows import pack_dense_rows
-from espalier.sparse_dialect.schemes.row_blocks import PIECE, pack_row_blocks
+from espalier.sparse_dialect.schemes.slices import pack_slices
 
 sys.path.insert(0, str(Path(__file__).parent))
 from kernel_harness import Compiled, aligned, close, random, unset
@@ -19,7 +20,8 @@ from kernel_harness import Compiled, aligned, close, random, unset
 
 @dataclass(frozen=True)
 class Case:
-    """A layer of ``rows`` outputs and ``columns`` inputs; ``storage``: dense, strips or by_column."""
+    """A layer of ``rows`` outputs and ``columns`` inputs; ``storage``: dense, or slices whose inputs are
+    permuted, gathered or loaded one by one."""
 
     storage: str
     rows: int = 70
@@ -30,23 +32,27 @@ class Case:
     density: float = 0.2
     blocks: bool = False
 
+    @property
+    def core(self) -> str:
+        return {"gathered": "avx2", "scalars": "cortex-a76"}.get(self.storage, "avx512")
+
 
 class Run:
     """A case on random data and its kernel; some rows are empty, some full."""
 
     def __init__(self, case: Case) -> None:
-        weight, strips = masked(case), None
+        weight, slices = masked(case), None
         if case.storage == "dense":
             arrays = pack_dense_rows(weight, case.lanes)
         else:
-            packed = pack_row_blocks(weight, case.storage == "by_column")
-            arrays, strips = packed.arrays, packed.strips
+            packed = pack_slices(weight, case.lanes, CORES[case.core])
+            arrays, slices = packed.arrays, packed.slices
         x, bias = random(case.batch, case.columns, seed=1), random(case.rows, seed=2)
         registers = 16 if case.lanes == 8 else 32
         self.layer = LinearKernel(
-            case.batch, case.rows, case.columns, case.lanes, registers, case.activation, strips
+            case.batch, case.rows, case.columns, case.lanes, registers, case.activation, slices
         )
-        self.units = len(arrays["edges"]) - 1 if strips else self.layer.dense_units
+        self.units = len(arrays["edges"]) - 1 if slices else self.layer.dense_units
         padding = self.layer.padded_rows - case.rows
         self.output = unset(case.batch, case.rows)
         self.kernel = Compiled(
@@ -54,7 +60,8 @@ class Run:
                 module, name, self.layer, types, core, list(arrays)
             ),
             [x, self.output, aligned(np.pad(bias, (0, padding))), *map(aligned, arrays.values())],
-            scratch_floats=max(self.layer.scratch_floats, 16) if strips else 0,
+            scratch_floats=self.layer.scratch_floats,
+            core=case.core,
         )
         y = x.astype(np.float64) @ weight.T.astype(np.float64) + bias
         self.expected = {"none": y, "relu": np.maximum(y, 0), "relu6": np.clip(y, 0, 6)}[case.activation]
@@ -90,17 +97,22 @@ SHAPES = {
 }
 CASES = {
     f"{storage}, {name}": replace(case, storage=storage)
-    for storage in ("dense", "strips", "by_column")
+    for storage in ("dense", "permuted", "gathered", "scalars")
     for name, case in SHAPES.items()
-    if storage != "strips" or case.lanes != 4  # without gathers in hardware
+    if storage in ("dense", "scalars") or case.lanes == 16 or (storage == "gathered" and case.lanes == 8)
 } | {
-    "strips, pieces": Case("strips", rows=40, columns=2 * PIECE + 100, density=0.01, batch=2),
-    "strips, far columns": Case("strips", rows=40, columns=5000, density=0.001),
-    "strips, nothing but three rows": Case("strips", density=0.0),
-    "strips, blocks": Case("strips", blocks=True, rows=70, columns=300),
-    "strips, blocks, many inputs": Case("strips", blocks=True, rows=70, columns=300, batch=40),
-    "by_column, blocks": Case("by_column", blocks=True, rows=70, columns=300, lanes=4),
-    "by_column, nothing": Case("by_column", blocks=True, density=0.0),
+    "permuted, many windows": Case("permuted", rows=40, columns=5000, density=0.05, batch=2),
+    "permuted, far columns": Case("permuted", rows=40, columns=5000, density=0.001),
+    "permuted, columns of one window": Case("permuted", rows=40, columns=64),
+    "permuted, columns of half a window": Case("permuted", rows=40, columns=31),
+    "permuted, nothing but three rows": Case("permuted", density=0.0),
+    "permuted, blocks": Case("permuted", blocks=True, rows=70, columns=300),
+    "permuted, blocks, some inputs": Case("permuted", blocks=True, rows=200, columns=300, batch=6),
+    "permuted, blocks, many inputs": Case("permuted", blocks=True, rows=70, columns=300, batch=40),
+    "gathered, blocks": Case("gathered", blocks=True, rows=70, columns=600, lanes=8, batch=5),
+    "scalars, blocks": Case("scalars", blocks=True, rows=70, columns=300, lanes=4, batch=5),
+    "scalars, blocks, many inputs": Case("scalars", blocks=True, rows=70, columns=300, lanes=4, batch=11),
+    "scalars, nothing": Case("scalars", blocks=True, density=0.0, lanes=4),
 }
 
 
@@ -111,7 +123,7 @@ def test_kernel_is_the_matrix_product(case: Case) -> None:
     close(run.output, run.expected)
 
 
-STORAGES = pytest.mark.parametrize("storage", ["dense", "strips", "by_column"])
+STORAGES = pytest.mark.parametrize("storage", ["dense", "permuted", "gathered", "scalars"])
 
 
 @STORAGES

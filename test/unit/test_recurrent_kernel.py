@@ -1,4 +1,4 @@
-"""One step of a GRU or LSTM, compiled and run against PyTorch's cells: dense rows and strips, any width."""
+"""One step of a GRU or LSTM, compiled and run against PyTorch's cells: dense rows and slices, any width."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from espalier.sparse_dialect.cores import CORES
 from espalier.sparse_dialect.lowering.cpu.recurrent_kernel import (
     GATES,
     RecurrentKernel,
@@ -16,7 +17,7 @@ from espalier.sparse_dialect.lowering.cpu.recurrent_kernel import (
 )
 from espalier.sparse_dialect.schemes.dense_rows import pack_dense_rows
 from espalier.sparse_dialect.schemes.gates import interleave_gates
-from espalier.sparse_dialect.schemes.row_blocks import STRIP, pack_row_blocks
+from espalier.sparse_dialect.schemes.slices import pack_slices
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -28,7 +29,8 @@ INPUT = 5
 
 @dataclass(frozen=True)
 class Case:
-    """A cell of ``hidden`` units; ``storage``: dense, strips or by_column."""
+    """A cell of ``hidden`` units; ``storage``: dense, or slices whose inputs are permuted, gathered or loaded
+    one by one."""
 
     kind: str
     storage: str
@@ -36,6 +38,11 @@ class Case:
     batch: int = 1
     lanes: int = 16
     density: float = 0.3
+    blocks: bool = False
+
+    @property
+    def core(self) -> str:
+        return {"gathered": "avx2", "scalars": "cortex-a76"}.get(self.storage, "avx512")
 
 
 class Run:
@@ -47,14 +54,15 @@ class Run:
         gates, width = GATES[case.kind], GATES[case.kind] * case.lanes
         weight = cell.weight_hh.detach().numpy()
         if case.storage != "dense":
-            weight *= np.random.default_rng(0).random(weight.shape) < case.density
-        rows, strips = interleave_gates(weight, gates, case.lanes), None
+            kept = np.random.default_rng(0).random(weight.shape) < case.density
+            weight *= np.repeat(kept[::4], 4, axis=0)[: len(weight)] if case.blocks else kept
+        rows, slices = interleave_gates(weight, gates, case.lanes), None
         if case.storage == "dense":
             arrays = pack_dense_rows(rows, case.lanes, gates)
             self.units = len(arrays["weight"])
         else:
-            packed = pack_row_blocks(rows, case.storage == "by_column", width // STRIP)
-            arrays, strips, self.units = packed.arrays, packed.strips, len(packed.arrays["edges"]) - 1
+            packed = pack_slices(rows, case.lanes, CORES[case.core], width)
+            arrays, slices, self.units = packed.arrays, packed.slices, len(packed.arrays["edges"]) - 1
         bias = interleave_gates(cell.bias_hh.detach().numpy(), gates, case.lanes)
         x = torch.from_numpy(random(case.batch, INPUT, seed=1))
         state, memory = random(case.batch, case.hidden, seed=2), random(case.batch, case.hidden, seed=3)
@@ -64,25 +72,32 @@ class Run:
             after = cell(x, states[0]) if case.kind == "gru" else cell(x, states)
         self.expected = [t.numpy() for t in ([after] if case.kind == "gru" else after)]
         kernel = RecurrentKernel(case.kind, case.batch, case.hidden, case.lanes,
-                                 16 if case.lanes == 8 else 32, strips)
+                                 16 if case.lanes == 8 else 32, slices)
         self.results = [unset(case.batch, case.hidden), *([aligned(memory)] if case.kind == "lstm" else [])]
         self.kernel = Compiled(
             lambda module, name, types, core: emit_recurrent_kernel(
                 module, name, kernel, types, core, list(arrays)),
             [aligned(products), state, *self.results,
              aligned(bias.reshape(-1, gates, case.lanes)), *map(aligned, arrays.values())],
-            scratch_floats=kernel.scratch_floats)
+            scratch_floats=max(kernel.scratch_floats, 1), core=case.core)
 
 
 CASES = [
-    Case(kind, storage, hidden, batch, lanes)
+    Case(kind, storage, hidden, batch, lanes, blocks=blocks)
     for kind in ("gru", "lstm")
-    for storage, lanes in (("dense", 16), ("dense", 8), ("dense", 4), ("strips", 16), ("strips", 8),
-                           ("by_column", 4))
+    for storage, lanes, blocks in (
+        ("dense", 16, False), ("dense", 8, False), ("dense", 4, False), ("permuted", 16, False),
+        ("permuted", 16, True), ("gathered", 8, False), ("gathered", 8, True), ("scalars", 4, False),
+        ("scalars", 4, True))
     for hidden, batch in ((1, 1), (37, 1), (64, 1), (37, 3), (16, 20))]
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda c: f"{c.kind}-{c.storage}{c.lanes}-{c.hidden}x{c.batch}")
+def name_of(case: Case) -> str:
+    blocks = "-blocks" * case.blocks
+    return f"{case.kind}-{case.storage}{case.lanes}{blocks}-{case.hidden}x{case.batch}"
+
+
+@pytest.mark.parametrize("case", CASES, ids=name_of)
 def test_a_step_is_the_cell(case: Case) -> None:
     run = Run(case)
     run.kernel.run(0, run.units)
@@ -91,9 +106,9 @@ def test_a_step_is_the_cell(case: Case) -> None:
 
 
 @pytest.mark.parametrize("kind", ["gru", "lstm"])
-@pytest.mark.parametrize("storage", ["dense", "strips", "by_column"])
+@pytest.mark.parametrize("storage", ["dense", "permuted", "gathered", "scalars"])
 def test_units_in_any_pieces_give_the_same_bits(kind: str, storage: str) -> None:
-    case = Case(kind, storage, hidden=16 * 9 + 3, batch=2)
+    case = Case(kind, storage, hidden=16 * 25 + 3, batch=2)
     whole, pieces = Run(case), Run(case)
     whole.kernel.run(0, whole.units)
     for unit in reversed(range(pieces.units)):
@@ -106,7 +121,7 @@ def test_units_in_any_pieces_give_the_same_bits(kind: str, storage: str) -> None
 @pytest.mark.parametrize("density", [0.0, 1.0])
 @pytest.mark.parametrize("kind", ["gru", "lstm"])
 def test_empty_and_full_masks(kind: str, density: float) -> None:
-    run = Run(Case(kind, "strips", density=density))
+    run = Run(Case(kind, "permuted", density=density))
     run.kernel.run(0, run.units)
     close(run.results[0], run.expected[0], 1e-6)
 

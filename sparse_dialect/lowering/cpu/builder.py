@@ -12,6 +12,7 @@ from ...mlir import bindings, ir
 
 arith: Any = bindings("dialects.arith")
 func: Any = bindings("dialects.func")
+llvm: Any = bindings("dialects.llvm")
 memref: Any = bindings("dialects.memref")
 scf: Any = bindings("dialects.scf")
 vector: Any = bindings("dialects.vector")
@@ -293,3 +294,16 @@ def private_function(module: ir.Operation, name: str, types: Sequence[ir.Type],
 def element_of(type_: ir.Type) -> ir.Type:
     """What a memref holds."""
     return ir.MemRefType(type_).element_type
+
+
+def each_group(b: Builder, count: Value | int, together: int, body: Callable[[list[Value]], None]) -> None:
+    """``body([n, n + 1, ...])`` for the numbers below ``count``, ``together`` at a time; the rest at once
+    where their number is known, otherwise one by one."""
+    known = isinstance(count, int)
+    whole = count // together * together if known else b.multiply(
+        arith.DivUIOp(count, b.index(together)).result, together)
+    b.loop(0, whole, lambda n: body([b.add(n, at) for at in range(together)]), step=together)
+    if not known:
+        b.loop(whole, count, lambda n: body([n]))
+    elif count > whole:
+        body([b.index(n) for n in range(whole, count)])

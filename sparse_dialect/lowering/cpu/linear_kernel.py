@@ -7,7 +7,7 @@ Dense rows: vectors run along four times ``lanes`` rows; several inputs share ea
         acc[i] = bias;  for k in 0 .. K: acc[i] += x[k] * weight[rows][k][i]
         y = act(acc)
 
-Sparse rows come in strips (``strip_kernel.py``): few inputs one by one, vectors along the columns; many at
+Sparse rows come in slices (``slice_kernel.py``): few inputs a few at a time, vectors along the rows; many at
 once, vectors along the inputs.
 """
 
@@ -19,16 +19,16 @@ from dataclasses import dataclass
 from ...cores import Core
 from ...mlir import ir
 from ...schemes.dense_rows import DENSE_VECTORS
-from ...schemes.row_blocks import STRIP, Strips, few_inputs
+from ...schemes.slices import GROUPS, Slices, few_inputs
 from .builder import Builder, Value, arith, func, memref, private_function, vector
-from .strip_kernel import StripEmitter
+from .slice_kernel import SliceEmitter
 
 
 @dataclass(frozen=True)
 class LinearKernel:
     """Everything static about a linear layer's code.
 
-    ``batch``: rows of the input, None where only the run knows; ``strips``: None for dense rows.
+    ``batch``: rows of the input, None where only the run knows; ``slices``: None for dense rows.
     """
 
     batch: int | None
@@ -37,12 +37,12 @@ class LinearKernel:
     lanes: int
     registers: int
     activation: str
-    strips: Strips | None = None
+    slices: Slices | None = None
 
     @property
     def padded_rows(self) -> int:
         """Rows with those of zeros at the end, for which there is a bias too."""
-        width = STRIP if self.strips else self.lanes * DENSE_VECTORS
+        width = self.slices.rows if self.slices else self.lanes * DENSE_VECTORS
         return -(-self.rows // width) * width
 
     @property
@@ -52,35 +52,40 @@ class LinearKernel:
 
     @property
     def together(self) -> int:
-        """Inputs (dense) or vectors of inputs (strips) that share a loaded weight."""
-        if self.strips:
+        """Inputs (dense) or vectors of inputs (slices) that share a loaded weight."""
+        if self.slices:
             return 4 if self.registers >= 32 else 2
         return (self.registers - DENSE_VECTORS - 1) // DENSE_VECTORS
 
     @property
     def few(self) -> int:
-        """Strips multiply fewer inputs than this one by one."""
+        """Slices run along the rows for fewer inputs than this, along the inputs from here on."""
         return few_inputs(self.lanes)
 
     @property
     def scratch_floats(self) -> int:
-        """Floats of scratch a thread: inputs side by side, and their results."""
-        if self.strips is None or (self.batch is not None and self.batch < self.few):
+        """Floats of scratch a thread: a unit's sums for few inputs; many inputs side by side, and the results
+        of one group of rows."""
+        if self.slices is None:
             return 0
-        return (self.columns + STRIP) * self.together * self.lanes
+        few = (self.batch or self.few - 1) * self.slices.padded_rows
+        many = (self.columns + GROUPS[0]) * self.together * self.lanes
+        if self.batch is None:
+            return max(few, many)
+        return few if self.batch < self.few else many
 
 
 def emit_linear_kernel(module: ir.Operation, name: str, kernel: LinearKernel,
                        operand_types: list[ir.Type], core: Core, storage_names: Sequence[str] = ()) -> None:
     """Adds ``func.func private @name``: input [N, K], output [N, M], bias [padded rows], the storage arrays,
-    scratch for strips, begin and end of the units: shares of strips, or groups of dense rows."""
+    scratch for slices, begin and end of the units: shares of slices, or groups of dense rows."""
     _, entry = private_function(module, name, operand_types)
     with ir.InsertionPoint(entry):
         b = Builder(entry, kernel.lanes, core)
-        if kernel.strips is None:
+        if kernel.slices is None:
             _DenseRows(b, kernel, list(entry.arguments)).emit()
         else:
-            _StripRows(b, kernel, kernel.strips, list(entry.arguments), storage_names).emit()
+            _SliceRows(b, kernel, kernel.slices, list(entry.arguments), storage_names).emit()
         func.ReturnOp([])
 
 
@@ -150,13 +155,13 @@ def _store_part(b: Builder, value: Value, count: int, output: Value, n: Value, f
         b.put(vector.ExtractOp(value, [], [lane]).result, output, n, b.add(first, lane))
 
 
-class _StripRows:
-    def __init__(self, b: Builder, kernel: LinearKernel, strips: Strips, arguments: list[Value],
+class _SliceRows:
+    def __init__(self, b: Builder, kernel: LinearKernel, slices: Slices, arguments: list[Value],
                  storage_names: Sequence[str]) -> None:
-        self.b, self.quad, self.kernel, self.count = b, Builder(b.entry, STRIP, b.core), kernel, strips.count
+        self.b, self.kernel, self.unit_rows, self.sums_rows = b, kernel, slices.rows, slices.padded_rows
         self.input, self.output, self.bias, *rest = arguments
         storage = dict(zip(storage_names, rest, strict=False))
-        self.strips = StripEmitter(b, strips, storage)
+        self.slices = SliceEmitter(b, slices, storage)
         *_, scratch, begin, end = arguments
         self.scratch = b.view(scratch, 0, [kernel.scratch_floats])
         self.first, self.last = (b.integer(storage["edges"], edge) for edge in (begin, end))
@@ -165,46 +170,63 @@ class _StripRows:
         b, kernel = self.b, self.kernel
         batch = _batch(b, kernel, self.input)
         if kernel.batch is not None:
-            (self._one_by_one if kernel.batch < kernel.few else self._together)(batch)
+            (self._few if kernel.batch < kernel.few else self._many)(batch)
         else:
             b.either(b.compare("slt", batch, b.index(kernel.few)),
-                     lambda: self._one_by_one(batch), lambda: self._together(batch))
+                     lambda: self._few(batch), lambda: self._many(batch))
 
-    def _each_strip(self, body: Callable[[Value], None]) -> None:
-        self.b.loop(self.first, self.last, body)
+    def _each_unit(self, body: Callable[[Value, Value], None]) -> None:
+        """``body(unit, its first row)``."""
+        self.b.loop(self.first, self.last,
+                    lambda unit: body(unit, self.b.multiply(unit, self.unit_rows)))
 
     # -- few inputs ----------------------------------------------------------------------------
 
-    def _one_by_one(self, batch: Value) -> None:
-        def strip(strip: Value) -> None:
-            self.b.loop(0, batch, lambda n: self._strip(strip, n))
+    def _few(self, batch: Value) -> None:
+        b, known = self.b, self.kernel.batch
 
-        self._each_strip(strip)
+        def unit(unit: Value, row: Value) -> None:
+            self.slices.sums(unit, self.input, batch if known is None else known, self.scratch)
+            b.loop(0, batch, lambda n: self._finish(row, n))
 
-    def _strip(self, strip: Value, n: Value) -> None:
-        quad, kernel = self.quad, self.kernel
-        row = quad.multiply(strip, STRIP)
-        total = arith.AddFOp(self.strips.sums(strip, self.input, n), quad.load(self.bias, row)).result
-        value = quad.activation(total, kernel.activation)
-        whole, rest = divmod(kernel.rows, STRIP)
-        if rest:
-            quad.either(quad.compare("slt", strip, quad.index(whole)),
-                        lambda: _store_part(quad, value, STRIP, self.output, n, row),
-                        lambda: _store_part(quad, value, rest, self.output, n, row))
-        else:
-            _store_part(quad, value, STRIP, self.output, n, row)
+        self._each_unit(unit)
+
+    def _finish(self, row: Value, n: Value) -> None:
+        """The sums of the unit whose first row is ``row`` to the output, whose end may cut it short."""
+        b, kernel = self.b, self.kernel
+        first = b.multiply(n, self.sums_rows)
+        rows = b.minimum(b.index(self.unit_rows), arith.SubIOp(b.index(kernel.rows), row).result)
+        whole = b.multiply(b.divide(rows, kernel.lanes)[0], kernel.lanes)
+
+        def activated(at: Value) -> Value:
+            total = b.load(self.scratch, b.add(first, at))
+            return b.activation(arith.AddFOp(total, b.load(self.bias, b.add(row, at))).result,
+                                kernel.activation)
+
+        def rest() -> None:
+            b.store(activated(whole), self.scratch, b.add(first, whole))
+            b.loop(whole, rows, lambda at: b.put(
+                b.scalar(self.scratch, b.add(first, at)), self.output, n, b.add(row, at)))
+
+        b.loop(0, whole, lambda at: b.store(activated(at), self.output, n, b.add(row, at), aligned=False),
+               step=kernel.lanes)
+        if kernel.rows % kernel.lanes:
+            with b.when(b.compare("slt", whole, rows)):
+                rest()
 
     # -- many inputs ---------------------------------------------------------------------------
 
-    def _together(self, batch: Value) -> None:
-        """Whole groups of ``together`` vectors of inputs, then single vectors, the last one in part."""
-        b, width = self.b, self.kernel.together * self.kernel.lanes
-        whole = b.multiply(arith.DivUIOp(batch, b.index(width)).result, width)
+    def _many(self, batch: Value) -> None:
+        """Groups of ``together`` vectors of inputs, the last one in part, or a single vector where it
+        does."""
+        b, lanes, width = self.b, self.kernel.lanes, self.kernel.together * self.kernel.lanes
+        groups = b.divide(b.add(batch, width - lanes - 1), width)[0]
+        whole = b.multiply(groups, width)
         b.loop(0, whole, lambda n: self._samples(n, batch, self.kernel.together), step=width)
-        b.loop(whole, batch, lambda n: self._samples(n, batch, 1), step=self.kernel.lanes)
+        b.loop(whole, batch, lambda n: self._samples(n, batch, 1), step=lanes)
 
     def _samples(self, first: Value, batch: Value, vectors: int) -> None:
-        """All strips for the inputs from ``first`` on, which are put side by side in scratch first."""
+        """All units for the inputs from ``first`` on, which are put side by side in scratch first."""
         b, kernel = self.b, self.kernel
         width = vectors * kernel.lanes
         last = arith.SubIOp(batch, b.index(1)).result
@@ -219,20 +241,20 @@ class _StripRows:
 
         b.loop(0, kernel.columns, pack)
         count = b.minimum(b.index(width), arith.SubIOp(batch, first).result)
-        self._each_strip(lambda strip: self._store(
-            strip, first, count, self.strips.samples(strip, vectors, load)))
+        self._each_unit(lambda unit, row: self.slices.samples(
+            unit, vectors, load, lambda place, sums: self._store(b.add(row, place), first, count, sums)))
 
-    def _store(self, strip: Value, first: Value, count: Value, sums: list[list[Value]]) -> None:
+    def _store(self, row: Value, first: Value, count: Value, sums: list[list[Value]]) -> None:
         """Results are columns of the output: through scratch, one by one."""
         b, kernel = self.b, self.kernel
-        row, width = b.multiply(strip, STRIP), len(sums[0]) * kernel.lanes
+        width = len(sums[0]) * kernel.lanes
         results = kernel.columns * width
         for at, vectors in enumerate(sums):
             bias = b.broadcast(b.scalar(self.bias, b.add(row, at)))
             for number, total in enumerate(vectors):
                 value = b.activation(arith.AddFOp(total, bias).result, kernel.activation)
                 b.store(value, self.scratch, b.index(results + at * width + number * kernel.lanes))
-        rows = b.minimum(b.index(STRIP), arith.SubIOp(b.index(kernel.rows), row).result)
+        rows = b.minimum(b.index(len(sums)), arith.SubIOp(b.index(kernel.rows), row).result)
 
         def copy(i: Value) -> None:
             b.loop(0, rows, lambda at: b.put(

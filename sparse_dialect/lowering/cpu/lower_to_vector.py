@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from ...attributes import layout_of, scheme_of, strips_of
+from ...attributes import layout_of, scheme_of, slices_of
 from ...constants import constant, constant_of
 from ...cores import REFERENCE, Core, core_named
 from ...dialect import (
@@ -45,7 +45,6 @@ from ...passes import Pass, PassContext, operations, option
 from ...recurrent_ops import PackedGruOp, PackedLstmOp
 from ...schemes import Dense
 from ...schemes.gates import interleave_gates
-from ...schemes.slices import column_blocks
 from .arguments import append_argument, dynamic_memref, public_functions, set_size
 from .builder import arith, func, memref
 from .channelwise_kernel import (
@@ -62,7 +61,6 @@ from .linear_kernel import LinearKernel, emit_linear_kernel
 from .plane_plan import plan_plane
 from .planned_conv import PlannedConv, plan_packed_conv, window_of
 from .recurrent_kernel import RecurrentKernel, emit_recurrent_kernel
-from .slice_kernel import SliceKernel, emit_slice_kernel
 from .steps import for_each_step, row_of
 
 bufferization: Any = bindings("dialects.bufferization")
@@ -71,7 +69,7 @@ tensor_dialect: Any = bindings("dialects.tensor")
 Value = Any
 DEPTHWISE_TILE, POOL_TILE = (1, 4, 4), (1, 2, 4)  # output lines that are computed together
 WORD = 32  # bits, in which scratch is counted
-WITH_SCRATCH = ("conv", "depthwise", "max", "average", "fused", "strips", "slices", "gru", "lstm")
+WITH_SCRATCH = ("conv", "depthwise", "max", "average", "fused", "slices", "gru", "lstm")
 
 
 @dataclass(frozen=True)
@@ -281,42 +279,27 @@ class _FunctionLowering:
     def _linear(self, linear: PackedLinearOp) -> Value:
         (rows, columns), (batch, _) = integers(linear.weight_shape), _shape(linear.input)
         storage, names = list(linear.storage), strings(linear.storage_names)
-        if "gap" in names:
-            return self._slices(linear)
-        strips = None if isinstance(scheme_of(linear), Dense) else strips_of(linear)
-        lanes = self.lanes if strips else _shape(storage[-1])[-1]
+        slices = None if isinstance(scheme_of(linear), Dense) else slices_of(linear)
+        lanes = slices.lanes if slices else _shape(storage[-1])[-1]
         free = batch == ir.ShapedType.get_dynamic_size()
         kernel = LinearKernel(None if free else batch, rows, columns, lanes, self.core.registers,
-                              ir.StringAttr(linear.activation).value, strips)
+                              ir.StringAttr(linear.activation).value, slices)
         bias = constant(_padded_bias(linear, rows, kernel.padded_rows), "bias")
         output = self._allocate(linear.output, linear.input)
         self._reserve(kernel.scratch_floats, linear.output)
-        units = _shape(storage[names.index("edges")])[0] - 1 if strips else kernel.dense_units
-        self._call("strips" if strips else "linear", kernel, [linear.input, output, bias, *storage], units,
+        units = _shape(storage[names.index("edges")])[0] - 1 if slices else kernel.dense_units
+        self._call("slices" if slices else "linear", kernel, [linear.input, output, bias, *storage], units,
                    linear, partial(emit_linear_kernel, kernel=kernel, storage_names=names))
-        return self._tensor(output, linear.output.type)
-
-    def _slices(self, linear: PackedLinearOp) -> Value:
-        (rows, columns), storage = integers(linear.weight_shape), list(linear.storage)
-        kernel = SliceKernel(_shape(linear.input)[0], rows, columns, _shape(storage[-1])[-1],
-                             ir.StringAttr(linear.activation).value)
-        if _shape(storage[1])[0] != kernel.slices * column_blocks(columns):
-            raise op_error(linear, "slices for every column block", str(storage[1].type))
-        bias = constant(_padded_bias(linear, rows, kernel.padded_rows), "bias")
-        output = self._allocate(linear.output, linear.input)
-        self._reserve(kernel.scratch_floats, linear.output)
-        self._call("slices", kernel, [linear.input, output, bias, *storage], kernel.units, linear,
-                   partial(emit_slice_kernel, kernel=kernel))
         return self._tensor(output, linear.output.type)
 
     def _recurrent(self, layer: PackedGruOp | PackedLstmOp) -> list[Value]:
         """A first step from the initial state and a loop over the others, each from the output before it."""
         kind = "lstm" if isinstance(layer, PackedLstmOp) else "gru"
         storage, names = list(layer.storage), strings(layer.storage_names)
-        strips = None if isinstance(scheme_of(layer), Dense) else strips_of(layer)
-        lanes = self.lanes if strips else _shape(storage[-1])[-1]
+        slices = None if isinstance(scheme_of(layer), Dense) else slices_of(layer)
+        lanes = slices.lanes if slices else _shape(storage[-1])[-1]
         batch, hidden = _shape(layer.initial)
-        kernel = RecurrentKernel(kind, batch, hidden, lanes, self.core.registers, strips)
+        kernel = RecurrentKernel(kind, batch, hidden, lanes, self.core.registers, slices)
         rows = interleave_gates(_padded_bias(layer, hidden * kernel.gates), kernel.gates, lanes)
         bias = constant(rows.reshape(-1, kernel.gates, lanes), "bias")
         gates, output = self._buffer(layer.gates), self._allocate(layer.output, layer.gates)
@@ -325,7 +308,7 @@ class _FunctionLowering:
             cell = [self._allocate(layer.final_cell)]
             memref.CopyOp(self._buffer(layer.cell), cell[0])
         self._reserve(kernel.scratch_floats, layer.output)
-        units = _shape(storage[names.index("edges")])[0] - 1 if strips else _shape(storage[-1])[0]
+        units = _shape(storage[names.index("edges")])[0] - 1 if slices else _shape(storage[-1])[0]
 
         def step(time: Value, previous: Value) -> None:
             now = row_of(output, time)

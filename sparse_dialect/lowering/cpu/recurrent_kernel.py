@@ -2,7 +2,7 @@
 
     for group in begin .. end:                  # ``lanes`` hidden units, the rows of all their gates
       for row x of previous:
-        sums[gate] = bias[gate] + W[group, gate] x           # strips (strip_kernel.py) or dense rows
+        sums[gate] = bias[gate] + W[group, gate] x           # slices (slice_kernel.py) or dense rows
         r, z = sigmoid(gates_r + sums[r]), ...;  n = tanh(...)
         next = n + z * (previous - n)
 
@@ -12,16 +12,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ...cores import Core
 from ...mlir import ir
 from ...recurrent_ops import GRU_GATES, LSTM_GATES
-from ...schemes.row_blocks import STRIP, Strips
-from .builder import Builder, Value, arith, func, private_function, vector
+from ...schemes.gates import unit_groups
+from ...schemes.slices import Slices
+from .builder import Builder, Value, arith, each_group, func, private_function, vector
 from .elementary import sigmoid, tanh
-from .strip_kernel import StripEmitter
+from .slice_kernel import SliceEmitter
 
 GATES = {"gru": GRU_GATES, "lstm": LSTM_GATES}
 NEXT, CELL = 2, 3  # places of the operands that a step writes
@@ -29,14 +30,14 @@ NEXT, CELL = 2, 3  # places of the operands that a step writes
 
 @dataclass(frozen=True)
 class RecurrentKernel:
-    """Everything static about a step's code: ``kind`` is gru or lstm, ``strips`` None for dense rows."""
+    """Everything static about a step's code: ``kind`` is gru or lstm, ``slices`` None for dense rows."""
 
     kind: str
     batch: int
     hidden: int
     lanes: int
     registers: int
-    strips: Strips | None = None
+    slices: Slices | None = None
 
     @property
     def gates(self) -> int:
@@ -44,8 +45,8 @@ class RecurrentKernel:
 
     @property
     def scratch_floats(self) -> int:
-        """Floats of scratch a thread: the sums of one group."""
-        return self.batch * self.gates * self.lanes
+        """Floats of scratch a thread: the sums of one unit of sparse rows."""
+        return self.batch * self.slices.padded_rows if self.slices else 0
 
     @property
     def together(self) -> int:
@@ -58,7 +59,7 @@ def emit_recurrent_kernel(module: ir.Operation, name: str, kernel: RecurrentKern
                           storage_names: Sequence[str] = ()) -> None:
     """Adds ``func.func private @name``: gates [N, GH], previous [N, H], next [N, H], for an LSTM the cell
     [N, H], bias [groups, G, lanes] and the storage arrays; scratch, begin and end of the units: shares of
-    strips, or groups of dense rows."""
+    slices, or groups of dense rows."""
     writes = (NEXT,) if kernel.kind == "gru" else (NEXT, CELL)
     _, entry = private_function(module, name, operand_types, writes)
     with ir.InsertionPoint(entry):
@@ -73,50 +74,42 @@ class _Emitter:
         self.gates, self.previous, self.next, *rest = arguments
         self.cell = rest.pop(0) if kernel.kind == "lstm" else None
         self.bias, *rest = rest
-        *_, scratch, self.begin, self.end = rest
-        self.scratch = b.view(scratch, 0, [kernel.scratch_floats])
+        *_, self.scratch, self.begin, self.end = rest
         self.storage = dict(zip(storage_names, rest, strict=False))
         self.lane_mask = ir.VectorType.get([b.lanes], ir.IntegerType.get_signless(1))
 
     def emit(self) -> None:
-        if self.kernel.strips is None:
+        slices = self.kernel.slices
+        if slices is None:
             self.b.loop(self.begin, self.end, self._dense_group)
             return
-        strips = StripEmitter(self.b, self.kernel.strips, self.storage)
+        emitter = SliceEmitter(self.b, slices, self.storage)
+        self.scratch = self.b.view(self.scratch, 0, [self.kernel.scratch_floats])
         first, last = (self.b.integer(self.storage["edges"], edge) for edge in (self.begin, self.end))
-        self.b.loop(first, last, lambda group: self._strip_group(strips, group))
+        self.b.loop(first, last, lambda unit: self._sparse_unit(emitter, slices, unit))
 
     # -- sums ----------------------------------------------------------------------------------
 
-    def _strip_group(self, strips: StripEmitter, group: Value) -> None:
+    def _sparse_unit(self, emitter: SliceEmitter, slices: Slices, unit: Value) -> None:
+        """The groups of one unit."""
         b, kernel, width = self.b, self.kernel, self.kernel.gates * self.kernel.lanes
-        first = b.multiply(group, width // STRIP)
+        first = b.multiply(unit, slices.rows // width)
+        left = arith.SubIOp(b.index(unit_groups(kernel.hidden, kernel.lanes)), first).result
 
-        def strip(at: Value) -> None:
+        def group(at: Value) -> None:
             def row(n: Value) -> None:
-                place = b.add(b.multiply(n, width), b.multiply(at, STRIP))
-                strips.quad.store(strips.sums(b.add(first, at), self.previous, n), self.scratch, place)
+                place = b.add(b.multiply(n, slices.padded_rows), b.multiply(at, width))
+                self._finish(b.add(first, at), n, [b.load(self.scratch, b.add(place, gate * kernel.lanes))
+                                                   for gate in range(kernel.gates)])
 
             b.loop(0, kernel.batch, row)
 
-        def row(n: Value) -> None:
-            place = b.multiply(n, width)
-            self._finish(group, n, [b.load(self.scratch, b.add(place, gate * kernel.lanes))
-                                    for gate in range(kernel.gates)])
-
-        b.loop(0, width // STRIP, strip)
-        b.loop(0, kernel.batch, row)
+        emitter.sums(unit, self.previous, kernel.batch, self.scratch)
+        b.loop(0, b.minimum(b.index(slices.rows // width), left), group)
 
     def _dense_group(self, group: Value) -> None:
-        b, kernel = self.b, self.kernel
-        whole, rest = divmod(kernel.batch, kernel.together)
-
-        def rows(count: int) -> Callable[[Value], None]:
-            return lambda n: self._dense_rows(group, [b.add(n, at) for at in range(count)])
-
-        b.loop(0, whole * kernel.together, rows(kernel.together), step=kernel.together)
-        if rest:
-            rows(rest)(b.index(whole * kernel.together))
+        each_group(self.b, self.kernel.batch, self.kernel.together,
+                   lambda rows: self._dense_rows(group, rows))
 
     def _dense_rows(self, group: Value, rows: list[Value]) -> None:
         """One group for a few rows of ``previous``."""

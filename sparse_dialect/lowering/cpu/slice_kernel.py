@@ -1,133 +1,184 @@
-"""Emits matrix-vector products of unstructured matrices in slices (``schemes/slices.py``): y = act(W x + b)
-for every row x of the input, over a range of chunks.
+"""Emits the sums of slices of sparse rows (``schemes/slices.py``): the core of matrix-vector kernels.
 
-    for chunk in begin .. end:  for x of the inputs:
-      sums[rows of chunk] = bias
-      for column block, slice of chunk:
-        acc = sums[rows[slice]]; column = block start
-        for e in entries of slice:
-          column += gap[e]; acc += weight[e] * x[column]
-        sums[rows[slice]] = acc
-      y[rows of chunk] = act(sums)
+    for s in the slices of the unit:
+      for e in the entries of s:                       # vectors run along the lanes, groups of rows
+        base += advance[e]
+        x = permute(input[base : base + 64], index[e])           # or gather(input + base, index[e])
+        for row of the group:  acc[row] += x * weight[e, row]
+      sums[place[s]] = the rows of acc, lane by lane
 
-Vectors run along rows; ``sums`` is scratch.
+Where loads only bring scalars, vectors run along the rows of a group (``by_lane``), and an entry's inputs
+are broadcast one by one. Where many inputs are multiplied at once, vectors run along them instead, and
+nothing is picked from vectors (``samples``).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 
-from ...cores import Core
 from ...mlir import ir
-from ...schemes.slices import CHUNK_SLICES, COLUMN_BLOCK, column_blocks, slice_count
-from .builder import Builder, Value, arith, func, private_function, vector
+from ...schemes.slices import GATHERED, Slices
+from .builder import Builder, Value, arith, each_group, llvm, vector
 
-PREFETCH_ENTRIES = 32
+PREFETCH_VECTORS = 128  # how far ahead weights are asked for: 8 KiB
 
 
-@dataclass(frozen=True)
-class SliceKernel:
-    """Everything static about the code."""
+class SliceEmitter:
+    """Emits sums of slices; ``storage`` holds the arrays by name. Create it where code for all slices can
+    go: at the top of the kernel."""
 
-    batch: int
-    rows: int
-    columns: int
-    lanes: int
-    activation: str
-
-    @property
-    def slices(self) -> int:
-        return slice_count(self.rows, self.lanes)
+    def __init__(self, b: Builder, slices: Slices, storage: Mapping[str, Value]) -> None:
+        self.b, self.slices = b, slices
+        self.rows = Builder(b.entry, slices.group, b.core, b.element)
+        self.start, self.place, self.advance, self.index, self.weight = (
+            storage[name] for name in ("start", "place", "advance", "index", "weight"))
 
     @property
-    def padded_rows(self) -> int:
-        """Rows with those that fill the last slice, for which there is a bias too."""
-        return self.slices * self.lanes
+    def together(self) -> int:
+        """Inputs that share loaded weights: as many as leave registers for a window."""
+        return 4 if self.b.core.registers >= 32 else 2
 
-    @property
-    def units(self) -> int:
-        """What threads share out: chunks of slices."""
-        return -(-self.slices // CHUNK_SLICES)
+    def _each_slice(self, unit: Value, body: Callable[[Value], None]) -> None:
+        first = self.b.multiply(unit, self.slices.per_unit)
+        self.b.loop(first, self.b.add(first, self.slices.per_unit), body)
 
-    @property
-    def scratch_floats(self) -> int:
-        """Floats of scratch a thread: a chunk's sums."""
-        return CHUNK_SLICES * self.lanes
-
-
-def emit_slice_kernel(module: ir.Operation, name: str, kernel: SliceKernel, operand_types: list[ir.Type],
-                      core: Core) -> None:
-    """Adds ``func.func private @name``: input [N, K], output [N, M], bias [padded rows], start, rows, gap and
-    weight, scratch, begin and end of the chunks."""
-    _, entry = private_function(module, name, operand_types)
-    with ir.InsertionPoint(entry):
-        _Emitter(Builder(entry, kernel.lanes, core), kernel, list(entry.arguments)).emit()
-        func.ReturnOp([])
-
-
-class _Emitter:
-    def __init__(self, b: Builder, kernel: SliceKernel, arguments: list[Value]) -> None:
-        self.b, self.kernel = b, kernel
-        self.input, self.output, self.bias, *self.storage, scratch, self.begin, self.end = arguments
-        self.sums = b.view(scratch, 0, [kernel.scratch_floats])
-        self.indices = ir.VectorType.get([kernel.lanes], b.i32)
-
-    def emit(self) -> None:
+    def _each_entry(self, at: Value, body: Callable[..., list[Value]], acc: Sequence[Value]) -> list[Value]:
+        """``body(entry, base, *acc)`` for every entry of slice ``at``."""
         b = self.b
 
-        def chunk(at: Value) -> None:
-            b.loop(0, self.kernel.batch, lambda n: self._chunk(at, n))
+        def entry(e: Value, base: Value, *acc: Value) -> list[Value]:
+            base = b.add(base, b.integer(self.advance, e))
+            return [base, *body(e, base, *acc)]
 
-        b.loop(self.begin, self.end, chunk)
+        return b.loop(b.integer(self.start, at), b.integer(self.start, b.add(at, 1)), entry,
+                      [b.index(0), *acc])[1:]
 
-    def _chunk(self, chunk: Value, n: Value) -> None:
-        b, kernel = self.b, self.kernel
-        first = b.multiply(chunk, CHUNK_SLICES)
-        last = b.minimum(b.add(first, CHUNK_SLICES), b.index(kernel.slices))
-        count = arith.SubIOp(last, first).result
-        row = b.multiply(first, kernel.lanes)
+    # -- few inputs ----------------------------------------------------------------------------
 
-        def start(at: Value) -> None:
-            place = b.multiply(at, kernel.lanes)
-            b.store(b.load(self.bias, b.add(row, place)), self.sums, place)
+    def sums(self, unit: Value, source: Value, batch: Value | int, sums: Value) -> None:
+        """Stores the products of the unit's rows with every row of ``source`` [batch, K] to
+        ``sums`` [batch * padded_rows]."""
+        b, slices = self.b, self.slices
 
-        def block(c: Value) -> None:
-            base = b.add(b.multiply(c, kernel.slices), first)
-            b.loop(0, count, lambda at: self._slice(n, c, b.add(base, at), row))
+        def store(at: Value, inputs: list[Value]) -> None:
+            for n, acc in zip(inputs, self._slice(at, source, inputs), strict=True):
+                first = b.multiply(n, slices.padded_rows)
+                for lane, rows in enumerate(self._lanes(acc)):
+                    place = b.multiply(b.integer(self.place, at, b.index(lane)), slices.group)
+                    self.rows.store(rows, sums, b.add(first, place))
 
-        b.loop(0, count, start)
-        b.loop(0, column_blocks(kernel.columns), block)
-        self._finish(n, row, count)
+        self._each_slice(unit, lambda at: each_group(
+            b, batch, self.together, lambda inputs: store(at, inputs)))
 
-    def _slice(self, n: Value, block: Value, at: Value, row: Value) -> None:
-        """Adds one slice of a column block to the sums of the chunk, whose first row is ``row``."""
-        b, (start, rows, gap, weight) = self.b, self.storage
-        zero = b.index(0)
-        base = vector.BroadcastOp(self.indices, arith.IndexCastOp(b.i32, row).result).result
-        where = arith.SubIOp(b.places(rows, at, zero), base).result
-        column = b.multiply(block, COLUMN_BLOCK)
+    def _slice(self, at: Value, source: Value, inputs: list[Value]) -> list[list[Value]]:
+        """The sums of one slice for a few rows of ``source``: a vector for each row of a group, or for each
+        lane."""
+        b, slices = self.b, self.slices
+        count, vectors = (slices.lanes, self.rows) if slices.by_lane else (slices.group, b)
+        entry = self._by_lane if slices.by_lane else self._picked
 
-        def entry(e: Value, acc: Value, place: Value) -> list[Value]:
-            bytes_ = ir.VectorType.get([b.lanes], ir.IntegerType.get_signless(8))
-            step = arith.ExtUIOp(self.indices, vector.LoadOp(bytes_, gap, [e, zero]).result).result
-            place = arith.AddIOp(place, step).result
-            for array in (weight, gap):
-                b.prefetch(array, b.add(e, PREFETCH_ENTRIES), zero)
-            return [b.fma(b.gather(self.input, [n, column], place), b.load(weight, e, zero), acc), place]
+        def body(e: Value, base: Value, *acc: Value) -> list[Value]:
+            return entry(e, base, source, inputs, acc)
 
-        carried = [b.gather(self.sums, [], where), b.constant(self.indices, 0)]
-        acc, _ = b.loop(b.integer(start, at), b.integer(start, b.add(at, 1)), entry, carried)
-        every = b.constant(ir.VectorType.get([b.lanes], ir.IntegerType.get_signless(1)), True)
-        vector.ScatterOp(None, self.sums, [zero], where, every, acc)
+        acc = self._each_entry(at, body, [vectors.splat(0.0)] * (count * len(inputs)))
+        return [acc[at * count : (at + 1) * count] for at in range(len(inputs))]
 
-    def _finish(self, n: Value, row: Value, count: Value) -> None:
-        """The chunk's rows to the output; the last slice may be one in part."""
-        b, kernel = self.b, self.kernel
+    def _picked(self, e: Value, base: Value, source: Value, inputs: list[Value],
+                acc: Sequence[Value]) -> list[Value]:
+        b, group, zero = self.b, self.slices.group, self.b.index(0)
+        bytes_ = ir.VectorType.get([b.lanes], ir.IntegerType.get_signless(8))
+        indices = ir.VectorType.get([b.lanes], b.i32)
+        places = arith.ExtUIOp(indices, vector.LoadOp(bytes_, self.index, [e, zero]).result).result
+        if self.slices.window == GATHERED:
+            fetched = [b.gather(source, [n, base], places) for n in inputs]
+        else:
+            upper = arith.CmpIOp(arith.CmpIPredicate.uge, places, b.constant(indices, 2 * b.lanes)).result
+            fetched = [self._permuted(source, n, base, places, upper) for n in inputs]
+        weights = [b.load(self.weight, e, b.index(row), zero) for row in range(group)]
+        return [b.fma(x, weight, acc[at * group + row])
+                for at, x in enumerate(fetched) for row, weight in enumerate(weights)]
 
-        def activated(at: Value) -> None:
-            place = b.multiply(at, kernel.lanes)
-            b.store(b.activation(b.load(self.sums, place), kernel.activation), self.sums, place)
+    def _permuted(self, source: Value, n: Value, base: Value, places: Value, upper: Value) -> Value:
+        """The inputs at ``places`` of the window, which is loaded whole: those in its ``upper`` half, and the
+        others."""
+        window = [self._line(source, n, base, line) for line in range(4)]
+        low, high = (_permute(window[at], places, window[at + 1]) for at in (0, 2))
+        return arith.SelectOp(upper, high, low).result
 
-        b.loop(0, count, activated)
-        rows = b.minimum(b.multiply(count, kernel.lanes), arith.SubIOp(b.index(kernel.rows), row).result)
-        b.loop(0, rows, lambda at: b.put(b.scalar(self.sums, at), self.output, n, b.add(row, at)))
+    def _line(self, source: Value, n: Value, base: Value, line: int) -> Value:
+        """One vector of the window. Where the matrix is narrower than a window the window is all of it."""
+        b = self.b
+        inside = ir.MemRefType(source.type).shape[-1] - line * b.lanes
+        if inside <= 0:
+            return b.splat(0.0)
+        place = b.add(base, line * b.lanes)
+        if inside >= b.lanes:
+            return b.load(source, n, place, aligned=False)
+        mask = vector.ConstantMaskOp(ir.VectorType.get([b.lanes], ir.IntegerType.get_signless(1)),
+                                     [inside]).result
+        return vector.MaskedLoadOp(b.vector, source, [n, place], mask, b.splat(0.0)).result
+
+    def _by_lane(self, e: Value, base: Value, source: Value, inputs: list[Value],
+                 acc: Sequence[Value]) -> list[Value]:
+        rows, lanes, sums = self.rows, self.slices.lanes, list(acc)
+        for lane in range(lanes):
+            column = rows.add(base, rows.integer(self.index, e, rows.index(lane)))
+            weight = rows.load(self.weight, e, rows.index(lane), rows.index(0))
+            for at, n in enumerate(inputs):
+                x = rows.broadcast(rows.scalar(source, n, column))
+                sums[at * lanes + lane] = rows.fma(x, weight, sums[at * lanes + lane])
+        return sums
+
+    def _lanes(self, acc: Sequence[Value]) -> list[Value]:
+        """The rows of each lane as a vector, from a slice's sums."""
+        if self.slices.by_lane:
+            return list(acc)
+        joined, group = _interleaved(acc), self.slices.group
+        return [vector.ExtractStridedSliceOp(self.rows.vector, joined, [lane * group], [group], [1]).result
+                for lane in range(self.slices.lanes)]
+
+    # -- many inputs ---------------------------------------------------------------------------
+
+    def samples(self, unit: Value, vectors: int, load: Callable[[Value, int], Value],
+                store: Callable[[Value, list[list[Value]]], None]) -> None:
+        """The unit's sums for ``vectors`` vectors of inputs, lane by lane: ``load(column, vector)``, and
+        ``store(first row inside the unit, [row][vector])``."""
+        b, group = self.b, self.slices.group
+
+        def slice_(at: Value) -> None:
+            def lane(lane: Value) -> None:
+                def entry(e: Value, base: Value, *acc: Value) -> list[Value]:
+                    sums, column = list(acc), b.add(base, b.integer(self.index, e, lane))
+                    inputs = [load(column, at) for at in range(vectors)]
+                    for row in range(group):
+                        weight = b.broadcast(self._weight(e, row, lane))
+                        for at, x in enumerate(inputs):
+                            sums[row * vectors + at] = b.fma(x, weight, sums[row * vectors + at])
+                    return sums
+
+                acc = self._each_entry(at, entry, [b.splat(0.0)] * (group * vectors))
+                store(b.multiply(b.integer(self.place, at, lane), group),
+                      [acc[row * vectors : (row + 1) * vectors] for row in range(group)])
+
+            b.loop(0, self.slices.lanes, lane)
+
+        self._each_slice(unit, slice_)
+
+    def _weight(self, e: Value, row: int, lane: Value) -> Value:
+        places = (lane, self.b.index(row)) if self.slices.by_lane else (self.b.index(row), lane)
+        return self.b.scalar(self.weight, e, *places)
+
+
+def _permute(low: Value, places: Value, high: Value) -> Value:
+    """The elements ``places`` (modulo 32) of two vectors of 16."""
+    return llvm.CallIntrinsicOp(low.type, "llvm.x86.avx512.vpermi2var.ps.512", [low, places, high], [],
+                                []).results[0]
+
+
+def _interleaved(vectors: Sequence[Value]) -> Value:
+    """The first elements of all ``vectors``, a power of two, then their second elements, and so on."""
+    if len(vectors) == 1:
+        return vectors[0]
+    even, odd = _interleaved(vectors[::2]), _interleaved(vectors[1::2])
+    length = ir.VectorType(even.type).shape[0]
+    return vector.ShuffleOp(even, odd, [at + half * length for at in range(length) for half in (0, 1)]).result
