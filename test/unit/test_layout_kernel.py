@@ -7,24 +7,26 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from espalier.sparse_dialect.cores import CORES
 from espalier.sparse_dialect.layouts import LaneGrid, lift
-from espalier.sparse_dialect.lowering.cpu.layout_kernel import emit_lift, emit_unlift, interleaves
+from espalier.sparse_dialect.lowering.cpu.layout_kernel import emit_lift, emit_unlift, transposes
 
 sys.path.insert(0, str(Path(__file__).parent))
 from kernel_harness import Compiled, aligned, poisoned, random, unset
 
-INTERLEAVED = {
+TRANSPOSED = {
     "2 x 2": LaneGrid(2, 2, 16, 16),
     "columns that reach back": LaneGrid(2, 2, 6, 14),
     "tall lanes": LaneGrid(4, 1, 8, 5),
     "wide lanes": LaneGrid(1, 4, 3, 16),
     "even volume": LaneGrid(2, 2, 8, 8, 3),
     "odd volume": LaneGrid(2, 2, 6, 10, 3),
+    "8 lanes that reach back": LaneGrid(4, 2, 8, 22),
+    "16 lanes that reach back": LaneGrid(4, 4, 8, 76, 2),
 }
 GATHERED = {
     "13 x 9": LaneGrid(4, 4, 13, 9),
     "8 lanes": LaneGrid(2, 4, 8, 8),
+    "6 lanes": LaneGrid(2, 3, 8, 36),
     "4 lanes": LaneGrid(1, 4, 3, 1),
     "lanes without pixels": LaneGrid(2, 2, 7, 16),
     "few columns": LaneGrid(2, 2, 16, 6),
@@ -32,24 +34,22 @@ GATHERED = {
     "volume": LaneGrid(4, 4, 7, 7, 3),
     "volume of even slices": LaneGrid(2, 4, 8, 8, 5),
 }
-ARM, OTHER = CORES["cortex-a76"], CORES["avx512"]
 
 
-def test_where_pixels_are_interleaved() -> None:
-    assert all(interleaves(grid, ARM) for grid in INTERLEAVED.values())
-    assert not any(interleaves(grid, ARM) for grid in GATHERED.values())
-    assert not any(interleaves(grid, OTHER) for grid in [*INTERLEAVED.values(), *GATHERED.values()])
+def test_where_pixels_are_transposed() -> None:
+    assert all(transposes(grid) for grid in TRANSPOSED.values())
+    assert not any(transposes(grid) for grid in GATHERED.values())
 
 
 @pytest.mark.parametrize("core", ["avx512", "cortex-a76"])
-@pytest.mark.parametrize("grid", [*INTERLEAVED.values(), *GATHERED.values()], ids=[*INTERLEAVED, *GATHERED])
+@pytest.mark.parametrize("grid", [*TRANSPOSED.values(), *GATHERED.values()], ids=[*TRANSPOSED, *GATHERED])
 def test_unlift(grid: LaneGrid, core: str) -> None:
     x = random(2, 3, *grid.image)
     places = grid.places(*np.indices(grid.image)).reshape(-1).astype(np.int32)
     output = unset(2, 3, places.size)
     kernel = Compiled(
         lambda *to: emit_unlift(*to, grid, 3),
-        [poisoned(x, grid), output, *([] if interleaves(grid, CORES[core]) else [places])],
+        [poisoned(x, grid), output, *([] if transposes(grid) else [places])],
         core=core,
     )
     kernel.run(0, 4)
@@ -58,12 +58,13 @@ def test_unlift(grid: LaneGrid, core: str) -> None:
     np.testing.assert_array_equal(output.reshape(x.shape), x)
 
 
-@pytest.mark.parametrize("grid", INTERLEAVED.values(), ids=INTERLEAVED)
-def test_lift(grid: LaneGrid) -> None:
+@pytest.mark.parametrize("core", ["avx512", "cortex-a76"])
+@pytest.mark.parametrize("grid", TRANSPOSED.values(), ids=TRANSPOSED)
+def test_lift(grid: LaneGrid, core: str) -> None:
     x = random(2, 3, *grid.image)
     output = unset(2, 3, grid.lines, grid.lanes)
     kernel = Compiled(
-        lambda *to: emit_lift(*to, grid, 3), [aligned(x.reshape(2, 3, -1)), output], core="cortex-a76"
+        lambda *to: emit_lift(*to, grid, 3), [aligned(x.reshape(2, 3, -1)), output], core=core
     )
     kernel.run(0, 4)
     assert np.isnan(output.reshape(6, -1)[4:]).all(), "units are planes"

@@ -1,11 +1,13 @@
 """Emits changes of layout, for planes (image, channel) begin .. end: row-major to a lane grid and back.
 
-Where every lane holds pixels and the core interleaves as many vectors as there are lanes (ST4, LD4):
+Where every lane holds pixels, and enough of them:
 
     for each slice d, row r, columns q .. q + lanes:          # the last ones reach back
-      lines r * columns + q ... = interleaved(pixels [i * rows + r, j * columns + q ...] of each lane (i, j))
+      lines r * columns + q ... = transposed(pixels [i * rows + r, j * columns + q ...] of each lane (i, j))
 
-and back. Elsewhere unlifting gathers by a table of places, and lifting is a 1x1 max pool.
+and back. A core that interleaves as many vectors as there are lanes does it while it stores (ST4) or loads
+(LD4); others shuffle pairs of vectors. Elsewhere unlifting gathers by a table of places, and lifting is a
+1x1 max pool.
 """
 
 from __future__ import annotations
@@ -19,17 +21,16 @@ from ...mlir import ir
 from .builder import Builder, Value, element_of, func, memref, private_function, vector
 
 
-def interleaves(grid: LaneGrid, core: Core) -> bool:
-    """Whether whole vectors of row-major pixels make up the lines of ``grid``, by interleaving ``core``'s
-    way."""
+def transposes(grid: LaneGrid) -> bool:
+    """Whether whole vectors of row-major pixels make up the lines of ``grid``."""
     full = grid.height == grid.rows * grid.lanes_high and grid.width == grid.columns * grid.lanes_wide
-    return grid.lanes == core.interleaves and full and grid.columns >= grid.lanes
+    return full and grid.columns >= grid.lanes and grid.lanes.bit_count() == 1
 
 
 def emit_lift(module: ir.Operation, name: str, operand_types: list[ir.Type], core: Core, grid: LaneGrid,
               channels: int) -> None:
     """Adds ``func.func private @name``: input [N, C, pixels], output [N, C, lines, lanes], begin and end of
-    the planes; for a grid that ``interleaves``."""
+    the planes; for a grid that ``transposes``."""
     _, entry = private_function(module, name, operand_types)
     with ir.InsertionPoint(entry):
         b = Builder(entry, grid.lanes, core)
@@ -41,8 +42,12 @@ def emit_lift(module: ir.Operation, name: str, operand_types: list[ir.Type], cor
 
             def lines(places: list[Value], line: Value) -> None:
                 values = [b.load(source, n, c, place, aligned=False) for place in places]
-                vector.StoreOp(_interleaved(b, values, element_of(output.type)), flat,
-                               [n, c, b.multiply(line, b.lanes)])
+                if core.interleaves == b.lanes:
+                    vector.StoreOp(_interleaved(b, values, element_of(output.type)), flat,
+                                   [n, c, b.multiply(line, b.lanes)])
+                    return
+                for at, value in enumerate(_transposed(b, values)):
+                    b.store(value, output, n, c, b.add(line, at), b.index(0))
 
             _each_stretch(b, grid, lines)
 
@@ -53,7 +58,7 @@ def emit_lift(module: ir.Operation, name: str, operand_types: list[ir.Type], cor
 def emit_unlift(module: ir.Operation, name: str, operand_types: list[ir.Type], core: Core, grid: LaneGrid,
                 channels: int) -> None:
     """Adds ``func.func private @name``: input [N, C, lines, lanes], output [N, C, pixels], [places i32
-    [pixels], unless the grid ``interleaves``,] begin and end of the planes."""
+    [pixels], unless the grid ``transposes``,] begin and end of the planes."""
     _, entry = private_function(module, name, operand_types)
     with ir.InsertionPoint(entry):
         b = Builder(entry, grid.lanes, core)
@@ -64,11 +69,13 @@ def emit_unlift(module: ir.Operation, name: str, operand_types: list[ir.Type], c
             n, c = b.divide(at, channels)
 
             def lines(to: list[Value], line: Value) -> None:
-                type_ = ir.VectorType.get([b.lanes * b.lanes], element_of(source.type))
-                loaded = vector.LoadOp(type_, flat, [n, c, b.multiply(line, b.lanes)]).result
-                for lane, place in enumerate(to):
-                    dealt = list(range(lane, b.lanes * b.lanes, b.lanes))
-                    value = b.convert(vector.ShuffleOp(loaded, loaded, dealt).result, b.vector)
+                if core.interleaves == b.lanes:
+                    type_ = ir.VectorType.get([b.lanes * b.lanes], element_of(source.type))
+                    values = _dealt(b, vector.LoadOp(type_, flat, [n, c, b.multiply(line, b.lanes)]).result)
+                else:
+                    values = _transposed(b, [b.load(source, n, c, b.add(line, at), b.index(0))
+                                             for at in range(b.lanes)])
+                for place, value in zip(to, values, strict=True):
                     b.store(value, output, n, c, place, aligned=False)
 
             if places:
@@ -110,6 +117,28 @@ def _interleaved(b: Builder, values: Sequence[Value], element: ir.Type) -> Value
     order = [at * b.lanes + lane for lane in range(b.lanes) for at in range(count)]
     return b.convert(vector.ShuffleOp(joined, joined, order).result,
                      ir.VectorType.get([count * b.lanes], element))
+
+
+def _dealt(b: Builder, loaded: Value) -> list[Value]:
+    """``_interleaved`` undone."""
+    orders = [list(range(lane, b.lanes * b.lanes, b.lanes)) for lane in range(b.lanes)]
+    return [b.convert(vector.ShuffleOp(loaded, loaded, order).result, b.vector) for order in orders]
+
+
+def _transposed(b: Builder, values: Sequence[Value]) -> list[Value]:
+    """Vectors of the first elements of all ``values``, of their second ones, and so on.
+
+    A round for each bit of a lane's number: vectors whose numbers differ in that bit exchange the lanes that
+    do."""
+    result, step, lanes = list(values), 1, range(b.lanes)
+    while step < b.lanes:
+        low = [lane if not lane & step else b.lanes + lane - step for lane in lanes]
+        high = [lane + step if not lane & step else b.lanes + lane for lane in lanes]
+        for at in (at for at in lanes if not at & step):
+            pair = result[at], result[at + step]
+            result[at], result[at + step] = (vector.ShuffleOp(*pair, mask).result for mask in (low, high))
+        step *= 2
+    return result
 
 
 def _gather_plane(b: Builder, source: Value, flat: Value, output: Value, places: Value, n: Value,

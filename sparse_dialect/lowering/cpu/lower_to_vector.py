@@ -56,7 +56,7 @@ from .channelwise_kernel import (
 from .conv_plan import ONES, ConvPlan, Window
 from .fused_kernel import FusedKernel, Stage, chunk_type, emit_fused_kernel
 from .joined_outputs import JoinedOutputs, allocate
-from .layout_kernel import emit_lift, emit_unlift, flatten, interleaves
+from .layout_kernel import emit_lift, emit_unlift, flatten, transposes
 from .linear_kernel import LinearKernel, emit_linear_kernel
 from .plane_plan import plan_plane
 from .planned_conv import PlannedConv, plan_packed_conv, window_of
@@ -232,10 +232,10 @@ class _FunctionLowering:
         return self._channelwise(pool, kernel, window, [], [])
 
     def _lift(self, lift: LiftOp) -> Value:
-        """Lifting is a 1x1 max pool from row-major planes, where vectors of pixels are not interleaved."""
+        """Lifting is a 1x1 max pool from row-major planes, where vectors of pixels are not transposed."""
         target, (batch, channels, *image) = self._lanes_of(lift.layout, lift), _shape(lift.input)
         source = Plain.of(image)
-        if not interleaves(target, self.core):
+        if not transposes(target):
             kernel = ChannelwiseKernel("max", source, target, channels)
             return self._channelwise(lift, kernel, Window(ONES), [], [])
         output = self._allocate(lift.output)
@@ -269,7 +269,7 @@ class _FunctionLowering:
         grid = self._lanes_of(unlift.layout, unlift)
         batch, channels = _shape(unlift.output)[:2]
         output, tables = self._allocate(unlift.output), []
-        if not interleaves(grid, self.core):
+        if not transposes(grid):
             places = grid.places(*np.indices(grid.image)).reshape(-1).astype(np.int32)
             tables = [constant(places, "places")]
         self._call("unlift", grid, [unlift.input, flatten(output), *tables], batch * channels, unlift,
