@@ -61,6 +61,7 @@ def _torch_outputs(model: Any, example_inputs: Sequence[Any]) -> list[np.ndarray
     if not callable(module) or isinstance(module, str | Path):
         return None
     import torch
+    from torch.utils._pytree import tree_leaves
 
     training = {child: child.training for child in module.modules()}
     try:
@@ -71,8 +72,8 @@ def _torch_outputs(model: Any, example_inputs: Sequence[Any]) -> list[np.ndarray
     finally:
         for child, mode in training.items():
             child.training = mode
-    outputs = [outputs] if isinstance(outputs, torch.Tensor) else outputs
-    if not isinstance(outputs, list | tuple) or not all(isinstance(o, torch.Tensor) for o in outputs):
+    outputs = tree_leaves(outputs)  # flat, as the compiled model's are: an LSTM's are (y, (h, c))
+    if not all(isinstance(output, torch.Tensor) for output in outputs):
         return None
     return [np.array(output.numpy(), order="C") for output in outputs]
 

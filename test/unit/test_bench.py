@@ -128,6 +128,13 @@ def test_espalier_engine() -> None:
     assert engine.layer_seconds() == {"0": 0.001, "2": 0.002}
 
 
+def test_pytorchs_nested_outputs_are_flat() -> None:
+    import torch
+
+    found = TorchEngine(torch.nn.LSTM(5, 8), [torch.ones(4, 2, 5)]).run()
+    assert [output.shape for output in found] == [(4, 2, 8), (1, 2, 8), (1, 2, 8)]
+
+
 def test_machine(tmp_path: Path) -> None:
     (tmp_path / "cpuinfo").write_text("model name\t: A CPU\nflags\t: sse avx2 avx512f\n\nmodel name\t: B\n")
     machine = Machine.here(tmp_path / "cpuinfo")

@@ -178,17 +178,18 @@ def test_around_the_layer(name: str) -> None:
         compare(module, compiled, torch.randn(steps, 2, 7))
 
 
-def test_every_matrix_has_a_row_of_its_own() -> None:
-    layer = nn.GRU(16, 32, 2, bidirectional=True)
+@pytest.mark.parametrize("batch_first", [False, True])
+def test_every_matrix_has_a_row_of_its_own(batch_first: bool) -> None:
+    layer = nn.GRU(16, 32, 2, bidirectional=True, batch_first=batch_first)
     prune(layer, 0.1)
-    compiled = espalier.compile(Model(layer).eval(), (free(4, 1, 16),))
+    compiled = espalier.compile(Model(layer).eval(), (free(4, 4, 16, axis=int(batch_first)),))
     names = [f"layer.weight_{kind}_l{end}" for end in ("0", "0_reverse", "1", "1_reverse")
              for kind in ("ih", "hh")]
     assert [record.name for record in compiled.layers] == names
     assert [record.op for record in compiled.layers] == ["linear", "gru"] * 4
     assert {record.scheme for record in compiled.layers} == {"block"}
     assert all(record.kernel == "sparse" for record in compiled.layers)
-    assert all(time > 0 for time in compiled.profile([np.zeros((4, 1, 16), np.float32)]))
+    assert all(time > 0 for time in compiled.profile([np.zeros((4, 4, 16), np.float32)]))
 
 
 def test_a_compiled_model_keeps_its_free_length(tmp_path: Path) -> None:
@@ -201,6 +202,17 @@ def test_a_compiled_model_keeps_its_free_length(tmp_path: Path) -> None:
     assert loaded.check() <= TOLERANCE
     compare(module, loaded, torch.randn(70, 2, 5))
     compare(module, loaded, torch.randn(2, 2, 5))  # the arena has grown
+
+
+def test_nested_outputs_are_recorded_flat() -> None:
+    """An LSTM's are (y, (h, c)): the recorded run is PyTorch's, not our own."""
+    layer, x = nn.LSTM(5, 8).eval(), torch.randn(4, 2, 5)
+    compiled = espalier.compile(layer, (x,))
+    with torch.no_grad():
+        expected = _flat(layer(x))
+    for ours, theirs in zip(compiled._file.sample_outputs, expected, strict=True):
+        np.testing.assert_array_equal(ours, theirs.numpy())
+    assert compiled.check() <= TOLERANCE
 
 
 def test_threads_agree_on_a_wide_layer() -> None:

@@ -54,9 +54,10 @@ class TorchEngine:
         self.torch.set_num_threads(threads)
 
     def run(self) -> list[np.ndarray]:
+        from torch.utils._pytree import tree_leaves
+
         with self.torch.inference_mode():
-            result = self.module(*self.inputs)
-        return arrays(result if isinstance(result, (tuple, list)) else [result])
+            return arrays(tree_leaves(self.module(*self.inputs)))
 
     def layer_seconds(self) -> dict[str, float]:
         """One whole run with a clock around every convolution and linear layer: seconds by module name."""

@@ -66,10 +66,10 @@ class Network:
     def reference(self) -> list[np.ndarray]:
         """PyTorch's outputs on the example inputs."""
         import torch
+        from torch.utils._pytree import tree_leaves
 
         with torch.inference_mode():
-            result = self.module(*self.tensors)
-        return arrays(result if isinstance(result, (tuple, list)) else [result])
+            return arrays(tree_leaves(self.module(*self.tensors)))
 
 
 class Peer(Engine, Protocol):
