@@ -80,12 +80,15 @@ class Curve:
 def search(source: Source, sizes: Sequence[Size], *, rate: float, tolerance: float, runs: int, threads: int,
            progress: Callable[[str, int, int], None]) -> Curve:
     """Prunes and compiles ``source`` with each of ``sizes``, and times them interleaved; ``runs`` 0 predicts
-    instead."""
+    instead. Raises ``EspalierError`` where there is nothing to prune."""
     ordered = sorted(set(sizes), key=lambda size: (size.weights, size.rows))
     engines, predicted = [], []
     for done, size in enumerate(ordered):
         pruned = replace(source, prune=f"block:rows={size.rows},columns={size.columns},rate={rate:g}")
         compiled, inputs = pruned.compile()
+        if not any(layer.sparsity for layer in compiled.layers):
+            raise EspalierError(f"{source.name}: blocks that keep one weight in {rate:g} cut nothing of it, "
+                                "so no size is faster than another")
         predicted.append(sum(layer.predicted_ms or 0.0 for layer in compiled.layers))
         engines.append(EspalierEngine(compiled, inputs, str(size)))
         progress("compiling", done + 1, len(ordered))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -18,6 +19,9 @@ from command_line import CommandLine, one_line
 NETWORK = """
 from torch import nn
 import torch
+
+def first_layer_alone():
+    return nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU()), (torch.ones(1, 3, 9, 9),)
 
 def network():
     torch.manual_seed(0)
@@ -71,6 +75,34 @@ def test_a_search(espalier: CommandLine, tmp_path: Path) -> None:
     assert [point["size"]["rows"] for point in found["points"]] == [2, 8]
     assert all(point["ms"] > 0 for point in found["points"])
     assert "<svg" in (tmp_path / "curve.html").read_text()
+
+
+def test_a_prediction_and_its_picture(espalier: CommandLine, tmp_path: Path) -> None:
+    """A row of the table and a bar for each size; the recommended one is marked in both."""
+    (tmp_path / "net.py").write_text(NETWORK)
+    done = espalier("blocksize", f"{tmp_path / 'net.py'}:network", "--rate", "10", "--runs", "0", "--sizes",
+                    "1x16,4x16,8x16", "--html", str(tmp_path / "curve.html"))
+    assert done.code == 0, done.err
+    rows = [line.split() for line in done.out.splitlines() if re.match(r" *\d+x16 ", line)]
+    assert "one weight in 10, predicted" in done.out
+    assert [row[0] for row in rows] == ["1x16", "4x16", "8x16"]
+    assert [row[0] for row in rows if row[1] == "<-"] == ["4x16"]  # rows of one are slower: nothing is shared
+    page = (tmp_path / "curve.html").read_text()
+    assert page.count("<circle") == 3
+    assert "<b>4x16</b>" in page
+
+
+@pytest.mark.parametrize(("model", "options", "message"), [
+    ("net.py:network", ["--sizes", "4x16,4x289"], "blocks of 4 x 289 are larger than the 64 x 288 matrix"),
+    ("net.py:network", ["--rate", "1"], "blocks that keep one weight in 1 cut nothing of it"),
+    ("net.py:first_layer_alone", ["--sizes", "2x4,4x4"], "cut nothing of it"),
+    ("net.mlir", [], "--prune works on reference networks and path.py:function only"),
+])
+def test_models_that_blocks_do_not_fit(espalier: CommandLine, tmp_path: Path, model: str, options: list[str],
+                                       message: str) -> None:
+    (tmp_path / "net.py").write_text(NETWORK)
+    (tmp_path / "net.mlir").write_text("module {}")
+    assert one_line(espalier("blocksize", tmp_path / model, *options), message)
 
 
 @pytest.mark.parametrize(("options", "message"), [

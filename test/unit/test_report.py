@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 import sys
 from html.parser import HTMLParser
 from pathlib import Path
@@ -13,6 +15,7 @@ from espalier.tools.report.table import reason_lines, report_table
 from rich.console import Console
 
 sys.path.insert(0, str(Path(__file__).parent))
+from command_line import CommandLine
 from fake_compiler import FakeModel, fake_layer
 
 
@@ -114,3 +117,52 @@ def test_a_fused_layer_has_no_time_of_its_own() -> None:
     found = report(FakeModel(layers), [0.0, 2.0])
     assert [row.measured_ms for row in found.rows] == [None, 2.0]
     assert found.totals.measured_ms == 2.0
+
+
+# -- real layers: the index of shared columns against CSR's --------------------------------------------------
+
+LAYERS = """
+import torch
+from torch import nn
+
+def matrices():
+    return nn.Sequential(nn.Linear(1024, 512), nn.ReLU(), nn.Linear(512, 500)), (torch.randn(1, 1024),)
+
+def recurrent():
+    return nn.GRU(153, 256), (torch.randn(4, 1, 153),)
+
+def volumes():
+    layers = nn.Conv3d(3, 32, 3, padding=1), nn.Conv3d(32, 64, 3, padding=1), nn.Conv3d(64, 60, (1, 3, 3))
+    return nn.Sequential(*layers), (torch.randn(1, 3, 4, 9, 9),)
+
+def images():
+    return nn.Sequential(nn.Conv2d(3, 64, 1), nn.Conv2d(64, 250, 1)), (torch.randn(1, 3, 9, 9),)
+"""
+
+
+@pytest.mark.parametrize(("model", "prune", "scheme", "layers"), [
+    ("matrices", "block:rows=4,columns=16,rate=10", "block", 2),
+    ("matrices", "block:rows=8,columns=16,rate=20", "block", 2),
+    ("recurrent", "block:rows=4,columns=16,rate=10", "block", 2),
+    ("volumes", "kernel_group:filters=8,channels=4,rate=3.6", "kernel_group", 2),
+    ("images", "block:rows=8,columns=16,rate=4", "block", 1),
+])
+def test_index_bytes_are_an_eighth_of_csrs(model: str, prune: str, scheme: str, layers: int, tmp_path: Path,
+                                           monkeypatch: pytest.MonkeyPatch,
+                                           capsys: pytest.CaptureFixture[str]) -> None:
+    """CSR: 4 bytes a nonzero and a row start, at the same mask; printed, and in the JSON."""
+    (tmp_path / "layers.py").write_text(LAYERS)
+    done = CommandLine(monkeypatch, capsys)("report", f"{tmp_path / 'layers.py'}:{model}", "--prune", prune,
+                                            "--runs", "0", "--json", tmp_path / "report.json")
+    assert done.code == 0, done.err
+    rows = json.loads((tmp_path / "report.json").read_text())["rows"]
+    found = [row for row in rows if row["scheme"] == scheme]
+    assert len(found) == layers
+    for row in found:
+        outputs = int(row["shape"].split("-> ")[1].split()[0])
+        nonzeros = round((1 - row["sparsity"]) * row["bytes_dense"] / 4)
+        assert row["csr_index_bytes"] == 4 * (nonzeros + outputs + 1)
+        assert 0 < 8 * row["index_bytes"] <= row["csr_index_bytes"]
+    printed = re.search(r"\(([0-9.]+)x less than CSR's, 32-bit columns\)", " ".join(done.out.split()))
+    assert printed is not None
+    assert float(printed[1]) >= 8
