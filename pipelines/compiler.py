@@ -23,14 +23,14 @@ from ..sparse_dialect.attributes import scheme_of
 from ..sparse_dialect.constants import dtype_of
 from ..sparse_dialect.cores import CORES
 from ..sparse_dialect.cost_model import convolution_ms, linear_ms
-from ..sparse_dialect.dialect import PackedConvOp, PackedLinearOp, integers
+from ..sparse_dialect.dialect import PackedConvOp, PackedLinearOp, integers, strings
 from ..sparse_dialect.errors import op_error
 from ..sparse_dialect.lowering.cpu.arguments import public_functions
 from ..sparse_dialect.lowering.cpu.externalize_constants import assemble, externalize, total_bytes
 from ..sparse_dialect.mlir import bindings, ir
 from ..sparse_dialect.passes import operations
 from ..sparse_dialect.recurrent_ops import GruOp, LstmOp, PackedGruOp, PackedLstmOp
-from .named import ARENA, BUFFERS, LLVM, PREPARE, VECTOR
+from .named import ARENA, BUFFERS, LLVM, PREPARE, PREPARE_FP16, VECTOR
 from .parser import parse_pipeline
 from .runner import Runner
 from .target import Target
@@ -41,6 +41,8 @@ memref: Any = bindings("dialects.memref")
 Progress = Callable[[str, int, int], None]
 ENTRY = "main"
 MATRICES = (PackedLinearOp, PackedGruOp, PackedLstmOp)
+# Sums of n random products, each step rounded to f16, are off by about 2e-4 sqrt(n / 2) of their size.
+LONGEST_FP16_SUM = 256
 
 
 @dataclass(frozen=True)
@@ -81,11 +83,13 @@ def compile_linalg(module: ir.Module, options: CompileOptions, target: Target,
     own = {"sparse-schedule-loads": core.places_loads, "sparse-expand-gathers": not core.gathers}
     lowering = (*VECTOR, *(name for name, wanted in own.items() if wanted))
     lre = "filter" if options.eliminate_redundant_loads else "none"
+    half = target.precision == "fp16"
     stages = [
-        _Stage(PREPARE, {"sparse-select-kernels": f"{{kernel={'auto' if options.sparse else 'dense'} "
-                                                  f"core={target.core}}}",
-                         "sparse-compress-weights": f"{{lanes={target.lanes} core={target.core}}}",
-                         "sparse-assign-layouts": f"{{lanes={target.lanes}}}"}),
+        _Stage(PREPARE_FP16 if half else PREPARE, {
+            "sparse-select-kernels": f"{{kernel={'auto' if options.sparse else 'dense'} core={target.core} "
+                                     f"longest-sum={LONGEST_FP16_SUM if half else 0}}}",
+            "sparse-compress-weights": f"{{lanes={target.lanes} core={target.core}}}",
+            "sparse-assign-layouts": f"{{lanes={target.grid_lanes}}}"}),
         _Stage(lowering, {
             "sparse-lower-to-vector": f"{{lanes={target.lanes} core={target.core}}}",
             "sparse-eliminate-redundant-loads": f"{{level={lre} registers={core.registers - core.spare}}}",
@@ -237,8 +241,16 @@ def _layer_records(root: ir.Operation) -> list[LayerRecord]:
             csr_index_bytes=4 * (cost["nonzeros"] + weight[0] + 1) if cost["index_bytes"] else 0,
             loads_before=0, loads_after=0,
             predicted_ms=predict(scheme, cost["stored"] * (1 if linear else places)),
-            fused_into=_text(attributes, "fused_into")))
+            fused_into=_text(attributes, "fused_into"), precision=_precision(layer)))
     return records
+
+
+def _precision(layer: Any) -> str:
+    """What a layer computes in; fp16 weights: it reads them so, and computes in fp32."""
+    weight = layer.storage[strings(layer.storage_names).index("weight")]
+    if isinstance(ir.RankedTensorType(weight.type).element_type, ir.F32Type):
+        return "fp32"
+    return "fp16 weights" if isinstance(layer, MATRICES) else "fp16"
 
 
 def _output_places(layer: Any) -> int:

@@ -22,6 +22,7 @@ class Named:
 PREPARE = ("inline", "symbol-dce", "convert-elementwise-to-linalg", "sparse-raise-linalg",
            "sparse-detect-schemes", "sparse-select-kernels", "sparse-reorder-filters",
            "sparse-compress-weights", "sparse-assign-layouts", "sparse-fuse-depthwise")
+PREPARE_FP16 = (*PREPARE[:-1], "sparse-halve-precision", PREPARE[-1])  # knows layouts, is known to fusion
 VECTOR = ("sparse-lower-to-vector", "sparse-eliminate-redundant-loads")
 BUFFERS = ("canonicalize", "cse",
            "one-shot-bufferize{allow-unknown-ops=false bufferize-function-boundaries=true "
@@ -38,6 +39,8 @@ LLVM = ("sparse-export-entry", "canonicalize", "cse", "convert-scf-to-cf", "conv
 
 PIPELINES = {
     "sparse-prepare": Named("linalg to packed sparse ops with layouts, on tensors", PREPARE),
+    "sparse-prepare-fp16": Named("sparse-prepare with weights, and tensors on lane grids, in f16",
+                                 PREPARE_FP16),
     "sparse-to-vector": Named("sparse-prepare, then vector code with redundant loads removed",
                               (*PREPARE, *VECTOR)),
     "sparse-to-loops": Named("sparse-to-vector, then buffers, loops and one arena",

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import platform
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+
+from ..errors import EspalierError
+from ..runtime.abi import TOLERANCES
 
 _REGISTERS = {"neon": 32, "avx512": 32, "avx2": 16, "sse": 16}
 _LANES = {"neon": 4, "avx512": 16, "avx2": 8, "sse": 4}
+HALVES = 8  # f16 elements in a vector of Arm's
 # Arm's cores by what their code should look like: little ones, and those with four FMA pipes.
 _IN_ORDER = ("cortex-a34", "cortex-a35", "cortex-a53", "cortex-a55", "cortex-a320", "cortex-a510",
              "cortex-a520")
@@ -18,6 +22,9 @@ _WIDE = ("cortex-x", "cortex-a725", "neoverse-v", "apple-", "oryon", "c1-ultra",
 class Target:
     """
     A CPU: ``lanes`` f32 elements a vector, ``registers`` vector registers.
+
+    ``precision`` is one of ``runtime.abi.TOLERANCES``: fp16 computes convolutions and pools in f16, and keeps
+    all weights in it (``sparse-halve-precision``).
 
     ``name`` says its vector instructions: neon, avx512, avx2 or sse; ``core`` is the kind of core whose costs
     shape the code, a key of ``CORES``. ``triple`` is one of ``aot.processors.TRIPLES``, and ``cpu`` and
@@ -34,6 +41,11 @@ class Target:
     features: tuple[str, ...] = ()
     precision: str = "fp32"
 
+    @property
+    def grid_lanes(self) -> int:
+        """Elements a vector of what lies on lane grids."""
+        return self.lanes * (2 if self.precision == "fp16" else 1)
+
     @staticmethod
     def host() -> Target:
         """The CPU that this process runs on."""
@@ -46,18 +58,19 @@ class Target:
         return _of(name, name)
 
     @staticmethod
-    def cross(triple: str, cpu: str = "", features: str = "") -> Target:
+    def cross(triple: str, cpu: str = "", features: str = "", precision: str = "fp32") -> Target:
         """
         A CPU to compile for ahead of time: ``cpu`` is LLVM's name or ``native``, ``features`` adds or takes
         away (``+fullfp16,-sve``).
 
-        Raises ``EspalierError`` that lists the known triples, CPUs or features.
+        Raises ``EspalierError`` that lists the known triples, CPUs, features or precisions.
         """
         from .aot import processors
 
         cpu, listed = processors.resolve(triple, cpu, features)
+        _check_precision(precision, triple, cpu, listed)
         if triple.startswith("aarch64"):
-            return _of("neon", _arm_core(cpu), triple, cpu, listed)
+            return replace(_of("neon", _arm_core(cpu), triple, cpu, listed), precision=precision)
         widest = next((name for name in ("avx512", "avx2")
                        if processors.fuses(triple, cpu, listed, _LANES[name])), "sse")
         by_amd = widest == "avx512" and cpu.startswith("znver")
@@ -66,6 +79,23 @@ class Target:
 
 def _of(name: str, core: str, triple: str = "", cpu: str = "", features: tuple[str, ...] = ()) -> Target:
     return Target(name, _LANES[name], _REGISTERS[name], core, triple, cpu, features)
+
+
+def _check_precision(precision: str, triple: str, cpu: str, features: tuple[str, ...]) -> None:
+    """Raises ``EspalierError`` where ``precision`` is unknown, or the CPU does not compute in it."""
+    from .aot import processors
+
+    if precision not in TOLERANCES:
+        raise EspalierError(f"unknown precision '{precision}': known are {', '.join(TOLERANCES)}")
+    if precision == "fp32":
+        return
+    if not triple.startswith("aarch64"):
+        known = ", ".join(name for name in processors.TRIPLES if name.startswith("aarch64"))
+        raise EspalierError(f"--precision {precision} needs one of the targets {known}; found {triple}")
+    if not processors.fuses(triple, cpu, features, HALVES, bits=16):
+        known = ", ".join(processors.with_halves(triple, HALVES))
+        raise EspalierError(f"--precision {precision} needs a processor that computes in fp16, not '{cpu}': "
+                            f"known are {known}; or add --mattr +fullfp16")
 
 
 def _arm_core(cpu: str) -> str:

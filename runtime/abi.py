@@ -57,7 +57,10 @@ def target_text(manifest: Mapping[str, Any]) -> str:
 
 def tolerance(manifest: Mapping[str, Any]) -> float:
     """How far a check may be off, as a share of the largest output."""
-    return TOLERANCES[manifest["target"].get("precision", "fp32")]
+    precision = manifest["target"].get("precision", "fp32")
+    if precision not in TOLERANCES:
+        raise EspalierError(f"unknown precision '{precision}': known are {', '.join(TOLERANCES)}")
+    return TOLERANCES[precision]
 
 
 def _tensor(spec: Mapping[str, Any]) -> bytes:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import EspalierError
-from .abi import FREE, target_text
+from .abi import FREE, target_text, tolerance
 from .devices import DEVICES
 from .jit_executor import JitExecutor
 from .model_file import ModelFile
@@ -47,6 +47,11 @@ class CompiledModel:
     def weight_bytes(self) -> int:
         """Bytes of packed weights, biases and tables."""
         return int(self._file.weights.nbytes)
+
+    @property
+    def tolerance(self) -> float:
+        """How far ``check`` may be off: a matter of the precision that the model was compiled for."""
+        return tolerance(self._file.manifest)
 
     def run(self, inputs: Sequence[np.ndarray], threads: int = 1) -> list[np.ndarray]:
         """The outputs for ``inputs``; results are the same to the bit for any number of ``threads``.

@@ -106,6 +106,13 @@ def channel_block(scheme: Scheme, channels: int, kernel: tuple[int, ...], pixels
     return best if 4 * best >= target else channels
 
 
+def shorter_block(block: int, kept: float, longest: int) -> int:
+    """The largest part of a ``block`` of channels, of each of which ``kept`` weights multiply, that adds up
+    at most about ``longest`` products."""
+    parts = [size for size in range(1, block + 1) if block % size == 0 and size * kept <= longest]
+    return max(parts, default=1)
+
+
 def shared_channel_block(channels: int, places: int, kept: float, together: int) -> int:
     """Channels a block (a divisor of ``channels``) where filters share columns and a share ``kept`` stays.
 

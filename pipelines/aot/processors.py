@@ -103,3 +103,9 @@ def fuses(triple: str, cpu: str, features: tuple[str, ...], lanes: int, bits: in
     module = llvmlite().parse_assembly(_PROBE.format(type=type_, mangled=f"v{lanes}f{bits}"))
     assembly = machine(triple, cpu, features).emit_assembly(module)
     return len(re.findall(r"\b(?:fmla|vfmadd\w+)\b", assembly)) == 1
+
+
+@cache
+def with_halves(triple: str, lanes: int) -> list[str]:
+    """The processors that multiply and add vectors of ``lanes`` f16 elements in one instruction."""
+    return [cpu for cpu in known(triple)[0] if fuses(triple, cpu, (), lanes, bits=16)]

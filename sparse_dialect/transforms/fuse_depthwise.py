@@ -42,7 +42,8 @@ class FuseDepthwisePass(Pass):
 
     def _mark(self, conv: PackedConvOp, reader: PackedConvOp, context: PassContext) -> None:
         filters = integers(conv.weight_shape)[0]
-        size = filters * layout_of(conv.output_layout, conv.output).plane * 4
+        element = ir.RankedTensorType(conv.output.type).element_type
+        size = filters * layout_of(conv.output_layout, conv.output).plane * element.width // 8
         if size < self.large:
             return
         groups = filters // ir.IntegerAttr(conv.filters_per_group).value

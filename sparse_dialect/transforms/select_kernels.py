@@ -24,6 +24,7 @@ from ..cost_model import (
     filters_per_group,
     linear_ms,
     shared_channel_block,
+    shorter_block,
 )
 from ..dialect import ConvOp
 from ..mlir import ir
@@ -50,6 +51,9 @@ class SelectKernelsPass(Pass):
         "auto", "force dense or sparse code, or let the cost model choose")
 
     core: str = option(REFERENCE, "the core that channel blocks are chosen for")
+    longest_sum: int = option(
+        0, "products that a convolution adds up before its sums start anew, in the next channel block (0: "
+           "any number); f16 sums lose digits as they grow")
 
     def run(self, op: ir.Operation, context: PassContext) -> None:
         with op.context:
@@ -77,6 +81,9 @@ class SelectKernelsPass(Pass):
         if isinstance(layer, ConvOp):
             i64 = ir.IntegerType.get_signless(64)
             group, block = _group_and_block(layer, chosen, weight, core)
+            if self.longest_sum and not isinstance(chosen, SharedColumns):  # whose blocks are short anyway
+                kept = prod(weight.shape[2:]) * chosen.cost(weight).macs_per_output / weight.size
+                block = shorter_block(block, kept, self.longest_sum)
             attributes["filters_per_group"] = ir.IntegerAttr.get(i64, group)
             attributes["channel_block"] = ir.IntegerAttr.get(i64, block)
 

@@ -19,7 +19,7 @@ from espalier.sparse_dialect.lowering.cpu.conv_plan import (
     tables,
 )
 from espalier.sparse_dialect.lowering.cpu.tile_kernel import TileKernel
-from kernel_harness import Compiled, Emit, aligned, close, poisoned, random, unset
+from kernel_harness import Compiled, Emit, aligned, close, held_as, poisoned, random, unset
 
 SAME = Window.of((3, 3), padding=(1, 1))
 POINT = Window.of((1, 1))
@@ -49,6 +49,7 @@ class Case:
     level: str = "filter"
     core: str = "avx512"
     depth: int = 1
+    dtype: str = "float32"  # of what lies on lanes, and of weights
 
     @property
     def image(self) -> list[int]:
@@ -77,18 +78,20 @@ class ConvRun(ABC):
         bias = random(case.filters, seed=seed + 1)
         weight, arrays = self.pack(seed + 2)
         residual = random(case.batch, case.filters, *self.stored.image, seed=seed + 3)
-        self.output = unset(case.batch, case.filters, self.stored.lines, self.stored.lanes)
+        self.output = unset(case.batch, case.filters, self.stored.lines, self.stored.lanes, dtype=case.dtype)
+        if case.source_high is not None:
+            planes = held_as(case.dtype, planes)
         self.kernel = self.make_kernel({
             "source": source, "target": grid, "pooled": pooled, "channels": case.channels,
             "channel_block": case.block or case.channels, "filters": case.filters,
             "activation": case.activation, "residual": case.residual})
-        extra = [poisoned(residual, self.stored)] if case.residual else []
+        extra = [held_as(case.dtype, poisoned(residual, self.stored))] if case.residual else []
         tiles = cut(plane_shape(source, grid, case.window, pooled), three(case.tile), case.pool)
         self.plans = [plan_conv(source, grid, case.window, shape, origins, case.batch, pooled)
                       for shape, origins in tiles.items()]
         self.compiled = [
             Compiled(self.emitter(plan), [aligned(planes), self.output, *extra, bias, *tables(plan),
-                                          *self.tables(plan), *arrays],
+                                          *self.tables(plan), *(held_as(case.dtype, a) for a in arrays)],
                      max(1, self.kernel.scratch_lines(plan) * case.lanes), case.level, case.core)
             for plan in self.plans]
         self.expected = reference(case, x, weight, bias, residual)
@@ -125,7 +128,7 @@ class ConvRun(ABC):
         return unlift(self.output, self.stored).reshape(self.expected.shape)
 
     def check(self) -> None:
-        close(self.whole(), self.expected)
+        close(self.whole(), self.expected, 1e-5 if self.output.dtype == np.float32 else 4e-3)
 
 
 def reference(

@@ -32,6 +32,7 @@ class FakeModel:
     outputs: tuple[TensorSpec, ...] = (TensorSpec("y", (1, 3), "float32"),)
     arena_bytes: int = 4096
     weight_bytes: int = 10240
+    tolerance: float = 1e-4
     error: float = 1e-7
     threads: list[int] = field(default_factory=list)
     ran: list[np.ndarray] = field(default_factory=list)

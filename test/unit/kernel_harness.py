@@ -41,9 +41,14 @@ def aligned(array: np.ndarray) -> np.ndarray:
     return copy
 
 
-def unset(*shape: int) -> np.ndarray:
-    """An aligned f32 array of NaN."""
-    return aligned(np.full(shape, np.nan, np.float32))
+def unset(*shape: int, dtype: str = "float32") -> np.ndarray:
+    """An aligned array of NaN."""
+    return aligned(np.full(shape, np.nan, dtype))
+
+
+def held_as(dtype: str, array: np.ndarray) -> np.ndarray:
+    """Floats as ``dtype``, tables as they are; aligned."""
+    return aligned(array.astype(dtype) if array.dtype.kind == "f" else array)
 
 
 def random(*shape: int, seed: int = 0) -> np.ndarray:

@@ -50,13 +50,13 @@ NETWORKS = {
 
 
 @cache
-def kernel_loops(network: str, cpu: str) -> list[Loop]:
+def kernel_loops(network: str, cpu: str, precision: str = "fp32") -> list[Loop]:
     """The innermost loops with multiplies of a layer's code for ``cpu``."""
     torch.manual_seed(0)
     make, size = NETWORKS[network]
     module = make().eval()
     first = next(layer for layer in module.modules() if isinstance(layer, nn.Conv2d))
-    target = Target.cross("aarch64-linux-gnu", cpu)
+    target = Target.cross("aarch64-linux-gnu", cpu, precision=precision)
     linalg = import_module(module, (torch.zeros(1, first.in_channels, size, size),))
     file = compile_linalg(linalg, CompileOptions(), target)
     return inner_loops(NativeCode(file.code, target, "model", file.fingerprint).assembly)
@@ -71,16 +71,29 @@ def test_no_spills(network: str, cpu: str) -> None:
     assert {loop.function: loop.spills for loop in found if loop.spills} == {}
 
 
-def pattern_loops(cpu: str) -> list[Loop]:
+@pytest.mark.parametrize(("network", "cpu"), [
+    pytest.param(network, cpu, marks=[] if (network, cpu) == ("pattern", "cortex-a76") else pytest.mark.slow)
+    for network in NETWORKS for cpu in CORES])
+def test_no_spills_in_f16(network: str, cpu: str) -> None:
+    """Multiplies by element take halves from registers v0 to v15 only."""
+    found = kernel_loops(network, cpu, "fp16")
+    assert found
+    assert {loop.function: loop.spills for loop in found if loop.spills} == {}
+    multiplies = [line for loop in found for line in loop.body if line.startswith("fmla")]
+    assert all(".8h" in line for line in multiplies)
+
+
+def pattern_loops(cpu: str, precision: str = "fp32") -> list[Loop]:
     """The loops of the 3x3 micro-kernel: one a pattern and tile shape."""
-    found = [loop for loop in kernel_loops("pattern", cpu) if loop.function.startswith("conv")]
+    found = [loop for loop in kernel_loops("pattern", cpu, precision) if loop.function.startswith("conv")]
     assert len(found) % len(PATTERNS) == 0
     return found
 
 
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
 @pytest.mark.parametrize("cpu", CORES)
-def test_instructions_per_multiply(cpu: str) -> None:
-    assert np.mean([loop.per_multiply for loop in pattern_loops(cpu)]) <= 1.45
+def test_instructions_per_multiply(cpu: str, precision: str) -> None:
+    assert np.mean([loop.per_multiply for loop in pattern_loops(cpu, precision)]) <= 1.45
 
 
 @pytest.mark.parametrize(("cpu", "share"), [("cortex-a55", 0.75), ("cortex-a76", 0.80), ("cortex-x1", 0.95)])
@@ -93,12 +106,13 @@ def test_static_cycles(cpu: str, share: float) -> None:
     assert share_of_peak(pattern_loops(cpu), REFERENCE_CORES[cpu]) >= share
 
 
+@pytest.mark.parametrize(("precision", "lane"), [("fp32", ".s["), ("fp16", ".h[")])
 @pytest.mark.parametrize("cpu", CORES)
-def test_weights_are_read_by_lane_and_lines_in_pairs(cpu: str) -> None:
+def test_weights_are_read_by_lane_and_lines_in_pairs(cpu: str, precision: str, lane: str) -> None:
     """One load for four weights, and most lines by LDP."""
-    for loop in pattern_loops(cpu):
+    for loop in pattern_loops(cpu, precision):
         names = [line.split()[0] for line in loop.body]
-        assert names.count("fmla") == sum(".s[" in line for line in loop.body)
+        assert names.count("fmla") == sum(lane in line for line in loop.body)
         assert 2 * names.count("ldp") > 4 * names.count("ldr")
         assert not {"dup", "ld1r", "ins"} & set(names)
 

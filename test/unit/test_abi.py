@@ -52,3 +52,5 @@ def test_target_and_tolerance() -> None:
     assert target_text({"target": target}) == "aarch64-linux-gnu cortex-a76"
     assert target_text(EMPTY) == "avx2"
     assert (tolerance({"target": target}), tolerance(EMPTY)) == (2e-2, 1e-4)
+    with pytest.raises(EspalierError, match="unknown precision 'fp8': known are fp32, fp16"):
+        tolerance({"target": {**target, "precision": "fp8"}})

@@ -21,7 +21,7 @@ from espalier.sparse_dialect.lowering.cpu.conv_plan import Window
 from espalier.sparse_dialect.lowering.cpu.plane_plan import plan_plane
 
 sys.path.insert(0, str(Path(__file__).parent))
-from kernel_harness import Compiled, aligned, close, poisoned, random, unset
+from kernel_harness import Compiled, aligned, close, held_as, poisoned, random, unset
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,7 @@ class Case:
     channels: int = 5
     depth: int = 1
     core: str = "avx512"
+    dtype: str = "float32"  # of what lies on lanes, and of weights
 
     @property
     def image(self) -> list[int]:
@@ -70,16 +71,19 @@ class Run:
         planes = poisoned(x, source) if isinstance(source, LaneGrid) else aligned(x.reshape(*x.shape[:2], -1))
         weight, bias = random(case.channels, 1, *case.window.kernel, seed=1), random(case.channels, seed=2)
         residual = random(case.batch, case.channels, *case.output, seed=3)
-        parameters = [bias, aligned(weight.reshape(case.channels, 1, -1))] if case.kind == "depthwise" else []
-        extra = [poisoned(residual, self.grid)] if case.residual else []
-        self.output = unset(case.batch, case.channels, self.grid.lines, self.grid.lanes)
+        parameters = [bias, held_as(case.dtype, weight.reshape(case.channels, 1, -1))]
+        extra = [held_as(case.dtype, poisoned(residual, self.grid))] if case.residual else []
+        self.output = unset(case.batch, case.channels, self.grid.lines, self.grid.lanes, dtype=case.dtype)
+        if case.source_high is not None:
+            planes = held_as(case.dtype, planes)
         kernel = ChannelwiseKernel(
             case.kind, source, self.grid, case.channels, case.activation, case.residual
         )
         plan = plan_plane(source, self.grid, case.window, three(case.tile))
         compiled = Compiled(
             lambda *to: emit_channelwise_kernel(*to[:2], kernel, plan, *to[2:]),
-            [planes, self.output, *extra, *plane_tables(plan), *parameters],
+            [planes, self.output, *extra, *plane_tables(plan),
+             *(parameters if case.kind == "depthwise" else [])],
             plan.lines * case.lanes,
             core=case.core,
         )
@@ -171,12 +175,17 @@ ARM = (
     "max, padded", "max, padded, from planes", "lift", "volume, depthwise",
 )
 CASES |= {f"{name}, for Arm": replace(CASES[name], core="cortex-a76") for name in ARM}
+HALVES = (
+    "depthwise, 8 lanes", "depthwise, residual, relu", "depthwise from planes", "max, padded, 8 lanes",
+    "average, padded", "lift", "change of grid", "volume, max, halved",
+)
+CASES |= {f"{name}, in f16": replace(CASES[name], core="cortex-a76", dtype="float16") for name in HALVES}
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 def test_kernel_is_pytorchs(case: Case) -> None:
     run = Run(case)
-    close(run.whole(), run.expected)
+    close(run.whole(), run.expected, 1e-5 if case.dtype == "float32" else 4e-3)
 
 
 @pytest.mark.parametrize("name", ["depthwise, residual, relu", "max, padded"])
@@ -230,4 +239,14 @@ def test_global_average(grid: LaneGrid, fill: float) -> None:
     kernel.run(0, 5)
     assert np.isnan(output[1, 2, 0]), "units are planes"
     kernel.run(5, 6)
+    close(output[..., 0], x.mean(axis=(2, 3, 4), dtype=np.float64))
+
+
+def test_global_average_of_f16_is_f32() -> None:
+    grid = GRIDS["8 lanes"]
+    x = random(2, 3, *grid.image).astype(np.float16)
+    share = lift(np.full((1, 1, *grid.image), 1 / x[0, 0].size, np.float32), grid)[0, 0, : grid.used_lines]
+    output = unset(2, 3, 1)
+    Compiled(lambda *to: emit_global_average(*to, grid, 3),
+             [held_as("float16", poisoned(x, grid)), output, share]).run(0, 6)
     close(output[..., 0], x.mean(axis=(2, 3, 4), dtype=np.float64))

@@ -184,6 +184,16 @@ ARM = (
 )
 CASES |= {f"{name}, for Arm": replace(CASES[name], core="cortex-a76") for name in ARM}
 
+IN_F16 = {"lanes": 8, "source_high": 2, "target_high": 2, "core": "cortex-a76", "dtype": "float16"}
+CASES |= {f"{name}, in f16": replace(case, **IN_F16) for name, case in {
+    "pattern": Case("pattern", activation="relu6", residual=True),
+    "pattern, channel blocks": Case("pattern", block=2, residual=True),
+    "dense, filters share loads, channel blocks": Case("dense", group=4, block=2),
+    "fused pool, channel blocks": Case("pattern", height=16, width=16, pool=(1, 2, 2), tile=(2, 2), block=4),
+    "stride 2, dense": Case("dense", replace(SAME, strides=(1, 2, 2)), height=16, width=14),
+    "1x1": POINTWISE, "volume": VOLUME}.items()}
+CASES["from planes, in f16"] = replace(Case("dense", channels=3, group=4), **IN_F16 | {"source_high": None})
+
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 def test_kernel_is_pytorchs_convolution(case: Case) -> None:
@@ -255,6 +265,17 @@ def test_large_outputs_are_streamed(monkeypatch: pytest.MonkeyPatch) -> None:
     run = Run(case)
     assert run.kernel.streams(64)
     run.check()
+
+
+def test_f16_sums_that_start_anew_keep_more_digits() -> None:
+    """Sums of 512 products, most of which are positive, whole and in blocks of 64."""
+    case = replace(Case("connectivity", POINT, channels=512, padding_high=(0, 0)), **IN_F16)
+
+    def error(block: int) -> float:
+        run = Run(replace(case, block=block))
+        return float(np.abs(run.whole() - run.expected).max())
+
+    assert error(64) < 0.5 * error(512)
 
 
 def test_no_units_store_nothing() -> None:

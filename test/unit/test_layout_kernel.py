@@ -11,7 +11,7 @@ from espalier.sparse_dialect.layouts import LaneGrid, lift
 from espalier.sparse_dialect.lowering.cpu.layout_kernel import emit_lift, emit_unlift, transposes
 
 sys.path.insert(0, str(Path(__file__).parent))
-from kernel_harness import Compiled, aligned, poisoned, random, unset
+from kernel_harness import Compiled, aligned, held_as, poisoned, random, unset
 
 TRANSPOSED = {
     "2 x 2": LaneGrid(2, 2, 16, 16),
@@ -71,3 +71,19 @@ def test_lift(grid: LaneGrid, core: str) -> None:
     kernel.run(4, 6)
     where = grid.places(*np.indices(grid.image)).reshape(-1)
     np.testing.assert_array_equal(output.reshape(6, -1)[:, where], lift(x, grid).reshape(6, -1)[:, where])
+
+
+@pytest.mark.parametrize("core", ["avx512", "cortex-a76"])
+@pytest.mark.parametrize("name", ["2 x 2", "8 lanes that reach back", "8 lanes", "4 lanes"])
+def test_f16_lanes_and_f32_pixels(name: str, core: str) -> None:
+    grid = (TRANSPOSED | GATHERED)[name]
+    x = random(2, 3, *grid.image).astype(np.float16)
+    lanes = held_as("float16", poisoned(x, grid))
+    where = grid.places(*np.indices(grid.image)).reshape(-1)
+    pixels, lifted = unset(2, 3, where.size), unset(*lanes.shape, dtype="float16")
+    tables = [] if transposes(grid) else [where.astype(np.int32)]
+    Compiled(lambda *to: emit_unlift(*to, grid, 3), [lanes, pixels, *tables], core=core).run(0, 6)
+    np.testing.assert_array_equal(pixels.reshape(x.shape), x)
+    if transposes(grid):
+        Compiled(lambda *to: emit_lift(*to, grid, 3), [pixels, lifted], core=core).run(0, 6)
+        np.testing.assert_array_equal(lifted.reshape(6, -1)[:, where], lanes.reshape(6, -1)[:, where])

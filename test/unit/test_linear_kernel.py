@@ -15,7 +15,7 @@ from espalier.sparse_dialect.schemes.dense_rows import pack_dense_rows
 from espalier.sparse_dialect.schemes.slices import pack_slices
 
 sys.path.insert(0, str(Path(__file__).parent))
-from kernel_harness import Compiled, aligned, close, random, unset
+from kernel_harness import Compiled, aligned, close, held_as, random, unset
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,7 @@ class Case:
     activation: str = "none"
     density: float = 0.2
     blocks: bool = False
+    dtype: str = "float32"  # of the weights
 
     @property
     def core(self) -> str:
@@ -59,7 +60,8 @@ class Run:
             lambda module, name, types, core: emit_linear_kernel(
                 module, name, self.layer, types, core, list(arrays)
             ),
-            [x, self.output, aligned(np.pad(bias, (0, padding))), *map(aligned, arrays.values())],
+            [x, self.output, aligned(np.pad(bias, (0, padding))),
+             *(held_as(case.dtype, array) for array in arrays.values())],
             scratch_floats=self.layer.scratch_floats,
             core=case.core,
         )
@@ -76,7 +78,7 @@ def masked(case: Case) -> np.ndarray:
         if not case.blocks:
             weight[1 % case.rows] = 0
             weight[2 % case.rows] = 1
-    return weight
+    return weight.astype(case.dtype).astype(np.float32)
 
 
 SHAPES = {
@@ -113,6 +115,10 @@ CASES = {
     "scalars, blocks": Case("scalars", blocks=True, rows=70, columns=300, lanes=4, batch=5),
     "scalars, blocks, many inputs": Case("scalars", blocks=True, rows=70, columns=300, lanes=4, batch=11),
     "scalars, nothing": Case("scalars", blocks=True, density=0.0, lanes=4),
+    "dense, f16 weights": Case("dense", lanes=4, batch=2, dtype="float16"),
+    "permuted, f16 weights": Case("permuted", dtype="float16"),
+    "scalars, f16 weights": Case("scalars", lanes=4, blocks=True, dtype="float16"),
+    "scalars, f16 weights, many inputs": Case("scalars", lanes=4, batch=23, dtype="float16"),
 }
 
 

@@ -22,7 +22,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 sys.path.insert(0, str(Path(__file__).parent))
-from kernel_harness import Compiled, aligned, close, random, unset
+from kernel_harness import Compiled, aligned, close, held_as, random, unset
 
 INPUT = 5
 
@@ -39,6 +39,7 @@ class Case:
     lanes: int = 16
     density: float = 0.3
     blocks: bool = False
+    dtype: str = "float32"  # of the weights
 
     @property
     def core(self) -> str:
@@ -78,7 +79,8 @@ class Run:
             lambda module, name, types, core: emit_recurrent_kernel(
                 module, name, kernel, types, core, list(arrays)),
             [aligned(products), state, *self.results,
-             aligned(bias.reshape(-1, gates, case.lanes)), *map(aligned, arrays.values())],
+             aligned(bias.reshape(-1, gates, case.lanes)),
+             *(held_as(case.dtype, array) for array in arrays.values())],
             scratch_floats=max(kernel.scratch_floats, 1), core=case.core)
 
 
@@ -103,6 +105,14 @@ def test_a_step_is_the_cell(case: Case) -> None:
     run.kernel.run(0, run.units)
     for result, expected in zip(run.results, run.expected, strict=True):
         close(result, expected, 1e-6)
+
+
+@pytest.mark.parametrize(("storage", "lanes"), [("dense", 4), ("permuted", 16), ("scalars", 4)])
+def test_f16_weights(storage: str, lanes: int) -> None:
+    run = Run(Case("gru", storage, lanes=lanes, dtype="float16"))
+    run.kernel.run(0, run.units)
+    error = np.abs(run.results[0] - run.expected[0]).max()
+    assert 1e-6 < error < 1e-3
 
 
 @pytest.mark.parametrize("kind", ["gru", "lstm"])

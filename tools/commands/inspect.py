@@ -51,7 +51,7 @@ def _text(value: Any) -> str:
 
 def _layers(layers: list[dict[str, Any]]) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    columns = ("name", "op", "shape", "scheme", "kernel", "bytes_packed")
+    columns = ("name", "op", "shape", "scheme", "kernel", "precision", "bytes_packed")
     for column in columns:
         right = column == "bytes_packed"
         table.add_column(column.replace("_", " "), justify="right" if right else "left")

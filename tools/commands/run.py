@@ -21,8 +21,6 @@ from ...runtime.model_file import ModelFile
 from ..compiled import load_compiled
 from .common import DebugOption, out, show
 
-TOLERANCE = 1e-4  # of the largest output
-
 FileArgument = Annotated[Path, typer.Argument(metavar="FILE", help="A file that espalier compile wrote.")]
 
 
@@ -63,9 +61,9 @@ def _run_here(file: Path, inputs: Sequence[np.ndarray], output: Sequence[Path], 
     model = load_compiled(file)
     if check:
         error = model.check(threads)
-        if not error <= TOLERANCE:
+        if not error <= model.tolerance:
             raise EspalierError(f"'{file}': the outputs differ from the recorded ones by {error:.1e} of the "
-                                f"largest output (allowed: {TOLERANCE:.0e})")
+                                f"largest output (allowed: {model.tolerance:.0e})")
         _passed(error)
     if not inputs:
         return

@@ -169,8 +169,12 @@ class _Emitter(TileEmitter):
         self._either_last(lambda: self._claim(channels, place.lines, place.first_line))
         totals = self._start(filters, places, len(place.lines), place.position)
         totals = self._columns(place, members, totals)
-        self._either_last(lambda: self._finish(channels, place.lines, totals, place.first_line),
-                          lambda: self._keep(places, totals, place.position))
+
+        def last() -> None:
+            whole = self._whole(places, totals, place.position)
+            self._finish(channels, place.lines, whole, place.first_line)
+
+        self._either_last(last, lambda: self._keep(places, totals, place.position))
 
     def _origin(self) -> Value:
         """Where the tile's input starts: floats from the start of scratch, or of the input."""

@@ -92,7 +92,7 @@ class _Emitter(TileEmitter):
         self._either_last(lambda: self._claim(channels, lines, first_line))
         totals = self._start(filters, filters, len(lines))
         totals = self._dense_run(group, totals) if kernel.dense else self._sparse_runs(row, totals)
-        self._either_last(lambda: self._finish(channels, lines, totals, first_line),
+        self._either_last(lambda: self._finish(channels, lines, self._whole(filters, totals), first_line),
                           lambda: self._keep(filters, totals))
 
     def _dense_run(self, group: Value, totals: list[Value]) -> list[Value]:

@@ -108,7 +108,7 @@ def _conv_kernel(conv: PackedConvOp, common: dict[str, Any], window: Window, cor
     if isinstance(scheme, Dense) and not dense:
         scheme = Connectivity(tuple(shape[2:]))
     classes = tuple(KernelClass(terms) for terms in scheme.classes(prod(shape[2:]), size))
-    kernel = ConvKernel(**common, channel_block=channels if dense else _channel_block(conv, channels),
+    kernel = ConvKernel(**common, channel_block=_channel_block(conv, channels),
                         chunks=_chunks(conv, shape[0] // size, common["by_chunk"]), group=size,
                         classes=classes, dense=dense)
     stored = channels * kernel.groups if dense else _shape(list(conv.storage)[3])[0]

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from math import prod
 
 from ...layouts import LaneGrid, Layout, Three
+from ...mlir import ir
 from .builder import Builder, Value, arith
 from .conv_plan import ITEM_FIELDS, ConvPlan, pool_window
 from .packing import Packer
@@ -92,6 +93,7 @@ class TileEmitter(ABC):
         if kernel.blocks > 1:
             self.partial = b.view(scratch, kernel.packed_lines(plan) * b.lanes,
                                   [kernel.sums, prod(plan.tile), b.lanes])
+        self.anew = kernel.blocks > 1 and isinstance(b.element, ir.F16Type)
 
     def emit(self) -> None:
         """Units of work are (item, chunk of groups): the first and last item of a range may be done in
@@ -160,24 +162,40 @@ class TileEmitter(ABC):
     def _start(self, filters: Sequence[Value], sums: Sequence[Value], count: int,
                position: Value | int = 0) -> list[Value]:
         """``count`` sums for each filter: the bias; from the second channel block on, the partial sums that
-        are kept for it in the rows ``sums``, those from ``position`` on."""
-        b = self.b
+        are kept for it in the rows ``sums``, those from ``position`` on. Sums in f16 start from zero there:
+        they lose fewer digits."""
+        b, count_all = self.b, len(filters) * count
 
         def bias() -> list[Value]:
             return [v for f in filters for v in [b.broadcast(b.scalar(self.bias, f))] * count]
 
-        def partial() -> list[Value]:
-            return [b.load(self.partial, row, self._position(position, t), b.index(0)) for row in sums
-                    for t in range(count)]
+        def rest() -> list[Value]:
+            return [b.splat(0.0)] * count_all if self.anew else self._kept(sums, count, position)
 
         if self.kernel.blocks == 1:
             return bias()
-        return b.choose(b.compare("eq", self.block, b.index(0)), bias, partial,
-                        [b.vector] * (len(filters) * count))
+        return b.choose(b.compare("eq", self.block, b.index(0)), bias, rest, [b.vector] * count_all)
+
+    def _kept(self, sums: Sequence[Value], count: int, position: Value | int) -> list[Value]:
+        """The partial sums of the blocks before."""
+        b = self.b
+        return [b.load(self.partial, row, self._position(position, t), b.index(0)) for row in sums
+                for t in range(count)]
+
+    def _whole(self, sums: Sequence[Value], totals: Sequence[Value],
+               position: Value | int = 0) -> Sequence[Value]:
+        """The last block's ``totals`` with those of the blocks before."""
+        if not self.anew:
+            return totals
+        return [arith.AddFOp(total, kept).result for total, kept in
+                zip(totals, self._kept(sums, len(totals) // len(sums), position), strict=True)]
 
     def _keep(self, sums: Sequence[Value], totals: Sequence[Value], position: Value | int = 0) -> None:
         """Keeps sums for the next channel block."""
         b, count = self.b, len(totals) // len(sums)
+        if self.anew:
+            totals = b.choose(b.compare("eq", self.block, b.index(0)), lambda: totals,
+                              lambda: self._whole(sums, totals, position), [b.vector] * len(totals))
         for at, value in enumerate(totals):
             b.store(value, self.partial, sums[at // count], self._position(position, at % count), b.index(0))
 
