@@ -23,7 +23,7 @@ from ..sparse_dialect.attributes import scheme_of
 from ..sparse_dialect.constants import dtype_of
 from ..sparse_dialect.cores import CORES
 from ..sparse_dialect.cost_model import convolution_ms, linear_ms
-from ..sparse_dialect.dialect import PackedConvOp, PackedLinearOp, integers, strings
+from ..sparse_dialect.dialect import PackedConvOp, PackedLinearOp, integers
 from ..sparse_dialect.errors import op_error
 from ..sparse_dialect.lowering.cpu.arguments import public_functions
 from ..sparse_dialect.lowering.cpu.externalize_constants import assemble, externalize, total_bytes
@@ -83,15 +83,16 @@ def compile_linalg(module: ir.Module, options: CompileOptions, target: Target,
     own = {"sparse-schedule-loads": core.places_loads, "sparse-expand-gathers": not core.gathers}
     lowering = (*VECTOR, *(name for name, wanted in own.items() if wanted))
     lre = "filter" if options.eliminate_redundant_loads else "none"
-    half = target.precision == "fp16"
+    half, short = target.precision == "fp16", target.arithmetic == "fp16"
     stages = [
         _Stage(PREPARE_FP16 if half else PREPARE, {
             "sparse-select-kernels": f"{{kernel={'auto' if options.sparse else 'dense'} core={target.core} "
-                                     f"longest-sum={LONGEST_FP16_SUM if half else 0}}}",
+                                     f"longest-sum={LONGEST_FP16_SUM if short else 0}}}",
             "sparse-compress-weights": f"{{lanes={target.lanes} core={target.core}}}",
             "sparse-assign-layouts": f"{{lanes={target.grid_lanes}}}"}),
         _Stage(lowering, {
-            "sparse-lower-to-vector": f"{{lanes={target.lanes} core={target.core}}}",
+            "sparse-lower-to-vector": f"{{lanes={target.lanes} core={target.core} "
+                                      f"widen={str(half and not short).lower()}}}",
             "sparse-eliminate-redundant-loads": f"{{level={lre} registers={core.registers - core.spare}}}",
             "sparse-schedule-loads": f"{{ahead={core.ahead} registers={core.registers} "
                                      f"spare={core.spare}}}"}),
@@ -109,7 +110,7 @@ def compile_linalg(module: ir.Module, options: CompileOptions, target: Target,
         done += len(pipeline.items)
         if number == 0:
             root.verify()
-            layers = _layer_records(root)
+            layers = _layer_records(root, target)
         elif number == 1:
             layers = _with_calls(root, layers)
         elif number == 2:
@@ -217,7 +218,7 @@ def _check_planned(root: ir.Operation) -> None:
                            str(type_), "fix the number of time steps")
 
 
-def _layer_records(root: ir.Operation) -> list[LayerRecord]:
+def _layer_records(root: ir.Operation, target: Target) -> list[LayerRecord]:
     """A record of every packed layer, in program order; of one time step where their number is free."""
     records = []
     for number, layer in enumerate(operations(root, PackedConvOp, *MATRICES)):
@@ -241,16 +242,15 @@ def _layer_records(root: ir.Operation) -> list[LayerRecord]:
             csr_index_bytes=4 * (cost["nonzeros"] + weight[0] + 1) if cost["index_bytes"] else 0,
             loads_before=0, loads_after=0,
             predicted_ms=predict(scheme, cost["stored"] * (1 if linear else places)),
-            fused_into=_text(attributes, "fused_into"), precision=_precision(layer)))
+            fused_into=_text(attributes, "fused_into"), precision=_precision(layer, target)))
     return records
 
 
-def _precision(layer: Any) -> str:
-    """What a layer computes in; fp16 weights: it reads them so, and computes in fp32."""
-    weight = layer.storage[strings(layer.storage_names).index("weight")]
-    if isinstance(ir.RankedTensorType(weight.type).element_type, ir.F32Type):
-        return "fp32"
-    return "fp16 weights" if isinstance(layer, MATRICES) else "fp16"
+def _precision(layer: Any, target: Target) -> str:
+    """What a layer's weights are kept in, and what it computes in if that is another."""
+    arithmetic = "fp32" if isinstance(layer, MATRICES) else target.arithmetic
+    same = arithmetic == target.precision
+    return target.precision if same else f"{target.precision}, computed in {arithmetic}"
 
 
 def _output_places(layer: Any) -> int:

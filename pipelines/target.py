@@ -23,8 +23,9 @@ class Target:
     """
     A CPU: ``lanes`` f32 elements a vector, ``registers`` vector registers.
 
-    ``precision`` is one of ``runtime.abi.TOLERANCES``: fp16 computes convolutions and pools in f16, and keeps
-    all weights in it (``sparse-halve-precision``).
+    ``precision`` is one of ``runtime.abi.TOLERANCES``: fp16 keeps weights, and the tensors between
+    convolutions and pools, in f16 (``sparse-halve-precision``). What convolutions and pools compute in is
+    ``arithmetic``, one of the two as well.
 
     ``name`` says its vector instructions: neon, avx512, avx2 or sse; ``core`` is the kind of core whose costs
     shape the code, a key of ``CORES``. ``triple`` is one of ``aot.processors.TRIPLES``, and ``cpu`` and
@@ -40,11 +41,12 @@ class Target:
     cpu: str = ""
     features: tuple[str, ...] = ()
     precision: str = "fp32"
+    arithmetic: str = "fp32"
 
     @property
     def grid_lanes(self) -> int:
-        """Elements a vector of what lies on lane grids."""
-        return self.lanes * (2 if self.precision == "fp16" else 1)
+        """Elements of a lane grid's vectors in registers."""
+        return self.lanes * (2 if self.arithmetic == "fp16" else 1)
 
     @staticmethod
     def host() -> Target:
@@ -58,19 +60,25 @@ class Target:
         return _of(name, name)
 
     @staticmethod
-    def cross(triple: str, cpu: str = "", features: str = "", precision: str = "fp32") -> Target:
+    def cross(triple: str, cpu: str = "", features: str = "", precision: str = "fp32",
+              accumulate: str = "") -> Target:
         """
         A CPU to compile for ahead of time: ``cpu`` is LLVM's name or ``native``, ``features`` adds or takes
-        away (``+fullfp16,-sve``).
+        away (``+fullfp16,-sve``). ``accumulate``: what sums are kept in, fp16 or fp32 (empty: ``precision``);
+        f16 values are widened to fp32 as they are loaded.
 
         Raises ``EspalierError`` that lists the known triples, CPUs, features or precisions.
         """
         from .aot import processors
 
         cpu, listed = processors.resolve(triple, cpu, features)
-        _check_precision(precision, triple, cpu, listed)
+        arithmetic = accumulate or precision
+        _check_precision(precision, arithmetic, triple)
+        if arithmetic == "fp16":
+            _check_halves(triple, cpu, listed)
         if triple.startswith("aarch64"):
-            return replace(_of("neon", _arm_core(cpu), triple, cpu, listed), precision=precision)
+            return replace(_of("neon", _arm_core(cpu), triple, cpu, listed), precision=precision,
+                           arithmetic=arithmetic)
         widest = next((name for name in ("avx512", "avx2")
                        if processors.fuses(triple, cpu, listed, _LANES[name])), "sse")
         by_amd = widest == "avx512" and cpu.startswith("znver")
@@ -81,21 +89,28 @@ def _of(name: str, core: str, triple: str = "", cpu: str = "", features: tuple[s
     return Target(name, _LANES[name], _REGISTERS[name], core, triple, cpu, features)
 
 
-def _check_precision(precision: str, triple: str, cpu: str, features: tuple[str, ...]) -> None:
-    """Raises ``EspalierError`` where ``precision`` is unknown, or the CPU does not compute in it."""
+def _check_precision(precision: str, arithmetic: str, triple: str) -> None:
+    """Raises ``EspalierError`` for what is unknown, and for what no target of this architecture does."""
+    for name in (precision, arithmetic):
+        if name not in TOLERANCES:
+            raise EspalierError(f"unknown precision '{name}': known are {', '.join(TOLERANCES)}")
+    if precision == "fp32" and arithmetic != "fp32":
+        raise EspalierError(f"--accumulate {arithmetic} needs --precision {arithmetic}")
+    if precision == "fp16" and not triple.startswith("aarch64"):
+        from .aot import processors
+
+        known = ", ".join(name for name in processors.TRIPLES if name.startswith("aarch64"))
+        raise EspalierError(f"--precision fp16 needs one of the targets {known}; found {triple}")
+
+
+def _check_halves(triple: str, cpu: str, features: tuple[str, ...]) -> None:
+    """Raises ``EspalierError`` where the CPU does not compute in f16."""
     from .aot import processors
 
-    if precision not in TOLERANCES:
-        raise EspalierError(f"unknown precision '{precision}': known are {', '.join(TOLERANCES)}")
-    if precision == "fp32":
-        return
-    if not triple.startswith("aarch64"):
-        known = ", ".join(name for name in processors.TRIPLES if name.startswith("aarch64"))
-        raise EspalierError(f"--precision {precision} needs one of the targets {known}; found {triple}")
     if not processors.fuses(triple, cpu, features, HALVES, bits=16):
         known = ", ".join(processors.with_halves(triple, HALVES))
-        raise EspalierError(f"--precision {precision} needs a processor that computes in fp16, not '{cpu}': "
-                            f"known are {known}; or add --mattr +fullfp16")
+        raise EspalierError(f"--precision fp16 needs a processor that computes in fp16, not '{cpu}': known "
+                            f"are {known}; or add --mattr +fullfp16, or --accumulate fp32")
 
 
 def _arm_core(cpu: str) -> str:

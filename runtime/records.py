@@ -36,4 +36,4 @@ class LayerRecord:
     fused_into: str = ""  # the layer in whose measured time this one's is
     functions: list[str] = field(default_factory=list)  # the symbols of the code that computes it
     csr_index_bytes: int = 0  # what CSR's 32-bit columns and row starts would take in place of index_bytes
-    precision: str = "fp32"  # fp32, fp16, or fp16 weights: read so, and computed with in fp32
+    precision: str = "fp32"  # fp32, fp16, or "fp16, computed in fp32"

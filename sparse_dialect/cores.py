@@ -21,7 +21,7 @@ class Core:
     weights (FMLA by element). ``gathers``: one instruction loads a vector from scattered places.
     ``permutes``: one picks any elements of two vectors of 16 f32. ``interleaves``: so many vectors a store
     interleaves and a load deals out (ST4, LD4); 0: none does. ``keeps_nan``: its maximum and minimum of a NaN
-    are NaN.
+    are NaN. ``widens``: it is to compute in f32 what memory holds in f16.
 
     ``places_loads``: its code generator keeps the order of the IR, so loads are placed by
     ``sparse-schedule-loads``, ``ahead`` multiplies before their first reader. ``spare``: registers that stay
@@ -49,6 +49,7 @@ class Core:
     permutes: bool = False
     interleaves: int = 0
     keeps_nan: bool = False
+    widens: bool = False
     places_loads: bool = False
     ahead: int = 0
     spare: int = 0

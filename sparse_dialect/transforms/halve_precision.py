@@ -9,9 +9,10 @@
     %z = "sparse.unlift"(%y) : (tensor<1x12x9x8xf16>) -> tensor<1x12x8x8xf32>
 
 Row-major tensors, a model's inputs and outputs among them, stay f32, and so do biases: what reads one kind
-and writes the other converts. So convolutions and pools compute in f16; matrix products and recurrent layers
-read f16 weights and compute in f32, as do means over whole images and what no kernel covers. Elementwise
-linalg ops on lane grids convert their operands to f32 and their result back.
+and writes the other converts. So convolutions and pools compute in f16 (unless ``sparse-lower-to-vector`` is
+to widen); matrix products and recurrent layers read f16 weights and compute in f32, as do means over whole
+images and what no kernel covers. Elementwise linalg ops on lane grids convert their operands to f32 and their
+result back.
 """
 
 from __future__ import annotations

@@ -50,13 +50,13 @@ NETWORKS = {
 
 
 @cache
-def kernel_loops(network: str, cpu: str, precision: str = "fp32") -> list[Loop]:
+def kernel_loops(network: str, cpu: str, precision: str = "fp32", accumulate: str = "") -> list[Loop]:
     """The innermost loops with multiplies of a layer's code for ``cpu``."""
     torch.manual_seed(0)
     make, size = NETWORKS[network]
     module = make().eval()
     first = next(layer for layer in module.modules() if isinstance(layer, nn.Conv2d))
-    target = Target.cross("aarch64-linux-gnu", cpu, precision=precision)
+    target = Target.cross("aarch64-linux-gnu", cpu, "", precision, accumulate)
     linalg = import_module(module, (torch.zeros(1, first.in_channels, size, size),))
     file = compile_linalg(linalg, CompileOptions(), target)
     return inner_loops(NativeCode(file.code, target, "model", file.fingerprint).assembly)
@@ -81,6 +81,16 @@ def test_no_spills_in_f16(network: str, cpu: str) -> None:
     assert {loop.function: loop.spills for loop in found if loop.spills} == {}
     multiplies = [line for loop in found for line in loop.body if line.startswith("fmla")]
     assert all(".8h" in line for line in multiplies)
+
+
+@pytest.mark.parametrize("network", ["pattern", "points"])
+def test_f16_values_are_widened_once(network: str) -> None:
+    """A kernel's weights at once, input lines when they are packed."""
+    for loop in kernel_loops(network, "cortex-a53", "fp16", "fp32"):
+        names = [line.split()[0] for line in loop.body]
+        assert not loop.spills
+        assert names.count("fmla") == sum(".s[" in line for line in loop.body)
+        assert names.count("fcvtl") <= 1
 
 
 def pattern_loops(cpu: str, precision: str = "fp32") -> list[Loop]:

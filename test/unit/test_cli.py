@@ -153,7 +153,7 @@ def test_bench_against_torch(cli: CommandLine, compiler: FakeCompiler, tmp_path:
     (["compile", "vgg16", "-o", "DIR"], ["it is a folder"]),
     (["bench", "vgg16", "--count"], ["--count needs --target aarch64-..., found ''"]),
     (["bench", "vgg16", "--count", "--target", "x86_64-linux-gnu"], ["found 'x86_64-linux-gnu'"]),
-    (["bench", "vgg16", "--target", "aarch64-linux-gnu"], ["--mcpu, --mattr and --precision need --count"]),
+    (["bench", "vgg16", "--target", "aarch64-linux-gnu"], ["--precision and --accumulate need --count"]),
     (["bench", "vgg16", "--count", "--target", "aarch64-linux-gnu", "--layers"], ["leave out --threads"]),
     (["bench", "vgg16", "--count", "--target", "aarch64-linux-gnu", "--against", "torch"],
      ["--count --against knows ncnn, mnn, litert; found 'torch'"]),

@@ -23,6 +23,7 @@ from espalier.runtime.model_file import ModelFile
 from torch import nn
 
 PRUNE = "pattern:entries=4,patterns=8,connectivity=3.6,linear=8"
+HALF = replace(Target.host(), precision="fp16", arithmetic="fp16")
 QEMU = shutil.which("qemu-aarch64")
 CPU = "cortex-a76"
 
@@ -71,25 +72,43 @@ def test_networks_here(name: str) -> None:
     torch.manual_seed(0)
     make, like = NETWORKS[name]
     module, x = make().eval(), torch.randn_like(like)
-    model = CompiledModel(compile_file(module, (x,), replace(Target.host(), precision="fp16")))
+    model = CompiledModel(compile_file(module, (x,), HALF))
     assert 0 < model.check() <= 5e-3 < model.tolerance
-    assert {layer.precision for layer in model.layers} <= {"fp16", "fp16 weights"}
+    assert {layer.precision for layer in model.layers} <= {"fp16", "fp16, computed in fp32"}
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_sums_in_fp32_here(name: str) -> None:
+    """Only what is stored is rounded."""
+    torch.manual_seed(0)
+    make, like = NETWORKS[name]
+    module, x = make().eval(), torch.randn_like(like)
+    model = CompiledModel(compile_file(module, (x,), replace(HALF, arithmetic="fp32")))
+    assert 0 < model.check() <= 1.5e-3
+    assert {layer.precision for layer in model.layers} == {"fp16, computed in fp32"}
+
+
+def test_long_sums_keep_more_digits_in_fp32() -> None:
+    torch.manual_seed(0)
+    module, x = nn.Conv2d(1024, 8, 3), torch.rand(1, 1024, 8, 8)
+    sums, wide = (CompiledModel(compile_file(module, (x,), replace(HALF, arithmetic=arithmetic))).check()
+                  for arithmetic in ("fp16", "fp32"))
+    assert wide < 0.5 * sums
 
 
 def test_weights_take_half_the_bytes() -> None:
-    def size(precision: str) -> int:
-        target = replace(Target.host(), precision=precision)
+    def size(target: Target) -> int:
         file = compile_file(nn.Conv2d(64, 64, 3), (torch.ones(1, 64, 8, 8),), target)
         return int(file.manifest["layers"][0]["bytes_packed"])
 
-    assert size("fp16") == 64 * 64 * 9 * 2 == size("fp32") // 2
+    assert size(HALF) == 64 * 64 * 9 * 2 == size(Target.host()) // 2
 
 
 def test_weights_beyond_f16_are_an_error() -> None:
     layer = nn.Conv2d(4, 4, 1)
     layer.weight.data[1, 2] = -7e4
     with pytest.raises(EspalierError, match="weights up to 65504, all that f16 holds, found 70000"):
-        compile_file(layer, (torch.ones(1, 4, 4, 4),), replace(Target.host(), precision="fp16"))
+        compile_file(layer, (torch.ones(1, 4, 4, 4),), HALF)
 
 
 # -- under emulation ----------------------------------------------------------------------------
@@ -97,11 +116,12 @@ def test_weights_beyond_f16_are_an_error() -> None:
 needs_qemu = pytest.mark.skipif(QEMU is None, reason="qemu-aarch64 is not installed (Debian: qemu-user)")
 
 
-def check_in_qemu(module: nn.Module, x: torch.Tensor, cpu: str, folder: Path) -> tuple[float, ModelFile]:
+def check_in_qemu(module: nn.Module, x: torch.Tensor, cpu: str, folder: Path,
+                  accumulate: str = "fp16") -> tuple[float, ModelFile]:
     """The error that the program itself finds on an emulated ``cpu``, and the model."""
     pytest.importorskip("llvmlite", reason="llvmlite is not installed (extra aot)")
     pytest.importorskip("ziglang", reason="ziglang is not installed (extra aot)")
-    target = Target.cross("aarch64-linux-gnu", CPU, precision="fp16")
+    target = Target.cross("aarch64-linux-gnu", cpu if cpu != "max" else CPU, "", "fp16", accumulate)
     file = compile_file(module, (x,), target)
     program, model = folder / "program", folder / "model.esp"
     program.write_bytes(emit("exe", file, target, "net"))
@@ -122,6 +142,17 @@ def test_networks_in_qemu(name: str, tmp_path: Path) -> None:
     error, file = check_in_qemu(make().eval(), torch.randn_like(like), CPU, tmp_path)
     assert 0 < error <= 5e-3
     assert file.manifest["target"]["precision"] == "fp16"
+
+
+@pytest.mark.slow
+@needs_qemu
+@pytest.mark.parametrize("name", NETWORKS)
+def test_sums_in_fp32_need_no_arithmetic_in_fp16(name: str, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    make, like = NETWORKS[name]
+    error, file = check_in_qemu(make().eval(), torch.randn_like(like), "cortex-a53", tmp_path, "fp32")
+    assert 0 < error <= 1.5e-3
+    assert file.manifest["target"]["arithmetic"] == "fp32"
 
 
 @pytest.mark.slow

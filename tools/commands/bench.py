@@ -34,7 +34,7 @@ from .common import (
     thread_counts,
     write_json,
 )
-from .compile import CpuOption, FeaturesOption, PrecisionOption, TargetOption
+from .compile import AccumulateOption, CpuOption, FeaturesOption, PrecisionOption, TargetOption
 from .count import count_command
 
 SAME = 1e-4  # our outputs may differ from PyTorch's by this share of the largest output
@@ -72,7 +72,7 @@ def bench_command(
         "--count", help="Do not measure: count, under emulation, what one inference executes on --target "
         "aarch64-..., layer by layer.")] = False,
     target: TargetOption = "", mcpu: CpuOption = "", mattr: FeaturesOption = "",
-    precision: PrecisionOption = "fp32", debug: DebugOption = False,
+    precision: PrecisionOption = "fp32", accumulate: AccumulateOption = "", debug: DebugOption = False,
 ) -> None:
     """Measure ours sparse, ours dense and PyTorch (and other engines), interleaved in one process."""
     if json is not None:
@@ -84,12 +84,12 @@ def bench_command(
                                 "--trace")
         if not target.startswith("aarch64"):
             raise EspalierError(f"--count needs --target aarch64-..., found '{target}'")
-        other = Target.cross(target, mcpu, mattr, precision)
+        other = Target.cross(target, mcpu, mattr, precision, accumulate)
         count_command(source, other, against, sparse=not dense, json=json)
         return
-    if target or mcpu or mattr or precision != "fp32":
-        raise EspalierError("bench measures on this machine, in fp32; --target, --mcpu, --mattr and "
-                            "--precision need --count")
+    if target or mcpu or mattr or accumulate or precision != "fp32":
+        raise EspalierError("bench measures on this machine, in fp32; --target, --mcpu, --mattr, --precision "
+                            "and --accumulate need --count")
     counts = thread_counts(threads or f"1,{available_cores()}")
     names = peer_names(against)
     if trace is not None:

@@ -38,7 +38,9 @@ CpuOption = Annotated[str, typer.Option(
 FeaturesOption = Annotated[str, typer.Option(
     "--mattr", metavar="FEATURES", help="Processor features to add or take away: +fullfp16,-sve.")]
 PrecisionOption = Annotated[str, typer.Option(
-    metavar="fp32|fp16", help="What --target computes in; fp16: convolutions and pools, and all weights.")]
+    metavar="fp32|fp16", help="What weights, and tensors between convolutions, are kept in, for a --target.")]
+AccumulateOption = Annotated[str, typer.Option(
+    metavar="fp16|fp32", help="What convolutions and pools compute in, of fp16 tensors (default: fp16).")]
 EmitOption = Annotated[str, typer.Option(
     metavar="|".join(KINDS), help="What to write for a target: a model file, or code without the weights.")]
 LinkerOption = Annotated[str, typer.Option(
@@ -52,18 +54,20 @@ def compile_command(
     steps: StepsOption = None,
     dense: Annotated[bool, typer.Option("--dense", help="Ignore the zeros: our dense kernels.")] = False,
     lre: LreOption = True, target: TargetOption = "", mcpu: CpuOption = "", mattr: FeaturesOption = "",
-    precision: PrecisionOption = "fp32",
+    precision: PrecisionOption = "fp32", accumulate: AccumulateOption = "",
     emit: EmitOption = "model", linker: LinkerOption = "", name: NameOption = "", debug: DebugOption = False,
 ) -> None:
     """Compile MODEL and write one file with code, weights and a recorded run; or, for a target, its code."""
     check_writable(output)
     if emit not in KINDS:
         raise EspalierError(f"--emit expects one of {', '.join(KINDS)}, found '{emit}'")
-    if not target and (mcpu or mattr or linker or name or emit != "model" or precision != "fp32"):
-        raise EspalierError("--emit, --mcpu, --mattr, --precision, --linker and --name need --target")
+    cross = mcpu or mattr or linker or name or accumulate or emit != "model" or precision != "fp32"
+    if cross and not target:
+        raise EspalierError("--emit, --mcpu, --mattr, --precision, --accumulate, --linker and --name need "
+                            "--target")
     start = time.perf_counter()
     source = Source(model, prune, seed, steps)
-    other = Target.cross(target, mcpu, mattr, precision) if target else None
+    other = Target.cross(target, mcpu, mattr, precision, accumulate) if target else None
     with progress_bars() as progress:
         if other is None:
             compiled, _ = source.compile(sparse=not dense, eliminate_redundant_loads=lre, progress=progress)

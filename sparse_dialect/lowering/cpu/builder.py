@@ -24,13 +24,15 @@ class Builder:
     """
     Emits into one function's body, at the current insertion point, what suits ``core``.
 
-    It computes with vectors of ``lanes`` elements of the type ``element``, f32 unless said otherwise. What
-    memory holds as floats of another width is converted as it is loaded, broadcast or stored.
+    It computes with vectors of ``lanes`` elements of the type ``element``: f32 unless said otherwise, and
+    where the core ``widens``. What memory holds as floats of another width is converted as it is loaded,
+    broadcast or stored.
     """
 
     def __init__(self, entry: ir.Block, lanes: int, core: Core, element: ir.Type | None = None) -> None:
         self.entry, self.lanes, self.core = entry, lanes, core
-        self.index_type, self.element = ir.IndexType.get(), element or ir.F32Type.get()
+        self.index_type = ir.IndexType.get()
+        self.element = ir.F32Type.get() if core.widens or element is None else element
         self.i32 = ir.IntegerType.get_signless(32)
         self.vector = ir.VectorType.get([lanes], self.element)
         self._constants: dict[Any, Value] = {}
@@ -108,7 +110,7 @@ class Builder:
     def load(self, base: Value, *indices: Value, aligned: bool = True) -> Value:
         """A vector load, of an aligned vector unless said otherwise."""
         held = self._held(base)
-        alignment = self._alignment(held) if aligned else None
+        alignment = self.integer_attribute(self.line_bytes(base)) if aligned else None
         loaded = vector.LoadOp(held, base, list(indices), alignment=alignment).result
         return self.convert(loaded, self.vector)
 
@@ -135,7 +137,7 @@ class Builder:
         """A vector store, aligned unless said otherwise; a ``streaming`` one goes past the caches (for large
         outputs)."""
         held = self._held(base)
-        alignment = self._alignment(held) if aligned else None
+        alignment = self.integer_attribute(self.line_bytes(base)) if aligned else None
         vector.StoreOp(self.convert(value, held), base, list(indices), alignment=alignment,
                        nontemporal=streaming or None)
 
@@ -152,17 +154,13 @@ class Builder:
         type_ = ir.MemRefType.get(list(shape), self.element)
         return memref.ViewOp(type_, scratch, self.index(offset * self.element.width // 8), []).result
 
-    @property
-    def line_bytes(self) -> int:
-        """Bytes of a vector."""
-        return int(self.lanes * self.element.width // 8)
+    def line_bytes(self, base: Value) -> int:
+        """Bytes of a vector as ``base`` holds it."""
+        return int(self.lanes * element_of(base.type).width // 8)
 
     def _held(self, base: Value) -> ir.Type:
         """The vector type of ``lanes`` elements as ``base`` holds them."""
         return ir.VectorType.get([self.lanes], element_of(base.type))
-
-    def _alignment(self, held: ir.Type) -> ir.Attribute:
-        return self.integer_attribute(self.lanes * held.element_type.width // 8)
 
     # -- vectors -------------------------------------------------------------------------------
 
@@ -196,10 +194,10 @@ class Builder:
         def lane(at: int) -> Value:
             start = min(at // width * width, count - width)  # the last load reaches back, not past the end
             if start not in loaded:
-                type_ = ir.VectorType.get([width], element_of(base.type))
-                loaded[start] = vector.LoadOp(type_, base, [*leading, self.add(first, start)]).result
-            return self.convert(vector.ShuffleOp(loaded[start], loaded[start],
-                                                 [at - start] * self.lanes).result, self.vector)
+                held = ir.VectorType.get([width], element_of(base.type))
+                values = vector.LoadOp(held, base, [*leading, self.add(first, start)]).result
+                loaded[start] = self.convert(values, ir.VectorType.get([width], self.element))
+            return vector.ShuffleOp(loaded[start], loaded[start], [at - start] * self.lanes).result
 
         return splat
 

@@ -27,6 +27,7 @@ func: Any = bindings("dialects.func")
 llvm: Any = bindings("dialects.llvm")
 
 ARITHMETIC = ("arith.addi", "arith.muli")  # index arithmetic that addresses are compared through
+WIDENING = "arith.extf"
 READS = ("vector.load", "memref.load", "vector.gather")
 PURE = ("arith.", "math.", "vector.broadcast", "vector.fma", "vector.extract", "vector.insert",
         "vector.shuffle", "vector.reduction", "memref.reinterpret_cast", "memref.collapse_shape",
@@ -182,6 +183,8 @@ def register_of(value: ir.Value) -> ir.Value:
 def gives_lanes(load: ir.Operation) -> bool:
     """Whether ``load`` brings weights, which multiplies read lane by lane, and not an input line."""
     readers = [use.owner.operation for use in load.results[0].uses]
+    if len(readers) == 1 and readers[0].name == WIDENING:
+        readers = [use.owner.operation for use in readers[0].results[0].uses]
     return bool(readers) and all(is_lane(reader) for reader in readers)
 
 

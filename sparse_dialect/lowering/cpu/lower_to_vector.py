@@ -16,7 +16,7 @@ so that loads can be counted.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from math import prod
 from typing import Any
@@ -85,10 +85,11 @@ class LowerToVectorPass(Pass):
 
     lanes: int = option(16, "f32 vector lanes of the target")
     core: str = option(REFERENCE, "the core that tiles and instructions are chosen for")
+    widen: bool = option(False, "compute in f32 what tensors hold in f16")
 
     def run(self, op: ir.Operation, context: PassContext) -> None:
         kernels: dict[Any, str] = {}
-        core = core_named(self.core)
+        core = replace(core_named(self.core), widens=self.widen)
         with op.context, ir.Location.unknown(op.context):
             for function in public_functions(op):
                 layers = operations(function, PackedConvOp, PackedLinearOp, PackedGruOp, PackedLstmOp, PoolOp,
@@ -186,7 +187,7 @@ class _FunctionLowering:
         lanes = kernel.target.lanes
         offset = lanes * max([plane.scratch_lines, *(kernel.scratch_lines(plan) for plan in plans)])
         self._reserve(offset + chunk * kernel.target.plane, depthwise.output)
-        type_ = chunk_type(kernel.target, chunk, _element(depthwise.output))
+        type_ = chunk_type(kernel.target, chunk, self._computes(depthwise.output))
         output = self._allocate(depthwise.output)
         operands, stages = [output], []
 
@@ -346,8 +347,12 @@ class _FunctionLowering:
         return self.kernels[key]
 
     def _reserve(self, count: int, like: Value) -> None:
-        """Makes scratch hold at least so many elements of the type of ``like``'s."""
-        self.scratch_words = max(self.scratch_words, -(-count * _element(like).width // WORD))
+        """Makes scratch hold at least so many elements of the type that computes ``like``."""
+        self.scratch_words = max(self.scratch_words, -(-count * self._computes(like).width // WORD))
+
+    def _computes(self, value: Value) -> ir.Type:
+        """The element type of the arithmetic behind ``value``."""
+        return ir.F32Type.get() if self.core.widens else _element(value)
 
     def _buffer(self, value: Value) -> Value:
         if isinstance(value.type, ir.MemRefType):

@@ -19,7 +19,14 @@ from typing import Any
 
 from ...mlir import bindings, ir
 from ...passes import Pass, PassContext, operations, option
-from .eliminate_redundant_loads import blocks, gives_lanes, is_lane, only_reads, register_of
+from .eliminate_redundant_loads import (
+    WIDENING,
+    blocks,
+    gives_lanes,
+    is_lane,
+    only_reads,
+    register_of,
+)
 
 func: Any = bindings("dialects.func")
 llvm: Any = bindings("dialects.llvm")
@@ -127,11 +134,11 @@ class _Head:
         return sorted(found, key=lambda line: line.first)
 
     def _readers(self, value: ir.Value) -> list[int]:
-        """The multiplies that read ``value``, or a lane of it."""
+        """The multiplies that read ``value``, a lane of it, or it in a wider type."""
         found: list[int] = []
         for use in value.uses:
             owner = use.owner.operation
-            if is_lane(owner) and owner.results[0] in self.inside:
+            if (is_lane(owner) or owner.name == WIDENING) and owner.results[0] in self.inside:
                 found += self._readers(owner.results[0])
             else:
                 result = owner.results[0] if len(owner.results) else None

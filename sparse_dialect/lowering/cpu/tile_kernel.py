@@ -85,6 +85,7 @@ class TileEmitter(ABC):
     def __init__(self, b: Builder, plan: ConvPlan, arguments: Sequence[Value]) -> None:
         self.b, self.plan, kernel = b, plan, self.kernel
         self.input, self.output, *rest = arguments
+        self.line_bytes = b.line_bytes(self.output)
         self.residual = rest.pop(0) if kernel.residual else None
         self.bias, self.items, borders, gathers, permuted, *rest = rest
         *self.storage, scratch, self.begin, self.end = rest
@@ -213,14 +214,14 @@ class TileEmitter(ABC):
         spots: list[Three] = []
         for spot in dict.fromkeys(map(self._pooled_spot, lines)):
             ahead = kernel.stored.line(*spot) - kernel.stored.line(*spots[-1]) if spots else CACHE_LINE
-            if ahead * b.line_bytes >= CACHE_LINE:
+            if ahead * self.line_bytes >= CACHE_LINE:
                 spots.append(spot)
         for channel in channels:
             for spot in spots:
                 where = self._stored_line(channel, spot, first_line)
                 if self.residual is not None:
                     b.prefetch(self.residual, *where)
-                if not kernel.streams(b.line_bytes):
+                if not kernel.streams(self.line_bytes):
                     b.prefetch(self.output, *where, write=True)
 
     def _finish(self, channels: Sequence[Value], lines: Sequence[Three], totals: Sequence[Value],
@@ -240,7 +241,7 @@ class TileEmitter(ABC):
         if self.residual is not None:
             result = arith.AddFOp(result, b.load(self.residual, *where)).result
         b.store(b.activation(result, kernel.activation), self.output, *where,
-                streaming=kernel.streams(b.line_bytes))
+                streaming=kernel.streams(self.line_bytes))
 
     def _pooled_spot(self, line: Three) -> Three:
         """Where, relative to the tile's first stored line, an output line is pooled to."""
