@@ -35,16 +35,15 @@ def emit_lift(module: ir.Operation, name: str, operand_types: list[ir.Type], cor
     with ir.InsertionPoint(entry):
         b = Builder(entry, grid.lanes, core)
         source, output, begin, end = entry.arguments
-        flat = flatten(output)
+        flat, short = flatten(output), ir.VectorType.get([b.lanes], element_of(output.type))
 
         def plane(at: Value) -> None:
             n, c = b.divide(at, channels)
 
             def lines(places: list[Value], line: Value) -> None:
-                values = [b.load(source, n, c, place, aligned=False) for place in places]
+                values = [b.convert(b.load(source, n, c, place, aligned=False), short) for place in places]
                 if core.interleaves == b.lanes:
-                    vector.StoreOp(_interleaved(b, values, element_of(output.type)), flat,
-                                   [n, c, b.multiply(line, b.lanes)])
+                    vector.StoreOp(_interleaved(b, values), flat, [n, c, b.multiply(line, b.lanes)])
                     return
                 for at, value in enumerate(_transposed(b, values)):
                     b.store(value, output, n, c, b.add(line, at), b.index(0))
@@ -61,8 +60,8 @@ def emit_unlift(module: ir.Operation, name: str, operand_types: list[ir.Type], c
     [pixels], unless the grid ``transposes``,] begin and end of the planes."""
     _, entry = private_function(module, name, operand_types)
     with ir.InsertionPoint(entry):
-        b = Builder(entry, grid.lanes, core)
         source, output, *places, begin, end = entry.arguments
+        b, held = Builder(entry, grid.lanes, core), Builder(entry, grid.lanes, core, element_of(source.type))
         flat = flatten(source)
 
         def plane(at: Value) -> None:
@@ -73,7 +72,7 @@ def emit_unlift(module: ir.Operation, name: str, operand_types: list[ir.Type], c
                     type_ = ir.VectorType.get([b.lanes * b.lanes], element_of(source.type))
                     values = _dealt(b, vector.LoadOp(type_, flat, [n, c, b.multiply(line, b.lanes)]).result)
                 else:
-                    values = _transposed(b, [b.load(source, n, c, b.add(line, at), b.index(0))
+                    values = _transposed(b, [held.load(source, n, c, b.add(line, at), b.index(0))
                                              for at in range(b.lanes)])
                 for place, value in zip(to, values, strict=True):
                     b.store(value, output, n, c, place, aligned=False)
@@ -108,21 +107,19 @@ def _each_stretch(b: Builder, grid: LaneGrid, emit: Callable[[list[Value], Value
     b.loop(0, grid.depth, lambda d: b.loop(0, grid.rows, lambda r: row(d, r)))
 
 
-def _interleaved(b: Builder, values: Sequence[Value], element: ir.Type) -> Value:
-    """The first elements of all ``values``, then their second ones, and so on: one long vector of
-    ``element``."""
+def _interleaved(b: Builder, values: Sequence[Value]) -> Value:
+    """The first elements of all ``values``, then their second ones, and so on: one long vector."""
     joined, count = values[0], len(values)
     for at, value in enumerate(values[1:], 1):
         joined = vector.ShuffleOp(joined, value, list(range((at + 1) * b.lanes))).result
     order = [at * b.lanes + lane for lane in range(b.lanes) for at in range(count)]
-    return b.convert(vector.ShuffleOp(joined, joined, order).result,
-                     ir.VectorType.get([count * b.lanes], element))
+    return vector.ShuffleOp(joined, joined, order).result
 
 
 def _dealt(b: Builder, loaded: Value) -> list[Value]:
     """``_interleaved`` undone."""
     orders = [list(range(lane, b.lanes * b.lanes, b.lanes)) for lane in range(b.lanes)]
-    return [b.convert(vector.ShuffleOp(loaded, loaded, order).result, b.vector) for order in orders]
+    return [vector.ShuffleOp(loaded, loaded, order).result for order in orders]
 
 
 def _transposed(b: Builder, values: Sequence[Value]) -> list[Value]:
