@@ -31,6 +31,8 @@ class Core:
     packed, ``store`` a line stored or a partial sum kept and read again, ``kernel`` the fixed cost of one
     stored kernel (loop, weights, mispredicted ends of runs).
 
+    ``fetch_above``: a convolution's input of more bytes lies beyond L2 and is asked for a tile ahead; 0: none.
+
     Channels a block, so that what a visit reads stays near L1: ``packed_block`` for kernels larger than 1x1,
     ``flat_block`` for 1x1 kernels, ``small_block`` for these on small images, whose tiles are smaller.
     """
@@ -41,6 +43,7 @@ class Core:
     pack: float
     store: float
     kernel: float
+    fetch_above: int = 0
     packed_block: int = 32
     flat_block: int = 64
     small_block: int = 128
@@ -55,14 +58,16 @@ class Core:
     spare: int = 0
 
 
-_AVX512 = Core(registers=32, multiply=0.5, line=0.6, pack=4.0, store=2.5, kernel=8.0, permutes=True)
+_AVX512 = Core(registers=32, multiply=0.5, line=0.6, pack=4.0, store=2.5, kernel=8.0, permutes=True,
+               fetch_above=2 << 20)
 _A76 = Core(registers=32, multiply=0.5, line=0.5, pack=1.5, store=1.3, kernel=6.0, packed_block=128,
             flat_block=128, small_block=256, lane_weights=True, gathers=False, interleaves=4,
             keeps_nan=True, places_loads=True, ahead=8, spare=3)
 
 CORES: dict[str, Core] = {
     "avx512": _AVX512,
-    "zen4": replace(_AVX512, multiply=1.0),  # AMD's: 512 bits go through the multipliers in two halves
+    # AMD's: 512 bits go through the multipliers in two halves. 64 channels are fastest as one block.
+    "zen4": replace(_AVX512, multiply=1.0, packed_block=48),
     "avx2": replace(_AVX512, registers=16, permutes=False),
     "sse": replace(_AVX512, registers=16, permutes=False, gathers=False),
     "cortex-a55": replace(_A76, multiply=1.0, line=2.0, pack=4.0, store=2.0, kernel=14.0, packed_block=64),

@@ -1,4 +1,6 @@
 // RUN: %espalier-opt --sparse-lower-to-vector --split-input-file %s | FileCheck %s
+// RUN: %espalier-opt --sparse-lower-to-vector="lanes=16 core=cortex-a76" --split-input-file %s \
+// RUN:   | FileCheck %s --check-prefix=ARM
 
 // Two equal layers share one kernel. A 1x2 window on tiles of two lines: two weights, two accumulators, and a load of its
 // own for each of the four multiplies. Five columns (padded to 6) on 2 lanes across are three columns of lines: a tile of
@@ -207,4 +209,37 @@ func.func @block(%x: tensor<1x4x2x4xf32>) -> tensor<1x4x2x4xf32> {
       output_layout = #sparse.lanes<[2, 2], [2, 4]>, operandSegmentSizes = array<i32: 1, 0, 0, 1, 1, 1, 1, 0, 0, 0, 0>}
       : (tensor<1x4x2x4xf32>, tensor<3xi32>, tensor<4xi16>, tensor<4xi8>, tensor<4x1x2xf32>) -> tensor<1x4x2x4xf32>
   return %y : tensor<1x4x2x4xf32>
+}
+
+// -----
+
+// The input of the first layer, 4 MiB, lies beyond L2: each line that the next tile reads is asked for there (locality 2)
+// while this one is computed. That of the second, 1 MiB, does not; Arm's cores ask for none.
+
+// CHECK-LABEL: func.func private @conv_{{[0-9]+}}(%{{.*}}: memref<1x1x16385x16xf32>
+// CHECK-NOT: locality<2>
+// CHECK-LABEL: func.func private @conv_{{[0-9]+}}(%{{.*}}: memref<1x1x65537x16xf32>
+// CHECK: scf.if
+// CHECK-COUNT-3: memref.prefetch %{{.*}}, read, locality<2>, data : memref<1x1x65537x16xf32>
+// CHECK-NOT: locality<2>
+// CHECK-LABEL: func.func @large
+// ARM-LABEL: func.func private @conv_{{[0-9]+}}(%{{.*}}: memref<1x1x65537x16xf32>
+// ARM-NOT: locality<2>
+// ARM-LABEL: func.func @large
+func.func @large(%x: tensor<1x1x65537x16xf32>, %v: tensor<1x1x16385x16xf32>)
+    -> (tensor<1x1x65537x16xf32>, tensor<1x1x16385x16xf32>) {
+  %w = arith.constant dense<1.0> : tensor<1x1x2xf32>
+  %y = "sparse.packed_conv"(%x, %w) {storage_names = ["weight"], weight_shape = [1, 1, 1, 2], strides = [1, 1],
+      padding_low = [0, 0], padding_high = [0, 1], dilations = [1, 1], groups = 1, activation = "none",
+      scheme = #sparse.dense, kernel = "dense", filters_per_group = 1, pool = [1, 1], tile = [1, 2],
+      input_layout = #sparse.lanes<[4, 4], [1024, 1024]>, output_layout = #sparse.lanes<[4, 4], [1024, 1024]>,
+      operandSegmentSizes = array<i32: 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0>}
+      : (tensor<1x1x65537x16xf32>, tensor<1x1x2xf32>) -> tensor<1x1x65537x16xf32>
+  %z = "sparse.packed_conv"(%v, %w) {storage_names = ["weight"], weight_shape = [1, 1, 1, 2], strides = [1, 1],
+      padding_low = [0, 0], padding_high = [0, 1], dilations = [1, 1], groups = 1, activation = "none",
+      scheme = #sparse.dense, kernel = "dense", filters_per_group = 1, pool = [1, 1], tile = [1, 2],
+      input_layout = #sparse.lanes<[4, 4], [512, 512]>, output_layout = #sparse.lanes<[4, 4], [512, 512]>,
+      operandSegmentSizes = array<i32: 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0>}
+      : (tensor<1x1x16385x16xf32>, tensor<1x1x2xf32>) -> tensor<1x1x16385x16xf32>
+  return %y, %z : tensor<1x1x65537x16xf32>, tensor<1x1x16385x16xf32>
 }

@@ -30,9 +30,10 @@ CORNERS = ((0, 1, 3, 4), (1, 2, 4, 5), (3, 4, 6, 7), (4, 5, 7, 8))
 
 @dataclass(frozen=True)
 class Case(ConvCase):
-    """``group`` filters share loads."""
+    """``group`` filters share loads; ``fetches``: what is packed next is asked for ahead."""
 
     group: int = 1
+    fetches: bool = False
 
 
 class Run(ConvRun):
@@ -52,7 +53,7 @@ class Run(ConvRun):
         case = self.case
         terms = self.scheme.classes(prod(case.window.kernel), case.group)
         return ConvKernel(**common, group=case.group, classes=tuple(map(KernelClass, terms)),
-                          dense=isinstance(self.scheme, Dense),
+                          dense=isinstance(self.scheme, Dense), fetches=case.fetches,
                           chunks=thread_chunks(case.filters // case.group))
 
     def emitter(self, plan: ConvPlan) -> Emit:
@@ -139,6 +140,9 @@ CASES = {
     "channel blocks": Case("pattern", block=2),
     "channel blocks, epilogue": Case("connectivity", block=4, residual=True, activation="relu", batch=2),
     "channel blocks, pool": Case("pattern", block=4, height=16, width=16, pool=(1, 2, 2), tile=(2, 2)),
+    "input asked for ahead, more channels than filters": Case("pattern", filters=4, batch=2, fetches=True),
+    "input asked for ahead, blocks": Case("pattern", block=4, filters=16, fetches=True),
+    "input asked for ahead, 8 lanes": Case("pattern", lanes=8, source_high=2, target_high=2, fetches=True),
     "blocks, unstructured": Case("unstructured", block=4),
     "1 x 1 reads its input in place": POINTWISE,
     "1 x 1 in blocks": replace(POINTWISE, block=2, residual=True),
@@ -236,7 +240,7 @@ def test_any_3d_convolution(data: st.DataObject) -> None:
 @pytest.mark.parametrize(
     "case",
     [
-        Case("pattern", block=2, batch=2, residual=True),
+        Case("pattern", block=2, batch=2, residual=True, fetches=True),
         Case("dense", group=2, filters=16, pool=(1, 2, 2), height=16, width=16, tile=(2, 2)),
         replace(POINTWISE, group=2, filters=24, block=4),
     ],

@@ -220,6 +220,15 @@ def test_plan_computes_the_convolution(case: Case) -> None:
     check(case)
 
 
+def test_border_tiles_know_where_their_input_lies() -> None:
+    """On one grid a tile reads from a row and a column before its own on; no item points outside."""
+    case = Case(40, 40, SAME, padding_high=(1, 1))
+    for plan in case.plans():
+        before = plan.items[:, 3] - case.target.columns - 1
+        assert plan.border_tiles
+        assert (plan.items[:, 1] == np.maximum(before, 0)).all()
+
+
 @pytest.mark.parametrize("tile", [(1, 1, 1), (1, 1, 4), (2, 4, 1), (3, 3, 2), (9, 9, 9)])
 def test_any_tile_covers_every_line_once(tile: Three) -> None:
     check(replace(CASES["odd sizes"], tile=tile))

@@ -3,7 +3,7 @@ managers."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -18,6 +18,7 @@ scf: Any = bindings("dialects.scf")
 vector: Any = bindings("dialects.vector")
 
 Value = Any
+CACHE_LINE = 64  # bytes
 
 
 class Builder:
@@ -141,9 +142,19 @@ class Builder:
         vector.StoreOp(self.convert(value, held), base, list(indices), alignment=alignment,
                        nontemporal=streaming or None)
 
-    def prefetch(self, base: Value, *indices: Value, write: bool = False) -> None:
-        """Asks for a line that will be read (or written) soon; reaching past the end is harmless."""
-        memref.PrefetchOp(base, list(indices), write, 3, True)
+    def prefetch(self, base: Value, *indices: Value, write: bool = False, level: int = 1) -> None:
+        """Asks that a line that will be read (or written) soon be brought to a level of cache; reaching past
+        the end is harmless."""
+        memref.PrefetchOp(base, list(indices), write, 4 - level, True)
+
+    def one_a_cache_line(self, base: Value, lines: Iterable[int]) -> list[int]:
+        """Those of ``lines``, increasing numbers of vectors of ``base``, that do not share a cache line with
+        the one before."""
+        found: list[int] = []
+        for line in lines:
+            if not found or (line - found[-1]) * self.line_bytes(base) >= CACHE_LINE:
+                found.append(line)
+        return found
 
     def put(self, value: Value, base: Value, *indices: Value) -> None:
         """Stores a scalar."""

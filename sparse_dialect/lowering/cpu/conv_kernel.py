@@ -4,6 +4,7 @@
       for block in channel blocks:                # so that what a visit reads stays in L1
         pack the tile's input region of the block into scratch      # copies; gathers at borders
         for group in chunk:
+          ask for a channel of what is packed next          # where the input is large
           acc[f][t] = bias[f], or the partial sums of the block before
           for class in classes:                     # unrolled: the code is specialised per kernel class
             for k in run of class in (block, group):        # FKW: kernels of one class are neighbours
@@ -25,13 +26,12 @@ from dataclasses import dataclass
 
 from ...cores import Core
 from ...mlir import ir
-from .builder import Builder, Value, element_of, func, private_function
+from .builder import Builder, Value, arith, element_of, func, private_function
 from .conv_plan import ConvPlan
 from .tile_kernel import TileEmitter, TileKernel
 
 WEIGHTS_IN_REGISTERS = 8  # with more terms than this a class loads each tap's weights where they are used
 LANE_WEIGHTS = 9  # likewise, in registers, where one holds several weights
-CACHE_LINE = 64  # bytes
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,7 @@ class ConvKernel(TileKernel):
     group: int
     classes: tuple[KernelClass, ...]
     dense: bool
+    fetches: bool = False  # asks for what is packed next while multiplying
 
     @property
     def groups(self) -> int:
@@ -89,11 +90,24 @@ class _Emitter(TileEmitter):
         filters = places if kernel.dense else [b.integer(self.storage[1], place) for place in places]
         channels = self._stored_channels(places, filters)
         lines, first_line = self.accumulators, self.item["output_line"]
+        if kernel.fetches and not self.plan.direct:
+            self._fetch(group)
         self._either_last(lambda: self._claim(channels, lines, first_line))
         totals = self._start(filters, filters, len(lines))
         totals = self._dense_run(group, totals) if kernel.dense else self._sparse_runs(row, totals)
         self._either_last(lambda: self._finish(channels, lines, self._whole(filters, totals), first_line),
                           lambda: self._keep(filters, totals))
+
+    def _fetch(self, group: Value) -> None:
+        """Asks for one channel of what is packed next: of the next block, or the next item's first."""
+        b, kernel = self.b, self.kernel
+        number = arith.SubIOp(group, self.group_range[0]).result
+        with b.when(b.compare("slt", number, b.index(kernel.channel_block))):
+            after = b.add(b.add(b.multiply(self.item_number, kernel.blocks), self.block), 1)
+            last = ir.MemRefType(self.items.type).shape[0] * kernel.blocks - 1
+            item, block = b.divide(b.minimum(after, b.index(last)), kernel.blocks)
+            channel = b.add(b.multiply(block, kernel.channel_block), number)
+            self.packer.fetch(self._fields(item), channel)
 
     def _dense_run(self, group: Value, totals: list[Value]) -> list[Value]:
         b, (weight,), (only,) = self.b, self.storage, self.kernel.classes

@@ -88,8 +88,9 @@ class ConvPlan:
 
     ``region``: (depth, row, column) of each region line, relative to the tile; ``source_offsets``: the same
     lines as offsets from the first, for tiles whose region is a plain box of stored lines; ``items``: i32
-    [count, ITEM_FIELDS]; ``borders``: i32 [border tiles, region lines], a stored line, or -1 - g for row g
-    of ``gathers`` i32 [rows, lanes].
+    [count, ITEM_FIELDS], where ``source_line`` is the box's first line, at a border that of the box around
+    what is copied; ``borders``: i32 [border tiles, region lines], a stored line, or -1 - g for row g of
+    ``gathers`` i32 [rows, lanes].
     A gather row whose lanes all lie in one stored line is a shuffle: ``permuted`` i32 [rows, 2], see
     ``find_shuffles``.
     """
@@ -161,10 +162,11 @@ def plan_conv(source: Layout, target: LaneGrid, window: Window, tile: Three, ori
         kept = pooled or target
         stored = np.array([kept.line(*spot) for spot in (at // pool_window(target, pooled)).tolist()])
     plain = (codes[:, 0] >= 0) & (codes == codes[:, :1] + offsets).all(axis=1)
+    first_line = np.where(codes >= 0, codes - offsets, 0).max(axis=1)
     borders = codes[~plain]
     used, rows = np.unique(-1 - borders[borders < 0], return_inverse=True)
     borders[borders < 0] = -1 - rows
-    items = np.stack([np.zeros_like(stored), np.where(plain, codes[:, 0], 0),
+    items = np.stack([np.zeros_like(stored), first_line,
                       np.where(plain, -1, np.cumsum(~plain) - 1), stored, at[:, 0]], axis=1)
     images = np.repeat(np.arange(batch), len(items))
     items = np.tile(items, (batch, 1))

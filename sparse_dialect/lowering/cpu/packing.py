@@ -35,6 +35,12 @@ class Packer:
             self.b.either(plain, lambda: self._pack_interior(item, first_channel),
                           lambda: self._pack_border(item, first_channel))
 
+    def fetch(self, item: Item, channel: Value) -> None:
+        """Asks that a channel of the region of ``item``, where it is a box of lines, be brought to L2."""
+        for offset in self.b.one_a_cache_line(self._source, self.plan.source_offsets):
+            at = self.b.add(item["source_line"], offset)
+            self.b.prefetch(self._source, item["image"], channel, at, self.b.index(0), level=2)
+
     def packed(self, channel: Value, line: int) -> Value:
         """A packed line; ``channel`` counts from the first packed one."""
         return self.b.load(self.scratch, channel, self.b.index(line), self.b.index(0))

@@ -110,9 +110,15 @@ def _conv_kernel(conv: PackedConvOp, common: dict[str, Any], window: Window, cor
     classes = tuple(KernelClass(terms) for terms in scheme.classes(prod(shape[2:]), size))
     kernel = ConvKernel(**common, channel_block=_channel_block(conv, channels),
                         chunks=_chunks(conv, shape[0] // size, common["by_chunk"]), group=size,
-                        classes=classes, dense=dense)
+                        classes=classes, dense=dense, fetches=_fetches(conv, common, core))
     stored = channels * kernel.groups if dense else _shape(list(conv.storage)[3])[0]
     return kernel, tile or choose_tile(kernel, window, stored, core)
+
+
+def _fetches(conv: PackedConvOp, common: dict[str, Any], core: Core) -> bool:
+    """Whether tiles mostly copy stored lines, of an input that lies beyond L2."""
+    size = prod(_shape(conv.input)[1:]) * ir.ShapedType(conv.input.type).element_type.width // 8
+    return common["source"] == common["target"] and 0 < core.fetch_above < size
 
 
 def _channel_block(conv: PackedConvOp, channels: int) -> int:

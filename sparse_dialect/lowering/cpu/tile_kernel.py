@@ -18,10 +18,9 @@ from ...layouts import LaneGrid, Layout, Three
 from ...mlir import ir
 from .builder import Builder, Value, arith
 from .conv_plan import ITEM_FIELDS, ConvPlan, pool_window
-from .packing import Packer
+from .packing import Item, Packer
 
 STREAMING_BYTES = 8 << 20
-CACHE_LINE = 64  # bytes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,13 +121,17 @@ class TileEmitter(ABC):
     def _visit(self, item: Value, first: Value, last: Value) -> None:
         """Chunks ``first`` to ``last`` of an item."""
         b, groups = self.b, self.kernel.groups // self.kernel.chunks
-        self.item = {name: b.integer(self.items, item, b.index(at)) for at, name in enumerate(ITEM_FIELDS)}
+        self.item_number, self.item = item, self._fields(item)
         self.stored_image = b.index(0) if self.kernel.by_chunk else self.item["image"]
         self.group_range = b.multiply(first, groups), b.multiply(last, groups)
         if self.kernel.blocks == 1:
             self._block(b.index(0))
         else:
             b.loop(0, self.kernel.blocks, self._block)
+
+    def _fields(self, item: Value) -> Item:
+        b = self.b
+        return {name: b.integer(self.items, item, b.index(at)) for at, name in enumerate(ITEM_FIELDS)}
 
     def _block(self, block: Value) -> None:
         """One channel block: pack what the tile reads of it, then all groups."""
@@ -211,11 +214,7 @@ class TileEmitter(ABC):
         ``lines``: output lines, relative to the one that is stored to ``first_line``.
         """
         b, kernel = self.b, self.kernel
-        spots: list[Three] = []
-        for spot in dict.fromkeys(map(self._pooled_spot, lines)):
-            ahead = kernel.stored.line(*spot) - kernel.stored.line(*spots[-1]) if spots else CACHE_LINE
-            if ahead * self.line_bytes >= CACHE_LINE:
-                spots.append(spot)
+        spots = b.one_a_cache_line(self.output, dict.fromkeys(map(self._pooled_line, lines)))
         for channel in channels:
             for spot in spots:
                 where = self._stored_line(channel, spot, first_line)
@@ -229,9 +228,9 @@ class TileEmitter(ABC):
         """Stores the sums of every channel: pooled, residual added, activated."""
         for at, channel in enumerate(channels):
             sums = totals[at * len(lines) : (at + 1) * len(lines)]
-            values: dict[Three, Value] = {}
+            values: dict[int, Value] = {}
             for line, total in zip(lines, sums, strict=True):
-                spot = self._pooled_spot(line)
+                spot = self._pooled_line(line)
                 values[spot] = self.b.maximum(values[spot], total) if spot in values else total
             for spot, result in values.items():
                 self._store(result, self._stored_line(channel, spot, first_line))
@@ -243,12 +242,11 @@ class TileEmitter(ABC):
         b.store(b.activation(result, kernel.activation), self.output, *where,
                 streaming=kernel.streams(self.line_bytes))
 
-    def _pooled_spot(self, line: Three) -> Three:
-        """Where, relative to the tile's first stored line, an output line is pooled to."""
+    def _pooled_line(self, line: Three) -> int:
+        """Which stored line, counted from the tile's first one, an output line is pooled to."""
         depth, row, column = (a // p for a, p in zip(line, self.kernel.pool, strict=True))
-        return depth, row, column
+        return self.kernel.stored.line(depth, row, column)
 
-    def _stored_line(self, channel: Value, spot: Three, first_line: Value) -> tuple[Value, ...]:
+    def _stored_line(self, channel: Value, spot: int, first_line: Value) -> tuple[Value, ...]:
         """The indices of a line of the output, and of the residual."""
-        line = self.b.add(first_line, self.kernel.stored.line(*spot))
-        return self.stored_image, channel, line, self.b.index(0)
+        return self.stored_image, channel, self.b.add(first_line, spot), self.b.index(0)
