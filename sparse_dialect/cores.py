@@ -31,7 +31,8 @@ class Core:
     packed, ``store`` a line stored or a partial sum kept and read again, ``kernel`` the fixed cost of one
     stored kernel (loop, weights, mispredicted ends of runs).
 
-    ``fetch_above``: a convolution's input of more bytes lies beyond L2 and is asked for a tile ahead; 0: none.
+    ``fetch_above``: an input of more bytes lies beyond L2, so that a convolution asks for it a tile ahead; 0:
+    never.
 
     Channels a block, so that what a visit reads stays near L1: ``packed_block`` for kernels larger than 1x1,
     ``flat_block`` for 1x1 kernels, ``small_block`` for these on small images, whose tiles are smaller.
