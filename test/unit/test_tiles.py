@@ -8,7 +8,7 @@ from math import prod
 import pytest
 from espalier.errors import EspalierError
 from espalier.sparse_dialect.cores import CORES, core_named
-from espalier.sparse_dialect.layouts import LaneGrid
+from espalier.sparse_dialect.layouts import LaneGrid, Three
 from espalier.sparse_dialect.lowering.cpu.columns_kernel import ColumnsKernel
 from espalier.sparse_dialect.lowering.cpu.conv_kernel import ConvKernel, KernelClass
 from espalier.sparse_dialect.lowering.cpu.conv_plan import Window
@@ -68,18 +68,25 @@ def test_tiles_of_a_fused_pool_hold_whole_windows() -> None:
 
 def test_shared_columns_take_slices_one_by_one_where_that_skips_padding() -> None:
     """Kernels of depth 3; 7 x 7 lines are cut into parts of 3, 2 and 2, 8 slices into 3, 3 and 2."""
-    assert columns_tile(padding=1).sub_tile == (1, 1, 3)
-    assert columns_tile(padding=0).sub_tile == (3, 1, 1)
+    assert columns_tile(28, padding=1)[0].sub_tile == (1, 1, 3)
+    assert columns_tile(28, padding=0)[0].sub_tile == (3, 1, 1)
 
 
-def columns_tile(padding: int) -> ColumnsKernel:
-    """64 channels, 8 filters that share columns; 8 output slices."""
-    source, target = (LaneGrid(4, 4, 28, 28, depth) for depth in (10 - 2 * padding, 8))
-    layer = ColumnsKernel(source=source, target=target, pooled=None, channels=64, channel_block=64, filters=8,
-                          activation="none", residual=False, group_count=1, size=8, unit=4,
-                          sub_tile=(1, 1, 1))
+def test_shared_columns_read_long_pieces_of_slices() -> None:
+    """Many slices and few lines of each would read the fewest lines, but from a page for every two."""
+    _, (depth, rows, columns) = columns_tile(56, padding=1, channels=144)
+    assert depth <= 4
+    assert rows * columns >= 7
+
+
+def columns_tile(side: int, padding: int, channels: int = 64) -> tuple[ColumnsKernel, Three]:
+    """8 groups of 8 filters that share columns, 9 of 10 weights pruned; 8 slices of ``side`` x ``side``."""
+    source, target = (LaneGrid(4, 4, side, side, depth) for depth in (10 - 2 * padding, 8))
+    layer = ColumnsKernel(source=source, target=target, pooled=None, channels=channels, filters=64,
+                          channel_block=channels, activation="none", residual=False, group_count=8, size=8,
+                          unit=4, sub_tile=(1, 1, 1))
     window = Window.of((3, 1, 1), padding=(padding, 0, 0))
-    return choose_columns_tile(layer, window, 48, CORES["avx512"])[0]
+    return choose_columns_tile(layer, window, channels // 4 * 3 * 8 // 10, CORES["avx512"])
 
 
 def test_an_unknown_core_is_an_error() -> None:

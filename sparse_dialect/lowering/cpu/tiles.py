@@ -17,9 +17,10 @@ from .conv_plan import Window, is_flat, lengths, plane_shape, side_parts
 
 LINES_IN_FLIGHT, LINES_KEPT = 3, 7  # registers for input lines beside accumulators and weights
 
-# Where filters share columns: visits of a group, in the fixed cost of a stored kernel, and cycles that a
-# cache line of weights takes when it is streamed once more, for the next tile.
-VISIT, STREAM = 5.0, 2.0
+# Where filters share columns: visits of a group, in the fixed cost of a stored kernel; cycles that a cache
+# line of weights takes when it is streamed once more, for the next tile; and cycles until the first packed
+# line of a slice comes, from pages of its own.
+VISIT, STREAM, SLICE = 5.0, 2.0, 20.0
 LATENCY = 8  # multiplies that must be under way to keep the units busy
 BLOCK_BYTES, SUM_BYTES = 512 << 10, 1 << 20  # a block's packed region, and partial sums, that stay in L2
 
@@ -114,6 +115,11 @@ def _tiles(kernel: ColumnsKernel, window: Window, shape: Three, flat: bool) -> l
     return [tile for tile in candidates if fits(tile)] or [min(candidates, key=prod)]
 
 
+def _packed(window: Window, tile: Three, core: Core) -> float:
+    """Modelled cycles that packing one channel of a tile's region takes."""
+    return window.lines_read(tile) * core.pack + len(window.reads(tile)[0]) * SLICE
+
+
 @cache
 def _share_inside(window: Window, source_depth: int, depth: int, parts: tuple[int, int],
                   unit: int) -> dict[tuple[int, int], float]:
@@ -147,7 +153,7 @@ def _columns_cost(kernel: ColumnsKernel, window: Window, units: int, shape: Thre
             store = kernel.filters * lines * core.store * (2 * kernel.blocks - 1)
             visits = kernel.groups * kernel.blocks * passes * VISIT * core.kernel
             visit += many_a * many_b * many_c * (columns * column * inside[depth, a] + store + visits)
-        lines = 0 if flat else window.lines_read((depth, rows, width))
         weights = columns * kernel.size * 4 / 64
-        total += slabs * bands * parts * (visit + lines * kernel.channels * core.pack + weights * STREAM)
+        pack = 0.0 if flat else kernel.channels * _packed(window, (depth, rows, width), core)
+        total += slabs * bands * parts * (visit + pack + weights * STREAM)
     return total * (1 + 0.03 * shapes)
