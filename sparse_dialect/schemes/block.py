@@ -38,9 +38,11 @@ from .scheme import Cost, is_nonzero
 
 ROWS_AT_A_TIME = 256
 
-# Sizes that detection tries, large ones first. A block that fits a size fits its divisors.
+# Sizes that detection tries, large ones first. A block that fits a size fits its divisors, so of the widths
+# that no power of two divides the primes will do.
 DETECTED_ROWS = range(32, 1, -1)
-DETECTED_COLUMNS = (16, 8, 4, 2)  # GRIM's 16 first: blocks of 32, 64, ... columns fit that as well
+DETECTED_COLUMNS = {  # by the least divisor; GRIM's 16 first: blocks of 32, 64, ... columns fit that as well
+    2: (16, 8, 4, 2), **{prime: (prime,) for prime in (3, 5, 7, 11, 13, 17, 19, 23, 29, 31)}}
 
 
 @dataclass(frozen=True)
@@ -61,8 +63,9 @@ class Block(SharedColumns):
             return None
         kept = is_nonzero(matrix_of(weight))
         spare = ACCIDENTAL_ZEROS * np.count_nonzero(kept)
-        sizes = ((rows, columns) for rows in plausible_sizes(_misfits(kept), DETECTED_ROWS, spare)
-                 for columns in DETECTED_COLUMNS if columns <= kept.shape[1])
+        sizes = ((rows, columns) for least, widths in DETECTED_COLUMNS.items() if least <= kept.shape[1]
+                 for rows in plausible_sizes(_misfits(kept, least, spare), DETECTED_ROWS, spare)
+                 for columns in widths if columns <= kept.shape[1])
         return next((cls(*size) for size in sizes if _excess(kept, *size, spare) <= spare), None)
 
     @classmethod
@@ -152,16 +155,22 @@ class Block(SharedColumns):
                     4 * weight.size)
 
 
-def _misfits(kept: np.ndarray) -> np.ndarray:
-    """For each row of ``kept`` [M, K] and the next: pairs of columns where both keep something, but not the
-    same; they lie in no common block of 2 or more columns."""
+def _misfits(kept: np.ndarray, width: int, spare: float) -> np.ndarray:
+    """For each row of ``kept`` [M, K] and the next: groups of ``width`` columns where both keep something,
+    but not the same; they lie in no common block of a multiple of ``width`` columns. Counted as far as
+    blocks of some height are plausible."""
     counts = np.zeros(len(kept) - 1, np.int64)
+    groups = kept.shape[1] // width * width
     for first in range(0, len(counts), ROWS_AT_A_TIME):
-        part = kept[first : first + ROWS_AT_A_TIME + 1].view(np.uint8)
-        codes = part[:, : part.shape[1] // 2 * 2 : 2] | part[:, 1::2] << 1
+        part = kept[first : first + ROWS_AT_A_TIME + 1, :groups]
+        codes: np.ndarray = part[:, ::width].astype(np.uint8 if width <= 8 else np.uint32)
+        for column in range(1, width):
+            codes |= part[:, column::width].astype(codes.dtype) << column
         above, below = codes[:-1], codes[1:]
         counts[first : first + len(above)] = np.count_nonzero(
             (above != below) & (above != 0) & (below != 0), axis=1)
+        if not plausible_sizes(counts, DETECTED_ROWS, spare):
+            break
     return counts
 
 

@@ -13,11 +13,12 @@ from espalier.sparse_dialect.schemes.columns import (
     best_groups,
     group_rows,
     natural_size,
+    nothing_to_share,
     row_sets,
     shared_columns,
     stored_weights,
 )
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
@@ -146,6 +147,31 @@ def test_what_was_projected_is_detected(shape: tuple[int, ...], rows: int, colum
                                         found: Block) -> None:
     """Where no rows are cut, any width of block fits, and GRIM's 16 is taken."""
     assert detect_scheme(Block.project(random_weight(*shape), rows=rows, columns=columns, rate=4)) == found
+
+
+def outer_products(height: int, width: int, rows: int, columns: int, density: float, seed: int) -> np.ndarray:
+    """A weight each of whose blocks keeps some rows and some columns of its own."""
+    random = np.random.default_rng(seed)
+    kept = np.zeros((height, width), bool)
+    for r in range(0, height, rows):
+        for c in range(0, width, columns):
+            block = kept[r : r + rows, c : c + columns]
+            block |= np.outer(*(random.random(size) < density for size in block.shape))
+    return random_weight(height, width, seed=seed) * kept
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.integers(2, 70), st.integers(2, 120), st.integers(2, 32), st.integers(2, 34),
+       st.sampled_from([0.2, 0.5, 0.8]), st.integers(0, 99))
+def test_blocks_of_any_size_are_detected(height: int, width: int, rows: int, columns: int, density: float,
+                                         seed: int) -> None:
+    """Sizes that divide nothing, and widths that no power of two divides."""
+    weight = outer_products(height, width, rows, columns, density, seed)
+    assume(not nothing_to_share(weight))
+    found = Block.detect(weight)
+    assert found is not None
+    assert found.fits(weight)
+    assert np.array_equal(found.unpack(found.pack(weight), weight.shape), weight)
 
 
 def test_accidental_zeros_do_not_hide_a_block() -> None:

@@ -5,7 +5,8 @@ import pytest
 from espalier.sparse_dialect import EspalierError
 from espalier.sparse_dialect.detection import detect_scheme, explain_scheme
 from espalier.sparse_dialect.schemes import Block, Connectivity, KernelGroup
-from hypothesis import given, settings
+from espalier.sparse_dialect.schemes.columns import nothing_to_share
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
@@ -117,6 +118,26 @@ def test_what_was_projected_is_detected(shape: tuple[int, ...], filters: int, ch
     weight = KernelGroup.project(random_weight(*shape), filters=filters, channels=channels, rate=3,
                                  vanilla=vanilla)
     assert detect_scheme(weight) == KernelGroup(*found, shape[2:])
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.integers(2, 40), st.integers(2, 20), st.sampled_from([(1, 1), (3,), (3, 3), VOLUME, (7, 1, 1)]),
+       st.integers(2, 32), st.integers(2, 20), st.sampled_from([0.2, 0.5, 0.8]), st.booleans(),
+       st.integers(0, 99))
+def test_groups_of_any_size_are_detected(f: int, c: int, kernel: tuple[int, ...], filters: int, channels: int,
+                                         density: float, vanilla: bool, seed: int) -> None:
+    """Whatever they keep, and where they divide neither filters nor channels."""
+    weight = random_weight(f, c, *kernel, seed=seed)
+    random = np.random.default_rng(seed)
+    for p in range(0, f, filters):
+        for q in range(0, c, channels):
+            weight[p : p + filters, q : q + channels] *= random.random((1,) if vanilla else kernel) < density
+    assume(not nothing_to_share(weight))
+    found = KernelGroup.detect(weight)
+    assert found is not None
+    assert found.fits(weight)
+    assert np.array_equal(found.unpack(found.pack(weight), weight.shape), weight)
+    assert found.cost(weight).nonzeros == np.count_nonzero(weight)
 
 
 def test_groups_of_one_channel_are_blocks() -> None:
