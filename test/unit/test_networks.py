@@ -19,6 +19,7 @@ from espalier.frontends.pruning.project import prune_module
 from torch import nn
 
 PRUNE = "pattern:entries=4,patterns=8,connectivity=3.6,linear=8"
+GROUPS, BLOCKS = "kernel_group:filters=8,channels=4", "block:rows=4,columns=16"
 TOLERANCE = 1e-4  # max abs error over max abs output
 
 
@@ -58,6 +59,13 @@ FIXED = {"c3d": ((2, 3, 16, 112, 112),)}  # its linear layers fit one size of cl
 WHOLE = [(network, prune, prune is not None, seed, shape)
          for network, known in NETWORKS.items() for prune in (PRUNE, None)
          for seed, shape in enumerate(FIXED.get(network, SHAPES[len(known.shape)]), start=1)]
+# RT3D's and GRIM's networks: how they are pruned, the scheme that is meant, and layers that run sparse in it
+SHARED = [("c3d", f"{GROUPS},rate=3.6", "kernel_group", 7),
+          ("r2plus1d_18", f"{GROUPS},rate=3.2", "kernel_group", 34),
+          ("s3d", f"{GROUPS},rate=2.1", "kernel_group", 70), ("resnet50", f"{BLOCKS},rate=4", "block", 53),
+          ("resnet50", f"{BLOCKS},rate=4,layers=pointwise+{PRUNE}", "block", 30),
+          ("vgg16", f"{BLOCKS},rate=10,layers=matrices+{PRUNE}", "block", 3),
+          ("gru", f"{BLOCKS},rate=10", "block", 4), ("lstm", f"{BLOCKS},rate=20", "block", 4)]
 
 
 @pytest.mark.parametrize(("network", "prune", "sparse"), SMALL)
@@ -101,6 +109,15 @@ def test_odd_sizes_and_batches(network: str, prune: str | None, sparse: bool, se
                                shape: tuple[int, ...]) -> None:
     module, _ = reference_model(network, prune, seed)
     compare(module, image(*shape, seed=seed), sparse=sparse)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("network", "prune", "scheme", "layers"), SHARED)
+def test_blocks_and_kernel_groups(network: str, prune: str, scheme: str, layers: int) -> None:
+    for seed, shape in enumerate(FIXED.get(network, SHAPES[len(NETWORKS[network].shape)]), start=5):
+        module, _ = reference_model(network, prune, seed)
+        compiled = compare(module, image(*shape, seed=seed))
+        assert sum(layer.scheme == scheme and layer.kernel == "sparse" for layer in compiled.layers) >= layers
 
 
 @pytest.mark.slow
