@@ -12,11 +12,12 @@ from typing import Any
 import numpy as np
 
 from ..errors import EspalierError
-from .abi import FREE, target_text, tolerance
+from .abi import target_text, tolerance
 from .devices import DEVICES
 from .jit_executor import JitExecutor
 from .model_file import ModelFile
-from .records import LayerRecord, TensorSpec
+from .records import LayerRecord
+from .tensors import checked_inputs, empty_outputs, tensor_specs
 
 
 class CompiledModel:
@@ -26,8 +27,8 @@ class CompiledModel:
         self._file = file
         manifest = file.manifest
         try:
-            self.inputs = tuple(_spec(entry) for entry in manifest["inputs"])
-            self.outputs = tuple(_spec(entry) for entry in manifest["outputs"])
+            self.inputs = tensor_specs(manifest["inputs"])
+            self.outputs = tensor_specs(manifest["outputs"])
             self.layers = tuple(LayerRecord(**entry) for entry in manifest["layers"])
             self._labels: list[str] = list(manifest["labels"])
             # code for another target is no bytecode
@@ -60,8 +61,8 @@ class CompiledModel:
         """
         if threads < 1:
             raise EspalierError(f"expected at least one thread, found {threads}")
-        checked = self._checked(inputs)
-        outputs = self._outputs(checked)
+        checked = checked_inputs(self.inputs, inputs)
+        outputs = empty_outputs(self.inputs, checked, self.outputs)
         self._execute(checked, outputs, threads)
         return outputs
 
@@ -92,8 +93,8 @@ class CompiledModel:
 
         The cycle counter is scaled to the run's wall time.
         """
-        checked = self._checked(inputs)
-        outputs = self._outputs(checked)
+        checked = checked_inputs(self.inputs, inputs)
+        outputs = empty_outputs(self.inputs, checked, self.outputs)
         begin = time.perf_counter()
         stamps = self._execute(checked, outputs, threads)
         wall = time.perf_counter() - begin
@@ -132,47 +133,6 @@ class CompiledModel:
                                 f"use: espalier run FILE --device DEVICE ({DEVICES})")
         return self._executor.run(inputs, outputs, threads)
 
-    def _checked(self, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
-        if len(inputs) != len(self.inputs):
-            raise EspalierError(f"expected {len(self.inputs)} inputs, found {len(inputs)}")
-        checked = []
-        steps = None
-        for spec, array in zip(self.inputs, inputs, strict=True):
-            if steps is None:
-                steps = _steps(spec, array)
-            if tuple(array.shape) != _sized(spec, steps) or array.dtype != np.dtype(spec.dtype):
-                expected = _describe(spec.shape, spec.dtype, steps)
-                raise EspalierError(f"input '{spec.name}': expected {expected}, "
-                                    f"found {_describe(array.shape, array.dtype)}")
-            checked.append(np.asarray(array, order="C"))  # a scalar stays one
-        if steps == 0:
-            raise EspalierError("expected at least one time step, found a sequence of length 0")
-        return checked
-
-    def _outputs(self, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
-        """Memory for the outputs; a free size is that of the inputs."""
-        pairs = zip(self.inputs, inputs, strict=True)
-        steps = next((found for pair in pairs if (found := _steps(*pair)) is not None), None)
-        return [np.empty(_sized(spec, steps), spec.dtype) for spec in self.outputs]
-
-
-def _steps(spec: TensorSpec, array: np.ndarray) -> int | None:
-    """What the free size of ``spec`` is in ``array``; None where there is none, or another rank."""
-    sizes = [found for size, found in zip(spec.shape, array.shape, strict=False) if size == FREE]
-    return sizes[0] if sizes and array.ndim == len(spec.shape) else None
-
-
-def _sized(spec: TensorSpec, steps: int | None) -> tuple[int, ...]:
-    """The shape with ``steps`` for the free size."""
-    free = FREE if steps is None else steps
-    return tuple(free if size == FREE else size for size in spec.shape)
-
-
-def _describe(shape: Sequence[int], dtype: Any, steps: int | None = None) -> str:
-    """A shape and type; a free size is T, or its number once that is known."""
-    sizes = "x".join(("T" if steps is None else str(steps)) if size == FREE else str(size) for size in shape)
-    return f"{sizes or 'a scalar'} {np.dtype(dtype).name}"
-
 
 def error_of(found: np.ndarray, expected: np.ndarray) -> float:
     """Largest difference over the largest finite value of ``expected``, both f64 of one shape."""
@@ -182,7 +142,3 @@ def error_of(found: np.ndarray, expected: np.ndarray) -> float:
         return float("inf")
     error = np.abs(found[finite] - expected[finite]).max(initial=0.0)
     return float(error) / max(float(np.abs(expected[finite]).max(initial=0.0)), 1e-30)
-
-
-def _spec(entry: dict[str, Any]) -> TensorSpec:
-    return TensorSpec(str(entry["name"]), tuple(int(size) for size in entry["shape"]), str(entry["dtype"]))

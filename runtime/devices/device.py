@@ -17,6 +17,7 @@ import numpy as np
 from ...errors import EspalierError
 from ..abi import target_text
 from ..model_file import ModelFile
+from ..tensors import checked_inputs, tensor_specs
 
 RUNNER, MODEL = "runner", "model.espalier"
 
@@ -84,12 +85,14 @@ def run_on(device: Device, path: Path, file: ModelFile, inputs: Sequence[np.ndar
     """
     Runs the model in ``path`` (``file`` is its content) on ``device``.
 
-    On ``inputs``, or on the recorded ones where there are none. Raises ``EspalierError`` where the device or
-    the model fails, and where the check's outputs are not the recorded ones.
+    On ``inputs``, or on the recorded ones where there are none. Raises ``EspalierError`` where inputs do not
+    fit, the device or the model fails, and where the check's outputs are not the recorded ones.
     """
     if not file.runner:
         raise EspalierError(f"'{path}' is compiled for this machine ({target_text(file.manifest)}) and holds "
                             "no program for a device; compile it with --target")
+    if len(inputs):
+        inputs = checked_inputs(tensor_specs(file.manifest["inputs"]), inputs)
     outputs = [f"output_{i}.npy" for i in range(len(file.manifest["outputs"]))] if len(inputs) else []
     arguments = [MODEL, "--threads", str(threads), "--repeat", str(repeat)]
     arguments += ["--check"] * check + ["--profile"] * profile
@@ -101,7 +104,7 @@ def run_on(device: Device, path: Path, file: ModelFile, inputs: Sequence[np.ndar
         device.put(path, MODEL)
         for number, array in enumerate(inputs):
             name = f"input_{number}.npy"
-            np.save(Path(local, name), np.asarray(array, order="C"))
+            np.save(Path(local, name), array)
             device.put(Path(local, name), name)
             arguments += ["--input", name]
         for name in outputs:

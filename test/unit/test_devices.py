@@ -26,7 +26,7 @@ from espalier.runtime.model_file import ModelFile
 
 sys.path.insert(0, str(Path(__file__).parent))
 from command_line import CommandLine, one_line
-from fake_model import X, affine, affine_file, build_runner, needs_gcc
+from fake_model import X, affine, affine_file, build_runner, needs_gcc, sums_file
 
 HERE = {"name": "here", "triple": f"{platform.machine()}-linux-gnu", "cpu": "fake-a1"}
 ARM = {"name": "neon", "triple": "aarch64-linux-gnu", "cpu": "cortex-a76"}
@@ -156,12 +156,28 @@ def test_options_that_do_not_fit(espalier: CommandLine, tmp_path: Path) -> None:
     assert one_line(espalier("run", tmp_path / "absent", "--device", "local", "--check"), "cannot read")
 
 
+@pytest.mark.parametrize(("file", "inputs", "message"), [
+    (affine_file(), [X[:, :2]], "input 'x': expected 2x3 float32, found 2x2 float32"),
+    (affine_file(), [X.astype(np.float64)], "input 'x': expected 2x3 float32, found 2x3 float64"),
+    (affine_file(), [X, X], "expected 1 inputs, found 2"),
+    (sums_file(3), [np.zeros((0, 2), np.float32), np.zeros(2, np.float32)],
+     "expected at least one time step, found a sequence of length 0"),
+    (sums_file(3), [np.zeros((7, 2), np.float32), np.zeros(3, np.float32)],
+     "input 'start': expected 2 float32, found 3 float32"),
+])
+def test_inputs_are_checked_before_the_device_is_asked(file: ModelFile, inputs: list[np.ndarray],
+                                                       message: str, tmp_path: Path) -> None:
+    file = replace(file, runner=b"program")
+    with pytest.raises(EspalierError, match=message):
+        run_on(find_device("adb:R58", file), tmp_path / "m", file, inputs)
+
+
 # -- qemu
 
 
 ZIG = (sys.executable, "-m", "ziglang", "cc", "-target", "aarch64-linux-musl")
-ARM_COMPILER = (("aarch64-linux-gnu-gcc",) if shutil.which("aarch64-linux-gnu-gcc")
-                else ZIG if importlib.util.find_spec("ziglang") else None)
+ARM_COMPILER = (ZIG if importlib.util.find_spec("ziglang")  # a gcc may lack the target's libc
+                else ("aarch64-linux-gnu-gcc",) if shutil.which("aarch64-linux-gnu-gcc") else None)
 
 needs_qemu = pytest.mark.skipif(shutil.which("qemu-aarch64") is None, reason="needs qemu-aarch64 (qemu-user)")
 needs_arm = pytest.mark.skipif(ARM_COMPILER is None, reason="needs aarch64-linux-gnu-gcc or ziglang")

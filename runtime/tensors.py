@@ -1,0 +1,63 @@
+"""Arrays for a model: whether they fit its inputs, and memory for its outputs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..errors import EspalierError
+from .abi import FREE
+from .records import TensorSpec
+
+
+def tensor_specs(entries: Iterable[Mapping[str, Any]]) -> tuple[TensorSpec, ...]:
+    """The inputs or outputs that a manifest lists."""
+    return tuple(TensorSpec(str(entry["name"]), tuple(int(size) for size in entry["shape"]),
+                            str(entry["dtype"])) for entry in entries)
+
+
+def checked_inputs(specs: Sequence[TensorSpec], inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """``inputs``, row-major; ``EspalierError`` for a wrong number, shape or dtype, and for no time steps."""
+    if len(inputs) != len(specs):
+        raise EspalierError(f"expected {len(specs)} inputs, found {len(inputs)}")
+    checked = []
+    steps = None
+    for spec, array in zip(specs, inputs, strict=True):
+        if steps is None:
+            steps = _steps(spec, array)
+        if tuple(array.shape) != _sized(spec, steps) or array.dtype != np.dtype(spec.dtype):
+            expected = _describe(spec.shape, spec.dtype, steps)
+            raise EspalierError(f"input '{spec.name}': expected {expected}, "
+                                f"found {_describe(array.shape, array.dtype)}")
+        checked.append(np.asarray(array, order="C"))  # a scalar stays one
+    if steps == 0:
+        raise EspalierError("expected at least one time step, found a sequence of length 0")
+    return checked
+
+
+def empty_outputs(specs: Sequence[TensorSpec], inputs: Sequence[np.ndarray],
+                  outputs: Sequence[TensorSpec]) -> list[np.ndarray]:
+    """Memory for ``outputs`` of a run on ``inputs``, which tell the size that is free in ``specs``."""
+    pairs = zip(specs, inputs, strict=True)
+    steps = next((found for pair in pairs if (found := _steps(*pair)) is not None), None)
+    return [np.empty(_sized(spec, steps), spec.dtype) for spec in outputs]
+
+
+def _steps(spec: TensorSpec, array: np.ndarray) -> int | None:
+    """What the free size of ``spec`` is in ``array``; None where there is none, or another rank."""
+    sizes = [found for size, found in zip(spec.shape, array.shape, strict=False) if size == FREE]
+    return sizes[0] if sizes and array.ndim == len(spec.shape) else None
+
+
+def _sized(spec: TensorSpec, steps: int | None) -> tuple[int, ...]:
+    """The shape with ``steps`` for the free size."""
+    free = FREE if steps is None else steps
+    return tuple(free if size == FREE else size for size in spec.shape)
+
+
+def _describe(shape: Sequence[int], dtype: Any, steps: int | None = None) -> str:
+    """A shape and type; a free size is T, or its number once that is known."""
+    sizes = "x".join(("T" if steps is None else str(steps)) if size == FREE else str(size) for size in shape)
+    return f"{sizes or 'a scalar'} {np.dtype(dtype).name}"
