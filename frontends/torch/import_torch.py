@@ -21,6 +21,7 @@ from ...sparse_dialect.dialect import register_dialect
 from ...sparse_dialect.errors import EspalierError
 from ...sparse_dialect.mlir import PACKAGE, ir, passmanager
 from ..quiet import quiet
+from .linear import linear
 from .recurrent import calls_of_operators, decompositions, free_length, keep_whole, ops_of_calls
 
 PIPELINES = (
@@ -83,7 +84,8 @@ def import_program(program: torch.export.ExportedProgram) -> ir.Module:
     register_dialect(context)
     with quiet():
         try:
-            program = program.run_decompositions(decompositions(get_decomposition_table()))
+            table = {**get_decomposition_table(), torch.ops.aten.linear.default: linear}
+            program = program.run_decompositions(decompositions(table))
             _check_stateless(program)
             importer = Importer(context, arrays, matrix_names(program))
             importer.import_frozen_program(_with_all_buffers(program), func_name="main")

@@ -83,7 +83,7 @@ def _layers(x: torch.Tensor, weights: Sequence[torch.Tensor], biases: bool, laye
 
     ``weights``: for each layer and direction weight_ih, weight_hh and, with ``biases``, bias_ih, bias_hh.
     """
-    x = x.transpose(0, 1).contiguous() if batch_first else x  # strided, it would become a batch of matmuls
+    x = x.transpose(0, 1) if batch_first else x
     if isinstance(x.shape[0], int) and not x.shape[0]:
         raise EspalierError("expected at least one time step, found a sequence of length 0")
     rows, each = list(weights), 4 if biases else 2

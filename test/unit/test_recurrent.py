@@ -178,6 +178,18 @@ def test_around_the_layer(name: str) -> None:
         compare(module, compiled, torch.randn(steps, 2, 7))
 
 
+def test_a_head_behind_batch_first_is_a_layer() -> None:
+    """Its input is strided."""
+    torch.manual_seed(0)
+    head = nn.Linear(36, 5)
+    module = Model(nn.GRU(7, 36, batch_first=True), lambda layer, x: head(layer(x)[0])).eval()
+    module.head = head
+    compiled = espalier.compile(module, (free(3, 4, 7, axis=1),))
+    assert [record.op for record in compiled.layers] == ["linear", "gru", "linear"]
+    for steps in (1, 3, 30):
+        compare(module, compiled, torch.randn(3, steps, 7))
+
+
 @pytest.mark.parametrize("batch_first", [False, True])
 def test_every_matrix_has_a_row_of_its_own(batch_first: bool) -> None:
     layer = nn.GRU(16, 32, 2, bidirectional=True, batch_first=batch_first)
