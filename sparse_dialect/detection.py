@@ -9,7 +9,8 @@ import numpy as np
 
 from .cost_model import convolution_ms, linear_ms
 from .errors import EspalierError
-from .schemes import SCHEMES, Dense, Scheme
+from .schemes import SCHEMES, Dense, Scheme, SharedColumns
+from .schemes.columns import matrix_of, stored_weights
 
 
 class Detection(NamedTuple):
@@ -50,5 +51,9 @@ def detect_scheme(weight: np.ndarray, order: Sequence[str] = ()) -> Scheme:
 
 def predicted_ms(scheme: Scheme, weight: np.ndarray) -> float:
     """Predicted time of ``weight`` in ``scheme``, a convolution's for one output place."""
-    predict = linear_ms if weight.ndim == 2 else convolution_ms
-    return predict(scheme, scheme.cost(weight).macs_per_output)
+    if weight.ndim == 2:
+        return linear_ms(scheme, scheme.cost(weight).macs_per_output)
+    if not isinstance(scheme, SharedColumns):
+        return convolution_ms(scheme, scheme.cost(weight).macs_per_output)
+    groups = scheme.filter_groups(weight)  # fewer filters may share columns than the scheme allows
+    return convolution_ms(scheme.in_groups_of(groups.shape[1]), stored_weights(matrix_of(weight), groups))

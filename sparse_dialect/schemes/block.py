@@ -17,7 +17,8 @@ of rows that keep the same set once:
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from math import prod
 from typing import ClassVar
 
 import numpy as np
@@ -41,7 +42,7 @@ ROWS_AT_A_TIME = 256
 # Sizes that detection tries, large ones first. A block that fits a size fits its divisors, so of the widths
 # that no power of two divides the primes will do.
 DETECTED_ROWS = range(32, 1, -1)
-DETECTED_COLUMNS = {  # by the least divisor; GRIM's 16 first: blocks of 32, 64, ... columns fit that as well
+DETECTED_COLUMNS = {  # by a divisor; GRIM's 16 first: blocks of 32, 64, ... columns fit that as well
     2: (16, 8, 4, 2), **{prime: (prime,) for prime in (3, 5, 7, 11, 13, 17, 19, 23, 29, 31)}}
 
 
@@ -63,8 +64,10 @@ class Block(SharedColumns):
             return None
         kept = is_nonzero(matrix_of(weight))
         spare = ACCIDENTAL_ZEROS * np.count_nonzero(kept)
-        sizes = ((rows, columns) for least, widths in DETECTED_COLUMNS.items() if least <= kept.shape[1]
-                 for rows in plausible_sizes(_misfits(kept, least, spare), DETECTED_ROWS, spare)
+        places = prod(weight.shape[2:])
+        sizes = ((rows, columns) for divisor, widths in DETECTED_COLUMNS.items()
+                 if divisor == 2 or places % divisor  # whole kernels would fit, and they are connectivity's
+                 for rows in plausible_sizes(_misfits(kept, divisor, spare), DETECTED_ROWS, spare)
                  for columns in widths if columns <= kept.shape[1])
         return next((cls(*size) for size in sizes if _excess(kept, *size, spare) <= spare), None)
 
@@ -143,6 +146,9 @@ class Block(SharedColumns):
 
     def filter_groups(self, weight: np.ndarray) -> np.ndarray:
         return best_groups(matrix_of(weight), self.rows)
+
+    def in_groups_of(self, filters: int) -> Block:
+        return replace(self, rows=filters)
 
     def cost(self, weight: np.ndarray) -> Cost:
         matrix = matrix_of(weight)

@@ -54,6 +54,10 @@ class SharedColumns(Scheme):
     def filter_groups(self, weight: np.ndarray) -> np.ndarray:
         """The filters of ``weight`` in groups that share columns, i64 [groups, size] (``group_rows``)."""
 
+    @abstractmethod
+    def in_groups_of(self, filters: int) -> SharedColumns:
+        """The scheme of which so many filters share columns."""
+
     @property
     def channels_together(self) -> int:
         """Neighbouring channels that keep the same places."""

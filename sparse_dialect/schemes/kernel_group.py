@@ -15,7 +15,7 @@ A group stores which places it keeps, and dense weights for those:
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from math import prod
 from typing import ClassVar
@@ -164,6 +164,9 @@ class KernelGroup(SharedColumns):
 
     def filter_groups(self, weight: np.ndarray) -> np.ndarray:
         return best_groups(matrix_of(weight), self.filters)
+
+    def in_groups_of(self, filters: int) -> KernelGroup:
+        return replace(self, filters=filters)
 
     def cost(self, weight: np.ndarray) -> Cost:
         kept = int(np.count_nonzero(self._units(weight).any(axis=3)))

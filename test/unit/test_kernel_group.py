@@ -166,6 +166,14 @@ def test_of_schemes_that_fit_the_fastest_is_chosen() -> None:
     assert "block fits, but is slower" in explain_scheme(kernels).reason
 
 
+@pytest.mark.parametrize("kernel", [(2, 2), (3, 3), (4, 4), (1, 5), VOLUME])
+@pytest.mark.parametrize("rate", [2, 3.6, 8])
+def test_cut_kernels_are_connectivity(kernel: tuple[int, ...], rate: float) -> None:
+    """They are blocks as well, of a kernel's width; but filters that share no columns share no loads."""
+    weight = Connectivity.project(random_weight(64, 64, *kernel), rate=rate)
+    assert detect_scheme(weight) == Connectivity(kernel)
+
+
 def test_masks_without_groups_are_not_claimed() -> None:
     assert KernelGroup.why_not(random_weight(4, 4)) == "a matrix has no kernels"
     assert KernelGroup.why_not(random_weight(4, 4, 3, 3)) == "no weight is zero"
