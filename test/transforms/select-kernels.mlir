@@ -1,15 +1,24 @@
 // RUN: %espalier-opt --sparse-select-kernels --split-input-file %s | FileCheck %s
 // RUN: %espalier-opt --sparse-select-kernels=kernel=dense --split-input-file %s | FileCheck %s --check-prefix=DENSE
 // RUN: %espalier-opt --sparse-select-kernels=kernel=sparse --split-input-file %s | FileCheck %s --check-prefix=SPARSE
+// RUN: %espalier-opt --sparse-select-kernels="kernel=dense longest-sum=9" --split-input-file %s \
+// RUN:   | FileCheck %s --check-prefix=SHORT
+// RUN: %espalier-opt --sparse-select-kernels="kernel=sparse longest-sum=9" --split-input-file %s \
+// RUN:   | FileCheck %s --check-prefix=FEW
 
-// A third of the multiply-adds is worth sparse code; filters do not share loads.
+// A third of the multiply-adds is worth sparse code; filters do not share loads. Sums of at most nine products are one
+// channel of the dense kernel, or both of the sparse one.
 
 // CHECK-LABEL: func.func @pays
 // CHECK: detected = "pattern", {{.*}}filters_per_group = 1 : i64, groups = 1 : i64, kernel = "sparse"
 // CHECK-SAME: reason = "sparse: 33.3% of the multiply-adds, pays below {{[0-9.]+}}%"
 // CHECK-SAME: scheme = #sparse.pattern<
 // DENSE-LABEL: func.func @pays
-// DENSE: detected = "pattern", {{.*}}filters_per_group = 2 : i64, {{.*}}kernel = "dense"
+// SHORT-LABEL: func.func @pays
+// SHORT: "sparse.conv"{{.*}} channel_block = 1 : i64
+// FEW-LABEL: func.func @pays
+// FEW: "sparse.conv"{{.*}} channel_block = 2 : i64
+// DENSE: channel_block = 2 : i64, detected = "pattern", {{.*}}filters_per_group = 2 : i64, {{.*}}kernel = "dense"
 // DENSE-SAME: reason = "dense: asked for", scheme = #sparse.dense
 // SPARSE-LABEL: func.func @pays
 // SPARSE: kernel = "sparse", {{.*}}reason = "sparse: asked for"

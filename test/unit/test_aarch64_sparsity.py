@@ -24,21 +24,22 @@ pytest.importorskip("ziglang", reason="ziglang is not installed (extra aot)")
 pytestmark = pytest.mark.skipif(shutil.which("qemu-aarch64") is None,
                                 reason="qemu-aarch64 is not installed (Debian: qemu-user)")
 
-TOLERANCE = 1e-4  # max abs error over max abs output
+TOLERANCES = {"fp32": 1e-4, "fp16": 5e-3}  # max abs error over max abs output
 BLOCKS = "block:rows=4,columns=16,rate=4"
 GROUPS = "kernel_group:filters=8,channels=4,rate=3"
 
 
-def check(module: nn.Module, inputs: tuple[torch.Tensor, ...], folder: Path) -> ModelFile:
+def check(module: nn.Module, inputs: tuple[torch.Tensor, ...], folder: Path,
+          precision: str = "fp32") -> ModelFile:
     """The compiled ``module``, once 1 and 3 threads gave the same bits and the recorded PyTorch numbers."""
-    target = Target.cross("aarch64-linux-gnu", "cortex-a76")
+    target = Target.cross("aarch64-linux-gnu", "cortex-a76", precision=precision)
     file = compile_file(module.eval(), inputs, target)
     file = replace(file, runner=emit("exe", file, target, "net"))
     file.write(folder / "net.espalier")
     one, three = (run_on(find_device("qemu", file), folder / "net.espalier", file,
                          [x.numpy() for x in inputs], check=True, threads=threads) for threads in (1, 3))
     assert one.error is not None
-    assert one.error <= TOLERANCE
+    assert one.error <= TOLERANCES[precision]
     for ours, others in zip(one.outputs, three.outputs, strict=True):
         np.testing.assert_array_equal(ours, others)
     return file
@@ -78,6 +79,16 @@ def test_layers(prune: str, tmp_path: Path) -> None:
     pruned = [record for record in records if record["sparsity"] > 0.5]
     assert len(pruned) == (24 if "block" in prune else 4)
     assert {record["kernel"] for record in pruned} == {"sparse"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("prune", [BLOCKS, GROUPS])
+def test_layers_in_f16(prune: str, tmp_path: Path) -> None:
+    module, inputs = layers()
+    records = check(prune_module(module, prune), inputs, tmp_path, "fp16").manifest["layers"]
+    computed = {record["op"]: record["precision"] for record in records}
+    assert computed.pop("conv") == "fp16"
+    assert set(computed.values()) == {"fp16, computed in fp32"}
 
 
 @pytest.mark.slow

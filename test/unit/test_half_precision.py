@@ -16,10 +16,12 @@ import torch
 from espalier.errors import EspalierError
 from espalier.frontends import load_model
 from espalier.frontends.compile import compile_file
-from espalier.pipelines.aot.emit import emit
+from espalier.pipelines.aot.emit import cross_compiled, emit
 from espalier.pipelines.target import Target
 from espalier.runtime.compiled_model import CompiledModel
 from espalier.runtime.model_file import ModelFile
+from espalier.sparse_dialect.schemes import Pattern
+from espalier.tools.count.ours import count_ours
 from torch import nn
 
 PRUNE = "pattern:entries=4,patterns=8,connectivity=3.6,linear=8"
@@ -157,12 +159,31 @@ def test_sums_in_fp32_need_no_arithmetic_in_fp16(name: str, tmp_path: Path) -> N
 
 @pytest.mark.slow
 @needs_qemu
+@pytest.mark.skipif(shutil.which("gcc") is None, reason="needs gcc, for the plugin that counts")
+def test_a_pruned_layer_takes_half_the_instructions() -> None:
+    """256 -> 256 3x3 at 56x56, 8.1 times fewer multiply-adds than dense."""
+    pytest.importorskip("ziglang", reason="ziglang is not installed (extra aot)")
+    torch.manual_seed(0)
+    layer, x = nn.Conv2d(256, 256, 3, padding=1), torch.randn(1, 256, 56, 56)
+    kept = Pattern.project(layer.weight.detach().numpy(), entries=4, patterns=8, connectivity=3.6)
+    layer.weight.data = torch.from_numpy(kept)
+
+    def instructions(precision: str) -> int:
+        target = Target.cross("aarch64-linux-gnu", CPU, precision=precision)
+        file = cross_compiled(compile_file(layer, (x,), target), target, "layer")
+        return sum(counts.instructions for _, counts in count_ours(file, file.sample_inputs))
+
+    assert instructions("fp16") <= 0.6 * instructions("fp32")
+
+
+@pytest.mark.slow
+@needs_qemu
 @pytest.mark.parametrize("prune", [PRUNE, None])
 @pytest.mark.parametrize("name", ["mobilenet_v2", "resnet50", "vgg16"])
 def test_reference_networks_in_qemu(name: str, prune: str | None, tmp_path: Path) -> None:
     """Smaller images than the networks' own: their sums are as long, and emulated f16 is slow."""
     module, _ = load_model(name, prune)
-    x = torch.from_numpy(np.random.default_rng(0).standard_normal((1, 3, 64, 64)).astype(np.float32))
+    x = torch.from_numpy(np.random.default_rng(0).standard_normal((1, 3, 32, 32)).astype(np.float32))
     error, file = check_in_qemu(module, x, "max", tmp_path)
     assert 0 < error <= 2e-2
     dense = sum(layer["bytes_dense"] for layer in file.manifest["layers"])

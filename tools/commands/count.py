@@ -37,8 +37,9 @@ def count_command(source: Source, target: Target, against: str, *, sparse: bool,
         peers, left_out = _count_peers(source, names, progress)
         loops, missing = _static_loops(source, target, code, sparse, progress)
     found = rows(labelled, compiled.layers, peers)
+    arithmetic = f" computed in {target.arithmetic}" if target.arithmetic != target.precision else ""
     out.print(f"{source.name}{f' --prune {source.prune}' if source.prune else ''}, {variant}, "
-              f"{target.precision}, for {target.triple} {target.cpu}\n"
+              f"{target.precision}{arithmetic}, for {target.triple} {target.cpu}\n"
               f"one inference on one thread, counted by {' '.join(emulator(target.triple, target.cpu))}: "
               f"executed instructions, not times", markup=False)
     show(counts_table(found, peers))
