@@ -55,6 +55,8 @@ class HalvePrecisionPass(Pass):
                         context.statistics["halved weights"] += 1
                     if _writes_lanes(view):
                         _halve(view.operation.results[0])
+                        if view.operation.name == "linalg.generic":
+                            _compute_wide(view.operation)
                         context.statistics["halved tensors"] += 1
 
 
@@ -80,9 +82,7 @@ def _writes_lanes(view: Any) -> bool:
     op = view.operation
     if not any(_is_half(operand) for operand in op.operands):
         return False
-    if op.name == "linalg.generic":
-        _compute_wide(op)
-    elif op.name != "tensor.concat":
+    if op.name not in ("linalg.generic", "tensor.concat"):
         raise op_error(op, "f32 operands", "a tensor on a lane grid", "run sparse-assign-layouts first")
     return True
 
