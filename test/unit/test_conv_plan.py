@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from espalier.sparse_dialect.layouts import LaneGrid, Layout, Plain, Three, lift, three, unlift
+from espalier.sparse_dialect.lowering.cpu.border_tables import MOST_RUNS, run_lengths
 from espalier.sparse_dialect.lowering.cpu.conv_plan import (
     ONES,
     ConvPlan,
@@ -98,7 +99,10 @@ def region_lines(plan: ConvPlan, item: np.ndarray, plane: np.ndarray, lanes: int
     if border < 0:
         codes = [source_line + offset for offset in plan.source_offsets]
     else:
-        codes = plan.borders[border].tolist()
+        codes = []
+        for code, length in plan.borders[border].tolist():
+            codes += range(code, code + length) if code >= 0 else [code]
+        assert len(codes) == len(plan.region), "every line is copied once, or gathered"
     lines = []
     for code in codes:
         if code >= 0:
@@ -289,6 +293,21 @@ def test_interior_tiles_are_plain_copies() -> None:
     assert any(plan.border_tiles for plan in plans)
 
 
+def test_lines_are_copied_in_runs() -> None:
+    codes = [[-1, 4, 5, 6, 7, 8], [9, 10, 12, 13, 14, -2], [-1, -2, -3, -4, -5, -6], [3, -1, 4, 5, -2, -3]]
+    runs = [[0, 2, 0, 3, 0, 0], [2, 0, 1, 2, 0, 0], [0] * 6, [1, 0, 1, 1, 0, 0]]
+    assert run_lengths(np.array(codes), 3).tolist() == runs  # a row of the region is three lines
+    whole = [[0, 5, 0, 0, 0, 0], [2, 0, 3, 0, 0, 0], [0] * 6, [1, 0, 2, 0, 0, 0]]
+    assert run_lengths(np.array(codes), 6).tolist() == whole
+
+
+def test_few_lengths_of_runs_are_code() -> None:
+    """Rows of 1 to 5 lines; as many lengths as there may be, and one more."""
+    codes = np.array([[*range(length), *[-1] * (6 - length)] for length in range(1, MOST_RUNS + 2)])
+    assert run_lengths(codes[:-1], 6).max(axis=1).tolist() == [*range(1, MOST_RUNS + 1)]
+    np.testing.assert_array_equal(run_lengths(codes, 6), codes >= 0)
+
+
 def test_flat_plans_read_the_input_itself() -> None:
     case = CASES["kernel 1"]
     assert is_flat(case.source, case.target, case.window)
@@ -309,6 +328,7 @@ def test_a_dilated_window_packs_only_what_it_reads() -> None:
     assert {len(plan.region) for plan in case.plans() if plan.tile == (1, 2, 2)} == {4 * 4}
 
 
+@settings(deadline=None)
 @given(numbers(1, 20), numbers(1, 9), st.sampled_from([ONES, (1, 2, 2), (2, 2, 2)]))
 def test_cut_is_a_partition_into_few_shapes(shape: Three, tile: Three, unit: Three) -> None:
     shape, tile = (tuple(np.multiply(sides, unit).tolist()) for sides in (shape, tile))

@@ -25,12 +25,10 @@ from math import prod
 import numpy as np
 
 from ...layouts import LaneGrid, Layout, Three, box, three
+from .border_tables import Permutation, find_shuffles, run_lengths
 
 ITEM_FIELDS = ("image", "source_line", "border", "output_line", "output_slice")
-MOST_SHUFFLES = 16  # a lane permutation is code; what needs more of them gathers
 ONES: Three = (1, 1, 1)
-
-Permutation = tuple[int, ...]  # for each lane, the lane of the stored line that it takes, -1 for outside
 
 
 @dataclass(frozen=True)
@@ -89,8 +87,9 @@ class ConvPlan:
     ``region``: (depth, row, column) of each region line, relative to the tile; ``source_offsets``: the same
     lines as offsets from the first, for tiles whose region is a plain box of stored lines; ``items``: i32
     [count, ITEM_FIELDS], where ``source_line`` is the box's first line, at a border that of the box around
-    what is copied; ``borders``: i32 [border tiles, region lines], a stored line, or -1 - g for row g of
-    ``gathers`` i32 [rows, lanes].
+    what is copied; ``borders``: i32 [border tiles, region lines, 2], a stored line, or -1 - g for row g of
+    ``gathers`` i32 [rows, lanes]; and how many lines, this one the first, are copied at once (0: this one is
+    none, or copied with one before it).
     A gather row whose lanes all lie in one stored line is a shuffle: ``permuted`` i32 [rows, 2], see
     ``find_shuffles``.
     """
@@ -111,7 +110,12 @@ class ConvPlan:
     def code(self) -> tuple[object, ...]:
         """What of the plan is code rather than table: kernels of equal code may be shared."""
         return (self.window, self.tile, self.direct, self.interior_tiles, self.border_tiles,
-                tuple(self.shuffles))
+                tuple(self.run_lengths), tuple(self.shuffles))
+
+    @property
+    def run_lengths(self) -> list[int]:
+        """How many lines border tiles copy at once."""
+        return [int(length) for length in np.unique(self.borders[:, :, 1]) if length]
 
     @property
     def items_per_image(self) -> int:
@@ -166,6 +170,7 @@ def plan_conv(source: Layout, target: LaneGrid, window: Window, tile: Three, ori
     borders = codes[~plain]
     used, rows = np.unique(-1 - borders[borders < 0], return_inverse=True)
     borders[borders < 0] = -1 - rows
+    borders = np.stack([borders, run_lengths(borders, np.unique(lines[:, 2]).size)], axis=2)
     items = np.stack([np.zeros_like(stored), first_line,
                       np.where(plain, -1, np.cumsum(~plain) - 1), stored, at[:, 0]], axis=1)
     images = np.repeat(np.arange(batch), len(items))
@@ -181,7 +186,7 @@ def plan_conv(source: Layout, target: LaneGrid, window: Window, tile: Three, ori
 def tables(plan: ConvPlan) -> list[np.ndarray]:
     """items, borders, gathers and permuted, as the kernel takes them; empty ones get a row nothing reads."""
     lanes = plan.gathers.shape[1]
-    return [plan.items, plan.borders if len(plan.borders) else np.zeros((1, len(plan.region)), np.int32),
+    return [plan.items, plan.borders if len(plan.borders) else np.zeros((1, len(plan.region), 2), np.int32),
             plan.gathers if len(plan.gathers) else np.zeros((1, lanes), np.int32),
             plan.permuted if len(plan.permuted) else np.full((1, 2), -1, np.int32)]
 
@@ -243,26 +248,6 @@ def _evenly(lines: int, stride: int, kernel: int, dilation: int) -> tuple[int, .
            for at in range(lines) for tap in range(kernel)):
         return tuple(touched)
     return tuple(range(touched[-1] + 1))
-
-
-def find_shuffles(gathers: np.ndarray, source: Layout) -> tuple[list[Permutation], np.ndarray]:
-    """Which rows of a gather table [rows, lanes] take all their lanes from one stored line.
-
-    Gives the lane permutations, and i32 [rows, 2]: the permutation's number (-1: gather) and the stored
-    line. Rows gather where there would be too many permutations, each being code.
-    """
-    permuted = np.full((len(gathers), 2), -1, np.int32)
-    if not isinstance(source, LaneGrid) or source.lanes != gathers.shape[1]:
-        return [], permuted
-    inside = gathers >= 0
-    stored, lane = np.divmod(gathers, source.lanes)
-    line = np.where(inside, stored, -1).max(axis=1, initial=0)
-    single = (~inside | (stored == line[:, None])).all(axis=1)
-    found, number = np.unique(np.where(inside, lane, -1)[single], axis=0, return_inverse=True)
-    if len(found) > MOST_SHUFFLES:
-        return [], permuted
-    permuted[single] = np.stack([number.ravel(), line[single]], axis=1)
-    return [tuple(row) for row in found.tolist()], permuted
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,9 @@ no halos.
 
 from __future__ import annotations
 
-from ...layouts import LaneGrid, Layout
+from collections.abc import Sequence
+
+from ...layouts import Layout
 from .builder import Builder, Value, arith, vector
 from .conv_plan import ConvPlan
 
@@ -50,33 +52,41 @@ class Packer:
         return self.b.load(self._source, item["image"], channel, line, self.b.index(0))
 
     def _pack_interior(self, item: Item, first_channel: Value) -> None:
-        def channel(c: Value) -> None:
-            for line, offset in enumerate(self.plan.source_offsets):
-                at = self.b.add(item["source_line"], offset)
-                self._put(c, self.b.index(line), self.source(item, self.b.add(first_channel, c), at))
+        b = self.b
 
-        self.b.loop(0, self.channels, channel)
+        def channel(c: Value) -> None:
+            self._copy(c, b.index(0), item, b.add(first_channel, c), item["source_line"],
+                       self.plan.source_offsets)
+
+        b.loop(0, self.channels, channel)
 
     def _pack_border(self, item: Item, first_channel: Value) -> None:
         """Lines outside, channels inside: what a line needs is decided once for all channels."""
         b = self.b
 
         def line(at: Value) -> None:
-            code = b.integer(self.borders, item["border"], at)
+            code, length = (b.integer(self.borders, item["border"], at, b.index(i)) for i in range(2))
+            for known in self.plan.run_lengths:
 
-            def copy() -> None:
-                b.loop(0, self.channels,
-                       lambda c: self._put(c, at, self.source(item, b.add(first_channel, c), code)))
+                def run(c: Value, known: int = known) -> None:
+                    self._copy(c, at, item, b.add(first_channel, c), code, range(known))
 
-            def halo() -> None:
+                with b.when(b.compare("eq", length, b.index(known))):
+                    b.loop(0, self.channels, run)
+            with b.when(b.compare("slt", code, b.index(0))):
                 self._halo(item, first_channel, at, arith.SubIOp(b.index(-1), code).result)
 
-            if isinstance(self.layout, LaneGrid):
-                b.either(b.compare("sge", code, b.index(0)), copy, halo)
-            else:
-                halo()
-
         b.loop(0, len(self.plan.region), line)
+
+    def _copy(self, c: Value, to: Value, item: Item, channel: Value, first: Value,
+              offsets: Sequence[int]) -> None:
+        """Stored lines ``first`` + ``offsets`` of a channel to lines ``to`` and on of packed channel ``c``:
+        two are loaded before they are stored, so that neighbours make pairs (LDP, STP)."""
+        b = self.b
+        for at in range(0, len(offsets), 2):
+            values = [self.source(item, channel, b.add(first, offset)) for offset in offsets[at : at + 2]]
+            for line, value in enumerate(values, at):
+                self._put(c, b.add(to, line), value)
 
     def _halo(self, item: Item, first_channel: Value, at: Value, row: Value) -> None:
         """Line ``at`` from row ``row`` of the gather table; a shuffle where one stored line holds it all."""

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...layouts import LaneGrid, Layout, Three
-from .conv_plan import PaddedInput, Permutation, Window, cut, find_shuffles, padded_input
+from .border_tables import Permutation, find_shuffles
+from .conv_plan import PaddedInput, Window, cut, padded_input
 
 
 @dataclass(frozen=True)

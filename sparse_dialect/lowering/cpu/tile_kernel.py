@@ -226,21 +226,24 @@ class TileEmitter(ABC):
     def _finish(self, channels: Sequence[Value], lines: Sequence[Three], totals: Sequence[Value],
                 first_line: Value) -> None:
         """Stores the sums of every channel: pooled, residual added, activated."""
+        streams = self.kernel.streams(self.line_bytes)
         for at, channel in enumerate(channels):
             sums = totals[at * len(lines) : (at + 1) * len(lines)]
             values: dict[int, Value] = {}
             for line, total in zip(lines, sums, strict=True):
                 spot = self._pooled_line(line)
                 values[spot] = self.b.maximum(values[spot], total) if spot in values else total
-            for spot, result in values.items():
-                self._store(result, self._stored_line(channel, spot, first_line))
+            spots = [(self._stored_line(channel, spot, first_line), total) for spot, total in values.items()]
+            for first in range(0, len(spots), 2):  # both are computed before they are stored, in pairs on Arm
+                pair = [(where, self._result(total, where)) for where, total in spots[first : first + 2]]
+                for where, result in pair:
+                    self.b.store(result, self.output, *where, streaming=streams)
 
-    def _store(self, result: Value, where: tuple[Value, ...]) -> None:
-        b, kernel = self.b, self.kernel
+    def _result(self, total: Value, where: tuple[Value, ...]) -> Value:
+        """What is stored of a sum: residual added, activated."""
         if self.residual is not None:
-            result = arith.AddFOp(result, b.load(self.residual, *where)).result
-        b.store(b.activation(result, kernel.activation), self.output, *where,
-                streaming=kernel.streams(self.line_bytes))
+            total = arith.AddFOp(total, self.b.load(self.residual, *where)).result
+        return self.b.activation(total, self.kernel.activation)
 
     def _pooled_line(self, line: Three) -> int:
         """Which stored line, counted from the tile's first one, an output line is pooled to."""
