@@ -136,9 +136,18 @@ class _Emitter(TileEmitter):
                 acc = self._multiply(b.integer(index, k), kind, b.weights(weight, [], first, terms), acc)
                 return [*acc, b.add(at, terms) if starts else at]
 
-            *totals, position = b.loop(lower, bound, body, [*totals, position],
-                                       attributes={"espalier.class": at})
+            *totals, position = self._run(at, lower, bound, body, [*totals, position])
         return totals
+
+    def _run(self, kind: int, lower: Value, bound: Value, body: Callable[..., list[Value]],
+             carried: list[Value]) -> list[Value]:
+        """``body`` for the stored kernels ``lower`` to ``bound``, all of class ``kind``."""
+        b, attributes = self.b, {"espalier.class": kind}
+        if not b.core.counts_to_zero:
+            return b.loop(lower, bound, body, carried, attributes=attributes)
+        count = arith.SubIOp(lower, bound).result
+        return b.loop(count, 0, lambda left, *values: body(b.add(bound, left), *values), carried,
+                      attributes=attributes)
 
     def _multiply(self, c: Value, kind: KernelClass, weight: Callable[[int], Value],
                   acc: list[Value]) -> list[Value]:
