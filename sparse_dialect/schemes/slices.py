@@ -17,8 +17,8 @@ slices of their own; lanes are sorted by length inside a unit.
     index   [E, L]    i8    uint8 bits
     weight  [E, G, L] f32   0 where a row does not keep the column, or the lane has none
 
-Where loads can only bring one scalar at a time, vectors run along the rows of a group of 4 instead
-(``by_lane``), and weights lie as [E, L, G].
+Where loads can only bring one scalar at a time, vectors run along the rows of a group of 4 instead. There,
+and where vectors run along many inputs, weights lie as [E, L, G] (``by_lane``).
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ GATHERED = 256  # the window that a byte reaches
 SHARES = 240  # pieces of about equal work: many threads get equal parts of it
 
 # What fetching the inputs of an entry costs, in vectors of weights multiplied.
-PERMUTE_COST, GATHER_COST, SCALAR_COST = 1.5, 4.0, 8.0
+LOAD_COST, PERMUTE_COST, GATHER_COST, SCALAR_COST = 1.0, 1.5, 4.0, 8.0
 
 
 def few_inputs(lanes: int) -> int:
@@ -78,17 +78,19 @@ class PackedSlices:
     slices: Slices
 
 
-def pack_slices(weight: np.ndarray, lanes: int, core: Core, run: int | None = None) -> PackedSlices:
+def pack_slices(weight: np.ndarray, lanes: int, core: Core, run: int | None = None,
+                many: bool = False) -> PackedSlices:
     """``weight`` f32 [M, K] for ``core``; units hold whole runs of ``run`` rows, a multiple of 4 (None: as
-    many as fill slices, up to UNIT_ROWS)."""
-    window, fetching = _fetching(core, lanes)
+    many as fill slices, up to UNIT_ROWS). ``many``: it serves so many inputs that vectors run along them."""
+    window, fetching = (GATHERED, LOAD_COST) if many else _fetching(core, lanes)
     if run is None:
         full = GROUPS[0] * lanes
         run = min(UNIT_ROWS, -(-len(weight) // full) * full)
     kept = weight != 0
     group = choose_group(kept, fetching)
     rows = _unit_rows(len(weight), lanes, group, run)
-    slices = Slices(rows, group, lanes, window, not core.gathers and group == GROUPS[0])
+    by_lane = group == GROUPS[0] and (many or not core.gathers)
+    slices = Slices(rows, group, lanes, window, by_lane)
     place, entries = _entries(_grouped(kept, group), slices)
     work = np.bincount(entries.owner // slices.per_unit, minlength=len(place) // slices.per_unit)
     counts = np.bincount(entries.owner, minlength=len(place))

@@ -21,7 +21,7 @@ from ..recurrent_ops import GRU_GATES, LSTM_GATES, GruOp, LstmOp, PackedGruOp, P
 from ..schemes import Dense
 from ..schemes.dense_rows import DENSE_VECTORS, pack_dense_rows
 from ..schemes.gates import interleave_gates
-from ..schemes.slices import Slices, pack_slices
+from ..schemes.slices import Slices, few_inputs, pack_slices
 
 Matrix = LinearOp | GruOp | LstmOp
 PackedMatrix = PackedLinearOp | PackedGruOp | PackedLstmOp
@@ -37,8 +37,15 @@ def pack_matrix(layer: Matrix, weight: np.ndarray, lanes: int,
         run = vectors * lanes
     if isinstance(scheme_of(layer), Dense):
         return pack_dense_rows(weight, lanes, vectors), None
-    packed = pack_slices(weight, lanes, core, run)
+    packed = pack_slices(weight, lanes, core, run, many=isinstance(layer, LinearOp) and _many(layer, lanes))
     return packed.arrays, packed.slices
+
+
+def _many(layer: LinearOp, lanes: int) -> bool:
+    """Whether so many inputs share the weights that vectors run along them; time steps of a number that only
+    the run knows are taken for many."""
+    inputs = ir.RankedTensorType(layer.input.type)
+    return bool(inputs.is_dynamic_dim(0) or inputs.shape[0] >= few_inputs(lanes))
 
 
 def packed_matrix(layer: Matrix, arrays: Mapping[str, np.ndarray], slices: Slices | None, name: str,

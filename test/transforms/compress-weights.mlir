@@ -211,3 +211,17 @@ func.func @ordered(%x: tensor<1x4x2x2xf32>) -> tensor<1x4x2x2xf32> {
       operandSegmentSizes = array<i32: 1, 1, 0, 0>} : (tensor<1x4x2x2xf32>, tensor<4x4x1x1xf32>) -> tensor<1x4x2x2xf32>
   return %y : tensor<1x4x2x2xf32>
 }
+
+// -----
+
+// A number of inputs that only the run knows is taken for many: vectors run along them, and a lane's weights lie together.
+
+// CHECK-LABEL: func.func @many
+// CHECK: "sparse.packed_linear"
+// CHECK-SAME: slices = {by_lane = true, group = 4 : i64, lanes = 4 : i64, rows = 16 : i64, window = 256 : i64}
+func.func @many(%x: tensor<?x2xf32>) -> tensor<?x4xf32> {
+  %w = arith.constant dense<[[1.0, 0.0], [2.0, 0.0], [3.0, 0.0], [4.0, 0.0]]> : tensor<4x2xf32>
+  %y = "sparse.linear"(%x, %w) {activation = "none", scheme = #sparse.block<4 : i64, 2 : i64>,
+      operandSegmentSizes = array<i32: 1, 1, 0>} : (tensor<?x2xf32>, tensor<4x2xf32>) -> tensor<?x4xf32>
+  return %y : tensor<?x4xf32>
+}

@@ -12,7 +12,7 @@ import pytest
 from espalier.sparse_dialect.cores import CORES
 from espalier.sparse_dialect.lowering.cpu.linear_kernel import LinearKernel, emit_linear_kernel
 from espalier.sparse_dialect.schemes.dense_rows import pack_dense_rows
-from espalier.sparse_dialect.schemes.slices import pack_slices
+from espalier.sparse_dialect.schemes.slices import few_inputs, pack_slices
 
 sys.path.insert(0, str(Path(__file__).parent))
 from kernel_harness import Compiled, aligned, close, held_as, random, unset
@@ -32,6 +32,7 @@ class Case:
     density: float = 0.2
     blocks: bool = False
     dtype: str = "float32"  # of the weights
+    free: bool = False  # only the run knows how many inputs there are
 
     @property
     def core(self) -> str:
@@ -46,12 +47,14 @@ class Run:
         if case.storage == "dense":
             arrays = pack_dense_rows(weight, case.lanes)
         else:
-            packed = pack_slices(weight, case.lanes, CORES[case.core])
+            many = case.free or case.batch >= few_inputs(case.lanes)
+            packed = pack_slices(weight, case.lanes, CORES[case.core], many=many)
             arrays, slices = packed.arrays, packed.slices
         x, bias = random(case.batch, case.columns, seed=1), random(case.rows, seed=2)
         registers = 16 if case.lanes == 8 else 32
         self.layer = LinearKernel(
-            case.batch, case.rows, case.columns, case.lanes, registers, case.activation, slices
+            None if case.free else case.batch, case.rows, case.columns, case.lanes, registers,
+            case.activation, slices
         )
         self.units = len(arrays["edges"]) - 1 if slices else self.layer.dense_units
         padding = self.layer.padded_rows - case.rows
@@ -108,6 +111,10 @@ CASES = {
     "permuted, columns of one window": Case("permuted", rows=40, columns=64),
     "permuted, columns of half a window": Case("permuted", rows=40, columns=31),
     "permuted, nothing but three rows": Case("permuted", density=0.0),
+    "a free number of inputs, few": Case("permuted", rows=90, batch=5, free=True),
+    "a free number of inputs, many": Case("permuted", rows=90, batch=100, free=True),
+    "a free number of inputs, few, blocks": Case("permuted", blocks=True, rows=90, batch=5, free=True),
+    "a free number of inputs, many, blocks": Case("permuted", blocks=True, rows=90, batch=49, free=True),
     "permuted, blocks": Case("permuted", blocks=True, rows=70, columns=300),
     "permuted, blocks, some inputs": Case("permuted", blocks=True, rows=200, columns=300, batch=6),
     "permuted, blocks, many inputs": Case("permuted", blocks=True, rows=70, columns=300, batch=40),

@@ -46,8 +46,8 @@ def blocks(rows: int, columns: int, rate: int, height: int = 4) -> np.ndarray:
 
 
 def packed_for(weight: np.ndarray, core: str = "avx512", lanes: int = 16,
-               run: int | None = None) -> PackedSlices:
-    return pack_slices(weight, lanes, CORES[core], run)
+               run: int | None = None, many: bool = False) -> PackedSlices:
+    return pack_slices(weight, lanes, CORES[core], run, many)
 
 
 def columns_of(packed: PackedSlices) -> np.ndarray:
@@ -60,11 +60,11 @@ def columns_of(packed: PackedSlices) -> np.ndarray:
 @settings(max_examples=150, deadline=None)
 @given(st.integers(1, 150), st.integers(1, 900), st.sampled_from([0.0, 0.002, 0.02, 0.1, 0.5, 1.0]),
        st.sampled_from(KINDS), st.sampled_from(TARGETS), st.sampled_from([12, 48, None]),
-       st.integers(0, 100))
+       st.booleans(), st.integers(0, 100))
 def test_any_matrix_comes_back(rows: int, columns: int, density: float, kind: str, target: tuple[str, int],
-                               run: int | None, seed: int) -> None:
+                               run: int | None, many: bool, seed: int) -> None:
     weight = matrix(rows, columns, density, kind, seed)
-    packed = packed_for(weight, *target, run=run)
+    packed = packed_for(weight, *target, run=run, many=many)
     np.testing.assert_array_equal(unpack_slices(packed, weight.shape), weight)
     if weight.any():  # lanes without a column too read inside the matrix
         assert columns_of(packed).max() < columns
@@ -145,6 +145,15 @@ def test_without_vector_loads_weights_lie_lane_by_lane() -> None:
     assert not by_row.slices.by_lane
     assert by_lane.slices.by_lane
     np.testing.assert_array_equal(by_lane.arrays["weight"], by_row.arrays["weight"].swapaxes(1, 2))
+
+
+def test_for_many_inputs_the_weights_of_a_lane_lie_together() -> None:
+    weight = blocks(64, 300, 10)
+    packed = packed_for(weight, many=True)
+    assert packed.slices.by_lane
+    assert packed.slices.window == GATHERED
+    assert packed.arrays["weight"].shape[1:] == (16, 4)
+    assert not packed_for(matrix(64, 300, 0.1), many=True).slices.by_lane  # nothing lies together there
 
 
 @pytest.mark.parametrize("lanes", [4, 8, 16])

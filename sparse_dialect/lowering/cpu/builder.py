@@ -185,6 +185,19 @@ class Builder:
     def broadcast(self, scalar: Value) -> Value:
         return vector.BroadcastOp(self.vector, self.convert(scalar, self.element)).result
 
+    def interleaved(self, vectors: Sequence[Value]) -> Value:
+        """The first elements of all ``vectors``, a power of two, then their second elements, and so on."""
+        if len(vectors) == 1:
+            return vectors[0]
+        even, odd = self.interleaved(vectors[::2]), self.interleaved(vectors[1::2])
+        length = ir.VectorType(even.type).shape[0]
+        return vector.ShuffleOp(even, odd, [at + half * length for at in range(length)
+                                            for half in (0, 1)]).result
+
+    def part(self, value: Value, at: int) -> Value:
+        """The ``at``-th vector of ``lanes`` elements of a longer one."""
+        return vector.ExtractStridedSliceOp(self.vector, value, [at * self.lanes], [self.lanes], [1]).result
+
     def weights(self, base: Value, leading: Sequence[Value], first: Value,
                 count: int) -> Callable[[int], Value]:
         """Gives splats of ``count`` neighbouring scalars, from ``first`` on, each made when first asked for.

@@ -15,11 +15,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from ...cores import Core
 from ...mlir import ir
 from ...schemes.dense_rows import DENSE_VECTORS
-from ...schemes.slices import GROUPS, Slices, few_inputs
+from ...schemes.slices import Slices, few_inputs
 from .builder import Builder, Value, arith, func, memref, private_function, vector
 from .slice_kernel import SliceEmitter
 
@@ -64,12 +65,11 @@ class LinearKernel:
 
     @property
     def scratch_floats(self) -> int:
-        """Floats of scratch a thread: a unit's sums for few inputs; many inputs side by side, and the results
-        of one group of rows."""
+        """Floats of scratch a thread: a unit's sums, and where inputs are many their vectors."""
         if self.slices is None:
             return 0
         few = (self.batch or self.few - 1) * self.slices.padded_rows
-        many = (self.columns + GROUPS[0]) * self.together * self.lanes
+        many = (self.slices.padded_rows + self.columns) * self.together * self.lanes
         if self.batch is None:
             return max(few, many)
         return few if self.batch < self.few else many
@@ -163,7 +163,7 @@ class _SliceRows:
         storage = dict(zip(storage_names, rest, strict=False))
         self.slices = SliceEmitter(b, slices, storage)
         *_, scratch, begin, end = arguments
-        self.scratch = b.view(scratch, 0, [kernel.scratch_floats])
+        self.scratch = scratch
         self.first, self.last = (b.integer(storage["edges"], edge) for edge in (begin, end))
 
     def emit(self) -> None:
@@ -180,85 +180,84 @@ class _SliceRows:
         self.b.loop(self.first, self.last,
                     lambda unit: body(unit, self.b.multiply(unit, self.unit_rows)))
 
-    # -- few inputs ----------------------------------------------------------------------------
-
     def _few(self, batch: Value) -> None:
-        b, known = self.b, self.kernel.batch
+        b, kernel = self.b, self.kernel
+        count = kernel.few - 1 if kernel.batch is None else kernel.batch
+        sums = b.view(self.scratch, 0, [count * self.sums_rows])
 
         def unit(unit: Value, row: Value) -> None:
-            self.slices.sums(unit, self.input, batch if known is None else known, self.scratch)
-            b.loop(0, batch, lambda n: self._finish(row, n))
+            self.slices.sums(unit, self.input, batch if kernel.batch is None else count, sums)
+            b.loop(0, batch, lambda n: self._finish(sums, row, n, n))
 
         self._each_unit(unit)
 
-    def _finish(self, row: Value, n: Value) -> None:
-        """The sums of the unit whose first row is ``row`` to the output, whose end may cut it short."""
-        b, kernel = self.b, self.kernel
-        first = b.multiply(n, self.sums_rows)
-        rows = b.minimum(b.index(self.unit_rows), arith.SubIOp(b.index(kernel.rows), row).result)
-        whole = b.multiply(b.divide(rows, kernel.lanes)[0], kernel.lanes)
-
-        def activated(at: Value) -> Value:
-            total = b.load(self.scratch, b.add(first, at))
-            return b.activation(arith.AddFOp(total, b.load(self.bias, b.add(row, at))).result,
-                                kernel.activation)
-
-        def rest() -> None:
-            b.store(activated(whole), self.scratch, b.add(first, whole))
-            b.loop(whole, rows, lambda at: b.put(
-                b.scalar(self.scratch, b.add(first, at)), self.output, n, b.add(row, at)))
-
-        b.loop(0, whole, lambda at: b.store(activated(at), self.output, n, b.add(row, at), aligned=False),
-               step=kernel.lanes)
-        if kernel.rows % kernel.lanes:
-            with b.when(b.compare("slt", whole, rows)):
-                rest()
-
-    # -- many inputs ---------------------------------------------------------------------------
-
     def _many(self, batch: Value) -> None:
-        """Groups of ``together`` vectors of inputs, the last one in part, or a single vector where it
-        does."""
-        b, lanes, width = self.b, self.kernel.lanes, self.kernel.together * self.kernel.lanes
-        groups = b.divide(b.add(batch, width - lanes - 1), width)[0]
-        whole = b.multiply(groups, width)
-        b.loop(0, whole, lambda n: self._samples(n, batch, self.kernel.together), step=width)
-        b.loop(whole, batch, lambda n: self._samples(n, batch, 1), step=lanes)
+        """Groups of ``together`` vectors of inputs and a smaller one; the last vector may be one in part."""
+        b, lanes = self.b, self.kernel.lanes
+        first, left = b.index(0), b.divide(b.add(batch, lanes - 1), lanes)[0]
+        for vectors in range(self.kernel.together, 0, -1):
+            groups, left = b.divide(left, vectors)
+            end = b.add(first, b.multiply(groups, vectors * lanes))
+            b.loop(first, end, partial(self._samples, batch=batch, vectors=vectors), step=vectors * lanes)
+            first = end
 
     def _samples(self, first: Value, batch: Value, vectors: int) -> None:
         """All units for the inputs from ``first`` on, which are put side by side in scratch first."""
         b, kernel = self.b, self.kernel
         width = vectors * kernel.lanes
-        last = arith.SubIOp(batch, b.index(1)).result
-
-        def pack(k: Value) -> None:
-            b.loop(0, width, lambda i: b.put(
-                b.scalar(self.input, b.minimum(b.add(first, i), last), k),
-                self.scratch, b.add(b.multiply(k, width), i)))
+        sums = b.view(self.scratch, 0, [width * self.sums_rows])
+        inputs = b.view(self.scratch, width * self.sums_rows, [kernel.columns * width])
 
         def load(column: Value, at: int) -> Value:
-            return b.load(self.scratch, b.add(b.multiply(column, width), at * kernel.lanes))
+            return b.load(inputs, b.add(b.multiply(column, width), at * kernel.lanes))
 
-        b.loop(0, kernel.columns, pack)
+        def unit(unit: Value, row: Value) -> None:
+            self.slices.samples(unit, vectors, load, sums)
+            b.loop(0, count, lambda at: self._finish(sums, row, b.add(first, at), at))
+
+        self._side_by_side(first, batch, vectors, inputs)
         count = b.minimum(b.index(width), arith.SubIOp(batch, first).result)
-        self._each_unit(lambda unit, row: self.slices.samples(
-            unit, vectors, load, lambda place, sums: self._store(b.add(row, place), first, count, sums)))
+        self._each_unit(unit)
 
-    def _store(self, row: Value, first: Value, count: Value, sums: list[list[Value]]) -> None:
-        """Results are columns of the output: through scratch, one by one."""
+    def _side_by_side(self, first: Value, batch: Value, vectors: int, inputs: Value) -> None:
+        """Copies ``vectors`` vectors of inputs, from ``first`` on, to ``inputs`` [K * width]; inputs beyond
+        the last one are like that."""
+        b, columns, lanes = self.b, self.kernel.columns, self.kernel.lanes
+        width, last = vectors * lanes, arith.SubIOp(batch, b.index(1)).result
+        whole = columns // lanes * lanes
+
+        def source(at: Value) -> Value:
+            return b.minimum(b.add(first, at), last)
+
+        def square(k: Value, at: Value) -> None:
+            rows = [b.load(self.input, source(b.add(at, i)), k, aligned=False) for i in range(lanes)]
+            turned = b.interleaved(rows)
+            for i in range(lanes):
+                b.store(b.part(turned, i), inputs, b.add(b.multiply(b.add(k, i), width), at))
+
+        def rest(k: Value, i: Value) -> None:
+            b.put(b.scalar(self.input, source(i), k), inputs, b.add(b.multiply(k, width), i))
+
+        b.loop(0, whole, lambda k: b.loop(0, width, partial(square, k), step=lanes), step=lanes)
+        b.loop(whole, columns, lambda k: b.loop(0, width, partial(rest, k)))
+
+    def _finish(self, sums: Value, row: Value, n: Value, at: Value) -> None:
+        """Output ``n``, rows from ``row`` on, from the sums of a unit for input ``at`` of a group; the unit
+        may reach beyond the end of the output."""
         b, kernel = self.b, self.kernel
-        width = len(sums[0]) * kernel.lanes
-        results = kernel.columns * width
-        for at, vectors in enumerate(sums):
-            bias = b.broadcast(b.scalar(self.bias, b.add(row, at)))
-            for number, total in enumerate(vectors):
-                value = b.activation(arith.AddFOp(total, bias).result, kernel.activation)
-                b.store(value, self.scratch, b.index(results + at * width + number * kernel.lanes))
-        rows = b.minimum(b.index(len(sums)), arith.SubIOp(b.index(kernel.rows), row).result)
+        first = b.multiply(at, self.sums_rows)
+        rows = b.minimum(b.index(self.unit_rows), arith.SubIOp(b.index(kernel.rows), row).result)
+        whole = b.multiply(b.divide(rows, kernel.lanes)[0], kernel.lanes)
 
-        def copy(i: Value) -> None:
-            b.loop(0, rows, lambda at: b.put(
-                b.scalar(self.scratch, b.add(b.add(b.multiply(at, width), i), results)),
-                self.output, b.add(first, i), b.add(row, at)))
+        def activated(at: Value) -> Value:
+            total = b.load(sums, b.add(first, at))
+            return b.activation(arith.AddFOp(total, b.load(self.bias, b.add(row, at))).result,
+                                kernel.activation)
 
-        b.loop(0, count, copy)
+        b.loop(0, whole, lambda at: b.store(activated(at), self.output, n, b.add(row, at), aligned=False),
+               step=kernel.lanes)
+        if kernel.rows % kernel.lanes:
+            with b.when(b.compare("slt", whole, rows)):
+                b.store(activated(whole), sums, b.add(first, whole))
+                b.loop(whole, rows, lambda at: b.put(
+                    b.scalar(sums, b.add(first, at)), self.output, n, b.add(row, at)))

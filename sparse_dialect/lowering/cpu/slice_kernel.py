@@ -15,12 +15,15 @@ nothing is picked from vectors (``samples``).
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from math import prod
 
 from ...mlir import ir
-from ...schemes.slices import GATHERED, Slices
-from .builder import Builder, Value, arith, each_group, llvm, vector
+from ...schemes.slices import GATHERED, PERMUTED, Slices
+from .builder import CACHE_LINE, Builder, Value, arith, each_group, element_of, llvm, vector
 
-PREFETCH_VECTORS = 128  # how far ahead weights are asked for: 8 KiB
+NEAR_BYTES, FAR_BYTES = 48 * CACHE_LINE, 128 * CACHE_LINE  # how far ahead weights are asked for
+LARGE_BYTES = 8 << 20  # a matrix of more stays in no core's own cache
 
 
 class SliceEmitter:
@@ -58,17 +61,25 @@ class SliceEmitter:
     def sums(self, unit: Value, source: Value, batch: Value | int, sums: Value) -> None:
         """Stores the products of the unit's rows with every row of ``source`` [batch, K] to
         ``sums`` [batch * padded_rows]."""
-        b, slices = self.b, self.slices
-
-        def store(at: Value, inputs: list[Value]) -> None:
+        def few(at: Value, inputs: list[Value]) -> None:
             for n, acc in zip(inputs, self._slice(at, source, inputs), strict=True):
-                first = b.multiply(n, slices.padded_rows)
-                for lane, rows in enumerate(self._lanes(acc)):
-                    place = b.multiply(b.integer(self.place, at, b.index(lane)), slices.group)
-                    self.rows.store(rows, sums, b.add(first, place))
+                lanes = acc if self.slices.by_lane else self._pieces(acc)
+                for lane, rows in enumerate(lanes):
+                    self._store(rows, sums, n, at, self.b.index(lane))
 
         self._each_slice(unit, lambda at: each_group(
-            b, batch, self.together, lambda inputs: store(at, inputs)))
+            self.b, batch, self.together, lambda inputs: few(at, inputs)))
+
+    def _store(self, rows: Value, sums: Value, n: Value, at: Value, lane: Value) -> None:
+        """Stores what the rows of one lane of slice ``at`` give for input ``n``."""
+        b, slices = self.b, self.slices
+        place = b.multiply(b.integer(self.place, at, lane), slices.group)
+        self.rows.store(rows, sums, b.add(b.multiply(n, slices.padded_rows), place))
+
+    def _pieces(self, vectors: Sequence[Value]) -> list[Value]:
+        """Of a vector for each row of a group: the first elements, the second ones, and so on, as vectors."""
+        joined = self.b.interleaved(vectors)
+        return [self.rows.part(joined, at) for at in range(self.b.lanes)]
 
     def _slice(self, at: Value, source: Value, inputs: list[Value]) -> list[list[Value]]:
         """The sums of one slice for a few rows of ``source``: a vector for each row of a group, or for each
@@ -95,6 +106,7 @@ class SliceEmitter:
             upper = arith.CmpIOp(arith.CmpIPredicate.uge, places, b.constant(indices, 2 * b.lanes)).result
             fetched = [self._permuted(source, n, base, places, upper) for n in inputs]
         weights = [b.load(self.weight, e, b.index(row), zero) for row in range(group)]
+        self._prefetch(e)
         return [b.fma(x, weight, acc[at * group + row])
                 for at, x in enumerate(fetched) for row, weight in enumerate(weights)]
 
@@ -127,42 +139,53 @@ class SliceEmitter:
             for at, n in enumerate(inputs):
                 x = rows.broadcast(rows.scalar(source, n, column))
                 sums[at * lanes + lane] = rows.fma(x, weight, sums[at * lanes + lane])
+        self._prefetch(e)
         return sums
 
-    def _lanes(self, acc: Sequence[Value]) -> list[Value]:
-        """The rows of each lane as a vector, from a slice's sums."""
-        if self.slices.by_lane:
-            return list(acc)
-        joined, group = _interleaved(acc), self.slices.group
-        return [vector.ExtractStridedSliceOp(self.rows.vector, joined, [lane * group], [group], [1]).result
-                for lane in range(self.slices.lanes)]
+    def _prefetch(self, e: Value) -> None:
+        """Asks for what lies some way ahead.
+
+        Blocks that are permuted pass about as fast as memory streams: of small matrices hardware asks in
+        time, of large ones their weights are wanted soon. All others take longer than the way to L2.
+        """
+        b, slices, (entries, *sizes) = self.b, self.slices, ir.MemRefType(self.weight.type).shape
+        each = element_of(self.weight.type).width // 8
+        size, fast = prod(sizes) * each, slices.window == PERMUTED and slices.group > 1
+        if fast and entries * size < LARGE_BYTES:
+            return
+        far, level = b.add(e, (NEAR_BYTES if fast else FAR_BYTES) // size), 1 if fast else 2
+        for first in range(0, prod(sizes), CACHE_LINE // each):
+            b.prefetch(self.weight, far, *(b.index(at) for at in divmod(first, sizes[1])), level=level)
+        if not fast:
+            b.prefetch(self.index, far, b.index(0), level=level)
 
     # -- many inputs ---------------------------------------------------------------------------
 
-    def samples(self, unit: Value, vectors: int, load: Callable[[Value, int], Value],
-                store: Callable[[Value, list[list[Value]]], None]) -> None:
-        """The unit's sums for ``vectors`` vectors of inputs, lane by lane: ``load(column, vector)``, and
-        ``store(first row inside the unit, [row][vector])``."""
+    def samples(self, unit: Value, vectors: int, load: Callable[[Value, int], Value], sums: Value) -> None:
+        """Stores the unit's sums for ``vectors`` vectors of inputs, ``load(column, vector)``, to
+        ``sums`` [inputs * padded_rows]."""
         b, group = self.b, self.slices.group
 
-        def slice_(at: Value) -> None:
-            def lane(lane: Value) -> None:
-                def entry(e: Value, base: Value, *acc: Value) -> list[Value]:
-                    sums, column = list(acc), b.add(base, b.integer(self.index, e, lane))
-                    inputs = [load(column, at) for at in range(vectors)]
-                    for row in range(group):
-                        weight = b.broadcast(self._weight(e, row, lane))
-                        for at, x in enumerate(inputs):
-                            sums[row * vectors + at] = b.fma(x, weight, sums[row * vectors + at])
-                    return sums
+        def multiplied(lane: Value, e: Value, base: Value, *acc: Value) -> list[Value]:
+            totals, column = list(acc), b.add(base, b.integer(self.index, e, lane))
+            inputs = [load(column, at) for at in range(vectors)]
+            for row in range(group):
+                weight = b.broadcast(self._weight(e, row, lane))
+                for at, x in enumerate(inputs):
+                    totals[at * group + row] = b.fma(x, weight, totals[at * group + row])
+            return totals
 
-                acc = self._each_entry(at, entry, [b.splat(0.0)] * (group * vectors))
-                store(b.multiply(b.integer(self.place, at, lane), group),
-                      [acc[row * vectors : (row + 1) * vectors] for row in range(group)])
+        def one_lane(at: Value, lane: Value) -> None:
+            acc = self._each_entry(at, partial(multiplied, lane), [b.splat(0.0)] * (group * vectors))
+            for number in range(vectors):
+                pieces = self._pieces(acc[number * group : (number + 1) * group])
+                for n, rows in enumerate(pieces, number * b.lanes):
+                    self._store(rows, sums, b.index(n), at, lane)
 
-            b.loop(0, self.slices.lanes, lane)
+        def one_slice(at: Value) -> None:
+            b.loop(0, self.slices.lanes, partial(one_lane, at))
 
-        self._each_slice(unit, slice_)
+        self._each_slice(unit, one_slice)
 
     def _weight(self, e: Value, row: int, lane: Value) -> Value:
         places = (lane, self.b.index(row)) if self.slices.by_lane else (self.b.index(row), lane)
@@ -173,12 +196,3 @@ def _permute(low: Value, places: Value, high: Value) -> Value:
     """The elements ``places`` (modulo 32) of two vectors of 16."""
     return llvm.CallIntrinsicOp(low.type, "llvm.x86.avx512.vpermi2var.ps.512", [low, places, high], [],
                                 []).results[0]
-
-
-def _interleaved(vectors: Sequence[Value]) -> Value:
-    """The first elements of all ``vectors``, a power of two, then their second elements, and so on."""
-    if len(vectors) == 1:
-        return vectors[0]
-    even, odd = _interleaved(vectors[::2]), _interleaved(vectors[1::2])
-    length = ir.VectorType(even.type).shape[0]
-    return vector.ShuffleOp(even, odd, [at + half * length for at in range(length) for half in (0, 1)]).result
