@@ -214,14 +214,20 @@ func.func @block(%x: tensor<1x4x2x4xf32>) -> tensor<1x4x2x4xf32> {
 // -----
 
 // The input of the first layer, 4 MiB, lies beyond L2: each line that the next tile reads is asked for there (locality 2)
-// while this one is computed. That of the second, 1 MiB, does not; Arm's cores ask for none.
+// while this one is computed, and only tiles at borders are packed. That of the second, 1 MiB, does not; Arm's cores ask
+// for none.
 
 // CHECK-LABEL: func.func private @conv_{{[0-9]+}}(%{{.*}}: memref<1x1x16385x16xf32>
 // CHECK-NOT: locality<2>
+// CHECK-NOT: memref.subview
 // CHECK-LABEL: func.func private @conv_{{[0-9]+}}(%{{.*}}: memref<1x1x65537x16xf32>
+// CHECK: %[[REGION:.*]] = scf.if %{{.*}} -> (memref<1x3x16xf32, strided<[?, 16, 1], offset: ?>>) {
+// CHECK-NEXT: memref.subview
+// CHECK: } else {
 // CHECK: scf.if
 // CHECK-COUNT-3: memref.prefetch %{{.*}}, read, locality<2>, data : memref<1x1x65537x16xf32>
 // CHECK-NOT: locality<2>
+// CHECK: vector.load %[[REGION]]
 // CHECK-LABEL: func.func @large
 // ARM-LABEL: func.func private @conv_{{[0-9]+}}(%{{.*}}: memref<1x1x65537x16xf32>
 // ARM-NOT: locality<2>

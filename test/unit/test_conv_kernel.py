@@ -99,6 +99,7 @@ def pack(case: Case, weight: np.ndarray, scheme: Scheme) -> list[np.ndarray]:
     return list(pack_blocked(weight, classes, kernels, order, case.group, block, case.groups).values())
 
 
+IN_PLACE = Case("pattern", height=40, width=40, fetches=True)
 POINTWISE = Case("connectivity", POINT, padding_high=(0, 0), tile=(1, 4))
 VOLUME = Case(
     "connectivity", Window.of((3, 3, 3), padding=(1, 1, 1)), depth=4, padding_high=(1, 1, 1), tile=(2, 2, 3))
@@ -140,9 +141,11 @@ CASES = {
     "channel blocks": Case("pattern", block=2),
     "channel blocks, epilogue": Case("connectivity", block=4, residual=True, activation="relu", batch=2),
     "channel blocks, pool": Case("pattern", block=4, height=16, width=16, pool=(1, 2, 2), tile=(2, 2)),
-    "input asked for ahead, more channels than filters": Case("pattern", filters=4, batch=2, fetches=True),
-    "input asked for ahead, blocks": Case("pattern", block=4, filters=16, fetches=True),
-    "input asked for ahead, 8 lanes": Case("pattern", lanes=8, source_high=2, target_high=2, fetches=True),
+    "in place": IN_PLACE,
+    "in place, blocks, a batch of odd images": replace(IN_PLACE, block=4, batch=2, height=37, width=39),
+    "in place, more channels than filters": replace(IN_PLACE, filters=4),
+    "in place, 8 lanes": replace(IN_PLACE, lanes=8, source_high=2, target_high=2),
+    "in place, volume": replace(VOLUME, depth=6, height=40, width=40, fetches=True),
     "blocks, unstructured": Case("unstructured", block=4),
     "1 x 1 reads its input in place": POINTWISE,
     "1 x 1 in blocks": replace(POINTWISE, block=2, residual=True),
@@ -240,11 +243,12 @@ def test_any_3d_convolution(data: st.DataObject) -> None:
 @pytest.mark.parametrize(
     "case",
     [
-        Case("pattern", block=2, batch=2, residual=True, fetches=True),
+        Case("pattern", block=2, batch=2, residual=True),
+        replace(IN_PLACE, block=4),
         Case("dense", group=2, filters=16, pool=(1, 2, 2), height=16, width=16, tile=(2, 2)),
         replace(POINTWISE, group=2, filters=24, block=4),
     ],
-    ids=["pattern in blocks", "dense with a pool", "pairs in blocks"],
+    ids=["pattern in blocks", "in place", "dense with a pool", "pairs in blocks"],
 )
 def test_units_in_any_pieces_give_the_same_bits(case: Case) -> None:
     """Threads get ranges of units; ranges may start and end inside an item, in any order."""

@@ -4,7 +4,7 @@
       for block in channel blocks:                # so that what a visit reads stays in L1
         pack the tile's input region of the block into scratch      # copies; gathers at borders
         for group in chunk:
-          ask for a channel of what is packed next          # where the input is large
+          ask for a channel of what is packed next  # if the input is large; it is packed only at borders
           acc[f][t] = bias[f], or the partial sums of the block before
           for class in classes:                     # unrolled: the code is specialised per kernel class
             for k in run of class in (block, group):        # FKW: kernels of one class are neighbours
@@ -49,11 +49,19 @@ class ConvKernel(TileKernel):
     group: int
     classes: tuple[KernelClass, ...]
     dense: bool
-    fetches: bool = False  # asks for what is packed next while multiplying
+    fetches: bool = False  # asks for a tile's input while the one before is computed
 
     @property
     def groups(self) -> int:
         return self.filters // self.group
+
+    def in_place(self, plan: ConvPlan) -> bool:
+        return self.fetches and plan.interior_tiles and not plan.direct
+
+    def pitch(self, plan: ConvPlan) -> int:
+        """In place, packed lines are as far apart as stored ones; odd, so that channels share cache sets
+        little."""
+        return plan.source_offsets[-1] + 1 | 1 if self.in_place(plan) else super().pitch(plan)
 
 
 def emit_conv_kernel(module: ir.Operation, name: str, kernel: ConvKernel, plan: ConvPlan,

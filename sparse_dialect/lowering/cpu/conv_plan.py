@@ -184,9 +184,11 @@ def plan_conv(source: Layout, target: LaneGrid, window: Window, tile: Three, ori
 
 
 def tables(plan: ConvPlan) -> list[np.ndarray]:
-    """items, borders, gathers and permuted, as the kernel takes them; empty ones get a row nothing reads."""
+    """items, borders (their last row: ``source_offsets``), gathers and permuted, as the kernel takes them;
+    empty ones get a row nothing reads."""
     lanes = plan.gathers.shape[1]
-    return [plan.items, plan.borders if len(plan.borders) else np.zeros((1, len(plan.region), 2), np.int32),
+    offsets = np.stack([plan.source_offsets, np.zeros_like(plan.source_offsets)], axis=1)
+    return [plan.items, np.concatenate([plan.borders, offsets[None]], dtype=np.int32),
             plan.gathers if len(plan.gathers) else np.zeros((1, lanes), np.int32),
             plan.permuted if len(plan.permuted) else np.full((1, 2), -1, np.int32)]
 

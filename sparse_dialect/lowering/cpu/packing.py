@@ -2,7 +2,8 @@
 several lines.
 
 Packed, a tile's input is contiguous: no cache-set conflicts between rows, few pages, and activations need
-no halos.
+no halos. Where inputs are asked for ahead, only tiles at borders are packed, their lines as far apart as
+stored ones: the same code then reads the others where they lie.
 """
 
 from __future__ import annotations
@@ -10,25 +11,31 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ...layouts import Layout
-from .builder import Builder, Value, arith, vector
+from ...mlir import ir
+from .builder import Builder, Value, arith, memref, vector
 from .conv_plan import ConvPlan
 
 Item = dict[str, Value]  # the fields of a work item (conv_plan.ITEM_FIELDS), loaded
 
 
 class Packer:
-    """Packs ``channels`` channels of a region; the start of ``scratch`` (memref<?xi8>) holds them."""
+    """Packs ``channels`` channels of a region, ``pitch`` lines each; the start of ``scratch`` (memref<?xi8>)
+    holds them. ``in_place``: plain boxes of stored lines stay where they lie."""
 
     def __init__(self, b: Builder, plan: ConvPlan, layout: Layout, source: Value, borders: Value,
-                 gathers: Value, permuted: Value, scratch: Value, channels: int) -> None:
+                 gathers: Value, permuted: Value, scratch: Value, channels: int, pitch: int,
+                 in_place: bool) -> None:
         self.b, self.plan, self.layout, self.channels = b, plan, layout, channels
         self._source, self.borders, self.gathers, self.permuted = source, borders, gathers, permuted
+        self.in_place, self.shape = in_place, [channels, pitch, b.lanes]
         if not plan.direct:
-            self.scratch = b.view(scratch, 0, [channels, len(plan.region), b.lanes])
+            self.scratch = self.region = b.view(scratch, 0, self.shape)
 
     def pack(self, item: Item, first_channel: Value) -> None:
-        """The region of ``item``, from channel ``first_channel`` on."""
-        if not self.plan.border_tiles:
+        """The region of ``item``, from channel ``first_channel`` on, for ``packed`` to read."""
+        if self.in_place:
+            self._pack_or_find(item, first_channel)
+        elif not self.plan.border_tiles:
             self._pack_interior(item, first_channel)
         elif not self.plan.interior_tiles:
             self._pack_border(item, first_channel)
@@ -45,11 +52,40 @@ class Packer:
 
     def packed(self, channel: Value, line: int) -> Value:
         """A packed line; ``channel`` counts from the first packed one."""
-        return self.b.load(self.scratch, channel, self.b.index(line), self.b.index(0))
+        place = self.plan.source_offsets[line] if self.in_place else line
+        return self.b.load(self.region, channel, self.b.index(place), self.b.index(0))
 
     def source(self, item: Item, channel: Value, line: Value) -> Value:
         """A stored line of the input."""
         return self.b.load(self._source, item["image"], channel, line, self.b.index(0))
+
+    def _pack_or_find(self, item: Item, first_channel: Value) -> None:
+        """Packs the region at a border; elsewhere it is the box of stored lines."""
+        b, type_ = self.b, self._box_type(ir.ShapedType.get_dynamic_stride_or_offset())
+
+        def stored() -> list[Value]:
+            return [memref.CastOp(type_, self._box(item, first_channel)).result]
+
+        def packed() -> list[Value]:
+            self._pack_border(item, first_channel)
+            return [memref.CastOp(type_, self.scratch).result]
+
+        plain = b.compare("slt", item["border"], b.index(0))
+        self.region, = b.choose(plain, stored, packed, [type_])
+
+    def _box(self, item: Item, first_channel: Value) -> Value:
+        """The stored lines of ``item``, from its first on."""
+        *_, lines, lanes = ir.MemRefType(self._source.type).shape
+        free = ir.ShapedType.get_dynamic_size()
+        return memref.SubViewOp(self._box_type(lines * lanes), self._source,
+                                [item["image"], first_channel, item["source_line"]], [], [],
+                                [free, free, free, 0], [1, *self.shape], [1] * 4).result
+
+    def _box_type(self, stride: int) -> ir.Type:
+        """``shape`` with channels so many elements apart, anywhere in memory."""
+        free = ir.ShapedType.get_dynamic_stride_or_offset()
+        layout = ir.StridedLayoutAttr.get(free, [stride, self.b.lanes, 1])
+        return ir.MemRefType.get(self.shape, self.b.element, layout=layout)
 
     def _pack_interior(self, item: Item, first_channel: Value) -> None:
         b = self.b
@@ -63,18 +99,20 @@ class Packer:
     def _pack_border(self, item: Item, first_channel: Value) -> None:
         """Lines outside, channels inside: what a line needs is decided once for all channels."""
         b = self.b
+        offsets = b.index(ir.MemRefType(self.borders.type).shape[0] - 1)
 
         def line(at: Value) -> None:
             code, length = (b.integer(self.borders, item["border"], at, b.index(i)) for i in range(2))
+            place = b.integer(self.borders, offsets, at, b.index(0)) if self.in_place else at
             for known in self.plan.run_lengths:
 
                 def run(c: Value, known: int = known) -> None:
-                    self._copy(c, at, item, b.add(first_channel, c), code, range(known))
+                    self._copy(c, place, item, b.add(first_channel, c), code, range(known))
 
                 with b.when(b.compare("eq", length, b.index(known))):
                     b.loop(0, self.channels, run)
             with b.when(b.compare("slt", code, b.index(0))):
-                self._halo(item, first_channel, at, arith.SubIOp(b.index(-1), code).result)
+                self._halo(item, first_channel, place, arith.SubIOp(b.index(-1), code).result)
 
         b.loop(0, len(self.plan.region), line)
 

@@ -64,7 +64,15 @@ class TileKernel(ABC):
 
     def packed_lines(self, plan: ConvPlan) -> int:
         """Of these, the packed region; partial sums follow it."""
-        return 0 if plan.direct else self.channel_block * len(plan.region)
+        return 0 if plan.direct else self.channel_block * self.pitch(plan)
+
+    def pitch(self, plan: ConvPlan) -> int:
+        """Lines from a packed channel to the next."""
+        return len(plan.region)
+
+    def in_place(self, plan: ConvPlan) -> bool:
+        """Whether tiles whose region is a plain box of stored lines are read where they lie."""
+        return False
 
     @property
     def stored(self) -> LaneGrid:
@@ -89,7 +97,7 @@ class TileEmitter(ABC):
         self.bias, self.items, borders, gathers, permuted, *rest = rest
         *self.storage, scratch, self.begin, self.end = rest
         self.packer = Packer(b, plan, kernel.source, self.input, borders, gathers, permuted, scratch,
-                             kernel.channel_block)
+                             kernel.channel_block, kernel.pitch(plan), kernel.in_place(plan))
         if kernel.blocks > 1:
             self.partial = b.view(scratch, kernel.packed_lines(plan) * b.lanes,
                                   [kernel.sums, prod(plan.tile), b.lanes])
