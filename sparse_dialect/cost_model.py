@@ -23,7 +23,7 @@ BLOCK_SHARE, PAIR_SHARE = 0.70, 0.55  # of blocks of 4 or more rows; of 2 or 3, 
 SINGLE_SHARE = 0.30
 SPARSE_MATRIX_BYTES = 5.0  # a stored weight of a sparse matrix: 4 bytes and a one-byte column
 BLOCK_MATRIX_BYTES = 4.6  # rows of a group share a column's index and the input that it loads
-SPARSE_MATRIX_MARGIN = 1.5  # gathers run behind the memory stream that dense rows keep up with
+SPARSE_MATRIX_MARGIN = 1.5  # lanes wait for others, and rows fall behind the memory stream
 
 SMALL_PIXELS = 64  # an image of no more is small
 

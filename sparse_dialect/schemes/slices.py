@@ -96,7 +96,7 @@ def pack_slices(weight: np.ndarray, lanes: int, core: Core, run: int | None = No
     counts = np.bincount(entries.owner, minlength=len(place))
     packed = {"edges": _edges(work + 1.0), "start": np.concatenate([[0], np.cumsum(counts)]).astype(np.int32),
               "place": place.astype(np.uint8), "advance": entries.advance.astype(np.uint8),
-              "index": entries.index.astype(np.uint8), "weight": _weights(weight, place, entries, slices)}
+              "index": entries.index, "weight": _weights(weight, place, entries, slices)}
     for name in ("advance", "index", "weight"):  # arrays are never empty: an entry that no slice counts
         if not len(packed[name]):
             packed[name] = np.zeros((1, *packed[name].shape[1:]), packed[name].dtype)
@@ -136,9 +136,11 @@ def _fetching(core: Core, lanes: int) -> tuple[int, float]:
 
 def _grouped(kept: np.ndarray, group: int) -> np.ndarray:
     """bool [ceil(M / group), K]: the columns that any row of a group keeps."""
-    if group == 1:
-        return kept
-    return np.logical_or.reduceat(kept, np.arange(0, len(kept), group))
+    while group > 1:
+        pairs = kept[::2].copy()
+        pairs[: len(kept) // 2] |= kept[1::2]
+        kept, group = pairs, group // 2
+    return kept
 
 
 def _unit_rows(rows: int, lanes: int, group: int, run: int) -> int:
@@ -182,10 +184,11 @@ def _entries(lists: np.ndarray, slices: Slices) -> tuple[np.ndarray, _Entries]:
         base[active] = now = np.minimum(wanted, before + LARGEST_ADVANCE)
         used = (found < width) & (found < (now + slices.window)[:, None])
         following[active] += used
-        turns.append((active, now - before, now, np.where(used, found - now[:, None], 0), used))
+        index = np.where(used, found - now[:, None], 0).astype(np.uint8)
+        turns.append((active, now - before, now, index, used))
     if not turns:
         none = np.zeros(0, np.int64)
-        return place, _Entries(none, none, none, np.zeros((0, slices.lanes), np.int64),
+        return place, _Entries(none, none, none, np.zeros((0, slices.lanes), np.uint8),
                                np.zeros((0, slices.lanes), bool))
     fields = [np.concatenate(parts) for parts in zip(*turns, strict=True)]
     order = np.argsort(fields[0], kind="stable")
