@@ -69,8 +69,9 @@ _A76 = Core(registers=32, multiply=0.5, line=0.5, pack=1.5, store=1.3, kernel=6.
 
 CORES: dict[str, Core] = {
     "avx512": _AVX512,
-    # AMD's: 512 bits go through the multipliers in two halves. 64 channels are fastest as one block. The rest was
-    # tried on MobileNet-V2: ``kernel`` of 4 or 12 changes nothing, other blocks of 1x1 kernels cost 1 to 6 %.
+    # AMD's: 512 bits go through the multipliers in two halves. 64 channels are fastest as one block. The
+    # rest was tried on MobileNet-V2: ``kernel`` of 4 or 12 changes nothing, other blocks of 1x1 kernels cost
+    # 1 to 6 %.
     "zen4": replace(_AVX512, multiply=1.0, packed_block=48),
     "avx2": replace(_AVX512, registers=16, permutes=False),
     "sse": replace(_AVX512, registers=16, permutes=False, gathers=False),
