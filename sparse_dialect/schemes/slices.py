@@ -37,6 +37,7 @@ LARGEST_ADVANCE = 240
 PERMUTED = 64  # the window that permutes fetch from: four registers
 PERMUTED_LANES = 16
 GATHERED = 256  # the window that a byte reaches
+ENTRIES_AT_ONCE = 1 << 15
 SHARES = 240  # pieces of about equal work: many threads get equal parts of it
 
 # What fetching the inputs of an entry costs, in vectors of weights multiplied.
@@ -170,12 +171,11 @@ def _entries(lists: np.ndarray, slices: Slices) -> tuple[np.ndarray, _Entries]:
 
     All slices advance together, an entry a turn.
     """
-    width, (lane, column) = lists.shape[1], np.nonzero(lists)
-    place, member = _sorted_lanes(np.bincount(lane, minlength=len(lists)), slices)
-    bounds = np.searchsorted(lane, np.arange(len(lists) + 1))
+    width, (counts, column) = lists.shape[1], _columns(lists)
+    place, member = _sorted_lanes(counts, slices)
+    bounds = np.concatenate([[0], np.cumsum(counts)])
     following, end = (bounds[np.minimum(member + at, len(lists))] for at in (0, 1))
     base, limit = np.zeros(len(place), np.int64), max(width - slices.window, 0)
-    column = np.append(column, width)  # what a lane that is through finds
     turns = []
     while (active := np.flatnonzero((following < end).any(axis=1))).size:
         here, before = following[active], base[active]
@@ -195,6 +195,14 @@ def _entries(lists: np.ndarray, slices: Slices) -> tuple[np.ndarray, _Entries]:
     return place, _Entries(*(field[order] for field in fields))
 
 
+def _columns(lists: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """How many columns each group keeps, and those of all groups, i32; at last what a lane that is through
+    finds."""
+    columns = [np.flatnonzero(kept).astype(np.int32) for kept in lists]
+    return np.array([len(each) for each in columns]), np.concatenate(
+        [*columns, np.array([lists.shape[1]], np.int32)])
+
+
 def _sorted_lanes(counts: np.ndarray, slices: Slices) -> tuple[np.ndarray, np.ndarray]:
     """The place of each lane in its unit and the group of rows that it is, [S, L], longest first in a unit;
     ``counts`` columns of each group. Lanes that only fill up are no group of the matrix."""
@@ -208,15 +216,18 @@ def _sorted_lanes(counts: np.ndarray, slices: Slices) -> tuple[np.ndarray, np.nd
 
 
 def _weights(weight: np.ndarray, place: np.ndarray, entries: _Entries, slices: Slices) -> np.ndarray:
-    """The weights of all entries, [E, G, L] or [E, L, G]."""
+    """The weights of all entries, [E, G, L] or [E, L, G]; some entries at a time, for places take more memory
+    than weights."""
     unit = np.arange(len(place))[:, None] // slices.per_unit
-    first = (place * slices.group + unit * slices.rows)[entries.owner]
-    column = entries.base[:, None] + entries.index
-    values = np.zeros((len(first), slices.group, slices.lanes), np.float32)
-    for row in range(slices.group):
-        at = first + row
-        inside = entries.used & (at < len(weight))
-        values[:, row][inside] = weight[at[inside], column[inside]]
+    first = place * slices.group + unit * slices.rows
+    values = np.zeros((len(entries.owner), slices.group, slices.lanes), np.float32)
+    for begin in range(0, len(values), ENTRIES_AT_ONCE):
+        part = slice(begin, begin + ENTRIES_AT_ONCE)
+        column = entries.base[part, None] + entries.index[part]
+        for row in range(slices.group):
+            at = first[entries.owner[part]] + row
+            inside = entries.used[part] & (at < len(weight))
+            values[part, row][inside] = weight[at[inside], column[inside]]
     return np.ascontiguousarray(values.swapaxes(1, 2)) if slices.by_lane else values
 
 
