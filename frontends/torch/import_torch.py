@@ -87,6 +87,7 @@ def import_program(program: torch.export.ExportedProgram) -> ir.Module:
             table = {**get_decomposition_table(), torch.ops.aten.linear.default: linear}
             program = program.run_decompositions(decompositions(table))
             _check_stateless(program)
+            _check_reshapes(program)
             importer = Importer(context, arrays, matrix_names(program))
             importer.import_frozen_program(_with_all_buffers(program), func_name="main")
         except EspalierError:
@@ -158,6 +159,16 @@ def _check_stateless(program: torch.export.ExportedProgram) -> None:
     for name in (*signature.buffers_to_mutate.values(), *signature.user_inputs_to_mutate.values()):
         raise EspalierError(f"the model overwrites '{name}' when it runs; expected a model without state, "
                             "call .eval() before exporting it")
+
+
+def _check_reshapes(program: torch.export.ExportedProgram) -> None:
+    """torch-mlir's lowering of a reshape without elements would end the process."""
+    for node in program.graph.nodes:
+        if node.target is torch.ops.aten.view.default:
+            shape = node.meta["val"].shape
+            if any(isinstance(size, int) and size == 0 for size in shape):
+                raise EspalierError(f"operation '{node.name}' reshapes a tensor without elements to "
+                                    f"{'x'.join(map(str, shape))}; expected inputs that hold elements")
 
 
 def _check_input(name: str, value: object, length: Any) -> None:

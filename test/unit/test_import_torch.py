@@ -138,7 +138,9 @@ def _with_nan() -> nn.Module:
     (Function(lambda x: (x + 1, 3)), (IMAGE,), "expected tensors as outputs, found int"),
     (nn.Conv2d(3, 4, 3), (3,), "example input 0: expected a tensor, found int"),
     (Counter(), (IMAGE,), "the model overwrites 'calls' when it runs"),
-], ids=["bfloat16", "nan", "complex", "operation", "nonzero", "branch", "shapes", "output", "input", "state"])
+    (nn.Linear(3, 2), (torch.empty(0, 4, 3),), "reshapes a tensor without elements to 0x3; expected inputs"),
+], ids=["bfloat16", "nan", "complex", "operation", "nonzero", "branch", "shapes", "output", "input", "state",
+        "empty"])
 def test_bad_modules_are_one_line(module: nn.Module, inputs: tuple[Any, ...], message: str,
                                   capfd: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(EspalierError, match=re.escape(message)) as caught:
