@@ -35,6 +35,8 @@ MOST_TOGETHER = 4  # indivisible runs of rows in a unit
 ALIGNMENT = 16  # windows start at multiples of it, except at the end of the matrix
 LARGEST_ADVANCE = 240
 PERMUTED = 64  # the window that permutes fetch from: four registers
+STREAMED = 1 << 18  # from so many weights of single rows on a wider window: fewer lanes wait, so less streams
+STREAMED_WINDOW = 192
 PERMUTED_LANES = 16
 GATHERED = 256  # the window that a byte reaches
 ENTRIES_AT_ONCE = 1 << 15
@@ -89,6 +91,8 @@ def pack_slices(weight: np.ndarray, lanes: int, core: Core, run: int | None = No
         run = min(UNIT_ROWS, -(-len(weight) // full) * full)
     kept = weight != 0
     group = choose_group(kept, fetching)
+    if window == PERMUTED and group == 1 and np.count_nonzero(kept) >= STREAMED:
+        window = STREAMED_WINDOW
     rows = _unit_rows(len(weight), lanes, group, run)
     by_lane = group == GROUPS[0] and (many or not core.gathers)
     slices = Slices(rows, group, lanes, window, by_lane)

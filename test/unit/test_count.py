@@ -209,7 +209,7 @@ def test_a_model_is_counted_by_statement(compiled: ModelFile, tmp_path: Path) ->
                  for n in ("1", "21"))
     assert many.fmlas - few.fmlas == 20 * total.fmlas
     # not in the sum: what a run does before its first stamp, and printing times, whose digits differ
-    assert (many.instructions - few.instructions) / 20 == pytest.approx(total.instructions, rel=0.03)
+    assert (many.instructions - few.instructions) / 20 == pytest.approx(total.instructions, abs=1500)
 
 
 @needs_qemu

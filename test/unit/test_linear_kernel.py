@@ -110,6 +110,8 @@ CASES = {
     "permuted, far columns": Case("permuted", rows=40, columns=5000, density=0.001),
     "permuted, columns of one window": Case("permuted", rows=40, columns=64),
     "permuted, columns of half a window": Case("permuted", rows=40, columns=31),
+    "permuted, streamed": Case("permuted", rows=64, columns=25000),
+    "permuted, streamed, some inputs": Case("permuted", rows=70, columns=25013, batch=3),
     "permuted, nothing but three rows": Case("permuted", density=0.0),
     "a free number of inputs, few": Case("permuted", rows=90, batch=5, free=True),
     "a free number of inputs, many": Case("permuted", rows=90, batch=100, free=True),

@@ -13,6 +13,7 @@ from espalier.sparse_dialect.schemes.slices import (
     GATHERED,
     LARGEST_ADVANCE,
     PERMUTED,
+    STREAMED_WINDOW,
     UNIT_ROWS,
     PackedSlices,
     pack_slices,
@@ -196,3 +197,14 @@ def test_shares_hold_equal_work() -> None:
     half = edges[len(edges) // 2]
     assert abs(start[half * packed.slices.per_unit] / start[-1] - 0.5) < 0.06
     assert half > 15
+
+
+def test_large_matrices_of_single_rows_have_a_wider_window() -> None:
+    random = np.random.default_rng(0)
+    weight = random.uniform(0.5, 1.5, (256, 25088)).astype(np.float32)
+    weight *= random.random(weight.shape) < 1 / 8
+    packed, part = packed_for(weight), packed_for(weight[:, :2000])
+    assert (packed.slices.window, part.slices.window) == (STREAMED_WINDOW, PERMUTED)
+    assert np.array_equal(unpack_slices(packed, weight.shape), weight)
+    # with convolutions pruned 8.1 times, VGG-16 then takes a sixth of its dense bytes
+    assert sum(array.nbytes for array in packed.arrays.values()) <= 5.45 * np.count_nonzero(weight)

@@ -103,19 +103,31 @@ class SliceEmitter:
         if self.slices.window == GATHERED:
             fetched = [b.gather(source, [n, base], places) for n in inputs]
         else:
-            upper = arith.CmpIOp(arith.CmpIPredicate.uge, places, b.constant(indices, 2 * b.lanes)).result
-            fetched = [self._permuted(source, n, base, places, upper) for n in inputs]
+            halves = self._halves(places)
+            fetched = [self._permuted(source, n, base, places, halves) for n in inputs]
         weights = [b.load(self.weight, e, b.index(row), zero) for row in range(group)]
         self._prefetch(e)
         return [b.fma(x, weight, acc[at * group + row])
                 for at, x in enumerate(fetched) for row, weight in enumerate(weights)]
 
-    def _permuted(self, source: Value, n: Value, base: Value, places: Value, upper: Value) -> Value:
-        """The inputs at ``places`` of the window, which is loaded whole: those in its ``upper`` half, and the
-        others."""
-        window = [self._line(source, n, base, line) for line in range(4)]
-        low, high = (_permute(window[at], places, window[at + 1]) for at in (0, 2))
-        return arith.SelectOp(upper, high, low).result
+    def _halves(self, places: Value) -> list[Value]:
+        """For each bit of ``places`` beyond those that two vectors of the window take: where it is set."""
+        b, masks, bit = self.b, [], 2 * self.b.lanes
+        while bit < self.slices.window:
+            found = arith.AndIOp(places, b.constant(places.type, bit)).result
+            masks.append(arith.CmpIOp(arith.CmpIPredicate.ne, found, b.constant(places.type, 0)).result)
+            bit *= 2
+        return masks
+
+    def _permuted(self, source: Value, n: Value, base: Value, places: Value, halves: list[Value]) -> Value:
+        """The inputs at ``places`` of the window, which is loaded whole: of every two vectors one candidate a
+        lane, and of these, half by half, the one that is meant."""
+        window = [self._line(source, n, base, line) for line in range(self.slices.window // self.b.lanes)]
+        found = [_permute(window[at], places, window[at + 1]) for at in range(0, len(window), 2)]
+        for upper in halves:
+            pairs = zip(found[1::2], found[::2], strict=False)
+            found = [*(arith.SelectOp(upper, *pair).result for pair in pairs), *found[len(found) & ~1 :]]
+        return found[0]
 
     def _line(self, source: Value, n: Value, base: Value, line: int) -> Value:
         """One vector of the window. Where the matrix is narrower than a window the window is all of it."""
