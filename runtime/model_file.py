@@ -63,6 +63,7 @@ class ModelFile:
         """Writes the file whole or not at all (see ``replacing``)."""
         header = {"format": FORMAT, "version": VERSION, "fingerprint": self.fingerprint,
                   "inputs": len(self.sample_inputs), "outputs": len(self.sample_outputs),
+                  "runner": bool(self.runner),
                   "manifest": self.manifest}
         abi = describe(self.manifest, self.fingerprint)
         weights = np.ascontiguousarray(self.weights).reshape(-1).view(np.uint8)
@@ -116,6 +117,11 @@ class ModelFile:
                 raise ValueError("bad CRC-32 of member 'weights'")
             inputs, outputs = ([_array(archive.read(f"{kind}_{i}.npy")) for i in range(header[f"{kind}s"])]
                                for kind in ("input", "output"))
+            arrays = {f"{kind}_{i}.npy" for kind in ("input", "output") for i in range(header[f"{kind}s"])}
+            if others := spans.keys() - arrays - {"manifest.json", "abi", "code", "weights", "runner"}:
+                raise ValueError(f"unknown member '{min(others)}'")
+            if header.get("runner") and "runner" not in spans:
+                raise ValueError("no member 'runner'")
             runner = archive.read("runner") if "runner" in spans else b""
             return cls(manifest, archive.read("code"), weights, fingerprint, inputs, outputs, runner)
 
