@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any
 from .errors import EspalierError
 
 if TYPE_CHECKING:
-    from .pipelines.compiler import CompileOptions
+    from .pipelines.driver import CompileOptions
     from .pipelines.target import Target
     from .runtime.compiled_model import CompiledModel
 
 __all__ = ["CompileOptions", "CompiledModel", "EspalierError", "Target", "compile", "load",
            "register_dialect"]
 
-_LAZY = {"CompileOptions": "pipelines.compiler", "CompiledModel": "runtime.compiled_model",
+_LAZY = {"CompileOptions": "pipelines.driver", "CompiledModel": "runtime.compiled_model",
          "Target": "pipelines.target",
          "register_dialect": "sparse_dialect"}
 

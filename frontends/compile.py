@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 
 from ..errors import EspalierError
-from ..pipelines.compiler import CompileOptions, compile_linalg
+from ..pipelines.driver import CompileOptions, compile_linalg
 from ..pipelines.target import Target
 from ..runtime.compiled_model import CompiledModel
 from ..runtime.model_file import ModelFile
-from ..sparse_dialect.mlir import ir
+from ..sparse_dialect.ir.mlir import ir
 
 
 def compile_model(model: Any, example_inputs: Sequence[Any] = (), target: Target | None = None,
@@ -24,7 +24,7 @@ def compile_model(model: Any, example_inputs: Sequence[Any] = (), target: Target
     target = target or Target.host()
     file = compile_file(model, example_inputs, target, options, progress)
     if target.triple:
-        from ..pipelines.aot.emit import cross_compiled
+        from ..pipelines.codegen.emit import cross_compiled
 
         return CompiledModel(cross_compiled(file, target, "model"))
     compiled = CompiledModel(file)

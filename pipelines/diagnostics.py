@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..sparse_dialect.errors import PassError, location_text
-from ..sparse_dialect.mlir import ir
+from ..sparse_dialect.ir.mlir import ir
 
 FILE_LOCATION = re.compile(r'"((?:[^"\\]|\\.)*)":(\d+):(\d+)')
 EXPECTED = re.compile(r"expected-(error|note|remark|warning)(-re)?"

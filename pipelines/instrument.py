@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from ..sparse_dialect.mlir import ir
+from ..sparse_dialect.ir.mlir import ir
 from ..sparse_dialect.passes import PassContext
 from .pipeline import Item, Nest
 

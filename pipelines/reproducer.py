@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ..files import replacing
 from ..sparse_dialect.errors import EspalierError
-from ..sparse_dialect.mlir import ir
+from ..sparse_dialect.ir.mlir import ir
 from .instrument import Instrument, Step
 from .pipeline import Item, Nest
 

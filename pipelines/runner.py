@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..sparse_dialect.errors import EspalierError, PassError, location_text
-from ..sparse_dialect.mlir import ir, passmanager
+from ..sparse_dialect.ir.mlir import ir, passmanager
 from ..sparse_dialect.passes import PassContext
 from .instrument import Instrument, Step
 from .parser import ANY

@@ -28,7 +28,7 @@ class Target:
     ``arithmetic``, one of the two as well.
 
     ``name`` says its vector instructions: neon, avx512, avx2 or sse; ``core`` is the kind of core whose costs
-    shape the code, a key of ``CORES``. ``triple`` is one of ``aot.processors.TRIPLES``, and ``cpu`` and
+    shape the code, a key of ``CORES``. ``triple`` is one of ``codegen.processors.TRIPLES``, and ``cpu`` and
     ``features`` (each ``+name`` or ``-name``) are LLVM's names; all are empty for the machine that compiles,
     whose code MLIR's JIT makes.
     """
@@ -69,7 +69,7 @@ class Target:
 
         Raises ``EspalierError`` that lists the known triples, CPUs, features or precisions.
         """
-        from .aot import processors
+        from .codegen import processors
 
         cpu, listed = processors.resolve(triple, cpu, features)
         arithmetic = accumulate or precision
@@ -97,7 +97,7 @@ def _check_precision(precision: str, arithmetic: str, triple: str) -> None:
     if precision == "fp32" and arithmetic != "fp32":
         raise EspalierError(f"--accumulate {arithmetic} needs --precision {arithmetic}")
     if precision == "fp16" and not triple.startswith("aarch64"):
-        from .aot import processors
+        from .codegen import processors
 
         known = ", ".join(name for name in processors.TRIPLES if name.startswith("aarch64"))
         raise EspalierError(f"--precision fp16 needs one of the targets {known}; found {triple}")
@@ -105,7 +105,7 @@ def _check_precision(precision: str, arithmetic: str, triple: str) -> None:
 
 def _check_halves(triple: str, cpu: str, features: tuple[str, ...]) -> None:
     """Raises ``EspalierError`` where the CPU does not compute in f16."""
-    from .aot import processors
+    from .codegen import processors
 
     if not processors.fuses(triple, cpu, features, HALVES, bits=16):
         known = ", ".join(processors.with_halves(triple, HALVES))

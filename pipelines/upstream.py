@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from ..sparse_dialect.errors import EspalierError
-from ..sparse_dialect.mlir import ir, passmanager
+from ..sparse_dialect.ir.mlir import ir, passmanager
 
 RESTRICTED = re.compile(r"restricted to '([\w.]+)'")
 # The bindings cannot list their passes; these are the ones people write most, for "did you mean".

@@ -14,7 +14,7 @@ import numpy as np
 from ..errors import EspalierError
 from .abi import target_text, tolerance
 from .devices import DEVICES
-from .jit_executor import JitExecutor
+from .executors.jit import JitExecutor
 from .model_file import ModelFile
 from .records import LayerRecord
 from .tensors import checked_inputs, empty_outputs, tensor_specs

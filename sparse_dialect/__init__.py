@@ -1,6 +1,5 @@
 """The ``sparse`` dialect, its schemes, passes and lowerings. Imports nothing else of Espalier."""
 
-from . import recurrent_ops  # noqa: F401 - the dialect has its ops as well
 from .dialect import irdl_text, register_dialect
 from .errors import EspalierError, PassError
 

@@ -6,7 +6,7 @@ Every message names the operation (or file), says what was expected, what was fo
 from __future__ import annotations
 
 from ..errors import EspalierError
-from .mlir import ir
+from .ir.mlir import ir
 
 __all__ = ["EspalierError", "PassError", "location_text", "op_error"]
 

@@ -11,7 +11,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from .mlir import ir
+from .ir.mlir import ir
 
 
 @dataclass

@@ -57,7 +57,7 @@ class Source:
                     progress: Progress | None = None) -> ModelFile:
         """Compiles the model down to the LLVM dialect for ``target``, another machine."""
         from ..frontends.compile import compile_file
-        from ..pipelines.compiler import CompileOptions
+        from ..pipelines.driver import CompileOptions
 
         model, inputs = self.load()
         options = CompileOptions(sparse=sparse, eliminate_redundant_loads=eliminate_redundant_loads)

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 from ...errors import EspalierError
-from ...pipelines.compiler import CompileOptions
+from ...pipelines.driver import CompileOptions
 from ...runtime.compiled_model import CompiledModel
 from ..compile import compile_model
 

@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from ...sparse_dialect.dialect import register_dialect
+from ...sparse_dialect.dialect.ops import register_dialect
 from ...sparse_dialect.errors import EspalierError
-from ...sparse_dialect.mlir import PACKAGE, ir, passmanager
+from ...sparse_dialect.ir.mlir import PACKAGE, ir, passmanager
 from ..quiet import quiet
 from .linear import linear
 from .recurrent import calls_of_operators, decompositions, free_length, keep_whole, ops_of_calls

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch_mlir.extras.fx_importer import ContextCache, FxImporter, FxImporterHooks, GraphNodeImporter
 
-from ...sparse_dialect.constants import attribute_of
-from ...sparse_dialect.mlir import ir
+from ...sparse_dialect.ir.constants import attribute_of
+from ...sparse_dialect.ir.mlir import ir
 
 
 class _Weights(FxImporterHooks):

@@ -18,10 +18,10 @@ from typing import Any
 import torch
 from torch.overrides import TorchFunctionMode
 
-from ...sparse_dialect.dialect import UndetectedAttr
+from ...sparse_dialect.dialect.ops import UndetectedAttr
+from ...sparse_dialect.dialect.recurrent import DIRECTIONS, GruOp, LstmOp
 from ...sparse_dialect.errors import EspalierError
-from ...sparse_dialect.mlir import ir
-from ...sparse_dialect.recurrent_ops import DIRECTIONS, GruOp, LstmOp
+from ...sparse_dialect.ir.mlir import ir
 
 OPERATORS = ("torch.espalier.gru", "torch.espalier.lstm")
 PREFIX = "espalier_"  # of the private functions

@@ -300,7 +300,7 @@ static espalier_status check_buffers(espalier_model *model, const espalier_const
     return status;
 }
 
-/* The order is that of sparse_dialect/lowering/cpu/arguments.py. */
+/* The order is that of sparse_dialect/lowering/buffers/arguments.py. */
 static void place_buffers(const espalier_model *model, espalier_worker *worker, const espalier_const_buffer *inputs,
                           const espalier_buffer *outputs)
 {

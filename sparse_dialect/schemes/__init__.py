@@ -3,14 +3,14 @@
 ``SCHEMES`` lists them in the order of the imports below: structured first, dense last.
 """
 
-from .kernel_group import KernelGroup  # isort: skip
-from .block import Block  # isort: skip
+from .kgs import KernelGroup  # isort: skip
+from .bcr import Block  # isort: skip
 from .connectivity import Connectivity  # isort: skip
 from .pattern import Pattern, natural_library  # isort: skip
 from .unstructured import Unstructured  # isort: skip
 from .dense import Dense  # isort: skip
-from .columns import SharedColumns
-from .reorder import filter_order
+from ..storage.column_groups import SharedColumns
+from ..storage.filter_order import filter_order
 from .scheme import SCHEMES, Cost, Scheme
 
 __all__ = ["SCHEMES", "Block", "Connectivity", "Cost", "Dense", "KernelGroup", "Pattern", "Scheme",

@@ -10,8 +10,8 @@ from typing import ClassVar
 import numpy as np
 
 from ..errors import EspalierError
-from .blocked import StoredKernels, Terms
-from .fkw import Library, common_count, fkw_cost, keep_kernels, kernels_of, pack_fkw, unpack_fkw
+from ..storage.blocked_fkw import StoredKernels, Terms
+from ..storage.fkw import Library, common_count, fkw_cost, keep_kernels, kernels_of, pack_fkw, unpack_fkw
 from .scheme import Cost, Scheme, is_nonzero
 
 

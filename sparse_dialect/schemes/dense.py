@@ -9,7 +9,7 @@ from typing import ClassVar
 import numpy as np
 
 from ..errors import EspalierError
-from .blocked import Terms
+from ..storage.blocked_fkw import Terms
 from .scheme import Cost, Scheme
 
 

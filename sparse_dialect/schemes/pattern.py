@@ -17,8 +17,8 @@ from typing import ClassVar, NamedTuple
 import numpy as np
 
 from ..errors import EspalierError
-from .blocked import StoredKernels, Terms
-from .fkw import Library, common_count, fkw_cost, keep_kernels, kernels_of, pack_fkw, unpack_fkw
+from ..storage.blocked_fkw import StoredKernels, Terms
+from ..storage.fkw import Library, common_count, fkw_cost, keep_kernels, kernels_of, pack_fkw, unpack_fkw
 from .scheme import Cost, Scheme, is_nonzero
 
 MAX_PATTERNS = 16  # code is specialised per pattern; beyond this its size costs more than regularity gives

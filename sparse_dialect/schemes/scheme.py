@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from .blocked import StoredKernels, Terms
+from ..storage.blocked_fkw import StoredKernels, Terms
 
 SCHEMES: dict[str, type[Scheme]] = {}  # by name, in the order of detection; __init_subclass__ fills it
 

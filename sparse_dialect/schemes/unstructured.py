@@ -9,8 +9,8 @@ from typing import ClassVar
 import numpy as np
 
 from ..errors import EspalierError
-from .blocked import StoredKernels, Terms
-from .fkw import checked_order
+from ..storage.blocked_fkw import StoredKernels, Terms
+from ..storage.fkw import checked_order
 from .scheme import Cost, Scheme, is_nonzero, largest
 
 

@@ -16,10 +16,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from math import prod
 
-from ..attributes import layout_attribute
-from ..dialect import LiftOp, PackedConvOp, PoolOp, UnliftOp, integer_array, integers, storage_operands
-from ..layouts import LaneGrid, candidate_grids, three
-from ..mlir import ir
+from ..dialect.attributes import layout_attribute
+from ..dialect.ops import LiftOp, PackedConvOp, PoolOp, UnliftOp, integer_array, integers, storage_operands
+from ..geometry.layouts import LaneGrid, candidate_grids, three
+from ..ir.mlir import ir
 from ..passes import Pass, PassContext, option
 
 # a convolution keeps its input's grid up to this many times the lines of the best one

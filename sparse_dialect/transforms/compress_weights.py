@@ -5,9 +5,9 @@
     -> %y = "sparse.packed_conv"(%x, %offset, %reorder, %stride, %index, %weight, %b)
           {storage_names = ["offset", "reorder", "stride", "index", "weight"], weight_shape = [...], ...}
 
-Convolutions: FKW a channel block (``schemes/blocked.py``; PatDNN's FKW where there is one block), groups of
-filters that share columns (``schemes/columns.py``), or dense weights [F/G, C, terms]. Matrices of linear and
-recurrent layers: ``pack_matrices.py``.
+Convolutions: FKW a channel block (``storage/blocked_fkw.py``; PatDNN's FKW where there is one block),
+groups of filters that share columns (``storage/column_groups.py``), or dense weights [F/G, C, terms].
+Matrices of linear and recurrent layers: ``pack_matrices.py``.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from typing import Any
 
 import numpy as np
 
-from ..attributes import scheme_of
-from ..constants import constant, weight_of
-from ..cores import REFERENCE, core_named
-from ..dialect import ConvOp, PackedConvOp, PlainAttr, integer_array, storage_operands, string_array
+from ..devices.cores import REFERENCE, core_named
+from ..dialect.attributes import scheme_of
+from ..dialect.ops import ConvOp, PackedConvOp, PlainAttr, integer_array, storage_operands, string_array
+from ..dialect.recurrent import WEIGHTED
 from ..errors import op_error
-from ..mlir import ir
+from ..ir.constants import constant, weight_of
+from ..ir.mlir import ir
 from ..passes import Pass, PassContext, operations, option
-from ..recurrent_ops import WEIGHTED
 from ..schemes import Connectivity, Dense, SharedColumns
-from ..schemes.blocked import StoredKernels, pack_blocked
-from ..schemes.columns import pack_columns, ungrouped
+from ..storage.blocked_fkw import StoredKernels, pack_blocked
+from ..storage.column_groups import pack_columns, ungrouped
 from .pack_matrices import pack_matrix, packed_matrix
 
 

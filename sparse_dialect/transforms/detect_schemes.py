@@ -14,14 +14,14 @@ from typing import Any
 
 import numpy as np
 
-from ..attributes import scheme_attribute
-from ..constants import weight_of
-from ..detection import explain_scheme
-from ..dialect import UndetectedAttr
+from ..dialect.attributes import scheme_attribute
+from ..dialect.ops import UndetectedAttr
+from ..dialect.recurrent import WEIGHTED
 from ..errors import op_error
-from ..mlir import ir
+from ..ir.constants import weight_of
+from ..ir.mlir import ir
 from ..passes import Pass, PassContext, operations
-from ..recurrent_ops import WEIGHTED
+from ..schedule.detection import explain_scheme
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..attributes import layout_of
-from ..dialect import PackedConvOp, integers, strings
-from ..mlir import ir
+from ..dialect.attributes import layout_of
+from ..dialect.ops import PackedConvOp, integers, strings
+from ..ir.mlir import ir
 from ..passes import Pass, PassContext, operations, option
 
 

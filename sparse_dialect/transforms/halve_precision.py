@@ -23,12 +23,12 @@ from typing import Any
 
 import numpy as np
 
-from ..constants import constant, weight_of
-from ..dialect import LanesAttr, LiftOp, PackedConvOp, PackedLinearOp, PoolOp, UnliftOp, strings
+from ..dialect.ops import LanesAttr, LiftOp, PackedConvOp, PackedLinearOp, PoolOp, UnliftOp, strings
+from ..dialect.recurrent import PackedGruOp, PackedLstmOp
 from ..errors import op_error
-from ..mlir import bindings, ir
+from ..ir.constants import constant, weight_of
+from ..ir.mlir import bindings, ir
 from ..passes import Pass, PassContext
-from ..recurrent_ops import PackedGruOp, PackedLstmOp
 
 arith: Any = bindings("dialects.arith")
 

@@ -1,8 +1,8 @@
 """The part of ``sparse-compress-weights`` for matrices: linear and recurrent layers.
 
-Sparse matrices become slices of groups of rows that share columns (``schemes/slices.py``), dense ones
-lane-major rows (``schemes/dense_rows.py``). Recurrent layers store the rows of all gates of a few hidden
-units next to each other (``schemes/gates.py``).
+Sparse matrices become slices of groups of rows that share columns (``storage/sell.py``), dense ones
+lane-major rows (``storage/dense_rows.py``). Recurrent layers store the rows of all gates of a few hidden
+units next to each other (``storage/gates.py``).
 """
 
 from __future__ import annotations
@@ -12,16 +12,16 @@ from typing import Any
 
 import numpy as np
 
-from ..attributes import scheme_of, slices_attribute
-from ..constants import constant
-from ..cores import Core
-from ..dialect import LinearOp, PackedLinearOp, integer_array, storage_operands, string_array
-from ..mlir import ir
-from ..recurrent_ops import GRU_GATES, LSTM_GATES, GruOp, LstmOp, PackedGruOp, PackedLstmOp
+from ..devices.cores import Core
+from ..dialect.attributes import scheme_of, slices_attribute
+from ..dialect.ops import LinearOp, PackedLinearOp, integer_array, storage_operands, string_array
+from ..dialect.recurrent import GRU_GATES, LSTM_GATES, GruOp, LstmOp, PackedGruOp, PackedLstmOp
+from ..ir.constants import constant
+from ..ir.mlir import ir
 from ..schemes import Dense
-from ..schemes.dense_rows import DENSE_VECTORS, pack_dense_rows
-from ..schemes.gates import interleave_gates
-from ..schemes.slices import Slices, few_inputs, pack_slices
+from ..storage.dense_rows import DENSE_VECTORS, pack_dense_rows
+from ..storage.gates import interleave_gates
+from ..storage.sell import Slices, few_inputs, pack_slices
 
 Matrix = LinearOp | GruOp | LstmOp
 PackedMatrix = PackedLinearOp | PackedGruOp | PackedLstmOp

@@ -13,13 +13,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..attributes import scheme_of
-from ..constants import weight_of
-from ..dialect import ConvOp
-from ..mlir import ir
+from ..dialect.attributes import scheme_of
+from ..dialect.ops import ConvOp
+from ..ir.constants import weight_of
+from ..ir.mlir import ir
 from ..passes import Pass, PassContext, operations, option
 from ..schemes import Connectivity, Pattern, Scheme, SharedColumns, filter_order
-from ..schemes.columns import ungrouped
+from ..storage.column_groups import ungrouped
 
 
 @dataclass(frozen=True)

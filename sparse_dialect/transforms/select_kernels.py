@@ -15,10 +15,14 @@ from typing import Any, Literal
 
 import numpy as np
 
-from ..attributes import scheme_attribute, scheme_of
-from ..constants import weight_of
-from ..cores import REFERENCE, Core, core_named
-from ..cost_model import (
+from ..devices.cores import REFERENCE, Core, core_named
+from ..dialect.attributes import scheme_attribute, scheme_of
+from ..dialect.ops import ConvOp
+from ..dialect.recurrent import WEIGHTED
+from ..ir.constants import weight_of
+from ..ir.mlir import ir
+from ..passes import Pass, PassContext, operations, option
+from ..schedule.cost_model import (
     channel_block,
     convolution_ms,
     filters_per_group,
@@ -26,12 +30,8 @@ from ..cost_model import (
     shared_channel_block,
     shorter_block,
 )
-from ..dialect import ConvOp
-from ..mlir import ir
-from ..passes import Pass, PassContext, operations, option
-from ..recurrent_ops import WEIGHTED
 from ..schemes import Dense, Scheme, SharedColumns, Unstructured
-from ..schemes.columns import ungrouped
+from ..storage.column_groups import ungrouped
 
 
 @dataclass(frozen=True)

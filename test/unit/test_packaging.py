@@ -19,7 +19,7 @@ MAY_IMPORT = {
     "sparse_dialect": set(), "pipelines": {"sparse_dialect", "runtime"}, "runtime": set(),
     "frontends": {"sparse_dialect", "pipelines", "runtime"}, "tools": set(FOLDERS),
 }
-BINDINGS = "espalier.sparse_dialect.mlir"  # the one module of the compiler that the JIT executor may import
+BINDINGS = "espalier.sparse_dialect.ir.mlir"  # all of the compiler that the JIT executor may import
 
 
 def python(script: str) -> subprocess.CompletedProcess[str]:
@@ -85,7 +85,7 @@ import espalier.frontends
 def test_layers(path: Path) -> None:
     folder = path.relative_to(ROOT).parts[0]
     ours = {name.split(".")[1] for name in imports(path) if name.startswith("espalier.") and "." in name}
-    if name_of(path) == "espalier.runtime.jit_executor":
+    if name_of(path) == "espalier.runtime.executors.jit":
         assert {name for name in imports(path) if name.startswith("espalier.sparse_dialect")} == {BINDINGS}
         ours.remove("sparse_dialect")
     assert ours & set(FOLDERS) <= MAY_IMPORT[folder] | {folder}

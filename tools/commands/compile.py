@@ -10,7 +10,7 @@ import typer
 
 from ...errors import EspalierError
 from ...files import check_writable, replacing
-from ...pipelines.aot import KINDS
+from ...pipelines.codegen import KINDS
 from ...pipelines.target import Target
 from ..compiled import Source
 from ..report.data import factor, size
@@ -87,7 +87,7 @@ def compile_command(
 
 def _write(output: Path, file: ModelFile, target: Target, name: str, kind: str, linker: str) -> CompiledModel:
     """Writes ``file``, compiled for ``target``, as one of ``KINDS``; the compiled model."""
-    from ...pipelines.aot.emit import cross_compiled, emit, identifier
+    from ...pipelines.codegen.emit import cross_compiled, emit, identifier
     from ...runtime.compiled_model import CompiledModel
 
     if kind == "model":

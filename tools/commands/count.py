@@ -23,7 +23,7 @@ from .common import out, progress_bars, show, write_json
 
 def count_command(source: Source, target: Target, against: str, *, sparse: bool, json: Path | None) -> None:
     """Counts ours and the peers ``against`` (comma-separated), prints one table, writes ``json``."""
-    from ...pipelines.aot.emit import cross_compiled
+    from ...pipelines.codegen.emit import cross_compiled
     from ...runtime.compiled_model import CompiledModel
 
     names = _peer_names(against)
@@ -61,7 +61,7 @@ def _static_loops(source: Source, target: Target, code: ModelFile, sparse: bool,
                   progress: Progress) -> tuple[list[LayerLoops], list[str]]:
     """The inner loops of the model compiled for each reference core, or why there are none; ``code``: the
     model compiled for ``target``."""
-    from ...pipelines.aot.emit import native_code
+    from ...pipelines.codegen.emit import native_code
 
     try:
         analyser()

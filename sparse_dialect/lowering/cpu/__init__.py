@@ -1,6 +1,7 @@
-"""Passes that lower to the CPU, one a file. ``PASSES`` lists their stems in pipeline order (see
-``passes.py``)."""
+"""Passes that lower to the CPU, one a file. ``PASSES`` lists their stems in pipeline order (``passes.py``).
 
-PASSES = ("lower-to-vector", "eliminate-redundant-loads", "schedule-loads", "expand-gathers",
-          "adopt-buffers", "separate-results", "expand-copies", "externalize-constants", "record-assertions",
-          "distribute-work", "plan-memory", "export-entry")
+``kernels/`` holds one micro-kernel family a file, ``plan/`` what they compute beforehand in numpy, ``emit/``
+what they write code with.
+"""
+
+PASSES = ("lower-to-vector", "distribute-work", "export-entry")

@@ -16,10 +16,18 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from ...mlir import bindings, ir
+from ...ir.mlir import bindings, ir
 from ...passes import Pass, PassContext
-from .arguments import ALIASES, append_argument, dynamic_memref, public_functions, root, roots, set_size
-from .lengths import bytes_per_step
+from ..buffers.arguments import (
+    ALIASES,
+    append_argument,
+    dynamic_memref,
+    public_functions,
+    root,
+    roots,
+    set_size,
+)
+from ..buffers.lengths import bytes_per_step
 
 arith: Any = bindings("dialects.arith")
 func: Any = bindings("dialects.func")
@@ -166,7 +174,7 @@ class _Distributor:
         return op.name == "func.call" and ir.FlatSymbolRefAttr(op.attributes["callee"]).value in self.written
 
     def _is_steps(self, op: ir.Operation) -> bool:
-        """A loop of nothing but kernel calls: the time steps of a recurrent layer (``steps.py``)."""
+        """A loop of nothing but kernel calls: the steps of a recurrent layer (``buffers/time_steps.py``)."""
         if op.name != "scf.for" or list(op.results):
             return False
         body = [view.operation for view in op.regions[0].blocks[0].operations]

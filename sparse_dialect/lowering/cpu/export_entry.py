@@ -20,9 +20,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...errors import op_error
-from ...mlir import bindings, ir
+from ...ir.mlir import bindings, ir
 from ...passes import Pass, PassContext
-from .arguments import ENTRY, functions, public_functions, tensor_arguments
+from ..buffers.arguments import ENTRY, functions, public_functions, tensor_arguments
 
 arith: Any = bindings("dialects.arith")
 func: Any = bindings("dialects.func")

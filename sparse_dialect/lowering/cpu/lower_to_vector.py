@@ -23,10 +23,9 @@ from typing import Any
 
 import numpy as np
 
-from ...attributes import layout_of, scheme_of, slices_of
-from ...constants import constant, constant_of
-from ...cores import REFERENCE, Core, core_named
-from ...dialect import (
+from ...devices.cores import REFERENCE, Core, core_named
+from ...dialect.attributes import layout_of, scheme_of, slices_of
+from ...dialect.ops import (
     LanesAttr,
     LiftOp,
     PackedConvOp,
@@ -38,30 +37,31 @@ from ...dialect import (
     integers,
     strings,
 )
+from ...dialect.recurrent import PackedGruOp, PackedLstmOp
 from ...errors import op_error
-from ...layouts import LaneGrid, Plain
-from ...mlir import bindings, ir
+from ...geometry.layouts import LaneGrid, Plain
+from ...ir.constants import constant, constant_of
+from ...ir.mlir import bindings, ir
 from ...passes import Pass, PassContext, operations, option
-from ...recurrent_ops import PackedGruOp, PackedLstmOp
 from ...schemes import Dense
-from ...schemes.gates import interleave_gates
-from .arguments import append_argument, dynamic_memref, public_functions, set_size
-from .builder import arith, func, memref
-from .channelwise_kernel import (
+from ...storage.gates import interleave_gates
+from ..buffers.arguments import append_argument, dynamic_memref, public_functions, set_size
+from ..buffers.joined_outputs import JoinedOutputs, allocate
+from ..buffers.time_steps import for_each_step, row_of
+from .emit.builder import arith, func, memref
+from .kernels.channelwise import (
     ChannelwiseKernel,
     emit_channelwise_kernel,
     emit_global_average,
     plane_tables,
 )
-from .conv_plan import ONES, ConvPlan, Window
-from .fused_kernel import FusedKernel, Stage, chunk_type, emit_fused_kernel
-from .joined_outputs import JoinedOutputs, allocate
-from .layout_kernel import emit_lift, emit_unlift, flatten, transposes
-from .linear_kernel import LinearKernel, emit_linear_kernel
-from .plane_plan import plan_plane
-from .planned_conv import PlannedConv, plan_packed_conv, window_of
-from .recurrent_kernel import RecurrentKernel, emit_recurrent_kernel
-from .steps import for_each_step, row_of
+from .kernels.dense_rows import LinearKernel, emit_linear_kernel
+from .kernels.fused_depthwise import FusedKernel, Stage, chunk_type, emit_fused_kernel
+from .kernels.layouts import emit_lift, emit_unlift, flatten, transposes
+from .kernels.recurrent import RecurrentKernel, emit_recurrent_kernel
+from .plan.conv_plan import ONES, ConvPlan, Window
+from .plan.packed_conv import PlannedConv, plan_packed_conv, window_of
+from .plan.plane_plan import plan_plane
 
 bufferization: Any = bindings("dialects.bufferization")
 tensor_dialect: Any = bindings("dialects.tensor")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from espalier.sparse_dialect.errors import op_error
-from espalier.sparse_dialect.mlir import ir
+from espalier.sparse_dialect.ir.mlir import ir
 from espalier.sparse_dialect.passes import Pass, PassContext, option
 
 

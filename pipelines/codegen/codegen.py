@@ -1,0 +1,126 @@
+"""LLVM-dialect code to an object, assembly or LLVM IR for another machine, by llvmlite.
+
+An object exports one symbol, ``espalier_model_<name>`` (``espalier_code`` in ``runtime/c/espalier.h``):
+
+    { uint32_t abi; uint32_t flags; char fingerprint[32]; espalier_entry_fn entry; }
+
+``fingerprint`` is in the model file too, so that code and weights of two models are never mixed.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from ...errors import EspalierError
+from ...runtime.abi import SEQUENTIAL, VERSION
+from ...runtime.executors.jit import ENTRY
+from ...sparse_dialect.devices.cores import CORES
+from ...sparse_dialect.ir.mlir import ir
+from ..target import Target
+from . import processors
+from .llvm_text import translate
+
+_DESCRIPTOR = """
+@{symbol} = constant {{ i32, i32, [32 x i8], ptr }}
+    {{ i32 {abi}, i32 {flags}, [32 x i8] c"{fingerprint}", ptr @{entry} }}
+"""
+# On AArch64 programs may read the system counter, but not the cycle counter.
+_COUNTER_CALL = "call i64 @llvm.read_volatile_register.i64(metadata !1000)"
+_COUNTER = """
+declare i64 @llvm.read_volatile_register.i64(metadata)
+!1000 = !{!"cntvct_el0"}
+"""
+
+
+@dataclass(frozen=True)
+class NativeCode:
+    """
+    ``code`` (bytecode of an LLVM-dialect module with the exported entry) compiled for ``target``.
+
+    ``name`` is a C identifier, the tail of the exported symbol. Raises ``EspalierError`` for other names,
+    the host's JIT target, and modules that are not all LLVM dialect.
+    """
+
+    code: bytes
+    target: Target
+    name: str
+    fingerprint: str
+    sequential: bool = False
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"[A-Za-z_]\w*", self.name, re.ASCII):
+            raise EspalierError(f"'{self.name}' is no C identifier, so it cannot name the model's symbol")
+        if not self.target.triple:
+            raise EspalierError("the host's code is compiled when it is loaded; name a triple, such as "
+                                f"{', '.join(processors.TRIPLES)}")
+
+    @property
+    def symbol(self) -> str:
+        """The one symbol that the code exports."""
+        return f"espalier_model_{self.name}"
+
+    @cached_property
+    def object(self) -> bytes:
+        """A relocatable, position-independent ELF object."""
+        with self._scheduling():
+            return bytes(self._machine.emit_object(self._optimized))
+
+    @property
+    def assembly(self) -> str:
+        with self._scheduling():
+            return str(self._machine.emit_assembly(self._optimized))
+
+    @property
+    def llvm_ir(self) -> str:
+        """The optimised LLVM IR."""
+        return str(self._optimized)
+
+    @contextmanager
+    def _scheduling(self) -> Iterator[None]:
+        """Keeps the order that ``sparse-schedule-loads`` gave: LLVM's scheduler would move loads up until
+        accumulators spill. (A switch of the whole process, set only meanwhile.)"""
+        kept = CORES[self.target.core].places_loads
+        switch = processors.llvmlite().set_option
+        if kept:
+            switch("espalier", "-enable-misched=0")
+        try:
+            yield
+        finally:
+            if kept:
+                switch("espalier", "-enable-misched=1")
+
+    @cached_property
+    def _machine(self) -> Any:
+        return processors.machine(self.target.triple, self.target.cpu, self.target.features)
+
+    @cached_property
+    def _optimized(self) -> Any:
+        """The whole module after LLVM's O3."""
+        llvm = processors.llvmlite()
+        module = llvm.parse_assembly(self._text())
+        module.triple = self._machine.triple
+        module.data_layout = str(self._machine.target_data)
+        tuning = llvm.create_pipeline_tuning_options(3)
+        tuning.slp_vectorization = tuning.loop_vectorization = tuning.loop_unrolling = True
+        builder = llvm.create_pass_builder(self._machine, tuning)
+        builder.getModulePassManager().run(module, builder)
+        return module
+
+    def _text(self) -> str:
+        """The module as LLVM IR text, with the descriptor as its one visible symbol."""
+        with ir.Context() as context, ir.Location.unknown():
+            context.enable_multithreading(False)
+            text = translate(ir.Module.parse(self.code).operation)
+        if self.target.triple.startswith("aarch64"):
+            text = text.replace("call i64 @llvm.readcyclecounter()", _COUNTER_CALL) + _COUNTER
+        entry = f"define void @{ENTRY}("
+        if entry not in text:
+            raise EspalierError(f"the code has no function {ENTRY}; run sparse-export-entry")
+        return text.replace(entry, f"define internal void @{ENTRY}(") + _DESCRIPTOR.format(
+            symbol=self.symbol, abi=VERSION, flags=SEQUENTIAL * self.sequential,
+            fingerprint=self.fingerprint, entry=ENTRY)

@@ -1,0 +1,302 @@
+"""The compiler driver: linalg on tensors to a compiled model's code, weights and manifest.
+
+The named pipelines run in stages; between them the driver reads off what the report shows (a record a
+layer, loads before and after LRE) and takes the weights out of the IR.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, replace
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from ..errors import EspalierError
+from ..runtime.abi import FREE
+from ..runtime.memory import zeroed
+from ..runtime.model_file import ModelFile, fingerprint_of
+from ..runtime.records import LayerRecord, TensorSpec
+from ..sparse_dialect.devices.cores import CORES
+from ..sparse_dialect.dialect.attributes import scheme_of
+from ..sparse_dialect.dialect.ops import PackedConvOp, PackedLinearOp, integers
+from ..sparse_dialect.dialect.recurrent import GruOp, LstmOp, PackedGruOp, PackedLstmOp
+from ..sparse_dialect.errors import op_error
+from ..sparse_dialect.ir.constants import dtype_of
+from ..sparse_dialect.ir.mlir import bindings, ir
+from ..sparse_dialect.lowering.buffers.arguments import public_functions
+from ..sparse_dialect.lowering.buffers.externalize_constants import assemble, externalize, total_bytes
+from ..sparse_dialect.passes import operations
+from ..sparse_dialect.schedule.cost_model import convolution_ms, linear_ms
+from .named import ARENA, BUFFERS, LLVM, PREPARE, PREPARE_FP16, VECTOR
+from .parser import parse_pipeline
+from .runner import Runner
+from .target import Target
+
+func: Any = bindings("dialects.func")
+memref: Any = bindings("dialects.memref")
+
+Progress = Callable[[str, int, int], None]
+ENTRY = "main"
+MATRICES = (PackedLinearOp, PackedGruOp, PackedLstmOp)
+# Sums of n random products, each step rounded to f16, are off by about 2e-4 sqrt(n / 2) of their size.
+LONGEST_FP16_SUM = 256
+
+
+@dataclass(frozen=True)
+class CompileOptions:
+    """``sparse=False`` runs every layer dense; ``eliminate_redundant_loads=False`` keeps a load for every
+    multiply."""
+
+    sparse: bool = True
+    eliminate_redundant_loads: bool = True
+
+
+@dataclass(frozen=True)
+class _Stage:
+    """Passes that run together, with the options that the target and the user set."""
+
+    elements: tuple[str, ...]
+    options: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def text(self) -> str:
+        return f"builtin.module({','.join(e + self.options.get(e, '') for e in self.elements)})"
+
+
+def compile_linalg(module: ir.Module, options: CompileOptions, target: Target,
+                   progress: Progress | None = None) -> ModelFile:
+    """
+    Compiles ``module`` (linalg on tensors with static shapes, one public function) in place. Of a module
+    with recurrent layers one size may be free, the number of time steps: ``?`` wherever it stands.
+
+    Returns the model without recorded samples. Raises ``EspalierError`` for what cannot be compiled.
+    """
+    root = module.operation
+    _check_complete(root)
+    function = _entry(root)
+    inputs, outputs = _signature(function, free=bool(operations(root, GruOp, LstmOp)))
+    _protect(function)
+    core = CORES[target.core]
+    own = {"sparse-schedule-loads": core.places_loads, "sparse-expand-gathers": not core.gathers}
+    lowering = (*VECTOR, *(name for name, wanted in own.items() if wanted))
+    lre = "filter" if options.eliminate_redundant_loads else "none"
+    half, short = target.precision == "fp16", target.arithmetic == "fp16"
+    stages = [
+        _Stage(PREPARE_FP16 if half else PREPARE, {
+            "sparse-select-kernels": f"{{kernel={'auto' if options.sparse else 'dense'} core={target.core} "
+                                     f"longest-sum={LONGEST_FP16_SUM if short else 0}}}",
+            "sparse-compress-weights": f"{{lanes={target.lanes} core={target.core}}}",
+            "sparse-assign-layouts": f"{{lanes={target.grid_lanes}}}"}),
+        _Stage(lowering, {
+            "sparse-lower-to-vector": f"{{lanes={target.lanes} core={target.core} "
+                                      f"widen={str(half and not short).lower()}}}",
+            "sparse-eliminate-redundant-loads": f"{{level={lre} registers={core.registers - core.spare}}}",
+            "sparse-schedule-loads": f"{{ahead={core.ahead} registers={core.registers} "
+                                     f"spare={core.spare}}}"}),
+        _Stage(_buffers(root)), _Stage(ARENA), _Stage(LLVM)]
+    pipelines = [parse_pipeline(stage.text) for stage in stages]
+    steps = sum(len(pipeline.items) for pipeline in pipelines)
+    done = 0
+    layers: list[LayerRecord] = []
+    weights = np.zeros(0, np.uint8)
+    labels: list[str] = []
+    messages: list[str] = []
+    for number, pipeline in enumerate(pipelines):
+        step = None if progress is None else _shifted(progress, done, steps)
+        Runner(pipeline, verify=False, progress=step).run(root)
+        done += len(pipeline.items)
+        if number == 0:
+            root.verify()
+            layers = _layer_records(root, target)
+        elif number == 1:
+            layers = _with_calls(root, layers)
+        elif number == 2:
+            pieces = externalize(root)
+            weights = assemble(pieces, zeroed(total_bytes(pieces)))
+            del pieces
+        elif number == 3:
+            labels, messages = (_texts(root, name) for name in ("espalier.labels", "espalier.messages"))
+            if any(FREE in spec.shape for spec in inputs):
+                _check_planned(root)
+    sizes = {name: ir.IntegerAttr(root.attributes[f"espalier.{name}"]).value
+             for name in ("arena", "arena_per_step", "scratch", "stamps", "weights", "sequential")
+             if f"espalier.{name}" in root.attributes}
+    manifest: dict[str, Any] = {
+        "target": asdict(target), "inputs": [asdict(spec) for spec in inputs],
+        "outputs": [asdict(s) for s in outputs],
+        "layers": [asdict(layer) for layer in layers], "labels": labels,
+        "messages": messages, "sizes": sizes}
+    # over the text: equal modules differ in their bytecode (its order of uses and strings)
+    return ModelFile(manifest, _bytecode(root), weights, fingerprint_of(f"{target} {root}".encode(), weights))
+
+
+def _buffers(root: ir.Operation) -> tuple[str, ...]:
+    """The pipeline to buffers, and through torch-mlir's own for its scans, sorts and scatters."""
+    if not _mentions(root, "tm_tensor."):
+        return BUFFERS
+    return ("func.func(tm-tensor-bufferize)", "sparse-adopt-buffers", *BUFFERS[:-2],
+            "func.func(tm-tensor-to-loops)", *BUFFERS[-2:])
+
+
+def _mentions(op: ir.Operation, dialect: str) -> bool:
+    """Whether ``op`` holds an operation of ``dialect``."""
+    return any(inner.operation.name.startswith(dialect) or _mentions(inner.operation, dialect)
+               for region in op.regions for block in region.blocks for inner in block.operations)
+
+
+def _shifted(progress: Progress, before: int, total: int) -> Progress:
+    """Progress of one stage as progress of the whole."""
+    return lambda name, done, _: progress(name, before + done, total)
+
+
+def _texts(root: ir.Operation, name: str) -> list[str]:
+    """An attribute that lists strings."""
+    return [ir.StringAttr(text).value for text in ir.ArrayAttr(root.attributes[name])]
+
+
+def _bytecode(root: ir.Operation) -> bytes:
+    stream = io.BytesIO()
+    root.write_bytecode(stream)
+    return stream.getvalue()
+
+
+def _check_complete(root: ir.Operation) -> None:
+    """Raises ``EspalierError`` for functions that are declared only."""
+    for view in root.regions[0].blocks[0].operations:
+        if view.operation.name == "func.func" and not list(view.operation.regions[0].blocks):
+            name = ir.StringAttr(view.operation.attributes["sym_name"]).value
+            raise EspalierError(f"function @{name} has no body; expected a whole program")
+
+
+def _entry(root: ir.Operation) -> Any:
+    """The one public function, named ``main`` from here on."""
+    functions = public_functions(root)
+    if len(functions) != 1:
+        names = ", ".join(f"@{ir.StringAttr(f.operation.attributes['sym_name']).value}"
+                          for f in functions) or "none"
+        raise EspalierError(f"expected one public function, found {names}; make the others private")
+    functions[0].operation.attributes["sym_name"] = ir.StringAttr.get(ENTRY, root.context)
+    return functions[0]
+
+
+def _protect(function: Any) -> None:
+    """Bufferization must not let ``function`` write into its inputs: they are the caller's."""
+    with function.operation.context:
+        read_only = ir.DictAttr.get({"bufferization.writable": ir.BoolAttr.get(False)})
+        count = len(function.regions[0].blocks[0].arguments)
+        function.operation.attributes["arg_attrs"] = ir.ArrayAttr.get([read_only] * count)
+
+
+def _signature(function: Any, free: bool) -> tuple[list[TensorSpec], list[TensorSpec]]:
+    """Inputs and outputs; every tensor must be ranked, and static unless ``free``."""
+    type_ = ir.FunctionType(ir.TypeAttr(function.operation.attributes["function_type"]).value)
+    found: list[list[TensorSpec]] = []
+    for kind, types in (("input", type_.inputs), ("output", type_.results)):
+        specs = []
+        for number, entry in enumerate(types):
+            if not isinstance(entry, ir.RankedTensorType):
+                raise EspalierError(f"{kind} {number}: expected a ranked tensor, found {entry}")
+            if not entry.has_static_shape and not free:
+                raise EspalierError(f"{kind} {number}: expected a static shape, found {entry}; "
+                                    f"export the model with fixed sizes")
+            shape = tuple(FREE if entry.is_dynamic_dim(at) else entry.get_dim_size(at)
+                          for at in range(entry.rank))
+            specs.append(TensorSpec(f"{kind}_{number}", shape, dtype_of(entry.element_type).name))
+        found.append(specs)
+    return found[0], found[1]
+
+
+def _check_planned(root: ir.Operation) -> None:
+    """Raises ``EspalierError`` for a buffer that grows otherwise than with the number of time steps."""
+    for allocation in operations(root, memref.AllocOp):
+        type_ = ir.MemRefType(allocation.memref.type)
+        if not type_.has_static_shape:
+            raise op_error(allocation, "sizes that are fixed or multiples of the number of time steps",
+                           str(type_), "fix the number of time steps")
+
+
+def _layer_records(root: ir.Operation, target: Target) -> list[LayerRecord]:
+    """A record of every packed layer, in program order; of one time step where their number is free."""
+    records = []
+    for number, layer in enumerate(operations(root, PackedConvOp, *MATRICES)):
+        attributes = layer.operation.attributes
+        cost = {named: ir.IntegerAttr(ir.DictAttr(attributes["cost"])[named]).value
+                for named in ("dense_bytes", "packed_bytes", "index_bytes", "nonzeros", "stored")}
+        weight = integers(layer.weight_shape)
+        scheme = scheme_of(layer)
+        linear = isinstance(layer, MATRICES)
+        places = _output_places(layer)
+        size = prod(weight)
+        predict = linear_ms if linear else convolution_ms
+        records.append(LayerRecord(
+            name=_text(attributes, "layer") or f"layer{number}",
+            op=layer.operation.name.removeprefix("sparse.packed_"),
+            shape=_shape_text(layer, weight), scheme=_text(attributes, "detected") or scheme.name,
+            sparsity=1 - cost["nonzeros"] / size, kernel=ir.StringAttr(layer.kernel).value,
+            reason=_reason(attributes), macs_dense=size * places, macs_packed=cost["stored"] * places,
+            bytes_dense=cost["dense_bytes"], bytes_packed=cost["packed_bytes"],
+            index_bytes=cost["index_bytes"],
+            csr_index_bytes=4 * (cost["nonzeros"] + weight[0] + 1) if cost["index_bytes"] else 0,
+            loads_before=0, loads_after=0,
+            predicted_ms=predict(scheme, cost["stored"] * (1 if linear else places)),
+            fused_into=_text(attributes, "fused_into"), precision=_precision(layer, target)))
+    return records
+
+
+def _precision(layer: Any, target: Target) -> str:
+    """What a layer's weights are kept in, and what it computes in if that is another."""
+    arithmetic = "fp32" if isinstance(layer, MATRICES) else target.arithmetic
+    same = arithmetic == target.precision
+    return target.precision if same else f"{target.precision}, computed in {arithmetic}"
+
+
+def _output_places(layer: Any) -> int:
+    """Output pixels of a convolution, or rows of a matrix product, batch included; a free size counts 1."""
+    type_ = ir.RankedTensorType(layer.output.type)
+    *rows, _ = (1 if type_.is_dynamic_dim(at) else type_.get_dim_size(at) for at in range(type_.rank))
+    return prod(rows) if isinstance(layer, MATRICES) else rows[0] * prod(integers(layer.output_layout.image))
+
+
+def _shape_text(layer: Any, weight: list[int]) -> str:
+    if isinstance(layer, MATRICES):
+        return f"{weight[1]} -> {weight[0]}"
+    kernel, strides = weight[2:], integers(layer.strides)
+    image = [1] * len(kernel) + integers(layer.output_layout.image)
+    groups, uneven = ir.IntegerAttr(layer.groups).value, len(set(strides)) > 1
+    extra = f" /{_times(strides) if uneven else strides[0]}" if max(strides) > 1 else ""
+    extra += f" groups {groups}" if groups > 1 else ""
+    return f"{weight[1] * groups} -> {weight[0]} {_times(kernel)}{extra} @ {_times(image[-len(kernel) :])}"
+
+
+def _times(sizes: list[int]) -> str:
+    return "x".join(map(str, sizes))
+
+
+def _reason(attributes: Any) -> str:
+    """Why the layer runs as it does."""
+    fused = _text(attributes, "fused_into")
+    return _text(attributes, "reason") + (f"; fused into {fused}" if fused else "")
+
+
+def _text(attributes: Any, name: str) -> str:
+    return ir.StringAttr(attributes[name]).value if name in attributes else ""
+
+
+def _with_calls(root: ir.Operation, layers: list[LayerRecord]) -> list[LayerRecord]:
+    """``layers`` with the kernels that they call, and these calls' vector loads before and after LRE."""
+    before: dict[str, int] = {}
+    after: dict[str, int] = {}
+    functions: dict[str, dict[str, None]] = {}
+    for call in operations(root, func.CallOp):
+        if "espalier.layer" not in call.attributes:
+            continue
+        name = ir.StringAttr(call.attributes["espalier.layer"]).value
+        functions.setdefault(name, {})[ir.FlatSymbolRefAttr(call.attributes["callee"]).value] = None
+        if "espalier.loads_before" in call.attributes:
+            for counts, key in ((before, "espalier.loads_before"), (after, "espalier.loads_after")):
+                counts[name] = counts.get(name, 0) + ir.IntegerAttr(call.attributes[key]).value
+    return [replace(layer, loads_before=before.get(layer.name, 0), loads_after=after.get(layer.name, 0),
+                    functions=list(functions.get(layer.name, {}))) for layer in layers]

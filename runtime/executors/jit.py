@@ -1,0 +1,123 @@
+"""Runs a compiled model's code on the host: LLVM-dialect bytecode, compiled by MLIR's ExecutionEngine on
+first use.
+
+Of the compiler it needs the bindings alone. All threads run the same function (see ``distribute_work.py``):
+workers wait in queues between runs, and inside a run they meet at the code's own barriers, the last of
+which ends it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import queue
+import sys
+import threading
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ...errors import EspalierError
+from ...sparse_dialect.ir.mlir import bindings, ir
+from ..memory import zeroed
+
+ENTRY = "espalier_entry"  # made by lowering/cpu/export_entry.py
+BARRIER_WORDS = 64
+OPTIMIZATION = 3
+
+
+class JitExecutor:
+    """One model's code with its arena; calls are serialised, an instance serves one run at a time."""
+
+    def __init__(self, code: bytes, weights: np.ndarray, sizes: Mapping[str, int],
+                 messages: Sequence[str] = (), shapes: Sequence[Sequence[int]] = ()) -> None:
+        """``code``: bytecode of a module in the LLVM dialect; ``sizes``: bytes or entries of arena,
+        scratch, stamps, and ``sequential`` where one thread must run it all; ``messages``: what the code's
+        assertions say; ``shapes``: of the inputs, then of the outputs, -1 where a run decides."""
+        self._engine, self._function = _compile(code)
+        self._weights, self._sizes, self._messages = weights, dict(sizes), list(messages)
+        self._free = [(tensor, axis) for tensor, shape in enumerate(shapes)
+                      for axis, size in enumerate(shape) if size < 0]
+        self._failures = np.zeros(1, np.int32)
+        self._arena = zeroed(self._sizes["arena"])
+        self._barrier = np.zeros(BARRIER_WORDS, np.int32)
+        self._stamps = np.zeros(max(self._sizes["stamps"], 1), np.int64)
+        self._scratch: list[np.ndarray] = []
+        self._workers: list[tuple[queue.SimpleQueue[Any], threading.Thread]] = []
+        self._lock = threading.Lock()
+
+    def run(self, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray], threads: int) -> np.ndarray:
+        """Fills ``outputs``; returns the cycle counter noted behind every statement, i64 [stamps].
+
+        Raises ``EspalierError`` when an assertion of the model fails, such as an index out of range.
+        """
+        if self._sizes.get("sequential"):
+            threads = 1
+        with self._lock:
+            self._grow(threads, [*inputs, *outputs])
+            self._failures[0] = 0
+            calls = [self._arguments(inputs, outputs, thread, threads) for thread in range(threads)]
+            for (tasks, _), call in zip(self._workers, calls[1:], strict=False):
+                tasks.put(call)
+            self._function(calls[0][0])
+            if self._failures[0]:
+                raise EspalierError(f"the model stopped: {self._messages[self._failures[0] - 1]}")
+            return self._stamps.copy()
+
+    def _arguments(self, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray], thread: int,
+                   threads: int) -> tuple[Any, list[Any]]:
+        """The packed arguments of one thread's call (``lowering/cpu/export_entry.py``), and what keeps them
+        alive."""
+        arrays = [*inputs, self._scratch[thread], *outputs, self._weights, self._failures, self._barrier,
+                  self._stamps, self._arena]
+        buffers = (ctypes.c_void_p * len(arrays))(*(array.ctypes.data for array in arrays))
+        tensors = [*inputs, *outputs]
+        sizes = (ctypes.c_int64 * len(self._free))(*(tensors[at].shape[axis] for at, axis in self._free))
+        values = [ctypes.c_void_p(ctypes.addressof(buffers)), ctypes.c_void_p(ctypes.addressof(sizes)),
+                  ctypes.c_int64(thread), ctypes.c_int64(threads)]
+        packed = (ctypes.c_void_p * len(values))(*map(ctypes.addressof, values))
+        return packed, [values, buffers, sizes, arrays]
+
+    def _grow(self, threads: int, tensors: Sequence[np.ndarray]) -> None:
+        """Scratch and workers for ``threads`` threads, of which the caller is the first; an arena for the
+        time steps of ``tensors``."""
+        steps = next((tensors[at].shape[axis] for at, axis in self._free), 0)
+        needed = self._sizes["arena"] + steps * self._sizes.get("arena_per_step", 0)
+        if needed > self._arena.size:
+            self._arena = zeroed(needed)
+        while len(self._scratch) < threads:
+            self._scratch.append(zeroed(max(self._sizes["scratch"], 16) * 4).view(np.float32))
+        while len(self._workers) < threads - 1:
+            tasks: queue.SimpleQueue[Any] = queue.SimpleQueue()
+            thread = threading.Thread(target=_work, args=(tasks, self._function), daemon=True)
+            thread.start()
+            self._workers.append((tasks, thread))
+
+    def __del__(self) -> None:
+        """Code and barrier outlive the workers, which may still be on their way out of the last barrier."""
+        for tasks, thread in getattr(self, "_workers", ()):
+            tasks.put(None)
+            if not sys.is_finalizing():  # then daemon threads stand still
+                thread.join()
+
+
+def _work(tasks: queue.SimpleQueue[Any], function: Any) -> None:
+    while (call := tasks.get()) is not None:
+        function(call[0])
+
+
+def _compile(code: bytes) -> tuple[Any, Any]:
+    """The engine that owns the compiled code, and its entry."""
+    context = ir.Context()
+    context.enable_multithreading(False)
+    try:
+        with context, ir.Location.unknown():
+            module = ir.Module.parse(code)
+            engine = bindings("execution_engine").ExecutionEngine(module, opt_level=OPTIMIZATION)
+            entry = engine.raw_lookup(ENTRY)
+            if not entry:
+                raise RuntimeError(f"no function {ENTRY}")
+            return engine, ctypes.CFUNCTYPE(None, ctypes.c_void_p)(entry)
+    except (ir.MLIRError, RuntimeError) as error:
+        reason = str(error).splitlines()[0]
+        raise EspalierError(f"the model's code does not load ({reason}); compile it again") from error

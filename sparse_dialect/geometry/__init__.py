@@ -1,0 +1,1 @@
+"""Layouts, windows and convolutions as numbers; numpy only."""

@@ -1,0 +1,124 @@
+"""What compiled functions take besides their tensors, and small helpers on function arguments and buffers.
+
+After ``lower-to-vector``, ``externalize-constants``, ``record-assertions``, ``distribute-work`` and
+``plan-memory`` a public function takes
+
+    inputs..., scratch memref<?xi8>, outputs..., weights memref<?xi8>, failures memref<?xi32>, barrier
+    memref<?xi32>, stamps memref<?xi64>, thread index, threads index, arena memref<?xi8>
+
+and the module says how much of each it needs: ``espalier.scratch`` (a thread, in 4 bytes),
+``espalier.weights`` and ``espalier.arena`` (bytes), ``espalier.stamps`` (entries); and how many inputs there
+are, ``espalier.inputs``. ``export-entry`` makes one function of plain pointers of it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ...ir.mlir import bindings, ir
+
+memref: Any = bindings("dialects.memref")
+
+ALIASES = ("memref.view", "memref.cast", "memref.subview", "memref.reinterpret_cast", "memref.collapse_shape",
+           "memref.expand_shape", "memref.memory_space_cast")
+ALIGNMENT = 64
+ENTRY = "espalier_entry"
+_BEHIND_OUTPUTS = 6  # failures, barrier, stamps, thread, threads, arena
+
+
+def functions(module: ir.Operation) -> list[Any]:
+    """The functions with a body."""
+    return [op for op in module.regions[0].blocks[0].operations
+            if op.operation.name == "func.func" and op.regions[0].blocks]
+
+
+def public_functions(module: ir.Operation) -> list[Any]:
+    """The functions with a body that others may call."""
+    return [op for op in functions(module) if "sym_visibility" not in op.operation.attributes]
+
+
+def tensor_arguments(module: ir.Operation, function: Any) -> list[int]:
+    """Where, in the whole list above, the inputs and outputs stand."""
+    count = len(function.regions[0].blocks[0].arguments)
+    inputs = ir.IntegerAttr(module.attributes["espalier.inputs"]).value
+    end = count - _BEHIND_OUTPUTS - ("espalier.weights" in module.attributes)
+    return [*range(inputs), *range(inputs + 1, end)]
+
+
+def append_argument(function: Any, type_: ir.Type) -> ir.Value:
+    """A new last argument of ``function``."""
+    old = ir.FunctionType(ir.TypeAttr(function.operation.attributes["function_type"]).value)
+    function.operation.attributes["function_type"] = ir.TypeAttr.get(
+        ir.FunctionType.get([*old.inputs, type_], list(old.results)))
+    if "arg_attrs" in function.operation.attributes:
+        known = list(ir.ArrayAttr(function.operation.attributes["arg_attrs"]))
+        function.operation.attributes["arg_attrs"] = ir.ArrayAttr.get([*known, ir.DictAttr.get({})])
+    return function.regions[0].blocks[0].add_argument(type_, function.operation.location)
+
+
+def dynamic_memref(element: ir.Type) -> ir.Type:
+    """memref<?xelement>."""
+    return ir.MemRefType.get([ir.ShapedType.get_dynamic_size()], element)
+
+
+def byte_view(base: ir.Value, offset: int, type_: ir.Type) -> ir.Value:
+    """``type_`` at ``offset`` bytes of a memref<?xi8>, at the current insertion point."""
+    index = ir.IndexType.get()
+    at = ir.Operation.create("arith.constant", results=[index],
+                             attributes={"value": ir.IntegerAttr.get(index, offset)}).result
+    return memref.ViewOp(type_, base, at, []).result
+
+
+def byte_size(type_: ir.Type) -> int:
+    """Bytes of a static memref type; i1 takes a byte."""
+    shaped = ir.MemRefType(type_)
+    text = str(shaped.element_type)
+    width = 64 if text == "index" else int("".join(c for c in text if c.isdigit()))
+    count = 1
+    for size in shaped.shape:
+        count *= size
+    return count * -(-width // 8)
+
+
+def align(offset: int) -> int:
+    return -(-offset // ALIGNMENT) * ALIGNMENT
+
+
+def root(value: ir.Value) -> ir.Value:
+    """The value that ``value`` is a view of, through operations that only change the view."""
+    while not isinstance(value.owner, ir.Block) and value.owner.operation.name in ALIASES:
+        value = value.owner.operation.operands[0]
+    return value
+
+
+def roots(value: ir.Value) -> set[ir.Value]:
+    """The buffers that ``value`` may be a view of: several where a branch, a loop or a select chooses."""
+    found: set[ir.Value] = set()
+    seen: set[ir.Value] = set()
+    ahead = [value]
+    while ahead:
+        value = root(ahead.pop())
+        if value not in seen:
+            seen.add(value)
+            choices = _choices(value)
+            ahead += choices
+            if not choices:
+                found.add(value)
+    return found
+
+
+def _choices(value: ir.Value) -> list[ir.Value]:
+    """The buffers one of which is ``value``; none where it is a buffer of its own."""
+    owner = value.owner
+    op = owner.owner.operation if isinstance(owner, ir.Block) else owner.operation
+    if op.name == "func.func" or not (list(op.regions) or op.name == "arith.select"):
+        return []
+    ends = [list(block.operations)[-1] for region in op.regions for block in region.blocks]
+    values = [*op.operands, *(value for end in ends for value in end.operands)]
+    return [value for value in values if isinstance(value.type, ir.MemRefType)]
+
+
+def set_size(module: ir.Operation, name: str, value: int) -> None:
+    """Records a size on the module; several functions share the largest."""
+    known = ir.IntegerAttr(module.attributes[name]).value if name in module.attributes else 0
+    module.attributes[name] = ir.IntegerAttr.get(ir.IntegerType.get_signless(64), max(known, value))

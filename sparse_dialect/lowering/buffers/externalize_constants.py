@@ -1,0 +1,109 @@
+"""``sparse-externalize-constants``: weights and tables leave the IR for one block of memory.
+
+    memref.global constant @w : memref<64xf32> = dense_resource<w>        %0 = memref.get_global @w
+    -> func.func @main(..., %weights: memref<?xi8>)                       %0 = memref.view %weights[%c4096][]
+
+Runs after bufferization. ``espalier.weights`` on the module says how many bytes there are; each begins at a
+multiple of 64 bytes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ....files import replacing
+from ...errors import op_error
+from ...ir.constants import read_attribute
+from ...ir.mlir import ir
+from ...passes import Pass, PassContext, option
+from .arguments import align, append_argument, byte_view, dynamic_memref, public_functions, set_size
+
+
+@dataclass(frozen=True)
+class ExternalizeConstantsPass(Pass):
+    """
+    Replaces every constant memref.global that public functions read by a view of a new argument, the weights.
+    """
+
+    name = "sparse-externalize-constants"
+
+    file: str = option("", "the file that the block of weights is written to (required)")
+
+    def run(self, op: ir.Operation, context: PassContext) -> None:
+        if not self.file:
+            raise op_error(op, "a file for the weights", "none",
+                           "use sparse-externalize-constants{file=PATH}")
+        pieces = externalize(op)
+        context.statistics["constants"] += len(pieces)
+        context.statistics["bytes"] += total_bytes(pieces)
+        with replacing(self.file) as stream:
+            stream.write(assemble(pieces, np.zeros(total_bytes(pieces), np.uint8)).data)
+
+
+def externalize(module: ir.Operation) -> list[tuple[int, np.ndarray]]:
+    """Rewrites ``module``; the constants with their byte offsets, in increasing order."""
+    pieces: list[tuple[int, np.ndarray]] = []
+    with module.context, ir.Location.unknown(module.context):
+        constants = _constant_globals(module)
+        placed: dict[str, int] = {}
+        for function in public_functions(module):
+            weights = append_argument(function, dynamic_memref(ir.IntegerType.get_signless(8)))
+            for reader in _readers(function):
+                name = _global_of(reader)
+                if name not in constants:
+                    continue
+                if name not in placed:
+                    array = read_attribute(constants[name].attributes["initial_value"])
+                    placed[name] = total_bytes(pieces)
+                    pieces.append((placed[name], array))
+                with ir.InsertionPoint(reader):
+                    view = byte_view(weights, placed[name], reader.results[0].type)
+                reader.results[0].replace_all_uses_with(view)
+                reader.erase()
+        kept = {_global_of(reader) for reader in _readers(module)}
+        for name, constant in constants.items():
+            if name not in kept:
+                constant.erase()
+        set_size(module, "espalier.weights", total_bytes(pieces))
+    return pieces
+
+
+def _constant_globals(module: ir.Operation) -> dict[str, ir.Operation]:
+    """The memref.global constants of ``module`` by name."""
+    found = {}
+    for view in module.regions[0].blocks[0].operations:
+        op = view.operation
+        if op.name == "memref.global" and "constant" in op.attributes and "initial_value" in op.attributes:
+            found[ir.StringAttr(op.attributes["sym_name"]).value] = op
+    return found
+
+
+def _global_of(reader: ir.Operation) -> str:
+    """The name that a memref.get_global reads."""
+    return ir.FlatSymbolRefAttr(reader.attributes["name"]).value
+
+
+def _readers(function: ir.Operation) -> list[ir.Operation]:
+    """Every memref.get_global inside ``function``, or a module."""
+    found: list[ir.Operation] = []
+    for region in function.operation.regions:
+        for block in region.blocks:
+            for view in block.operations:
+                if view.operation.name == "memref.get_global":
+                    found.append(view.operation)
+                found += _readers(view)
+    return found
+
+
+def total_bytes(pieces: list[tuple[int, np.ndarray]]) -> int:
+    """Bytes of the whole block."""
+    return align(pieces[-1][0] + pieces[-1][1].nbytes) if pieces else 0
+
+
+def assemble(pieces: list[tuple[int, np.ndarray]], block: np.ndarray) -> np.ndarray:
+    """Writes ``pieces`` into ``block`` (u8, zeroed, of ``total_bytes``) and returns it."""
+    for offset, array in pieces:
+        block[offset : offset + array.nbytes] = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+    return block

@@ -1,0 +1,1 @@
+"""What micro-kernels write code with: the builder, packing, transcendental functions."""

@@ -1,0 +1,1 @@
+"""Micro-kernels of the CPU, one family a file."""

@@ -1,0 +1,1 @@
+"""What micro-kernels compute beforehand: tiles, items and tables. Numpy only."""

@@ -1,0 +1,140 @@
+"""Which kernel a ``sparse.packed_conv`` runs and how it is cut up: all about its code but the code."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from ....devices.cores import Core
+from ....dialect.attributes import layout_of, scheme_of
+from ....dialect.ops import PackedConvOp, integers, strings
+from ....errors import op_error
+from ....geometry.layouts import LaneGrid, three
+from ....ir.constants import weight_of
+from ....ir.mlir import ir
+from ....schemes import Connectivity, Dense, SharedColumns
+from ....storage.blocked_fkw import thread_chunks
+from ..kernels.column_groups import ColumnsKernel, columns_tables, emit_columns_kernel, unit_visits
+from ..kernels.kernel_classes import ConvKernel, KernelClass, emit_conv_kernel
+from .conv_plan import ONES, ConvPlan, Window, cut, plan_conv, plane_shape, tables
+from .tiles import choose_columns_tile, choose_tile
+
+COLUMN_ARRAYS = ("start", "reorder", "gap", "weight")  # of storage/column_groups.py
+DEEP_ARRAYS = (*COLUMN_ARRAYS, "before")  # of kernels of several slices
+
+
+@dataclass(frozen=True)
+class PlannedConv:
+    """One kernel, planned for each shape of its tiles."""
+
+    kernel: ConvKernel | ColumnsKernel
+    plans: tuple[ConvPlan, ...]
+
+    def emitter(self, plan: ConvPlan) -> Callable[..., None]:
+        """What emits the code of ``plan``: takes module, name, operand types and core."""
+        if isinstance(self.kernel, ColumnsKernel):
+            return partial(emit_columns_kernel, kernel=self.kernel, plan=plan)
+        return partial(emit_conv_kernel, kernel=self.kernel, plan=plan)
+
+    def tables(self, plan: ConvPlan) -> list[np.ndarray]:
+        """The i32 tables that come before the storage arrays among the kernel's operands."""
+        own = columns_tables(self.kernel, plan) if isinstance(self.kernel, ColumnsKernel) else []
+        return [*tables(plan), *own]
+
+    def visits(self, conv: PackedConvOp, plan: ConvPlan) -> list[int]:
+        """How often each class's loop body runs."""
+        kernel, storage = self.kernel, list(conv.storage)
+        if isinstance(kernel, ColumnsKernel):
+            return unit_visits(kernel, plan, weight_of(conv, storage[0]))
+        if kernel.dense:
+            each = [kernel.channels * kernel.groups]
+        else:  # stored kernels of each class, from the ``stride`` array [rows, classes + 1]
+            stride = weight_of(conv, storage[2]).view(np.uint16).astype(np.int64)
+            each = [int(runs) for runs in np.diff(stride, axis=1).sum(axis=0)]
+        return [visits * len(plan.items) for visits in each]
+
+
+def plan_packed_conv(conv: PackedConvOp, core: Core, by_chunk: bool = False) -> PlannedConv:
+    """The kernel of ``conv``, not depthwise, on ``core``; ``by_chunk``: see ``fused_depthwise.py``."""
+    target = layout_of(conv.output_layout, conv.output)
+    if not isinstance(target, LaneGrid):
+        raise op_error(conv, "a lane grid", "a row-major layout", "run sparse-assign-layouts first")
+    source, attributes, pool = layout_of(conv.input_layout, conv.input), conv.operation.attributes, three(
+        integers(conv.pool))
+    window, pooled = window_of(conv), None
+    if pool != ONES:
+        pooled = target.over([size // part for size, part in zip(target.image, pool, strict=True)])
+    shape, groups = integers(conv.weight_shape), ir.IntegerAttr(conv.groups).value
+    common = {"source": source, "target": target, "pooled": pooled, "channels": shape[1] * groups,
+              "filters": shape[0], "activation": ir.StringAttr(conv.activation).value,
+              "residual": conv.residual is not None, "by_chunk": by_chunk}
+    tile = three(integers(attributes["tile"])) if "tile" in attributes else None
+    kernel: ConvKernel | ColumnsKernel
+    if isinstance(scheme_of(conv), SharedColumns):
+        kernel, tile = _columns_kernel(conv, common, window, core, tile)
+    else:
+        kernel, tile = _conv_kernel(conv, common, window, core, tile)
+    plans = [plan_conv(source, target, window, part, origins, _shape(conv.input)[0], pooled)
+             for part, origins in cut(plane_shape(source, target, window, pooled), tile, pool).items()]
+    return PlannedConv(kernel, tuple(plans))
+
+
+def _columns_kernel(conv: PackedConvOp, common: dict[str, Any], window: Window, core: Core,
+                    tile: Any) -> tuple[ColumnsKernel, Any]:
+    names = strings(conv.storage_names)
+    expected = DEEP_ARRAYS if window.kernel[0] > 1 else COLUMN_ARRAYS
+    if names != list(expected):
+        raise op_error(conv, f"the arrays {', '.join(expected)}", ", ".join(names),
+                       "pack it with sparse-compress-weights")
+    _, reorder, _, weight, *_ = list(conv.storage)
+    units, unit, size = _shape(weight)
+    groups = _shape(reorder)[0] // size
+    kernel = ColumnsKernel(**common, channel_block=_channel_block(conv, common["channels"]),
+                           chunks=_chunks(conv, groups, common["by_chunk"]), group_count=groups, size=size,
+                           unit=unit, sub_tile=ONES)
+    return choose_columns_tile(kernel, window, units, core, tile)
+
+
+def _conv_kernel(conv: PackedConvOp, common: dict[str, Any], window: Window, core: Core,
+                 tile: Any) -> tuple[ConvKernel, Any]:
+    scheme, shape, channels = scheme_of(conv), integers(conv.weight_shape), common["channels"]
+    size = ir.IntegerAttr(conv.filters_per_group).value
+    dense = isinstance(scheme, Dense) and channels == shape[1]
+    if isinstance(scheme, Dense) and not dense:
+        scheme = Connectivity(tuple(shape[2:]))
+    classes = tuple(KernelClass(terms) for terms in scheme.classes(prod(shape[2:]), size))
+    kernel = ConvKernel(**common, channel_block=_channel_block(conv, channels),
+                        chunks=_chunks(conv, shape[0] // size, common["by_chunk"]), group=size,
+                        classes=classes, dense=dense, fetches=_fetches(conv, common, core))
+    stored = channels * kernel.groups if dense else _shape(list(conv.storage)[3])[0]
+    return kernel, tile or choose_tile(kernel, window, stored, core)
+
+
+def _fetches(conv: PackedConvOp, common: dict[str, Any], core: Core) -> bool:
+    """Whether tiles mostly copy stored lines, of an input that lies beyond L2."""
+    size = prod(_shape(conv.input)[1:]) * ir.ShapedType(conv.input.type).element_type.width // 8
+    return common["source"] == common["target"] and 0 < core.fetch_above < size
+
+
+def _channel_block(conv: PackedConvOp, channels: int) -> int:
+    attributes = conv.operation.attributes
+    return ir.IntegerAttr(attributes["channel_block"]).value if "channel_block" in attributes else channels
+
+
+def _chunks(conv: PackedConvOp, groups: int, by_chunk: bool) -> int:
+    return ir.IntegerAttr(conv.operation.attributes["chunks"]).value if by_chunk else thread_chunks(groups)
+
+
+def window_of(conv: PackedConvOp) -> Window:
+    """The window of a convolution."""
+    return Window.of(integers(conv.weight_shape)[2:],
+                     *(integers(a) for a in (conv.strides, conv.padding_low, conv.dilations)))
+
+
+def _shape(value: Any) -> list[int]:
+    return list(ir.ShapedType(value.type).shape)

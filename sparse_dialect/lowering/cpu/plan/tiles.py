@@ -1,0 +1,159 @@
+"""Which register tile a convolution gets: a small model of what one tile costs, minimised over tile
+shapes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import cache
+from itertools import product
+from math import prod
+from statistics import fmean
+
+from ....devices.cores import Core
+from ....geometry.layouts import Three, box
+from ..kernels.column_groups import ColumnsKernel
+from ..kernels.kernel_classes import LANE_WEIGHTS, ConvKernel
+from .conv_plan import Window, is_flat, lengths, plane_shape, side_parts
+
+LINES_IN_FLIGHT, LINES_KEPT = 3, 7  # registers for input lines beside accumulators and weights
+
+# Where filters share columns: visits of a group, in the fixed cost of a stored kernel; cycles that a cache
+# line of weights takes when it is streamed once more, for the next tile; and cycles until the first packed
+# line of a slice comes, from pages of its own.
+VISIT, STREAM, SLICE = 5.0, 2.0, 20.0
+LATENCY = 8  # multiplies that must be under way to keep the units busy
+BLOCK_BYTES, SUM_BYTES = 512 << 10, 1 << 20  # a block's packed region, and partial sums, that stay in L2
+
+
+def choose_tile(kernel: ConvKernel, window: Window, stored_kernels: int, core: Core) -> Three:
+    """The tile (depth, rows, columns) of least modelled cost; ``stored_kernels``: kernels that a pass over
+    all filters visits."""
+    shape = plane_shape(kernel.source, kernel.target, window, kernel.pooled)
+    flat = is_flat(kernel.source, kernel.target, window, kernel.pooled)
+    limit = _most_accumulators(kernel, core, flat)
+    sides = [range(unit, min(size, limit) + 1, unit)
+             for size, unit in zip(shape, kernel.pool, strict=True)]
+    candidates = [tile for tile in box(*sides) if prod(tile) <= limit]
+    return min(candidates or [kernel.pool],
+               key=lambda tile: _cost(kernel, window, stored_kernels, shape, tile, not flat, core))
+
+
+def _most_accumulators(kernel: ConvKernel, core: Core, flat: bool) -> int:
+    """Accumulators of one filter that leave registers for weights and for two input lines."""
+    if core.lane_weights:
+        terms = max(len(kind.terms) for kind in kernel.classes)
+        weights, lines = -(-terms // kernel.target.lanes), LINES_IN_FLIGHT
+        if weights > LANE_WEIGHTS:  # one tap after the other, for which lines stay
+            weights, lines = 1, LINES_KEPT
+        return max(1, (core.registers - weights - lines) // kernel.group)
+    if flat and not kernel.dense:  # a vector serves few multiplies: keep the block's lines in L1
+        return max(1, core.registers // 2 // kernel.group)
+    weights = min(len(kernel.classes[0].terms), 4) if not kernel.dense else kernel.group
+    return max(1, (core.registers - weights - 2) // kernel.group)
+
+
+def _cost(kernel: ConvKernel, window: Window, stored: int, shape: Three, tile: Three, packs: bool,
+          core: Core) -> float:
+    """Modelled cycles of the whole volume; many tile shapes cost code."""
+    total, shapes = 0.0, 0
+    terms = sum(len(c.terms) for c in kernel.classes) / len(kernel.classes)
+    sides = [lengths(*side) for side in zip(shape, tile, kernel.pool, strict=True)]
+    for (depth, slabs), (rows, bands), (columns, parts) in product(*sides):
+        accumulators, shapes = depth * rows * columns, shapes + 1
+        lines = window.lines_read((depth, rows, columns))
+        read = min(lines, accumulators * terms)
+        visit = accumulators * terms * core.multiply + read * core.line + core.kernel
+        pack = lines * kernel.channels * core.pack if packs else 0.0
+        store = accumulators * kernel.filters * core.store * (2 * kernel.blocks - 1)
+        total += slabs * bands * parts * (stored * visit + pack + store)
+    return total * (1 + 0.03 * shapes)
+
+
+def choose_columns_tile(kernel: ColumnsKernel, window: Window, units: int, core: Core,
+                        tile: Three | None = None) -> tuple[ColumnsKernel, Three]:
+    """``kernel`` with its sub-tile and passes, and the tile, of least modelled cost.
+
+    ``units`` are stored for all groups; ``tile`` says the tile where it is settled.
+    """
+    shape = plane_shape(kernel.source, kernel.target, window, kernel.pooled)
+    flat = is_flat(kernel.source, kernel.target, window, kernel.pooled)
+    tiles = [tile] if tile else _tiles(kernel, window, shape, flat)
+    parts = [(part, passes) for passes in range(1, kernel.size + 1) if kernel.size % passes == 0
+             for part in _sub_tiles(kernel, shape, passes, core)]
+    fewest = min(passes for _, passes in parts)  # with more passes a loaded line serves fewer filters
+    choices = [(part, passes, whole) for part, passes in parts if passes <= 2 * fewest for whole in tiles]
+    best = min(choices, key=lambda choice: _columns_cost(kernel, window, units, shape, choice, flat, core))
+    return replace(kernel, sub_tile=best[0], passes=best[1]), best[2]
+
+
+def _sub_tiles(kernel: ColumnsKernel, shape: Three, passes: int, core: Core) -> list[Three]:
+    """Output lines whose sums fit in registers, with a line of input each and the weights at work. Not those
+    that lie inside another: the smaller ones that a tile is cut into are near-equal anyway."""
+    filters = kernel.size // passes
+    weights = -(-filters // kernel.target.lanes) if core.lane_weights else 2
+    limit = max(1, (core.registers - core.spare - weights) // (filters + 1))
+    sides = [range(unit, min(size, limit * unit) + 1, unit)
+             for size, unit in zip(shape, kernel.pool, strict=True)]
+    fitting = [part for part in box(*sides) if prod(part) <= limit]
+    largest = [part for part in fitting if not any(
+        other != part and all(a <= b for a, b in zip(part, other, strict=True)) for other in fitting)]
+    return largest or ([kernel.pool] if filters == 1 else [])
+
+
+def _tiles(kernel: ColumnsKernel, window: Window, shape: Three, flat: bool) -> list[Three]:
+    """Tiles of near-equal parts whose block of channels stays in cache, or the smallest."""
+    sides = [sorted({-(-size // unit // parts) * unit for parts in range(1, size // unit + 1)})
+             for size, unit in zip(shape, kernel.pool, strict=True)]
+    candidates = box(*sides)
+
+    def fits(tile: Three) -> bool:
+        lines = prod(tile) if flat else window.lines_read(tile)
+        sums = kernel.sums * prod(tile) if kernel.blocks > 1 else 0
+        line = 4 * kernel.target.lanes
+        return lines * kernel.channel_block * line <= BLOCK_BYTES and sums * line <= SUM_BYTES
+
+    return [tile for tile in candidates if fits(tile)] or [min(candidates, key=prod)]
+
+
+def _packed(window: Window, tile: Three, core: Core) -> float:
+    """Modelled cycles that packing one channel of a tile's region takes."""
+    return window.lines_read(tile) * core.pack + len(window.reads(tile)[0]) * SLICE
+
+
+@cache
+def _share_inside(window: Window, source_depth: int, depth: int, parts: tuple[int, int],
+                  unit: int) -> dict[tuple[int, int], float]:
+    """The share of a kernel's slices that sub-tiles multiply: the mean of all of one depth, in tiles of one
+    depth. ``parts``: about how deep they are, tiles and sub-tiles."""
+    tile, part = parts
+    shares: dict[tuple[int, int], list[float]] = {}
+    for first, slab in side_parts(depth, tile, unit):
+        for origin, count in side_parts(slab, part, unit):
+            slices = window.slices_inside(source_depth, first + origin, count)
+            shares.setdefault((slab, count), []).append(len(slices) / window.kernel[0])
+    return {key: fmean(each) for key, each in shares.items()}
+
+
+def _columns_cost(kernel: ColumnsKernel, window: Window, units: int, shape: Three,
+                  choice: tuple[Three, int, Three], flat: bool, core: Core) -> float:
+    """Modelled cycles of the whole volume."""
+    part, passes, tile = choice
+    filters, columns = kernel.size // passes, units * kernel.unit
+    weight_loads = filters / min(filters, kernel.target.lanes) if core.lane_weights else filters
+    total, shapes = 0.0, 0
+    inside = _share_inside(window, kernel.source.depth, shape[0], (tile[0], part[0]), kernel.pool[0])
+    sides = [lengths(*side) for side in zip(shape, tile, kernel.pool, strict=True)]
+    for (depth, slabs), (rows, bands), (width, parts) in product(*sides):
+        visit, shapes = 0.0, shapes + 1
+        inner = [lengths(*side) for side in zip((depth, rows, width), part, kernel.pool, strict=True)]
+        for (a, many_a), (b, many_b), (c, many_c) in product(*inner):
+            lines = a * b * c
+            multiplies = max(filters * lines, LATENCY) * core.multiply
+            column = passes * max(multiplies, (weight_loads + lines) * core.line)
+            store = kernel.filters * lines * core.store * (2 * kernel.blocks - 1)
+            visits = kernel.groups * kernel.blocks * passes * VISIT * core.kernel
+            visit += many_a * many_b * many_c * (columns * column * inside[depth, a] + store + visits)
+        weights = columns * kernel.size * 4 / 64
+        pack = 0.0 if flat else kernel.channels * _packed(window, (depth, rows, width), core)
+        total += slabs * bands * parts * (visit + pack + weights * STREAM)
+    return total * (1 + 0.03 * shapes)

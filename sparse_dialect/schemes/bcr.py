@@ -1,0 +1,226 @@
+"""Block-based column-row sparsity (BCR; GRIM, TPAMI 2022): blocks of a matrix cut whole rows and columns.
+
+The weight is a matrix, [F, C * places] for a convolution. In each ``rows`` x ``columns`` block (smaller at
+the edges) the mask is an outer product: some rows of the block, times some columns. BCRC stores the columns
+of rows that keep the same set once:
+
+    reorder    [F]        i32   original row of each stored row
+    offset     [F + 1]    i32   start of each stored row's weights
+    occurrence [G + 1]    i32   first stored row of each group of rows that share a column set
+    stride     [G + 1]    i32   start of each group's columns
+    column     [columns]  i16   compact columns, increasing (uint16 bits; i32 where the matrix is wider)
+    weight     [nonzeros] f32   row by row
+
+(papers.md 3.3, whose example a test reproduces.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from math import prod
+from typing import ClassVar
+
+import numpy as np
+
+from ..errors import EspalierError
+from ..storage.column_groups import (
+    ACCIDENTAL_ZEROS,
+    SharedColumns,
+    best_groups,
+    matrix_of,
+    nothing_to_share,
+    plausible_sizes,
+    row_sets,
+    stored_weights,
+)
+from ..storage.fkw import checked_order
+from .scheme import Cost, is_nonzero
+
+ROWS_AT_A_TIME = 256
+
+# Sizes that detection tries, large ones first. A block that fits a size fits its divisors, so of the widths
+# that no power of two divides the primes will do.
+DETECTED_ROWS = range(32, 1, -1)
+DETECTED_COLUMNS = {  # by a divisor; GRIM's 16 first: blocks of 32, 64, ... columns fit that as well
+    2: (16, 8, 4, 2), **{prime: (prime,) for prime in (3, 5, 7, 11, 13, 17, 19, 23, 29, 31)}}
+
+
+@dataclass(frozen=True)
+class Block(SharedColumns):
+    """BCR with blocks of ``rows`` x ``columns``; stored as BCRC, which does without the block borders."""
+
+    rows: int
+    columns: int
+    name: ClassVar[str] = "block"
+
+    def __post_init__(self) -> None:
+        if self.rows < 1 or self.columns < 1:
+            raise EspalierError(f"a block has at least 1 x 1 weights, found {self.rows} x {self.columns}")
+
+    @classmethod
+    def detect(cls, weight: np.ndarray) -> Block | None:
+        if nothing_to_share(weight):
+            return None
+        kept = is_nonzero(matrix_of(weight))
+        spare = ACCIDENTAL_ZEROS * np.count_nonzero(kept)
+        places = prod(weight.shape[2:])
+        sizes = ((rows, columns) for divisor, widths in DETECTED_COLUMNS.items()
+                 if divisor == 2 or places % divisor  # whole kernels would fit, and they are connectivity's
+                 for rows in plausible_sizes(_misfits(kept, divisor, spare), DETECTED_ROWS, spare)
+                 for columns in widths if columns <= kept.shape[1])
+        return next((cls(*size) for size in sizes if _excess(kept, *size, spare) <= spare), None)
+
+    @classmethod
+    def why_not(cls, weight: np.ndarray) -> str:
+        if cls.detect(weight) is not None:
+            return ""
+        return nothing_to_share(weight) or "no blocks of 2 x 2 or more cut whole rows and columns"
+
+    def fits(self, weight: np.ndarray) -> bool:
+        """Whether the mask of ``weight`` is an outer product in every block, up to accidental zeros."""
+        kept = is_nonzero(matrix_of(weight))
+        spare = ACCIDENTAL_ZEROS * np.count_nonzero(kept)
+        return bool(_excess(kept, self.rows, self.columns, spare) <= spare)
+
+    @classmethod
+    def project(cls, weight: np.ndarray, *, rows: int = 4, columns: int = 16, rate: float = 10,
+                row_rate: float = 1) -> np.ndarray:
+        """A near weight that keeps one weight in ``rate``, in every block of ``rows`` x ``columns`` the same.
+
+        Every block keeps the same number of columns, those of largest L2 norm (where their number does not
+        divide, blocks with the strongest next column keep one more): the nearest such weight. With a
+        ``row_rate`` above 1 each block then keeps one row in ``row_rate``, and more columns to match the
+        rate. Raises ``EspalierError`` for blocks larger than the matrix and for impossible rates.
+        """
+        matrix = matrix_of(np.asarray(weight, np.float32))
+        cls(rows, columns)
+        if rows > matrix.shape[0] or columns > matrix.shape[1]:
+            raise EspalierError(f"blocks of {rows} x {columns} are larger than the {matrix.shape[0]} x "
+                                f"{matrix.shape[1]} matrix: choose smaller blocks or leave the layer out")
+        if not 1 <= row_rate <= rate:
+            raise EspalierError(f"block keeps one weight in `rate`, one row of a block in `row_rate`: "
+                                f"expected 1 <= row_rate <= rate, found {row_rate:g} and {rate:g}")
+        result = np.zeros_like(matrix)
+        for first in range(0, len(matrix), rows):
+            strip = matrix[first : first + rows]
+            kept = _keep_columns(np.square(strip).sum(axis=0), columns, rate / row_rate)
+            result[first : first + rows] = strip * kept
+            if row_rate > 1:
+                _cut_rows(result[first : first + rows], columns, row_rate)
+        return result.reshape(weight.shape)
+
+    def pack(self, weight: np.ndarray, order: np.ndarray | None = None) -> dict[str, np.ndarray]:
+        """The six BCRC arrays; without an ``order`` rows of equal column sets come together."""
+        matrix = matrix_of(weight)
+        sets = row_sets(matrix)
+        order = np.argsort(sets, kind="stable") if order is None else checked_order(order, len(matrix))
+        counts = np.array([np.count_nonzero(row) for row in matrix], np.int64)[order]
+        if counts.sum() > np.iinfo(np.int32).max:
+            raise EspalierError(f"BCRC with 32-bit offsets holds at most 2^31 weights, found {counts.sum()}")
+        offset = np.concatenate([[0], np.cumsum(counts)])
+        first = np.flatnonzero(np.diff(sets[order], prepend=-1))
+        columns = [np.flatnonzero(matrix[row]) for row in order[first]]
+        stride = np.concatenate([[0], np.cumsum([len(c) for c in columns])])
+        values = np.empty(offset[-1], np.float32)
+        for at, row in enumerate(order):  # a nonzero() of the whole needs 16 bytes an entry
+            values[offset[at] : offset[at + 1]] = matrix[row][is_nonzero(matrix[row])]
+        narrow = matrix.shape[1] <= 1 << 16
+        column = np.concatenate([*columns, np.empty(0, np.int64)])
+        return {"reorder": order.astype(np.int32), "offset": offset.astype(np.int32),
+                "occurrence": np.append(first, len(order)).astype(np.int32),
+                "stride": stride.astype(np.int32),
+                "column": column.astype(np.uint16).view(np.int16) if narrow else column.astype(np.int32),
+                "weight": values}
+
+    def unpack(self, arrays: Mapping[str, np.ndarray], shape: Sequence[int]) -> np.ndarray:
+        dense = np.zeros(tuple(shape), np.float32)
+        matrix, column = matrix_of(dense), arrays["column"]
+        column = (column.view(np.uint16) if column.dtype == np.int16 else column).astype(np.intp)
+        for group in range(len(arrays["stride"]) - 1):
+            shared = column[arrays["stride"][group] : arrays["stride"][group + 1]]
+            for at in range(arrays["occurrence"][group], arrays["occurrence"][group + 1]):
+                matrix[arrays["reorder"][at], shared] = arrays["weight"][
+                    arrays["offset"][at] : arrays["offset"][at + 1]]
+        return dense
+
+    def filter_groups(self, weight: np.ndarray) -> np.ndarray:
+        return best_groups(matrix_of(weight), self.rows)
+
+    def in_groups_of(self, filters: int) -> Block:
+        return replace(self, rows=filters)
+
+    def cost(self, weight: np.ndarray) -> Cost:
+        matrix = matrix_of(weight)
+        sets, first = np.unique(row_sets(matrix), return_index=True)
+        columns = sum(int(np.count_nonzero(matrix[row])) for row in first)
+        nonzeros = int(np.count_nonzero(matrix))
+        index_bytes = 4 * (2 * len(matrix) + 1) + 8 * (len(sets) + 1) + columns * (
+            2 if matrix.shape[1] <= 1 << 16 else 4)
+        return Cost(stored_weights(matrix, self.filter_groups(weight)), nonzeros, 4 * nonzeros, index_bytes,
+                    4 * weight.size)
+
+
+def _misfits(kept: np.ndarray, width: int, spare: float) -> np.ndarray:
+    """For each row of ``kept`` [M, K] and the next: groups of ``width`` columns where both keep something,
+    but not the same; they lie in no common block of a multiple of ``width`` columns. Counted as far as
+    blocks of some height are plausible."""
+    counts = np.zeros(len(kept) - 1, np.int64)
+    groups = kept.shape[1] // width * width
+    for first in range(0, len(counts), ROWS_AT_A_TIME):
+        part = kept[first : first + ROWS_AT_A_TIME + 1, :groups]
+        codes: np.ndarray = part[:, ::width].astype(np.uint8 if width <= 8 else np.uint32)
+        for column in range(1, width):
+            codes |= part[:, column::width].astype(codes.dtype) << column
+        above, below = codes[:-1], codes[1:]
+        counts[first : first + len(above)] = np.count_nonzero(
+            (above != below) & (above != 0) & (below != 0), axis=1)
+        if not plausible_sizes(counts, DETECTED_ROWS, spare):
+            break
+    return counts
+
+
+def _excess(kept: np.ndarray, rows: int, columns: int, limit: float) -> int:
+    """Zeros among the kept rows x kept columns of all ``rows`` x ``columns`` blocks of ``kept`` [M, K]; not
+    counted much beyond ``limit``."""
+    edges, excess = np.arange(0, kept.shape[1], columns), 0
+    for first in range(0, len(kept), rows):
+        strip = kept[first : first + rows]
+        inside = np.add.reduceat(strip.sum(axis=0), edges)
+        kept_rows = np.logical_or.reduceat(strip, edges, axis=1).sum(axis=0)
+        kept_columns = np.add.reduceat(strip.any(axis=0).astype(np.int64), edges)
+        excess += int((kept_rows * kept_columns - inside).sum())
+        if excess > limit:
+            break
+    return excess
+
+
+def _keep_columns(squares: np.ndarray, block: int, rate: float) -> np.ndarray:
+    """Mask of the columns [K] that a strip of blocks keeps: one in ``rate``, at least one.
+
+    Each block of ``block`` columns keeps its share, rounded down, and the strongest columns after those
+    fill up the total.
+    """
+    if rate == 1:
+        return np.ones(len(squares), bool)
+    blocks = -(-len(squares) // block)
+    table = np.full((blocks, block), -1, np.float32)
+    table.reshape(-1)[: len(squares)] = squares
+    ranked = np.argsort(-table, axis=1, kind="stable")
+    share = (np.minimum(block, len(squares) - block * np.arange(blocks)) / rate).astype(np.int64)
+    missing = max(1, round(len(squares) / rate)) - int(share.sum())
+    following = np.take_along_axis(table, np.take_along_axis(ranked, share[:, None], axis=1), axis=1)[:, 0]
+    share[np.argsort(-following, kind="stable")[:missing]] += 1
+    kept = np.zeros(table.shape, bool)
+    np.put_along_axis(kept, ranked, np.arange(block) < share[:, None], axis=1)
+    return kept.reshape(-1)[: len(squares)]
+
+
+def _cut_rows(strip: np.ndarray, block: int, rate: float) -> None:
+    """In every block of ``block`` columns, keeps one row of ``strip`` in ``rate``, at least one, in place."""
+    edges = np.arange(0, strip.shape[1], block)
+    norms = np.add.reduceat(np.square(strip), edges, axis=1)
+    ranked = np.argsort(-norms, axis=0, kind="stable")
+    kept = np.zeros(norms.shape, bool)
+    np.put_along_axis(kept, ranked[: max(1, round(len(strip) / rate))], True, axis=0)
+    strip *= np.repeat(kept, np.diff(np.append(edges, strip.shape[1])), axis=1)

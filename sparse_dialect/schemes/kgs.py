@@ -1,0 +1,178 @@
+"""Kernel-group sparsity (KGS and vanilla; RT3D, AAAI 2021): groups of kernels are cut at the same places.
+
+A convolution weight [F, C, *kernel], 2-D or 3-D, is cut into groups of ``filters`` filters x ``channels``
+channels. KGS prunes all kernels of a group at the same places; vanilla, a special case, prunes whole groups.
+A group stores which places it keeps, and dense weights for those:
+
+    start    [P * Q + 1]                   i32   units before each group, groups row-major [P, Q]
+    location [units]                       i8    kernel places of each group, increasing (uint8 bits; i16
+                                                 for kernels of more than 256 places)
+    weight   [units, channels, filters]    f32   zero where a group reaches past the weight's edge
+
+(papers.md 4.1 and 4.3; the paper names no format, this is its natural form.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import product
+from math import prod
+from typing import ClassVar
+
+import numpy as np
+
+from ..errors import EspalierError
+from ..storage.column_groups import (
+    ACCIDENTAL_ZEROS,
+    SharedColumns,
+    best_groups,
+    matrix_of,
+    nothing_to_share,
+    plausible_sizes,
+    stored_weights,
+)
+from ..storage.fkw import kernels_of
+from .scheme import Cost, is_nonzero
+
+SCORES = ("rms", "l2")
+DETECTED = range(32, 1, -1)  # filters, and channels, that detection tries: the largest groups that fit
+
+
+@dataclass(frozen=True)
+class KernelGroup(SharedColumns):
+    """Groups of ``filters`` x ``channels`` kernels of size ``kernel`` that keep the same places."""
+
+    filters: int
+    channels: int
+    kernel: tuple[int, ...]
+    name: ClassVar[str] = "kernel_group"
+
+    def __post_init__(self) -> None:
+        if self.filters < 1 or self.channels < 1:
+            raise EspalierError(f"a kernel group has at least 1 filter and 1 channel, found "
+                                f"{self.filters} x {self.channels}")
+
+    @property
+    def channels_together(self) -> int:
+        return self.channels
+
+    @classmethod
+    def detect(cls, weight: np.ndarray) -> KernelGroup | None:
+        if weight.ndim < 3 or nothing_to_share(weight):
+            return None
+        kept = is_nonzero(kernels_of(weight))
+        spare = ACCIDENTAL_ZEROS * np.count_nonzero(kept)
+        between_filters = np.count_nonzero(kept[1:] != kept[:-1], axis=(1, 2))
+        between_channels = np.count_nonzero(kept[:, 1:] != kept[:, :-1], axis=(0, 2))
+        sizes = product(*(plausible_sizes(m, DETECTED, spare) for m in (between_filters, between_channels)))
+        found = (cls(f, c, tuple(weight.shape[2:])) for f, c in sizes)
+        return next((scheme for scheme in found if scheme.fits(weight)), None)
+
+    @classmethod
+    def why_not(cls, weight: np.ndarray) -> str:
+        if weight.ndim < 3:
+            return "a matrix has no kernels"
+        if cls.detect(weight) is not None:
+            return ""
+        return nothing_to_share(weight) or "no groups of 2 x 2 or more kernels keep the same places"
+
+    def fits(self, weight: np.ndarray) -> bool:
+        """Whether the kernels of every group keep the same places, up to accidental zeros; no group may be
+        larger than the weight."""
+        if self.filters > weight.shape[0] or self.channels > weight.shape[1]:
+            return False
+        edges = np.arange(0, weight.shape[1], self.channels)
+        spare = ACCIDENTAL_ZEROS * np.count_nonzero(weight)
+        for first in range(0, len(weight), self.filters):  # most misfits end at the first groups
+            kept = is_nonzero(kernels_of(weight[first : first + self.filters]))
+            units = np.logical_or.reduceat(kept.any(axis=0), edges, axis=0).sum(axis=1)
+            stored = units * np.diff(np.append(edges, weight.shape[1])) * len(kept)
+            spare -= int(stored.sum()) - np.count_nonzero(kept)
+            if spare < 0:
+                return False
+        return True
+
+    @classmethod
+    def project(cls, weight: np.ndarray, *, filters: int = 8, channels: int = 4, rate: float = 3.6,
+                vanilla: bool = False, score: str = "rms") -> np.ndarray:
+        """The nearest weight whose groups keep one weight in ``rate``: the units of largest ``score``.
+
+        A unit is one place of a group's kernels (all places where ``vanilla``). Scores are those of RT3D's
+        code: ``rms`` is the L2 norm over the root of the unit's nonzeros, ``l2`` the norm itself. They differ
+        where groups reach past the edge of the weight: scored as if padded with zeros, then cropped.
+        """
+        weight = np.asarray(weight, np.float32)
+        if weight.ndim < 3:
+            raise EspalierError("kernel_group prunes convolutions: a matrix has no kernels; use block")
+        if not rate >= 1:
+            raise EspalierError(f"kernel_group keeps one weight in `rate`: expected >= 1, found {rate:g}")
+        if score not in SCORES:
+            raise EspalierError(f"unknown score '{score}': expected one of {', '.join(SCORES)}")
+        filters, channels = min(filters, weight.shape[0]), min(channels, weight.shape[1])  # no vast padding
+        scheme = cls(filters, channels, tuple(weight.shape[2:]))
+        units = scheme._units(weight)
+        if vanilla:
+            units = units.reshape(*units.shape[:2], 1, -1)
+        squares = np.square(units).sum(axis=3)
+        if score == "rms":
+            squares /= np.maximum(np.count_nonzero(units, axis=3), 1)
+        sizes = scheme._units(np.ones_like(weight)).sum(axis=3, dtype=np.int64)
+        sizes = sizes.sum(axis=2, keepdims=True) if vanilla else sizes
+        ranked = np.argsort(-squares, axis=None, kind="stable")
+        total = np.cumsum(sizes.ravel()[ranked])
+        keep = max(1, int(np.argmin(np.abs(total - weight.size / rate))) + 1)
+        mask = np.zeros(squares.shape, bool)
+        mask.reshape(-1)[ranked[:keep]] = True
+        mask = np.broadcast_to(mask, (*mask.shape[:2], prod(weight.shape[2:])))
+        mask = mask.repeat(filters, axis=0)[: weight.shape[0]].repeat(channels, axis=1)[:, : weight.shape[1]]
+        return weight * mask.reshape(weight.shape)
+
+    def _units(self, weight: np.ndarray) -> np.ndarray:
+        """``weight`` as [P, Q, places, channels * filters], zero-padded to whole groups."""
+        kernels = kernels_of(weight)
+        p, q = -(-weight.shape[0] // self.filters), -(-weight.shape[1] // self.channels)
+        padded = np.zeros((p * self.filters, q * self.channels, kernels.shape[2]), np.float32)
+        padded[: weight.shape[0], : weight.shape[1]] = kernels
+        split = padded.reshape(p, self.filters, q, self.channels, -1)
+        return split.transpose(0, 2, 4, 3, 1).reshape(p, q, kernels.shape[2], -1)
+
+    def pack(self, weight: np.ndarray, order: np.ndarray | None = None) -> dict[str, np.ndarray]:
+        if order is not None:
+            raise EspalierError("kernel groups keep the filters in their own order")
+        if tuple(weight.shape[2:]) != self.kernel:
+            raise EspalierError(f"expected kernels of {self.kernel}, found {tuple(weight.shape[2:])}")
+        units = self._units(weight)
+        kept = units.any(axis=3)
+        location = np.nonzero(kept)[2]
+        narrow = kept.shape[2] <= 256
+        return {"start": np.concatenate([[0], np.cumsum(kept.sum(axis=2).ravel())]).astype(np.int32),
+                "location": location.astype(np.uint8).view(np.int8) if narrow else location.astype(np.int16),
+                "weight": units[kept].reshape(-1, self.channels, self.filters)}
+
+    def unpack(self, arrays: Mapping[str, np.ndarray], shape: Sequence[int]) -> np.ndarray:
+        filters, channels, *kernel = shape
+        p, q = -(-filters // self.filters), -(-channels // self.channels)
+        units = np.zeros((p * q, prod(kernel), self.channels * self.filters), np.float32)
+        location = arrays["location"]
+        location = (location.view(np.uint8) if location.dtype == np.int8 else location).astype(np.intp)
+        group = np.repeat(np.arange(p * q), np.diff(arrays["start"]))
+        units[group, location] = arrays["weight"].reshape(len(location), units.shape[2])
+        split = units.reshape(p, q, prod(kernel), self.channels, self.filters).transpose(0, 4, 1, 3, 2)
+        whole = split.reshape(p * self.filters, q * self.channels, -1)[:filters, :channels]
+        return np.ascontiguousarray(whole).reshape(tuple(shape))
+
+    def filter_groups(self, weight: np.ndarray) -> np.ndarray:
+        return best_groups(matrix_of(weight), self.filters)
+
+    def in_groups_of(self, filters: int) -> KernelGroup:
+        return replace(self, filters=filters)
+
+    def cost(self, weight: np.ndarray) -> Cost:
+        kept = int(np.count_nonzero(self._units(weight).any(axis=3)))
+        groups = prod(-(-size // part) for size, part in zip(weight.shape, (self.filters, self.channels),
+                                                             strict=False))
+        index_bytes = 4 * (groups + 1) + kept * (1 if prod(self.kernel) <= 256 else 2)
+        stored = stored_weights(matrix_of(weight), self.filter_groups(weight))
+        return Cost(stored, int(np.count_nonzero(weight)), 4 * kept * self.channels * self.filters,
+                    index_bytes, 4 * weight.size)

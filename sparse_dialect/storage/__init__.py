@@ -1,0 +1,1 @@
+"""What weights are kept in: pack, unpack and sizes of every storage."""

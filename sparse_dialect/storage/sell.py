@@ -1,0 +1,245 @@
+"""Storage of sparse matrices for matrix-vector products: vectors run along rows, weights stream once.
+
+BCRC's shared columns (GRIM; papers.md, section 3.3) in slices (SELL-C-sigma; Kreutzer et al., SIAM 2014). A
+*lane* is a group of 1, 2 or 4 neighbouring rows with the columns that any of them keeps. The lanes of a
+slice walk through the columns together: an entry holds at most one column of each, all of them inside one
+window of the input, from which vector loads and permutes, or gathers, fetch them:
+
+    column of lane l = base + index[e, l]         base = sum of advance[e'] of the slice's entries e' <= e
+
+A lane whose next column lies beyond the window waits. Rows come in units that belong to one thread and have
+slices of their own; lanes are sorted by length inside a unit.
+
+    edges   [U + 1]   i32   first unit of each share; shares hold about equal work
+    start   [S + 1]   i32   first entry of each slice
+    place   [S, L]    i8    uint8 bits: where the lane's rows lie in its unit, in groups
+    advance [E]       i8    uint8 bits: how far the window moves
+    index   [E, L]    i8    uint8 bits
+    weight  [E, G, L] f32   0 where a row does not keep the column, or the lane has none
+
+Where loads can only bring one scalar at a time, vectors run along the rows of a group of 4 instead. There,
+and where vectors run along many inputs, weights lie as [E, L, G] (``by_lane``).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..devices.cores import Core
+
+GROUPS = (4, 2, 1)  # rows of a lane
+UNIT_ROWS = 128
+MOST_TOGETHER = 4  # indivisible runs of rows in a unit
+ALIGNMENT = 16  # windows start at multiples of it, except at the end of the matrix
+LARGEST_ADVANCE = 240
+PERMUTED = 64  # the window that permutes fetch from: four registers
+STREAMED = 1 << 18  # from so many weights of single rows on a wider window: fewer lanes wait, so less streams
+STREAMED_WINDOW = 192
+PERMUTED_LANES = 16
+GATHERED = 256  # the window that a byte reaches
+ENTRIES_AT_ONCE = 1 << 15
+SHARES = 240  # pieces of about equal work: many threads get equal parts of it
+
+# What fetching the inputs of an entry costs, in vectors of weights multiplied.
+LOAD_COST, PERMUTE_COST, GATHER_COST, SCALAR_COST = 1.0, 1.5, 4.0, 8.0
+
+
+def few_inputs(lanes: int) -> int:
+    """From so many inputs on vectors run along the inputs: below, most of their lanes would idle."""
+    return lanes // 2
+
+
+@dataclass(frozen=True)
+class Slices:
+    """What code for a packed matrix is specialised by: the ``rows`` of a unit, how many of them make a
+    ``group``, the ``lanes`` of a slice, and the ``window`` of an entry."""
+
+    rows: int
+    group: int
+    lanes: int
+    window: int
+    by_lane: bool = False
+
+    @property
+    def per_unit(self) -> int:
+        """Slices of a unit."""
+        return -(-self.rows // (self.group * self.lanes))
+
+    @property
+    def padded_rows(self) -> int:
+        """Rows of a unit with those that fill its last slice."""
+        return self.per_unit * self.group * self.lanes
+
+
+@dataclass(frozen=True)
+class PackedSlices:
+    """A packed matrix [M, K]: its storage ``arrays`` and their ``slices``."""
+
+    arrays: dict[str, np.ndarray]
+    slices: Slices
+
+
+def pack_slices(weight: np.ndarray, lanes: int, core: Core, run: int | None = None,
+                many: bool = False) -> PackedSlices:
+    """``weight`` f32 [M, K] for ``core``; units hold whole runs of ``run`` rows, a multiple of 4 (None: as
+    many as fill slices, up to UNIT_ROWS). ``many``: it serves so many inputs that vectors run along them."""
+    window, fetching = (GATHERED, LOAD_COST) if many else _fetching(core, lanes)
+    if run is None:
+        full = GROUPS[0] * lanes
+        run = min(UNIT_ROWS, -(-len(weight) // full) * full)
+    kept = weight != 0
+    group = choose_group(kept, fetching)
+    if window == PERMUTED and group == 1 and np.count_nonzero(kept) >= STREAMED:
+        window = STREAMED_WINDOW
+    rows = _unit_rows(len(weight), lanes, group, run)
+    by_lane = group == GROUPS[0] and (many or not core.gathers)
+    slices = Slices(rows, group, lanes, window, by_lane)
+    place, entries = _entries(_grouped(kept, group), slices)
+    work = np.bincount(entries.owner // slices.per_unit, minlength=len(place) // slices.per_unit)
+    counts = np.bincount(entries.owner, minlength=len(place))
+    packed = {"edges": _edges(work + 1.0), "start": np.concatenate([[0], np.cumsum(counts)]).astype(np.int32),
+              "place": place.astype(np.uint8), "advance": entries.advance.astype(np.uint8),
+              "index": entries.index, "weight": _weights(weight, place, entries, slices)}
+    for name in ("advance", "index", "weight"):  # arrays are never empty: an entry that no slice counts
+        if not len(packed[name]):
+            packed[name] = np.zeros((1, *packed[name].shape[1:]), packed[name].dtype)
+    return PackedSlices({name: array.view(np.int8) if array.dtype == np.uint8 else array
+                         for name, array in packed.items()}, slices)
+
+
+def unpack_slices(packed: PackedSlices, shape: tuple[int, int]) -> np.ndarray:
+    """The dense f32 [M, K] behind ``pack_slices``."""
+    arrays, slices = packed.arrays, packed.slices
+    start, total = arrays["start"], np.cumsum(arrays["advance"].view(np.uint8), dtype=np.int64)
+    owner = np.repeat(np.arange(len(start) - 1), np.diff(start))
+    before = np.concatenate([[0], total])[start[owner]]
+    column = (total[: len(owner)] - before)[:, None] + arrays["index"].view(np.uint8)[: len(owner)]
+    values = arrays["weight"][: len(owner)]
+    values = values.swapaxes(1, 2) if slices.by_lane else values
+    entry, row, lane = np.nonzero(values)
+    group = arrays["place"].view(np.uint8)[owner[entry], lane].astype(np.int64)
+    first = owner[entry] // slices.per_unit * slices.rows + group * slices.group
+    dense = np.zeros(shape, np.float32)
+    dense[first + row, column[entry, lane]] = values[entry, row, lane]
+    return dense
+
+
+def choose_group(kept: np.ndarray, fetching: float) -> int:
+    """How many rows a lane of the mask ``kept`` [M, K] best holds where fetching an entry's inputs costs
+    ``fetching``."""
+    return min(GROUPS, key=lambda group: np.count_nonzero(_grouped(kept, group)) * (group + fetching))
+
+
+def _fetching(core: Core, lanes: int) -> tuple[int, float]:
+    """The window of an entry, and what fetching its inputs costs."""
+    if core.permutes and lanes == PERMUTED_LANES:
+        return PERMUTED, PERMUTE_COST
+    return GATHERED, GATHER_COST if core.gathers else SCALAR_COST
+
+
+def _grouped(kept: np.ndarray, group: int) -> np.ndarray:
+    """bool [ceil(M / group), K]: the columns that any row of a group keeps."""
+    while group > 1:
+        pairs = kept[::2].copy()
+        pairs[: len(kept) // 2] |= kept[1::2]
+        kept, group = pairs, group // 2
+    return kept
+
+
+def _unit_rows(rows: int, lanes: int, group: int, run: int) -> int:
+    """Rows of a unit: as few runs as fill slices best."""
+    def slices(runs: int) -> int:
+        return -(-rows // (runs * run)) * -(-runs * run // (group * lanes))
+
+    return run * min(range(1, MOST_TOGETHER + 1), key=slices)
+
+
+# -- entries ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Entries:
+    """The slice that each entry belongs to, and its columns ``base`` + ``index``, [E, L] where ``used``."""
+
+    owner: np.ndarray
+    advance: np.ndarray
+    base: np.ndarray
+    index: np.ndarray
+    used: np.ndarray
+
+
+def _entries(lists: np.ndarray, slices: Slices) -> tuple[np.ndarray, _Entries]:
+    """The places of the lanes of all slices, [S, L], and their entries; ``lists`` bool [groups, K].
+
+    All slices advance together, an entry a turn.
+    """
+    width, (counts, column) = lists.shape[1], _columns(lists)
+    place, member = _sorted_lanes(counts, slices)
+    bounds = np.concatenate([[0], np.cumsum(counts)])
+    following, end = (bounds[np.minimum(member + at, len(lists))] for at in (0, 1))
+    base, limit = np.zeros(len(place), np.int64), max(width - slices.window, 0)
+    turns = []
+    while (active := np.flatnonzero((following < end).any(axis=1))).size:
+        here, before = following[active], base[active]
+        found = np.where(here < end[active], column[here], width)
+        wanted = np.minimum(found.min(axis=1) // ALIGNMENT * ALIGNMENT, limit)
+        base[active] = now = np.minimum(wanted, before + LARGEST_ADVANCE)
+        used = (found < width) & (found < (now + slices.window)[:, None])
+        following[active] += used
+        index = np.where(used, found - now[:, None], 0).astype(np.uint8)
+        turns.append((active, now - before, now, index, used))
+    if not turns:
+        none = np.zeros(0, np.int64)
+        return place, _Entries(none, none, none, np.zeros((0, slices.lanes), np.uint8),
+                               np.zeros((0, slices.lanes), bool))
+    fields = [np.concatenate(parts) for parts in zip(*turns, strict=True)]
+    order = np.argsort(fields[0], kind="stable")
+    return place, _Entries(*(field[order] for field in fields))
+
+
+def _columns(lists: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """How many columns each group keeps, and those of all groups, i32; at last what a lane that is through
+    finds."""
+    columns = [np.flatnonzero(kept).astype(np.int32) for kept in lists]
+    return np.array([len(each) for each in columns]), np.concatenate(
+        [*columns, np.array([lists.shape[1]], np.int32)])
+
+
+def _sorted_lanes(counts: np.ndarray, slices: Slices) -> tuple[np.ndarray, np.ndarray]:
+    """The place of each lane in its unit and the group of rows that it is, [S, L], longest first in a unit;
+    ``counts`` columns of each group. Lanes that only fill up are no group of the matrix."""
+    own, lanes = slices.rows // slices.group, slices.per_unit * slices.lanes
+    units = -(-len(counts) // own)
+    lengths = np.zeros((units, lanes), np.int64)
+    lengths[:, :own] = np.pad(counts, (0, units * own - len(counts))).reshape(units, own)
+    place = np.argsort(-lengths, axis=1, kind="stable")
+    member = np.where(place < own, place + own * np.arange(units)[:, None], len(counts))
+    return place.reshape(-1, slices.lanes), member.reshape(-1, slices.lanes)
+
+
+def _weights(weight: np.ndarray, place: np.ndarray, entries: _Entries, slices: Slices) -> np.ndarray:
+    """The weights of all entries, [E, G, L] or [E, L, G]; some entries at a time, for places take more memory
+    than weights."""
+    unit = np.arange(len(place))[:, None] // slices.per_unit
+    first = place * slices.group + unit * slices.rows
+    values = np.zeros((len(entries.owner), slices.group, slices.lanes), np.float32)
+    for begin in range(0, len(values), ENTRIES_AT_ONCE):
+        part = slice(begin, begin + ENTRIES_AT_ONCE)
+        column = entries.base[part, None] + entries.index[part]
+        for row in range(slices.group):
+            at = first[entries.owner[part]] + row
+            inside = entries.used[part] & (at < len(weight))
+            values[part, row][inside] = weight[at[inside], column[inside]]
+    return np.ascontiguousarray(values.swapaxes(1, 2)) if slices.by_lane else values
+
+
+def _edges(work: np.ndarray) -> np.ndarray:
+    """The first unit of each share, i32 [shares + 1]: cuts of about equal ``work``."""
+    before = np.concatenate([[0.0], np.cumsum(work)])
+    shares = min(SHARES, len(work))
+    goals = before[-1] * np.arange(shares + 1) / shares
+    edges = np.searchsorted((before[:-1] + before[1:]) / 2, goals)
+    edges[-1] = len(work)
+    return edges.astype(np.int32)

@@ -1,0 +1,143 @@
+"""Matchers of ``sparse-raise-linalg``: which linalg op is a pool.
+
+torch-mlir writes pools in four forms: named ops in nchw, the named sum in ndhwc between two transposes, a
+generic over a window for 3-D maxima, and a generic sum over all places of an image. As in ``raise_layers``,
+nothing is rewritten here.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from ...ir.mlir import ir
+from .layers import Padded, integers_of, padding_of
+from .values import (
+    generic_maps,
+    is_f32_tensor,
+    linear_maps,
+    owner,
+    reduction_of,
+    scalar_of,
+    segments,
+    shape_of,
+)
+
+NAMED = {"linalg.pooling_ncw_max": "max", "linalg.pooling_ncw_sum": "average",
+         "linalg.pooling_nchw_max": "max", "linalg.pooling_nchw_sum": "average"}
+CHANNELS_LAST = {"linalg.pooling_ndhwc_max": "max", "linalg.pooling_ndhwc_sum": "average"}
+BODIES = {"arith.maximumf": "max", "arith.addf": "average"}
+MAX_WINDOW = 64  # a pool's code is unrolled over its window: larger ones stay loops, but for means of images
+
+
+@dataclass(frozen=True)
+class Pool:
+    """A pool before its division: ``result`` holds maxima, or sums of windows of ``kernel``; ``ops`` compute
+    it from ``input``, the first of them names it."""
+
+    ops: tuple[ir.Operation, ...]
+    input: Padded
+    kind: str
+    kernel: tuple[int, ...]
+    strides: tuple[int, ...]
+
+    @property
+    def root(self) -> ir.Operation:
+        return self.ops[0]
+
+    @property
+    def result(self) -> ir.Value:
+        return self.ops[-1].results[0]
+
+
+def match_pool(op: ir.Operation) -> Pool | None:
+    """The pool that ``op`` begins, of one to three dimensions; else None."""
+    if len(op.results) != 1 or not all(is_f32_tensor(v) for v in (*op.operands, op.results[0])):
+        return None
+    if op.name == "linalg.generic":
+        return _match_global_sum(op) or _match_generic(op)
+    return _match_named(op)
+
+
+def _match_named(op: ir.Operation) -> Pool | None:
+    kind = NAMED.get(op.name) or CHANNELS_LAST.get(op.name)
+    if kind is None:
+        return None
+    (image, window), _ = segments(op)
+    spatial = len(shape_of(window))
+    if any(d != 1 for d in integers_of(op, "dilations", spatial)):
+        return None
+    strides = integers_of(op, "strides", spatial)
+    if op.name in NAMED:
+        return _windowed((op,), image, kind, shape_of(window), strides)
+    before, uses = owner(image), list(op.results[0].uses)
+    after = uses[0].owner.operation if len(uses) == 1 else None
+    last = tuple(range(2, spatial + 2))
+    if before is None or after is None or _permutation(before) != (0, *last, 1):
+        return None
+    if _permutation(after) != (0, spatial + 1, *range(1, spatial + 1)):
+        return None
+    return _windowed((op, after), before.operands[0], kind, shape_of(window), strides)
+
+
+def _permutation(op: ir.Operation) -> tuple[int, ...] | None:
+    """How a ``linalg.transpose`` orders the dimensions of its input."""
+    if op.name != "linalg.transpose":
+        return None
+    return tuple(ir.DenseI64ArrayAttr(op.attributes["permutation"]))
+
+
+def _match_generic(op: ir.Operation) -> Pool | None:
+    """A maximum or a sum over a window: loops (n, c, *places, *window)."""
+    inputs, _ = segments(op)
+    spatial, combined = len(shape_of(op.results[0])) - 2, reduction_of(op)
+    if len(inputs) != 2 or not 1 <= spatial <= 3 or combined not in BODIES:
+        return None
+    places, taps = range(2, 2 + spatial), range(2 + spatial, 2 + 2 * spatial)
+    image, *others = linear_maps(op)
+    whole = [[{loop: 1} for loop in loops] for loops in (taps, (0, 1, *places))]
+    if image is None or others != whole or image[:2] != [{0: 1}, {1: 1}]:
+        return None
+    if [set(factors) for factors in image[2:]] != [set(loops) for loops in zip(places, taps, strict=True)]:
+        return None
+    if any(factors[tap] != 1 for factors, tap in zip(image[2:], taps, strict=True)):
+        return None  # dilated
+    strides = tuple(factors[place] for factors, place in zip(image[2:], places, strict=True))
+    return _windowed((op,), inputs[0], BODIES[combined], shape_of(inputs[1]), strides)
+
+
+def _windowed(ops: tuple[ir.Operation, ...], image: ir.Value, kind: str, kernel: tuple[int, ...],
+              strides: tuple[int, ...]) -> Pool | None:
+    """The pool of windows of ``image``, if it starts from nothing and its windows are small, or the whole."""
+    fill = -math.inf if kind == "max" else 0.0
+    if not _starts_from(ops[0], fill):
+        return None
+    pool = Pool(ops, padding_of(image, fill), kind, kernel, strides)
+    whole = kind == "average" and pool.kernel == shape_of(pool.input.source)[2:]
+    return pool if whole or math.prod(kernel) <= MAX_WINDOW else None
+
+
+def _starts_from(op: ir.Operation, fill: float) -> bool:
+    """Whether what ``op`` accumulates into is filled with one number."""
+    start = owner(segments(op)[1][0])
+    return start is not None and start.name == "linalg.fill" and scalar_of(start.operands[0]) == fill
+
+
+def _match_global_sum(op: ir.Operation) -> Pool | None:
+    """The sum of [N, C, *image] over the image, into [N, C] or [N, C, 1, ...]."""
+    inputs, _ = segments(op)
+    if len(inputs) != 1 or reduction_of(op) != "arith.addf":
+        return None
+    spatial = len(shape_of(inputs[0])) - 2
+    if not 1 <= spatial <= 3:
+        return None
+    image, result = generic_maps(op)
+    if image != tuple(range(spatial + 2)) or result not in ((0, 1), (0, 1, *(None,) * spatial)):
+        return None
+    if not _starts_from(op, 0.0):
+        return None
+    kernel, zeros = shape_of(inputs[0])[2:], (0,) * spatial
+    return Pool((op,), Padded(inputs[0], zeros, zeros), "average", kernel, (1,) * spatial)
+
+
+__all__ = ["Pool", "match_pool"]

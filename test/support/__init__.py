@@ -1,0 +1,1 @@
+"""What several tests need: harnesses, fakes, the command line in this process."""

@@ -1,0 +1,41 @@
+"""The dialect from Python: packed ops with storage arrays of different types."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from espalier.sparse_dialect.dialect.ops import (
+    STORAGE_SLOTS,
+    PackedLinearOp,
+    integer_array,
+    register_dialect,
+    storage_operands,
+    string_array,
+)
+from espalier.sparse_dialect.ir.constants import constant, constant_of
+from espalier.sparse_dialect.ir.mlir import ir
+
+
+def test_packed_linear_holds_arrays_of_different_types():
+    context = ir.Context()
+    register_dialect(context)
+    with context, ir.Location.unknown():
+        module = ir.Module.create()
+        with ir.InsertionPoint(module.body):
+            arrays = [np.arange(3, dtype=np.int32), np.arange(2, dtype=np.int16), np.ones(2, np.float32)]
+            op = PackedLinearOp(
+                input=constant(np.zeros((1, 4), np.float32)),
+                output=ir.RankedTensorType.get([1, 2], ir.F32Type.get()),
+                storage_names=string_array(["indptr", "columns", "weight"]),
+                weight_shape=integer_array([2, 4]),
+                activation=ir.StringAttr.get("none"), scheme=ir.Attribute.parse("#sparse.unstructured"),
+                kernel=ir.StringAttr.get("sparse"), **storage_operands([constant(a) for a in arrays]))
+        assert module.operation.verify()
+        assert op.bias is None
+        for value, array in zip(op.storage, arrays, strict=True):
+            np.testing.assert_array_equal(constant_of(value), array)
+
+
+def test_too_many_arrays_are_refused():
+    with pytest.raises(ValueError, match=f"{STORAGE_SLOTS} slots"):
+        storage_operands([None] * (STORAGE_SLOTS + 1))

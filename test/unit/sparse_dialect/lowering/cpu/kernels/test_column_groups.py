@@ -1,0 +1,296 @@
+"""The kernel of shared columns, compiled and run against PyTorch: groups, units, sub-tiles, any geometry."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from math import prod
+from typing import Any
+
+import numpy as np
+import pytest
+from espalier.sparse_dialect.geometry.layouts import LaneGrid, Plain, Three
+from espalier.sparse_dialect.lowering.cpu.kernels.column_groups import (
+    ColumnsKernel,
+    columns_tables,
+    emit_columns_kernel,
+    unit_visits,
+)
+from espalier.sparse_dialect.lowering.cpu.plan.conv_plan import ConvPlan, Window, plan_conv
+from espalier.sparse_dialect.storage.blocked_fkw import thread_chunks
+from espalier.sparse_dialect.storage.column_groups import (
+    best_groups,
+    group_rows,
+    matrix_of,
+    pack_columns,
+    ungrouped,
+    unpack_columns,
+)
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from support.conv_harness import POINT, SAME, ConvRun
+from support.conv_harness import Case as ConvCase
+from support.kernel_harness import Emit, close, random
+
+
+@dataclass(frozen=True)
+class Case(ConvCase):
+    """``size`` filters share columns, ``unit`` channels an index byte; ``sub``: lines of a sub-tile."""
+
+    size: int = 4
+    unit: int = 1
+    sub: Three = (1, 1, 3)
+    passes: int = 1
+    density: float = 0.4
+
+
+class Run(ConvRun):
+    """A case on weights whose rows share columns; the first group keeps nothing."""
+
+    kernel: ColumnsKernel
+
+    def __init__(self, case: Case, seed: int = 0) -> None:
+        self.case = case
+        super().__init__(case, seed)
+
+    def pack(self, seed: int) -> tuple[np.ndarray, list[np.ndarray]]:
+        case, block = self.case, self.case.block or self.case.channels
+        weight = shared_weight(case, seed)
+        whole = ungrouped(weight, case.groups)
+        packed = pack_columns(whole, group_rows(matrix_of(whole), case.size), case.unit, block)
+        assert np.array_equal(unpack_columns(packed, whole.shape, block), whole)
+        return weight, list(packed.values())
+
+    def make_kernel(self, common: dict[str, Any]) -> ColumnsKernel:
+        case = self.case
+        groups = len(group_rows(matrix_of(ungrouped(shared_weight(case, 2), case.groups)), case.size))
+        return ColumnsKernel(**common, group_count=groups, size=case.size, unit=case.unit, sub_tile=case.sub,
+                             passes=case.passes, chunks=thread_chunks(groups))
+
+    def emitter(self, plan: ConvPlan) -> Emit:
+        return lambda *to: emit_columns_kernel(*to[:2], self.kernel, plan, *to[2:])
+
+    def tables(self, plan: ConvPlan) -> list[np.ndarray]:
+        return columns_tables(self.kernel, plan)
+
+
+def shared_weight(case: Case, seed: int) -> np.ndarray:
+    """A weight [F, C / groups, *kernel] whose filters keep units in groups of ``size``; the first none."""
+    channels, places = case.channels // case.groups, prod(case.window.kernel)
+    strips = -(-case.filters // case.size)
+    kept = np.random.default_rng(seed).random((strips, -(-channels // case.unit), 1, places)) < case.density
+    kept[0] = False
+    kept = kept.repeat(case.unit, axis=2).reshape(strips, -1, places)[:, :channels].repeat(case.size, axis=0)
+    weight = random(case.filters, channels, *case.window.kernel, seed=seed)
+    return weight * kept[: case.filters].reshape(weight.shape)
+
+
+POINTWISE = Case("block", POINT, padding_high=(0, 0), tile=(1, 6))
+VOLUME = Case("kernel_group", Window.of((3, 3, 3), padding=(1, 1, 1)), depth=4, padding_high=(1, 1, 1),
+              tile=(2, 2, 3), filters=16, size=8, unit=4, sub=(1, 2, 2))
+CASES = {
+    "groups of 4": Case("block"),
+    "groups of 8, units of 4": Case("kernel_group", size=8, unit=4, filters=16),
+    "groups of 3 that do not divide": Case("block", size=3, filters=11),
+    "more filters a group than there are": Case("block", size=8, filters=5),
+    "single filters": Case("block", size=1, filters=5),
+    "nothing is kept": Case("block", density=0),
+    "everything is kept": Case("block", density=1, unit=4),
+    "one sub-tile a tile": Case("block", tile=(2, 2), sub=(1, 2, 2)),
+    "sub-tiles of several shapes": Case("block", tile=(3, 3), sub=(1, 2, 2)),
+    "in passes": Case("kernel_group", size=8, filters=16, passes=4),
+    "batch": Case("block", batch=3),
+    "odd image": Case("block", height=13, width=11),
+    "stride 2": Case("block", replace(SAME, strides=(1, 2, 2)), height=16, width=14),
+    "stride 3, dilation 2": Case("block", Window.of((3, 3), (3, 3), (2, 2), (2, 2)), height=17, width=20),
+    "stride beyond the kernel": Case("block", Window.of((2, 2), (5, 3)), padding_high=(0, 0), height=20),
+    "from planes": Case("block", channels=3, source_high=None),
+    "input on another grid": Case("block", source_high=1, target_high=8),
+    "4 lanes": Case("block", lanes=4, source_high=2, target_high=1),
+    "epilogue": Case("block", residual=True, activation="relu6"),
+    "fused pool": Case("block", height=16, width=16, pool=(1, 2, 2), tile=(2, 4), sub=(1, 2, 2)),
+    "fused pool in passes": Case("kernel_group", size=8, unit=2, height=16, width=16, pool=(1, 2, 2),
+                                 tile=(2, 4), sub=(1, 2, 2), passes=2, activation="relu", batch=2),
+    "channel blocks": Case("block", block=2),
+    "channel blocks of units, epilogue": Case("kernel_group", size=8, unit=4, channels=16, block=4,
+                                              residual=True, activation="relu", batch=2),
+    "channel blocks, pool": Case("block", block=4, height=16, width=16, pool=(1, 2, 2), tile=(2, 2),
+                                 sub=(1, 2, 2)),
+    "a repeated filter in another pass": Case("block", filters=7, size=3, passes=3, block=2),
+    "gaps over 255": Case("block", POINT, padding_high=(0, 0), channels=700, density=0.002, height=4, width=8,
+                          tile=(1, 2)),
+    "1 x 1 reads its input in place": POINTWISE,
+    "1 x 1 in blocks, batch": replace(POINTWISE, block=2, residual=True, batch=2),
+    "1 x 1, stride 2": replace(POINTWISE, window=Window.of((1, 1), (2, 2)), tile=(2, 2)),
+    "grouped": Case("block", groups=2, size=2),
+    "grouped, units": Case("kernel_group", groups=2, size=4, unit=2, channels=16, filters=12),
+    "loads as they come": Case("block", level="none"),
+    "volume": VOLUME,
+    "volume in blocks, batch, epilogue": replace(VOLUME, block=4, batch=2, residual=True, activation="relu"),
+    "volume, stride 2": replace(VOLUME, window=Window.of((3, 3, 3), (2, 2, 2), (1, 1, 1)), depth=5),
+    "volume, fused pool": replace(VOLUME, height=16, width=16, pool=(2, 2, 2), tile=(2, 2, 2), sub=(2, 2, 2)),
+    "volume, 1 x 1 x 1": replace(VOLUME, window=Window.of((1, 1, 1)), padding_high=(0, 0, 0), tile=(1, 1, 5)),
+}
+ARM = ("groups of 4", "groups of 8, units of 4", "groups of 3 that do not divide", "4 lanes", "epilogue",
+       "fused pool in passes", "channel blocks of units, epilogue", "loads as they come", "volume")
+CASES |= {f"{name}, for Arm": replace(CASES[name], core="cortex-a76") for name in ARM}
+
+
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+def test_kernel_is_pytorchs_convolution(case: Case) -> None:
+    Run(case).check()
+
+
+@st.composite
+def cases(draw: st.DrawFn) -> Case:
+    """Any geometry and any way to cut it."""
+    def sides(low: int, high: int) -> Three:
+        return tuple(draw(st.integers(low, high)) for _ in range(3))  # type: ignore[return-value]
+
+    volume = draw(st.booleans())
+    kernel, strides, dilations, padding, padding_high, tile, sub = (
+        sides(*bounds) for bounds in ((1, 3), (1, 3), (1, 2), (0, 2), (0, 2), (1, 4), (1, 3)))
+    if not volume:
+        kernel, strides, dilations = ((1, *side[1:]) for side in (kernel, strides, dilations))
+        padding, padding_high = ((0, *side[1:]) for side in (padding, padding_high))
+    unit, units = draw(st.integers(1, 3)), draw(st.integers(1, 4))
+    block = draw(st.sampled_from([n for n in range(1, units + 1) if units % n == 0])) * unit
+    passes, part = draw(st.integers(1, 3)), draw(st.integers(1, 3))
+    lanes = draw(st.sampled_from([4, 8]))
+    grids = [high for high in (1, 2, 4, 8) if lanes % high == 0]
+    case = Case("any", Window(kernel, strides, padding, dilations), units * unit, draw(st.integers(1, 14)),
+                draw(st.integers(1, 12)), draw(st.integers(1, 12)), lanes,
+                draw(st.sampled_from([None, *grids])), draw(st.sampled_from(grids)), tile, padding_high,
+                draw(st.integers(1, 2)), block, activation=draw(st.sampled_from(["none", "relu"])),
+                residual=draw(st.booleans()), depth=draw(st.integers(1, 4)) if volume else 1,
+                size=passes * part, unit=unit, sub=sub, passes=passes,
+                density=draw(st.sampled_from([0.1, 0.6])))
+    assume(min(case.output) > 0)
+    return case
+
+
+@pytest.mark.slow
+@settings(max_examples=150, deadline=None)
+@given(cases())
+def test_any_geometry(case: Case) -> None:
+    Run(case).check()
+
+
+@settings(max_examples=12, deadline=None, derandomize=True)
+@given(cases())
+def test_some_geometries(case: Case) -> None:
+    Run(case).check()
+
+
+@pytest.mark.parametrize("name", ["channel blocks of units, epilogue", "fused pool in passes", "volume"])
+def test_units_in_any_pieces_give_the_same_bits(name: str) -> None:
+    """Threads get ranges of units; ranges may start and end inside an item, in any order."""
+    run = Run(CASES[name])
+    whole = run.whole().copy()
+    close(whole, run.expected)
+    generator = np.random.default_rng(0)
+    run.output[:] = np.nan
+    for at, kernel in enumerate(run.compiled):
+        edges = np.unique([0, *generator.integers(0, run.units(at) + 1, 6), run.units(at)])
+        for piece in generator.permutation(len(edges) - 1):
+            kernel.run(int(edges[piece]), int(edges[piece + 1]))
+    np.testing.assert_array_equal(run.got(), whole)
+
+
+def test_slices_that_read_only_padding_are_skipped() -> None:
+    """An image of depth 1 under kernels of depth 3: what the outer slices hold does not matter."""
+    run = Run(replace(VOLUME, depth=1, block=4, residual=True))
+    for kernel in run.compiled:
+        start, _, _, weight, before = kernel.arrays[-5:]
+        assert before[1::3].any()  # middle slices start behind other units
+        edges = start[:-1].reshape(-1, 3)
+        for low, middle, high, end in zip(*edges.T, start[3::3], strict=True):
+            weight[low:middle] = weight[high:end] = np.nan
+    close(run.whole(), run.expected)
+
+
+def test_visits_count_the_units_of_the_slices_inside() -> None:
+    """A volume of 4 slices, one slice a sub-tile: the first and the last leave out a slice of the kernel."""
+    run = Run(replace(VOLUME, tile=(2, 3, 3), sub=(1, 3, 3)))
+    (plan,), start = run.plans, run.compiled[0].arrays[-5]
+    first, middle, last = np.diff(start).reshape(-1, 3).sum(axis=0)
+    assert len(plan.items) == 2
+    assert unit_visits(run.kernel, plan, start) == [3 * first + 4 * middle + 3 * last]
+
+
+def test_levels_of_load_elimination_give_the_same_bits_and_share_loads() -> None:
+    """A column's line is loaded once for the group's filters; kernels alone share nothing here."""
+    levels = ("none", "kernel", "filter")
+    runs = {level: Run(Case("kernel_group", size=8, unit=4, level=level)) for level in levels}
+    whole = {level: run.whole().copy() for level, run in runs.items()}
+    np.testing.assert_array_equal(whole["none"], whole["filter"])
+    before = runs["filter"].compiled[0].loads["loads before"]
+    after = {level: run.compiled[0].loads["loads after"] for level, run in runs.items()}
+    assert after["none"] == after["kernel"] == before
+    assert after["filter"] < before / 5  # the loops' loads by 8; packing loads each line once anyway
+
+
+# -- storage -------------------------------------------------------------------------------------------------
+
+
+def test_storage_is_what_its_description_says() -> None:
+    """Two channel blocks; rows 0 and 2 keep (channel 0, place 1) and (channel 3, place 0), row 1 nothing."""
+    weight = np.zeros((3, 4, 1, 2), np.float32)
+    weight[[0, 2], 0, 0, 1] = 1, 2
+    weight[[0, 2], 3, 0, 0] = 3, 4
+    packed = pack_columns(weight, np.array([[0, 2], [1, 1]]), 1, 2)
+    assert packed["reorder"].tolist() == [0, 2, 1, 1]
+    assert packed["start"].tolist() == [0, 1, 1, 2, 2]
+    assert packed["gap"].tolist() == [1, 2]
+    assert packed["weight"].tolist() == [[[1, 2]], [[3, 4]]]
+
+
+def test_slices_of_a_kernel_come_one_after_the_other() -> None:
+    """Places (slice, place): 0, 1 and 2, 1 of channel 0; 1, 0 of channel 1. Two places a slice."""
+    weight = np.zeros((1, 2, 3, 1, 2), np.float32)
+    weight[0, 0, 0, 0, 1], weight[0, 0, 2, 0, 1], weight[0, 1, 1, 0, 0] = 1, 3, 2
+    packed = pack_columns(weight, np.array([[0]]), 1, 2)
+    assert packed["weight"].ravel().tolist() == [1, 2, 3]
+    assert np.cumsum(packed["gap"]).tolist() == [1, 6, 9]
+    assert packed["start"].tolist() == [0, 1, 2, 3]
+    assert packed["before"].tolist() == [0, 1, 6]
+    assert np.array_equal(unpack_columns(packed, weight.shape, 2), weight)
+
+
+def test_units_hold_all_their_channels_and_gaps_are_bridged() -> None:
+    weight = np.zeros((2, 1200, 1), np.float32)
+    weight[0, 5] = weight[1, 1199] = 1
+    packed = pack_columns(weight, np.array([[0, 1]]), 2, 1200)
+    assert np.cumsum(packed["gap"].view(np.uint8)).tolist() == [2, 89, 344, 599]
+    assert packed["weight"].shape == (4, 2, 2)
+    assert np.array_equal(unpack_columns(packed, weight.shape, 1200), weight)
+
+
+def test_threads_get_groups_of_equal_work() -> None:
+    weight = np.zeros((8, 100, 1), np.float32)
+    for row, length in enumerate((100, 90, 50, 40, 30, 20, 15, 5)):
+        weight[row, :length] = 1
+    groups = best_groups(matrix_of(weight), 1)
+    packed = pack_columns(weight, groups, 1, 100)
+    work = np.diff(packed["start"]).reshape(4, 2).sum(axis=1)
+    assert work.tolist() == [105, 105, 70, 70]
+
+
+def test_index_bytes_are_a_small_share_of_csrs() -> None:
+    """One byte for 8 filters x 4 channels, where CSR has 4 bytes for each weight."""
+    weight = shared_weight(Case("kernel_group", window=Window.of((3, 3, 3)), channels=64, filters=64, size=8,
+                                unit=4), 0)
+    packed = pack_columns(weight, group_rows(matrix_of(weight), 8), 4, 16)
+    index = sum(array.nbytes for name, array in packed.items() if name != "weight")
+    assert index < 4 * np.count_nonzero(weight) / 50
+
+
+def test_a_region_is_evenly_spaced_whatever_stride_and_dilation() -> None:
+    """Columns are addressed by sums: the plan adds lines where the strided taps would leave uneven gaps."""
+    window = Window.of((3, 3), (3, 3), (0, 0), (2, 2))
+    assert window.reads((1, 1, 2))[2] == list(range(8))
+    assert Window.of((3, 3), (2, 2)).reads((1, 1, 2))[2] == list(range(5))
+    assert Window.of((1, 1), (2, 2)).reads((1, 1, 3))[2] == [0, 2, 4]
+    source, grid = Plain(9, 12), LaneGrid(1, 4, 2, 3)
+    plan = plan_conv(source, grid, window, (1, 2, 1), [(0, 0, 0)], 1)
+    at = plan.line_read((0, 1, 0), (0, 0, 0))
+    assert all(plan.line_read((0, 1, 0), tap) == at + plan.line_of[tap] for tap in window.taps)

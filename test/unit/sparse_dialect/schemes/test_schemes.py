@@ -1,0 +1,243 @@
+"""Schemes: detection, projection, storage and its inverse, cost; every mask, exactly."""
+
+import numpy as np
+import pytest
+from espalier.sparse_dialect import EspalierError
+from espalier.sparse_dialect.schedule.detection import detect_scheme, explain_scheme
+from espalier.sparse_dialect.schemes import (
+    SCHEMES,
+    Connectivity,
+    Dense,
+    KernelGroup,
+    Pattern,
+    Scheme,
+    SharedColumns,
+    Unstructured,
+    natural_library,
+)
+from espalier.sparse_dialect.schemes.scheme import largest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+CORNERS = ((0, 1, 3, 4), (1, 2, 4, 5), (3, 4, 6, 7), (4, 5, 7, 8))
+
+
+def random_weight(*shape: int, seed: int = 0) -> np.ndarray:
+    """Seeded normal weights, no exact zeros."""
+    return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
+
+
+def patdnn_example() -> np.ndarray:
+    """PatDNN's FKW example (papers.md 1.3): 4 filters, 4 channels, {channel: pattern}."""
+    kernels = [{1: 2, 3: 1}, {0: 2, 2: 1}, {1: 2, 2: 2, 3: 2}, {1: 2, 3: 2}]
+    weight = np.zeros((4, 4, 9), np.float32)
+    for f, row in enumerate(kernels):
+        for c, pattern in row.items():
+            weight[f, c, list(CORNERS[pattern - 1])] = 10 * f + c + np.array([0.1, 0.2, 0.3, 0.4])
+    return weight.reshape(4, 4, 3, 3)
+
+
+def test_fkw_reproduces_the_papers_example() -> None:
+    weight = patdnn_example()
+    packed = Pattern((3, 3), CORNERS[:2]).pack(weight, order=np.array([0, 1, 3, 2]))
+    assert packed["offset"].tolist() == [0, 2, 4, 6, 9]
+    assert packed["reorder"].tolist() == [0, 1, 3, 2]
+    assert packed["index"].tolist() == [3, 1, 2, 0, 1, 3, 1, 2, 3]
+    assert packed["stride"].tolist() == [[0, 1, 2], [0, 1, 2], [0, 0, 2], [0, 0, 3]]
+    assert packed["weight"].shape == (9, 4)
+    assert packed["weight"][0].tolist() == pytest.approx([3.1, 3.2, 3.3, 3.4])  # filter 0, channel 3
+    assert [packed[name].dtype.name for name in packed] == ["int32", "int32", "int16", "int16", "float32"]
+
+
+def test_detection_finds_the_papers_library() -> None:
+    assert detect_scheme(patdnn_example()) == Pattern((3, 3), CORNERS[:2])
+
+
+def test_a_kept_weight_that_is_zero_stays_inside_its_pattern() -> None:
+    weight = patdnn_example()
+    weight[0, 1, 1, 1] = 0
+    scheme = detect_scheme(weight)
+    assert scheme == Pattern((3, 3), CORNERS[:2])
+    assert scheme.pack(weight)["weight"].shape == (9, 4)
+    assert np.array_equal(scheme.unpack(scheme.pack(weight), weight.shape), weight)
+
+
+def test_short_kernels_no_pattern_covers_share_new_patterns() -> None:
+    weight = patdnn_example()
+    weight[0, 0].flat[[0, 8]] = 1
+    weight[1, 1].flat[[0, 2]] = 1
+    scheme = detect_scheme(weight)
+    assert isinstance(scheme, Pattern)
+    assert len(scheme.library) == 3
+    assert scheme.entries == 4
+    assert np.array_equal(scheme.unpack(scheme.pack(weight), weight.shape), weight)
+
+
+@pytest.mark.parametrize(("shape", "entries", "patterns"), [
+    ((8, 6, 3, 3), 4, 8), ((8, 6, 3, 3), 1, 3), ((8, 6, 5, 5), 12, 5), ((8, 6, 2, 4), 3, 4),
+    ((8, 6, 3), 2, 2), ((8, 6, 3, 3, 3), 8, 6), ((6, 1, 3, 3), 4, 4), ((4, 3, 9, 9), 20, 12),
+    ((8, 6, 1, 7), 3, 16)])
+def test_projected_patterns_are_detected_and_survive_packing(shape: tuple[int, ...], entries: int,
+                                                             patterns: int) -> None:
+    weight = Pattern.project(random_weight(*shape), entries=entries, patterns=patterns, connectivity=1.5)
+    scheme = Pattern.detect(weight)
+    assert scheme is not None
+    assert scheme.entries == entries
+    assert len(scheme.library) <= patterns
+    order = np.random.default_rng(1).permutation(shape[0])
+    assert np.array_equal(scheme.unpack(scheme.pack(weight, order), shape), weight)
+
+
+def test_patterns_are_rejected_with_the_place_of_the_first_offender() -> None:
+    weight = Pattern.project(random_weight(8, 8, 3, 3))
+    weight[3, 7] = 0
+    weight[3, 7].flat[[0, 1, 2, 4, 8]] = 1
+    assert Pattern.detect(weight) is None
+    assert Pattern.why_not(weight) == "kernel (3, 7) keeps 5 entries where most keep 4"
+    assert detect_scheme(weight) == Unstructured()
+
+
+def test_too_many_patterns_are_rejected() -> None:
+    weight = random_weight(32, 32, 3, 3)
+    kept = np.argsort(np.random.default_rng(1).random((32, 32, 9)), axis=2)[:, :, :4]
+    mask = np.zeros((32, 32, 9), bool)
+    np.put_along_axis(mask, kept, True, axis=2)
+    weight *= mask.reshape(weight.shape)
+    assert Pattern.detect(weight) is None
+    assert "more than 16" in Pattern.why_not(weight)
+
+
+@pytest.mark.parametrize(("weight", "scheme"), [
+    (Connectivity.project(random_weight(8, 8, 1, 1), rate=3.6), Connectivity((1, 1))),
+    (Connectivity.project(random_weight(8, 8, 3, 3), rate=2), Connectivity((3, 3))),
+    (Unstructured.project(random_weight(8, 64), rate=8), Unstructured()),
+    (Unstructured.project(random_weight(8, 8, 3, 3), rate=3), Unstructured()),
+    (random_weight(8, 8, 3, 3), Dense()), (random_weight(8, 8, 1, 1), Dense()),
+    (random_weight(8, 64), Dense()),
+    (np.zeros((4, 4, 3, 3), np.float32), Dense()), (np.zeros((4, 4), np.float32), Dense())])
+def test_detection_picks_the_most_structured_scheme(weight: np.ndarray, scheme: Scheme) -> None:
+    assert detect_scheme(weight) == scheme
+
+
+def test_a_few_accidental_zeros_do_not_break_connectivity() -> None:
+    weight = Connectivity.project(random_weight(8, 8, 3, 3), rate=2)
+    kept = np.argwhere(weight.any(axis=(2, 3)))[0]
+    weight[*kept, 0, 0] = 0
+    scheme = detect_scheme(weight)
+    assert scheme == Connectivity((3, 3))
+    assert np.array_equal(scheme.unpack(scheme.pack(weight), weight.shape), weight)
+
+
+def test_the_reason_names_every_scheme_passed_over() -> None:
+    assert explain_scheme(random_weight(4, 4)).reason == (
+        "not kernel_group: a matrix has no kernels; not block: no weight is zero; "
+        "not connectivity: a matrix has no kernels; not pattern: a matrix has no kernels; "
+        "not unstructured: no weight is zero")
+    assert explain_scheme(KernelGroup.project(random_weight(8, 8, 3, 3))).reason == ""
+
+
+def test_detection_considers_only_the_schemes_asked_for() -> None:
+    weight = patdnn_example()
+    assert detect_scheme(weight, ["unstructured"]) == Unstructured()
+    assert isinstance(detect_scheme(weight, ["unstructured", "pattern"]), Pattern)  # the faster one
+    assert detect_scheme(weight, ["connectivity"]) == Dense()
+    with pytest.raises(EspalierError, match="unknown scheme 'block2': expected one of kernel_group, block"):
+        detect_scheme(weight, ["block2"])
+    with pytest.raises(EspalierError, match="2 dimensions"):
+        detect_scheme(np.ones(3, np.float32))
+
+
+SHAPES = st.sampled_from([(3, 2, 3, 3), (2, 3, 1, 1), (3, 3, 2, 2), (2, 2, 3), (2, 2, 2, 2, 2), (4, 5),
+                          (1, 1, 9, 9)])
+VALUES = st.sampled_from([0, 0, 0, 1, -2, 0.5])
+
+
+@settings(max_examples=300, deadline=None)
+@given(SHAPES.flatmap(lambda shape: arrays(np.float32, shape, elements=VALUES)))
+def test_whatever_the_mask_packing_is_exact_and_its_cost_is_true(weight: np.ndarray) -> None:
+    for name in SCHEMES:
+        scheme = SCHEMES[name].detect(weight)
+        assert (scheme is None) == bool(SCHEMES[name].why_not(weight))
+        if scheme is None:
+            continue
+        packed = scheme.pack(weight)
+        assert np.array_equal(scheme.unpack(packed, weight.shape), weight)
+        cost = scheme.cost(weight)
+        assert cost.nonzeros == np.count_nonzero(weight)
+        # kernels on shared columns run groups of their own
+        assert cost.macs_per_output == packed["weight"].size or isinstance(scheme, SharedColumns)
+        assert cost.weight_bytes == packed["weight"].nbytes
+        assert cost.index_bytes == sum(a.nbytes for n, a in packed.items() if n != "weight")
+        assert cost.dense_bytes == weight.nbytes
+
+
+def test_channels_beyond_32767_keep_their_unsigned_bits() -> None:
+    weight = np.zeros((1, 40000, 1, 1), np.float32)
+    weight[0, [5, 39999]] = 1
+    packed = Connectivity((1, 1)).pack(weight)
+    assert packed["index"].view(np.uint16).tolist() == [5, 39999]
+    assert np.array_equal(Connectivity((1, 1)).unpack(packed, weight.shape), weight)
+    with pytest.raises(EspalierError, match="at most 65535 input channels, found 65536"):
+        Connectivity((1, 1)).pack(np.ones((1, 65536, 1, 1), np.float32))
+
+
+@pytest.mark.parametrize("make", [
+    lambda: Pattern((3, 3), ((0, 9),)), lambda: Pattern((3, 3), ((1, 0),)),
+    lambda: Pattern((3, 3), ((0,), (0, 1))),
+    lambda: Pattern((3, 3), CORNERS[:1]).pack(patdnn_example()),
+    lambda: Pattern((1, 3), ((0,),)).pack(patdnn_example()),
+    lambda: Pattern((3, 3), CORNERS).pack(patdnn_example(), np.array([0, 1, 1, 2])),
+    lambda: Dense().pack(patdnn_example(), np.arange(4)),
+    lambda: Pattern.project(random_weight(2, 2, 3, 3), entries=10),
+    lambda: Pattern.project(random_weight(2, 2, 3, 3), connectivity=0.5),
+    lambda: Pattern.project(random_weight(2, 2, 3, 3), connectivity=2, balance="net"),
+    lambda: Unstructured.project(random_weight(2, 2), rate=0.1),
+    lambda: natural_library([np.zeros((1, 1, 3, 3), np.float32)], 4, 8)])
+def test_wrong_use_is_a_clear_error(make: object) -> None:
+    with pytest.raises(EspalierError):
+        make()  # type: ignore[operator]
+
+
+def test_pattern_projection_is_the_nearest_point() -> None:
+    """Compares with every choice of pattern and kernels, on a layer small enough to try them all."""
+    from itertools import combinations, product
+
+    weight, library = random_weight(2, 2, 3, 3, seed=3), CORNERS
+    best = np.inf
+    for kept in combinations(range(4), 2):
+        for choice in product(library, repeat=2):
+            candidate = np.zeros((4, 9), np.float32)
+            for kernel, places in zip(kept, choice, strict=True):
+                candidate[kernel, list(places)] = weight.reshape(4, 9)[kernel, list(places)]
+            best = min(best, float(np.square(candidate - weight.reshape(4, 9)).sum()))
+    projected = Pattern.project(weight, library=library, connectivity=2)
+    assert np.square(projected - weight).sum() == pytest.approx(best)
+
+
+def test_natural_patterns_keep_the_centre_and_the_most_frequent_win() -> None:
+    weight = np.full((5, 1, 9), 0.1, np.float32)
+    weight[:3, 0, [0, 1, 3]] = 1
+    weight[3, 0, [5, 7, 8]] = -1
+    weight[4, 0, [1, 2, 5]] = 1
+    kernels = weight.reshape(5, 1, 3, 3)
+    assert natural_library([kernels], 4, 1) == ((0, 1, 3, 4),)
+    assert natural_library([kernels[3:], kernels[:3]], 4, 3) == ((0, 1, 3, 4), (1, 2, 4, 5), (4, 5, 7, 8))
+
+
+def test_balanced_connectivity_keeps_equally_many_kernels_in_each_filter() -> None:
+    weight = random_weight(16, 36, 3, 3) * np.arange(1, 17, dtype=np.float32)[:, None, None, None]
+    kept = Pattern.project(weight, connectivity=3.6, balance="filter").any(axis=(2, 3)).sum(axis=1)
+    assert set(kept.tolist()) == {10}
+    kept = Pattern.project(weight, connectivity=3.6).any(axis=(2, 3)).sum(axis=1)
+    assert kept.sum() == 160
+    assert kept.max() > kept.min()
+
+
+@pytest.mark.parametrize("keep", [0, 1, 7, 500, 999, 1000, 2000])
+def test_largest_keeps_exactly_as_many_as_asked(keep: int) -> None:
+    values = np.random.default_rng(0).integers(-9, 9, (10, 100)).astype(np.float32)
+    mask = largest(values, keep)
+    assert np.count_nonzero(mask) == min(keep, 1000)
+    if 0 < keep < 1000:
+        assert np.abs(values[mask]).min() >= np.abs(values[~mask]).max()

@@ -1,0 +1,165 @@
+"""The report: totals, number formats, the table and the page."""
+
+from __future__ import annotations
+
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from espalier.tools.report.data import Report, count, factor, milliseconds, size
+from espalier.tools.report.page import report_page
+from espalier.tools.report.table import reason_lines, report_table
+from rich.console import Console
+from support.command_line import CommandLine
+from support.fake_compiler import FakeModel, fake_layer
+
+
+def report(model: FakeModel, measured: list[float] | None = None) -> Report:
+    return Report.of("net", model, measured, machine="a machine", threads=2, runs=5)
+
+
+def test_totals() -> None:
+    totals = report(FakeModel(), [1.5, 2.0]).totals
+    assert (totals.macs_dense, totals.bytes_packed, totals.loads_after) == (16200, 10240, 600)
+    assert totals.measured_ms == 3.5
+    assert totals.predicted_ms is None  # one layer has no prediction
+    assert report(FakeModel(layers=())).totals.measured_ms is None
+
+
+def test_one_time_a_layer() -> None:
+    with pytest.raises(ValueError, match="zip"):
+        report(FakeModel(), [1.0])
+
+
+@pytest.mark.parametrize(("value", "text"), [(0, "0"), (999, "999"), (1000, "1 k"), (1.85e9, "1.85 G"),
+                                         (12_345_678, "12.3 M"), (999_700, "1000 k")])
+def test_count(value: float, text: str) -> None:
+    assert count(value) == text
+
+
+@pytest.mark.parametrize(("value", "text"), [
+    (0, "0 B"), (1023, "1023 B"), (1536, "1.5 KiB"), (2**30, "1.0 GiB")])
+def test_size(value: float, text: str) -> None:
+    assert size(value) == text
+
+
+def test_times_and_factors() -> None:
+    assert (milliseconds(None), milliseconds(0.12345), milliseconds(12.345)) == ("-", "0.123", "12.3")
+    assert (factor(81, 10), factor(0, 10), factor(10, 0)) == ("8.1x", "", "")
+
+
+def text_of(value: Report) -> str:
+    console = Console(width=200, record=True, file=open("/dev/null", "w"))
+    console.print(report_table(value), *reason_lines(value), sep="\n", markup=False)
+    return console.export_text()
+
+
+def test_table() -> None:
+    text = " ".join(text_of(report(FakeModel(), [0.5, 0.25])).split())  # a long caption is wrapped
+    for part in ("net on a machine", "pattern", "87.6%", "8.1 k → 1 k", "40.0 KiB → 5.0 KiB", "900 → 300",
+                 "0.250", "0.500", "2 layers", "0.750", "8.1x fewer", "loads 3.0x fewer",
+                 "4.5 KiB → 512 B", "index 1.0 KiB of 10.0 KiB (9.0x less than CSR's, 32-bit columns)",
+                 "median of 5 runs, 2 threads", "sparse 7x2: 8.1x fewer MACs (0, 2)"):
+        assert part in text
+    assert "median of" not in text_of(report(FakeModel()))
+
+
+def test_markup_in_names_is_text() -> None:
+    model = FakeModel(layers=(fake_layer("[red]<b>x</b>"),))
+    assert "[red]<b>x</b>" in text_of(report(model))
+    page = report_page(report(model, [1.0]))
+    assert "<b>x</b>" not in page
+    assert "&lt;b&gt;x&lt;/b&gt;" in page
+
+
+class Page(HTMLParser):
+    """Collects what a page refers to, and checks that its tags nest."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.links: list[str] = []
+        self.bars = 0
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.links += [value or "" for name, value in attrs if name in ("src", "href")]
+        self.bars += ("class", "bar") in attrs
+        if tag != "meta":
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+@pytest.mark.parametrize("measured", [None, [1.0, 2.0]])
+def test_page(measured: list[float] | None) -> None:
+    text = report_page(report(FakeModel(), measured))
+    page = Page()
+    page.feed(text)
+    assert page.open == []
+    assert page.links == []  # readable without a network
+    assert "http" not in text
+    assert page.bars == 2 * (4 if measured else 3)
+    assert ("measured, all layers" in text) == bool(measured)
+
+
+def test_page_without_layers() -> None:
+    assert "0 layers" in report_page(report(FakeModel(layers=())))
+
+
+def test_a_fused_layer_has_no_time_of_its_own() -> None:
+    layers = (fake_layer("expand", fused_into="depthwise"), fake_layer("depthwise"))
+    found = report(FakeModel(layers), [0.0, 2.0])
+    assert [row.measured_ms for row in found.rows] == [None, 2.0]
+    assert found.totals.measured_ms == 2.0
+
+
+# -- real layers: the index of shared columns against CSR's --------------------------------------------------
+
+LAYERS = """
+import torch
+from torch import nn
+
+def matrices():
+    return nn.Sequential(nn.Linear(1024, 512), nn.ReLU(), nn.Linear(512, 500)), (torch.randn(1, 1024),)
+
+def recurrent():
+    return nn.GRU(153, 256), (torch.randn(4, 1, 153),)
+
+def volumes():
+    layers = nn.Conv3d(3, 32, 3, padding=1), nn.Conv3d(32, 64, 3, padding=1), nn.Conv3d(64, 60, (1, 3, 3))
+    return nn.Sequential(*layers), (torch.randn(1, 3, 4, 9, 9),)
+
+def images():
+    return nn.Sequential(nn.Conv2d(3, 64, 1), nn.Conv2d(64, 250, 1)), (torch.randn(1, 3, 9, 9),)
+"""
+
+
+@pytest.mark.parametrize(("model", "prune", "scheme", "layers"), [
+    ("matrices", "block:rows=4,columns=16,rate=10", "block", 2),
+    ("matrices", "block:rows=8,columns=16,rate=20", "block", 2),
+    ("recurrent", "block:rows=4,columns=16,rate=10", "block", 2),
+    ("volumes", "kernel_group:filters=8,channels=4,rate=3.6", "kernel_group", 2),
+    ("images", "block:rows=8,columns=16,rate=4", "block", 1),
+])
+def test_index_bytes_are_an_eighth_of_csrs(model: str, prune: str, scheme: str, layers: int, tmp_path: Path,
+                                           monkeypatch: pytest.MonkeyPatch,
+                                           capsys: pytest.CaptureFixture[str]) -> None:
+    """CSR: 4 bytes a nonzero and a row start, at the same mask; printed, and in the JSON."""
+    (tmp_path / "layers.py").write_text(LAYERS)
+    done = CommandLine(monkeypatch, capsys)("report", f"{tmp_path / 'layers.py'}:{model}", "--prune", prune,
+                                            "--runs", "0", "--json", tmp_path / "report.json")
+    assert done.code == 0, done.err
+    rows = json.loads((tmp_path / "report.json").read_text())["rows"]
+    found = [row for row in rows if row["scheme"] == scheme]
+    assert len(found) == layers
+    for row in found:
+        outputs = int(row["shape"].split("-> ")[1].split()[0])
+        nonzeros = round((1 - row["sparsity"]) * row["bytes_dense"] / 4)
+        assert row["csr_index_bytes"] == 4 * (nonzeros + outputs + 1)
+        assert 0 < 8 * row["index_bytes"] <= row["csr_index_bytes"]
+    printed = re.search(r"\(([0-9.]+)x less than CSR's, 32-bit columns\)", " ".join(done.out.split()))
+    assert printed is not None
+    assert float(printed[1]) >= 8
