@@ -21,14 +21,15 @@ from ..runtime.model_file import ModelFile, fingerprint_of
 from ..runtime.records import LayerRecord, TensorSpec
 from ..sparse_dialect.devices.cores import CORES
 from ..sparse_dialect.dialect.attributes import scheme_of
-from ..sparse_dialect.dialect.ops import PackedConvOp, PackedLinearOp, integers
+from ..sparse_dialect.dialect.ops import PackedConvOp, PackedLinearOp
 from ..sparse_dialect.dialect.recurrent import GruOp, LstmOp, PackedGruOp, PackedLstmOp
 from ..sparse_dialect.errors import op_error
 from ..sparse_dialect.ir.constants import dtype_of
 from ..sparse_dialect.ir.mlir import bindings, ir
+from ..sparse_dialect.ir.values import integers, text_of
+from ..sparse_dialect.ir.walk import mentions, operations
 from ..sparse_dialect.lowering.buffers.arguments import public_functions
 from ..sparse_dialect.lowering.buffers.externalize_constants import assemble, externalize, total_bytes
-from ..sparse_dialect.passes import operations
 from ..sparse_dialect.schedule.cost_model import convolution_ms, linear_ms
 from .named import ARENA, BUFFERS, LLVM, PREPARE, PREPARE_FP16, VECTOR
 from .parser import parse_pipeline
@@ -135,16 +136,11 @@ def compile_linalg(module: ir.Module, options: CompileOptions, target: Target,
 
 def _buffers(root: ir.Operation) -> tuple[str, ...]:
     """The pipeline to buffers, and through torch-mlir's own for its scans, sorts and scatters."""
-    if not _mentions(root, "tm_tensor."):
+    if not mentions(root, "tm_tensor."):
         return BUFFERS
     return ("func.func(tm-tensor-bufferize)", "sparse-adopt-buffers", *BUFFERS[:-2],
             "func.func(tm-tensor-to-loops)", *BUFFERS[-2:])
 
-
-def _mentions(op: ir.Operation, dialect: str) -> bool:
-    """Whether ``op`` holds an operation of ``dialect``."""
-    return any(inner.operation.name.startswith(dialect) or _mentions(inner.operation, dialect)
-               for region in op.regions for block in region.blocks for inner in block.operations)
 
 
 def _shifted(progress: Progress, before: int, total: int) -> Progress:
@@ -232,9 +228,9 @@ def _layer_records(root: ir.Operation, target: Target) -> list[LayerRecord]:
         size = prod(weight)
         predict = linear_ms if linear else convolution_ms
         records.append(LayerRecord(
-            name=_text(attributes, "layer") or f"layer{number}",
+            name=text_of(attributes, "layer") or f"layer{number}",
             op=layer.operation.name.removeprefix("sparse.packed_"),
-            shape=_shape_text(layer, weight), scheme=_text(attributes, "detected") or scheme.name,
+            shape=_shape_text(layer, weight), scheme=text_of(attributes, "detected") or scheme.name,
             sparsity=1 - cost["nonzeros"] / size, kernel=ir.StringAttr(layer.kernel).value,
             reason=_reason(attributes), macs_dense=size * places, macs_packed=cost["stored"] * places,
             bytes_dense=cost["dense_bytes"], bytes_packed=cost["packed_bytes"],
@@ -242,7 +238,7 @@ def _layer_records(root: ir.Operation, target: Target) -> list[LayerRecord]:
             csr_index_bytes=4 * (cost["nonzeros"] + weight[0] + 1) if cost["index_bytes"] else 0,
             loads_before=0, loads_after=0,
             predicted_ms=predict(scheme, cost["stored"] * (1 if linear else places)),
-            fused_into=_text(attributes, "fused_into"), precision=_precision(layer, target)))
+            fused_into=text_of(attributes, "fused_into"), precision=_precision(layer, target)))
     return records
 
 
@@ -277,12 +273,9 @@ def _times(sizes: list[int]) -> str:
 
 def _reason(attributes: Any) -> str:
     """Why the layer runs as it does."""
-    fused = _text(attributes, "fused_into")
-    return _text(attributes, "reason") + (f"; fused into {fused}" if fused else "")
+    fused = text_of(attributes, "fused_into")
+    return text_of(attributes, "reason") + (f"; fused into {fused}" if fused else "")
 
-
-def _text(attributes: Any, name: str) -> str:
-    return ir.StringAttr(attributes[name]).value if name in attributes else ""
 
 
 def _with_calls(root: ir.Operation, layers: list[LayerRecord]) -> list[LayerRecord]:

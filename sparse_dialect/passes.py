@@ -34,18 +34,6 @@ class Pass:
         raise NotImplementedError
 
 
-def operations(root: ir.Operation, *classes: type) -> list[Any]:
-    """The ops inside ``root`` that are of one of ``classes``, in program order (a list: the IR may change
-    under it)."""
-    found: list[Any] = []
-    for region in root.operation.regions:
-        for block in region.blocks:
-            for op in block.operations:
-                if isinstance(op, classes):
-                    found.append(op)
-                found += operations(op, *classes)
-    return found
-
 
 def option(default: Any, help: str) -> Any:
     """A dataclass field that is a pass option: ``tile: int = option(0, "0 lets the cost model choose")``."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 from ..errors import op_error
 from ..geometry.layouts import LaneGrid, Layout, Plain
 from ..ir.mlir import ir
+from ..ir.values import i64, integer_array, integers
 from ..schemes import Block, Connectivity, Dense, KernelGroup, Pattern, Scheme, Unstructured
 from ..storage.sell import Slices
 from .ops import (
@@ -21,8 +22,6 @@ from .ops import (
     PlainAttr,
     UndetectedAttr,
     UnstructuredAttr,
-    integer_array,
-    integers,
 )
 
 
@@ -33,10 +32,10 @@ def scheme_attribute(scheme: Scheme) -> ir.Attribute:
             library = ir.ArrayAttr.get([integer_array(places) for places in scheme.library])
             return PatternAttr.get(integer_array(scheme.kernel), library)
         case KernelGroup():
-            return KernelGroupAttr.get(_i64(scheme.filters), _i64(scheme.channels),
+            return KernelGroupAttr.get(i64(scheme.filters), i64(scheme.channels),
                                        integer_array(scheme.kernel))
         case Block():
-            return BlockAttr.get(_i64(scheme.rows), _i64(scheme.columns))
+            return BlockAttr.get(i64(scheme.rows), i64(scheme.columns))
         case Connectivity():
             return ConnectivityAttr.get(integer_array(scheme.kernel))
         case Unstructured():
@@ -68,14 +67,11 @@ def scheme_of(op: ir.Operation) -> Scheme:
     raise op_error(op, "a sparsity scheme", found, "run sparse-detect-schemes first")
 
 
-def _i64(value: int) -> ir.Attribute:
-    return ir.IntegerAttr.get(ir.IntegerType.get_signless(64), value)
-
 
 def slices_attribute(slices: Slices) -> ir.DictAttr:
     """How a matrix is packed in slices, ``{rows = 128 : i64, group = 4 : i64, ...}`` (needs a current
     context)."""
-    sizes = {name: _i64(getattr(slices, name)) for name in ("rows", "group", "lanes", "window")}
+    sizes = {name: i64(getattr(slices, name)) for name in ("rows", "group", "lanes", "window")}
     return ir.DictAttr.get({**sizes, "by_lane": ir.BoolAttr.get(slices.by_lane)})
 
 

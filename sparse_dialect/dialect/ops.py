@@ -17,6 +17,7 @@ from typing import Any
 
 from ..errors import location_text
 from ..ir.mlir import ext, ir
+from ..ir.values import integers, shape_of, strings
 
 ACTIVATIONS = ("none", "relu", "relu6")
 POOL_KINDS = ("max", "average")
@@ -297,10 +298,6 @@ def storage_operands(values: Sequence[Any]) -> dict[str, Any]:
     return {f"array_{place}": value for place, value in enumerate(values)}
 
 
-def shape_of(value: Any) -> list[int]:
-    """The sizes of a tensor."""
-    return list(ir.RankedTensorType(value.type).shape)
-
 
 def check_choice(name: str, attribute: Any, choices: tuple[str, ...]) -> str | None:
     """A complaint about a string that is none of ``choices``."""
@@ -397,25 +394,8 @@ def _check_lift(op: Any) -> str | None:
 # -- helpers -------------------------------------------------------------------------------------------------
 
 
-def integers(attribute: Any) -> list[int]:
-    """The values of an array of integer attributes."""
-    return [ir.IntegerAttr(a).value for a in ir.ArrayAttr(attribute)]
 
 
-def strings(attribute: Any) -> list[str]:
-    """The values of an array of string attributes."""
-    return [ir.StringAttr(a).value for a in ir.ArrayAttr(attribute)]
-
-
-def integer_array(values: Sequence[int]) -> ir.ArrayAttr:
-    """An array attribute of i64 integers (needs a current context)."""
-    i64 = ir.IntegerType.get_signless(64)
-    return ir.ArrayAttr.get([ir.IntegerAttr.get(i64, int(v)) for v in values])
-
-
-def string_array(values: Sequence[str]) -> ir.ArrayAttr:
-    """An array attribute of strings (needs a current context)."""
-    return ir.ArrayAttr.get([ir.StringAttr.get(v) for v in values])
 
 
 def register_dialect(context: ir.Context) -> None:
@@ -432,5 +412,4 @@ def irdl_text() -> str:
         return str(Sparse._emit_module())
 
 
-__all__ = ["Sparse", "integer_array", "integers", "irdl_text", "location_text", "register_dialect",
-           "storage_operands", "string_array", "strings"]
+__all__ = ["Sparse", "irdl_text", "location_text", "register_dialect", "storage_operands"]

@@ -14,18 +14,8 @@ scheme. Gates come in PyTorch's order, and their formulas are PyTorch's. The num
 from typing import Any
 
 from ..ir.mlir import ext, ir
-from .ops import (
-    ConvOp,
-    LinearOp,
-    Packed,
-    Sparse,
-    check_choice,
-    check_scheme,
-    check_storage,
-    integers,
-    shape_of,
-    verified,
-)
+from ..ir.values import integers, shape_of
+from .ops import ConvOp, LinearOp, Packed, Sparse, check_choice, check_scheme, check_storage, verified
 
 DIRECTIONS = ("forward", "reverse")
 GRU_GATES, LSTM_GATES = 3, 4  # reset, update, new; input, forget, cell, output

@@ -12,14 +12,16 @@ allows.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import prod
 
 from ..dialect.attributes import layout_attribute
-from ..dialect.ops import LiftOp, PackedConvOp, PoolOp, UnliftOp, integer_array, integers, storage_operands
+from ..dialect.ops import LiftOp, PackedConvOp, PoolOp, UnliftOp, storage_operands
 from ..geometry.layouts import LaneGrid, candidate_grids, three
 from ..ir.mlir import ir
+from ..ir.values import integer_array, integers, shape_of
+from ..ir.walk import blocks
 from ..passes import Pass, PassContext, option
 
 # a convolution keeps its input's grid up to this many times the lines of the best one
@@ -46,16 +48,9 @@ class AssignLayoutsPass(Pass):
 
     def run(self, op: ir.Operation, context: PassContext) -> None:
         with op.context, ir.Location.unknown(op.context):
-            for block in _blocks(op):
+            for block in list(blocks(op)):
                 _BlockLifter(self, context).run(block)
 
-
-def _blocks(op: ir.Operation) -> Iterator[ir.Block]:
-    for region in op.operation.regions:
-        for block in region.blocks:
-            yield block
-            for inner in block.operations:
-                yield from _blocks(inner)
 
 
 @dataclass
@@ -86,7 +81,7 @@ class _BlockLifter:
     # -- layers --------------------------------------------------------------------------------
 
     def _convolution(self, conv: PackedConvOp) -> None:
-        _, filters, *sizes = _shape(conv.output)
+        _, filters, *sizes = shape_of(conv.output)
         source = self.lifted.get(conv.input)
         pool = _fusible_pool(conv) if self.options.fuse_pools else None
         window = [1] * len(sizes) if pool is None else integers(pool.kernel)
@@ -100,7 +95,7 @@ class _BlockLifter:
             self.replaced.append(pool.operation)
             replaced = pool.output
         if source is None and _overlaps(conv):  # each pixel is gathered once, not once for every tile
-            above = grid.over(_shape(conv.input)[2:])
+            above = grid.over(shape_of(conv.input)[2:])
             with ir.InsertionPoint(conv.operation):
                 source = self._on_grid(conv.input, above), above
         with ir.InsertionPoint(conv.operation):
@@ -125,12 +120,12 @@ class _BlockLifter:
     def _pool(self, pool: PoolOp) -> None:
         if pool.output in self.lifted:
             return  # fused into the convolution before it
-        _, channels, *sizes = _shape(pool.output)
+        _, channels, *sizes = shape_of(pool.output)
         source = self.lifted.get(pool.input)
         mean = ir.StringAttr(pool.kind).value == "average"
-        whole = mean and integers(pool.kernel) == _shape(pool.input)[2:]
+        whole = mean and integers(pool.kernel) == shape_of(pool.input)[2:]
         if whole and source is None:  # means are taken on lanes
-            above = self._grid(_shape(pool.input)[2:], None)
+            above = self._grid(shape_of(pool.input)[2:], None)
             with ir.InsertionPoint(pool.operation):
                 source = self._on_grid(pool.input, above), above
         grid = self._grid(sizes, source and source[1])
@@ -153,7 +148,7 @@ class _BlockLifter:
         (source, *_), (result,) = op.operands, op.results
         if source not in self.lifted or not _is_image(result):
             return
-        before, after = _shape(source), _shape(result)
+        before, after = shape_of(source), shape_of(result)
         if before[:2] == after[:2] and three(before[2:]) == three(after[2:]):
             self.lifted[result] = self.lifted[source]
             self.replaced.append(op)
@@ -166,7 +161,7 @@ class _BlockLifter:
             return
         result = op.results[0]
         with ir.InsertionPoint(op):
-            type_ = self._type(result, _shape(result)[1], grid)
+            type_ = self._type(result, shape_of(result)[1], grid)
             parts = [self.lifted[part][0] for part in op.operands]
             new = ir.Operation.create("tensor.concat", [type_], parts, {"dim": op.attributes["dim"]})
         self.lifted[result] = (new.result, grid)
@@ -192,7 +187,7 @@ class _BlockLifter:
 
     def _elementwise(self, op: ir.Operation) -> None:
         grid = next(self.lifted[v][1] for v in op.operands if v in self.lifted)
-        type_ = self._type(op.results[0], _shape(op.results[0])[1], grid)
+        type_ = self._type(op.results[0], shape_of(op.results[0])[1], grid)
         self.replaced.append(op)
         with ir.InsertionPoint(op):
             empty = ir.Operation.create("tensor.empty", results=[type_]).result
@@ -208,7 +203,7 @@ class _BlockLifter:
         new.operation.attributes["indexing_maps"] = ir.ArrayAttr.get(
             [identity if m == kept else scalar for m in before])
         kinds = ir.ArrayAttr(op.attributes["iterator_types"])
-        new.operation.attributes["iterator_types"] = ir.ArrayAttr.get([kinds[0]] * len(_shape(result)))
+        new.operation.attributes["iterator_types"] = ir.ArrayAttr.get([kinds[0]] * len(shape_of(result)))
         self.lifted[op.results[0]] = (result, grid)
 
     # -- values --------------------------------------------------------------------------------
@@ -241,7 +236,7 @@ class _BlockLifter:
             self.context.statistics["re-layouts"] += 1
         self.context.statistics["re-layouts"] += 1
         return LiftOp(input=value, layout=layout_attribute(grid),
-                      output=self._type(value, _shape(value)[1], grid)).output
+                      output=self._type(value, shape_of(value)[1], grid)).output
 
     def _close(self, op: ir.Operation) -> None:
         """Removes a replaced op; readers that know nothing of lanes get an unlifted value."""
@@ -272,7 +267,7 @@ def _fusible_pool(conv: PackedConvOp) -> PoolOp | None:
     if window != integers(pool.strides) or prod(window) > MOST_POOLED:
         return None
     padding = integers(pool.padding_low) + integers(pool.padding_high)
-    sizes = zip(_shape(conv.output)[2:], window, strict=True)
+    sizes = zip(shape_of(conv.output)[2:], window, strict=True)
     if any(padding) or any(size % part for size, part in sizes):
         return None
     return None if _is_depthwise(conv) else pool
@@ -298,7 +293,7 @@ def _is_image(value: ir.Value) -> bool:
 
 def _maps(value: ir.Value) -> tuple[ir.Attribute, ir.Attribute]:
     """The indexing maps of a generic over ``value`` that read its own place, and a scalar."""
-    rank = len(_shape(value))
+    rank = len(shape_of(value))
     return (ir.AffineMapAttr.get(ir.AffineMap.get_identity(rank)),
             ir.AffineMapAttr.get(ir.AffineMap.get(rank, 0, [])))
 
@@ -307,9 +302,6 @@ def _owner_name(value: ir.Value) -> str:
     owner = value.owner
     return "" if isinstance(owner, ir.Block) else owner.operation.name
 
-
-def _shape(value: ir.Value) -> list[int]:
-    return list(ir.RankedTensorType(value.type).shape)
 
 
 def _carry_attributes(old: ir.Operation, new: ir.Operation) -> None:

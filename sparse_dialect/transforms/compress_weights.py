@@ -20,12 +20,14 @@ import numpy as np
 
 from ..devices.cores import REFERENCE, core_named
 from ..dialect.attributes import scheme_of
-from ..dialect.ops import ConvOp, PackedConvOp, PlainAttr, integer_array, storage_operands, string_array
+from ..dialect.ops import ConvOp, PackedConvOp, PlainAttr, storage_operands
 from ..dialect.recurrent import WEIGHTED
 from ..errors import op_error
 from ..ir.constants import constant, weight_of
 from ..ir.mlir import ir
-from ..passes import Pass, PassContext, operations, option
+from ..ir.values import i64, integer_array, string_array
+from ..ir.walk import operations
+from ..passes import Pass, PassContext, option
 from ..schemes import Connectivity, Dense, SharedColumns
 from ..storage.blocked_fkw import StoredKernels, pack_blocked
 from ..storage.column_groups import pack_columns, ungrouped
@@ -114,11 +116,11 @@ def _groups_in_order(layer: ConvOp, filters: int, group: int) -> np.ndarray:
 
 
 def _packed_conv(layer: ConvOp, arrays: dict[str, np.ndarray], shape: tuple[int, ...]) -> PackedConvOp:
-    attributes, i64 = layer.operation.attributes, ir.IntegerType.get_signless(64)
+    attributes = layer.operation.attributes
     name = _layer_name(layer)
     shared = arrays["weight"].shape[-1] if isinstance(scheme_of(layer), SharedColumns) else 1
     known = "filters_per_group" in attributes
-    group = attributes["filters_per_group"] if known else ir.IntegerAttr.get(i64, shared)
+    group = attributes["filters_per_group"] if known else i64(shared)
     return PackedConvOp(
         input=layer.input, **storage_operands([constant(a, f"{name}.{key}") for key, a in arrays.items()]),
         storage_names=string_array(list(arrays)), weight_shape=integer_array(shape), strides=layer.strides,
@@ -153,9 +155,8 @@ def _carry_over(layer: Any, packed: Any, weight: np.ndarray, arrays: dict[str, n
     cost = {"dense_bytes": weight.size * 4, "packed_bytes": total,
             "index_bytes": total - arrays["weight"].nbytes,
             "nonzeros": int(np.count_nonzero(weight)), "stored": arrays["weight"].size}
-    i64 = ir.IntegerType.get_signless(64)
     packed.operation.attributes["cost"] = ir.DictAttr.get(
-        {name: ir.IntegerAttr.get(i64, value) for name, value in cost.items()})
+        {name: i64(value) for name, value in cost.items()})
     context.statistics["dense bytes"] += cost["dense_bytes"]
     context.statistics["packed bytes"] += cost["packed_bytes"]
 

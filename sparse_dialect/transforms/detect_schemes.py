@@ -20,7 +20,8 @@ from ..dialect.recurrent import WEIGHTED
 from ..errors import op_error
 from ..ir.constants import weight_of
 from ..ir.mlir import ir
-from ..passes import Pass, PassContext, operations
+from ..ir.walk import operations
+from ..passes import Pass, PassContext
 from ..schedule.detection import explain_scheme
 
 

@@ -13,9 +13,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..dialect.attributes import layout_of
-from ..dialect.ops import PackedConvOp, integers, strings
+from ..dialect.ops import PackedConvOp
 from ..ir.mlir import ir
-from ..passes import Pass, PassContext, operations, option
+from ..ir.values import integers, strings
+from ..ir.walk import operations
+from ..passes import Pass, PassContext, option
 
 
 @dataclass(frozen=True)

@@ -23,11 +23,12 @@ from typing import Any
 
 import numpy as np
 
-from ..dialect.ops import LanesAttr, LiftOp, PackedConvOp, PackedLinearOp, PoolOp, UnliftOp, strings
+from ..dialect.ops import LanesAttr, LiftOp, PackedConvOp, PackedLinearOp, PoolOp, UnliftOp
 from ..dialect.recurrent import PackedGruOp, PackedLstmOp
 from ..errors import op_error
 from ..ir.constants import constant, weight_of
 from ..ir.mlir import bindings, ir
+from ..ir.values import strings
 from ..passes import Pass, PassContext
 
 arith: Any = bindings("dialects.arith")

@@ -14,10 +14,11 @@ import numpy as np
 
 from ..devices.cores import Core
 from ..dialect.attributes import scheme_of, slices_attribute
-from ..dialect.ops import LinearOp, PackedLinearOp, integer_array, storage_operands, string_array
+from ..dialect.ops import LinearOp, PackedLinearOp, storage_operands
 from ..dialect.recurrent import GRU_GATES, LSTM_GATES, GruOp, LstmOp, PackedGruOp, PackedLstmOp
 from ..ir.constants import constant
 from ..ir.mlir import ir
+from ..ir.values import integer_array, string_array
 from ..schemes import Dense
 from ..storage.dense_rows import DENSE_VECTORS, pack_dense_rows
 from ..storage.gates import interleave_gates

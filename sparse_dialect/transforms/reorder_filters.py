@@ -17,7 +17,9 @@ from ..dialect.attributes import scheme_of
 from ..dialect.ops import ConvOp
 from ..ir.constants import weight_of
 from ..ir.mlir import ir
-from ..passes import Pass, PassContext, operations, option
+from ..ir.values import i64
+from ..ir.walk import operations
+from ..passes import Pass, PassContext, option
 from ..schemes import Connectivity, Pattern, Scheme, SharedColumns, filter_order
 from ..storage.column_groups import ungrouped
 
@@ -51,8 +53,7 @@ class ReorderFiltersPass(Pass):
         groups = ir.IntegerAttr(layer.groups).value
         if isinstance(scheme, SharedColumns):
             found = scheme.filter_groups(ungrouped(weight_of(layer, layer.weight), groups))
-            i64 = ir.IntegerType.get_signless(64)
-            layer.operation.attributes["filters_per_group"] = ir.IntegerAttr.get(i64, found.shape[1])
+            layer.operation.attributes["filters_per_group"] = i64(found.shape[1])
             return found.ravel()
         if isinstance(scheme, Pattern | Connectivity) and groups == 1:
             return filter_order(scheme.assign(weight_of(layer, layer.weight)), self.by_similarity)

@@ -21,7 +21,9 @@ from ..dialect.ops import ConvOp
 from ..dialect.recurrent import WEIGHTED
 from ..ir.constants import weight_of
 from ..ir.mlir import ir
-from ..passes import Pass, PassContext, operations, option
+from ..ir.values import i64
+from ..ir.walk import operations
+from ..passes import Pass, PassContext, option
 from ..schedule.cost_model import (
     channel_block,
     convolution_ms,
@@ -79,13 +81,12 @@ class SelectKernelsPass(Pass):
         attributes["scheme"] = scheme_attribute(chosen)
         context.statistics["dense layers" if isinstance(chosen, Dense) else "sparse layers"] += 1
         if isinstance(layer, ConvOp):
-            i64 = ir.IntegerType.get_signless(64)
             group, block = _group_and_block(layer, chosen, weight, core)
             if self.longest_sum and not isinstance(chosen, SharedColumns):  # whose blocks are short anyway
                 kept = prod(weight.shape[2:]) * chosen.cost(weight).macs_per_output / weight.size
                 block = shorter_block(block, kept, self.longest_sum)
-            attributes["filters_per_group"] = ir.IntegerAttr.get(i64, group)
-            attributes["channel_block"] = ir.IntegerAttr.get(i64, block)
+            attributes["filters_per_group"] = i64(group)
+            attributes["channel_block"] = i64(block)
 
     def _choose(self, scheme: Scheme, weight: np.ndarray, linear: bool) -> tuple[Scheme, str]:
         """The scheme to run with, and the reason in one clause."""

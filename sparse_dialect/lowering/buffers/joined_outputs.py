@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...ir.mlir import bindings, ir
+from ...ir.values import shape_of
 from ..cpu.emit.builder import memref
 
 bufferization: Any = bindings("dialects.bufferization")
@@ -43,7 +44,7 @@ class JoinedOutputs:
                 joined, channel = _Joined(concat), 0
                 for part in concat.operands:
                     self._parts[part] = joined, channel
-                    channel += _shape(part)[1]
+                    channel += shape_of(part)[1]
 
     def place_of(self, output: Value) -> Value | None:
         """Where a layer has to write ``output``, a part of a bigger buffer; None where it is no part."""
@@ -52,8 +53,8 @@ class JoinedOutputs:
         joined, channel = self._parts[output]
         if joined.buffer is None:
             joined.buffer = allocate(joined.concat.results[0])
-        sizes = _shape(output)
-        whole = _shape(joined.concat.results[0])
+        sizes = shape_of(output)
+        whole = shape_of(joined.concat.results[0])
         strides = [whole[1] * whole[2] * whole[3], whole[2] * whole[3], whole[3], 1]
         layout = ir.StridedLayoutAttr.get(channel * strides[1], strides)
         type_ = ir.MemRefType.get(sizes, ir.RankedTensorType(output.type).element_type, layout=layout)
@@ -83,7 +84,3 @@ def _joins(op: ir.Operation, outputs: list[Value]) -> bool:
         return False
     return all(part in outputs and len(list(part.uses)) == 1 and part.owner.operation.block == op.block
                for part in op.operands)
-
-
-def _shape(value: Value) -> list[int]:
-    return list(ir.ShapedType(value.type).shape)

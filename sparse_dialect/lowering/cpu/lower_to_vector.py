@@ -25,24 +25,15 @@ import numpy as np
 
 from ...devices.cores import REFERENCE, Core, core_named
 from ...dialect.attributes import layout_of, scheme_of, slices_of
-from ...dialect.ops import (
-    LanesAttr,
-    LiftOp,
-    PackedConvOp,
-    PackedLinearOp,
-    PlainAttr,
-    PoolOp,
-    UnliftOp,
-    integer_array,
-    integers,
-    strings,
-)
+from ...dialect.ops import LanesAttr, LiftOp, PackedConvOp, PackedLinearOp, PlainAttr, PoolOp, UnliftOp
 from ...dialect.recurrent import PackedGruOp, PackedLstmOp
 from ...errors import op_error
 from ...geometry.layouts import LaneGrid, Plain
 from ...ir.constants import constant, constant_of
 from ...ir.mlir import bindings, ir
-from ...passes import Pass, PassContext, operations, option
+from ...ir.values import element_of, integer_array, integers, shape_of, strings
+from ...ir.walk import operations
+from ...passes import Pass, PassContext, option
 from ...schemes import Dense
 from ...storage.gates import interleave_gates
 from ..buffers.arguments import append_argument, dynamic_memref, public_functions, set_size
@@ -181,7 +172,7 @@ class _FunctionLowering:
         """``conv`` and its reader, a chunk of channels at a time (``sparse-fuse-depthwise``)."""
         planned = plan_packed_conv(conv, self.core, by_chunk=True)
         kernel, plans = planned.kernel, planned.plans
-        chunk, images = kernel.filters // kernel.chunks, _shape(conv.input)[0]
+        chunk, images = kernel.filters // kernel.chunks, shape_of(conv.input)[0]
         reader = self._depthwise_kernel(depthwise, chunk)
         plane = plan_plane(reader.source, reader.target, window_of(depthwise), DEPTHWISE_TILE)
         lanes = kernel.target.lanes
@@ -229,12 +220,12 @@ class _FunctionLowering:
             return self._global_average(pool, source)
         window = Window.of(*(integers(a) for a in (pool.kernel, pool.strides, pool.padding_low)))
         target = self._lanes_of(pool.output_layout, pool)
-        kernel = ChannelwiseKernel(kind, source, target, _shape(pool.input)[1])
+        kernel = ChannelwiseKernel(kind, source, target, shape_of(pool.input)[1])
         return self._channelwise(pool, kernel, window, [], [])
 
     def _lift(self, lift: LiftOp) -> Value:
         """Lifting is a 1x1 max pool from row-major planes, where vectors of pixels are not transposed."""
-        target, (batch, channels, *image) = self._lanes_of(lift.layout, lift), _shape(lift.input)
+        target, (batch, channels, *image) = self._lanes_of(lift.layout, lift), shape_of(lift.input)
         source = Plain.of(image)
         if not transposes(target):
             kernel = ChannelwiseKernel("max", source, target, channels)
@@ -246,7 +237,7 @@ class _FunctionLowering:
 
     def _channelwise(self, layer: Any, kernel: ChannelwiseKernel, window: Window, residual: list[Value],
                      parameters: list[Value]) -> Value:
-        batch, tile = _shape(layer.input)[0], DEPTHWISE_TILE if kernel.kind == "depthwise" else POOL_TILE
+        batch, tile = shape_of(layer.input)[0], DEPTHWISE_TILE if kernel.kind == "depthwise" else POOL_TILE
         plan = plan_plane(kernel.source, kernel.target, window, tile)
         self._reserve(plan.scratch_lines * kernel.target.lanes, layer.output)
         output = self._allocate(layer.output)
@@ -257,7 +248,7 @@ class _FunctionLowering:
         return self._tensor(output, layer.output.type)
 
     def _global_average(self, pool: PoolOp, grid: LaneGrid) -> Value:
-        batch, channels = _shape(pool.output)[:2]
+        batch, channels = shape_of(pool.output)[:2]
         share = np.zeros(grid.plane, np.float32)
         share[grid.places(*np.indices(grid.image))] = 1 / prod(grid.image)
         share = share.reshape(-1, grid.lanes)[: grid.used_lines]
@@ -268,7 +259,7 @@ class _FunctionLowering:
 
     def _unlift(self, unlift: UnliftOp) -> Value:
         grid = self._lanes_of(unlift.layout, unlift)
-        batch, channels = _shape(unlift.output)[:2]
+        batch, channels = shape_of(unlift.output)[:2]
         output, tables = self._allocate(unlift.output), []
         if not transposes(grid):
             places = grid.places(*np.indices(grid.image)).reshape(-1).astype(np.int32)
@@ -278,17 +269,17 @@ class _FunctionLowering:
         return self._tensor(output, unlift.output.type)
 
     def _linear(self, linear: PackedLinearOp) -> Value:
-        (rows, columns), (batch, _) = integers(linear.weight_shape), _shape(linear.input)
+        (rows, columns), (batch, _) = integers(linear.weight_shape), shape_of(linear.input)
         storage, names = list(linear.storage), strings(linear.storage_names)
         slices = None if isinstance(scheme_of(linear), Dense) else slices_of(linear)
-        lanes = slices.lanes if slices else _shape(storage[-1])[-1]
+        lanes = slices.lanes if slices else shape_of(storage[-1])[-1]
         free = batch == ir.ShapedType.get_dynamic_size()
         kernel = LinearKernel(None if free else batch, rows, columns, lanes, self.core.registers,
                               ir.StringAttr(linear.activation).value, slices)
         bias = constant(_padded_bias(linear, rows, kernel.padded_rows), "bias")
         output = self._allocate(linear.output, linear.input)
         self._reserve(kernel.scratch_floats, linear.output)
-        units = _shape(storage[names.index("edges")])[0] - 1 if slices else kernel.dense_units
+        units = shape_of(storage[names.index("edges")])[0] - 1 if slices else kernel.dense_units
         self._call("slices" if slices else "linear", kernel, [linear.input, output, bias, *storage], units,
                    linear, partial(emit_linear_kernel, kernel=kernel, storage_names=names))
         return self._tensor(output, linear.output.type)
@@ -298,8 +289,8 @@ class _FunctionLowering:
         kind = "lstm" if isinstance(layer, PackedLstmOp) else "gru"
         storage, names = list(layer.storage), strings(layer.storage_names)
         slices = None if isinstance(scheme_of(layer), Dense) else slices_of(layer)
-        lanes = slices.lanes if slices else _shape(storage[-1])[-1]
-        batch, hidden = _shape(layer.initial)
+        lanes = slices.lanes if slices else shape_of(storage[-1])[-1]
+        batch, hidden = shape_of(layer.initial)
         kernel = RecurrentKernel(kind, batch, hidden, lanes, self.core.registers, slices)
         rows = interleave_gates(_padded_bias(layer, hidden * kernel.gates), kernel.gates, lanes)
         bias = constant(rows.reshape(-1, kernel.gates, lanes), "bias")
@@ -309,7 +300,7 @@ class _FunctionLowering:
             cell = [self._allocate(layer.final_cell)]
             memref.CopyOp(self._buffer(layer.cell), cell[0])
         self._reserve(kernel.scratch_floats, layer.output)
-        units = _shape(storage[names.index("edges")])[0] - 1 if slices else _shape(storage[-1])[0]
+        units = shape_of(storage[names.index("edges")])[0] - 1 if slices else shape_of(storage[-1])[0]
 
         def step(time: Value, previous: Value) -> None:
             now = row_of(output, time)
@@ -352,7 +343,7 @@ class _FunctionLowering:
 
     def _computes(self, value: Value) -> ir.Type:
         """The element type of the arithmetic behind ``value``."""
-        return ir.F32Type.get() if self.core.widens else _element(value)
+        return ir.F32Type.get() if self.core.widens else element_of(value.type)
 
     def _buffer(self, value: Value) -> Value:
         if isinstance(value.type, ir.MemRefType):
@@ -363,9 +354,9 @@ class _FunctionLowering:
 
     def _image(self, value: Value, layout: Plain | LaneGrid) -> Value:
         """The input of a kernel: row-major channels as [N, C, pixels]."""
-        if isinstance(layout, LaneGrid) or len(_shape(value)) == 3:
+        if isinstance(layout, LaneGrid) or len(shape_of(value)) == 3:
             return value
-        n, c, *sizes = _shape(value)
+        n, c, *sizes = shape_of(value)
         type_ = ir.RankedTensorType.get([n, c, prod(sizes)], ir.RankedTensorType(value.type).element_type)
         groups = ir.ArrayAttr.get([integer_array([0]), integer_array([1]),
                                    integer_array(range(2, len(sizes) + 2))])
@@ -439,11 +430,3 @@ def _padded_bias(layer: Any, rows: int, padded: int = 0) -> np.ndarray:
         raise op_error(layer, "a constant bias", "a bias computed at run time",
                        "fold it into a constant first")
     return np.pad(known, (0, max(padded - rows, 0)))
-
-
-def _element(value: Value) -> ir.Type:
-    return ir.ShapedType(value.type).element_type
-
-
-def _shape(value: Value) -> list[int]:
-    return list(ir.ShapedType(value.type).shape)

@@ -21,7 +21,8 @@ from itertools import accumulate
 from typing import Any, Literal
 
 from ...ir.mlir import bindings, ir
-from ...passes import Pass, PassContext, operations, option
+from ...ir.walk import operations
+from ...passes import Pass, PassContext, option
 
 func: Any = bindings("dialects.func")
 llvm: Any = bindings("dialects.llvm")

@@ -16,7 +16,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from ...ir.mlir import ir
-from ...passes import Pass, PassContext, operations
+from ...ir.walk import operations
+from ...passes import Pass, PassContext
 from ..cpu.emit.builder import arith, memref, vector
 
 

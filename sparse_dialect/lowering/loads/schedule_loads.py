@@ -18,7 +18,8 @@ from itertools import accumulate, pairwise
 from typing import Any
 
 from ...ir.mlir import bindings, ir
-from ...passes import Pass, PassContext, operations, option
+from ...ir.walk import operations
+from ...passes import Pass, PassContext, option
 from .eliminate_redundant_loads import (
     WIDENING,
     blocks,

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...ir.mlir import ir
+from ...ir.values import shape_of
 from .epilogue import Epilogue
 from .values import (
     RESHAPES,
@@ -23,7 +24,6 @@ from .values import (
     owner,
     scalar_of,
     segments,
-    shape_of,
     weight_of,
 )
 
@@ -156,9 +156,9 @@ def _match_grouped_conv(op: ir.Operation) -> Layer | None:
         if signal is None or merged.shape[-1] != 1 or output_size.pop() != 1:
             return None
         source, merged, strides, dilations = signal, merged[..., 0], strides[:-1], dilations[:-1]
-    if len(shape_of(source.source)) != merged.ndim or result != (batch, groups * filters, *output_size):
+    if len(shape_of(source.source)) != merged.ndim or result != [batch, groups * filters, *output_size]:
         return None
-    if shape_of(source.source)[:2] != (batch, groups * merged.shape[1]):
+    if shape_of(source.source)[:2] != [batch, groups * merged.shape[1]]:
         return None
     return _conv(op, collapse, source, weight.viewed(merged), initial, groups, strides, dilations)
 

@@ -11,6 +11,7 @@ import math
 from dataclasses import dataclass
 
 from ...ir.mlir import ir
+from ...ir.values import shape_of
 from .layers import Padded, integers_of, padding_of
 from .values import (
     generic_maps,
@@ -20,7 +21,6 @@ from .values import (
     reduction_of,
     scalar_of,
     segments,
-    shape_of,
 )
 
 NAMED = {"linalg.pooling_ncw_max": "max", "linalg.pooling_ncw_sum": "average",
@@ -69,7 +69,7 @@ def _match_named(op: ir.Operation) -> Pool | None:
         return None
     strides = integers_of(op, "strides", spatial)
     if op.name in NAMED:
-        return _windowed((op,), image, kind, shape_of(window), strides)
+        return _windowed((op,), image, kind, tuple(shape_of(window)), strides)
     before, uses = owner(image), list(op.results[0].uses)
     after = uses[0].owner.operation if len(uses) == 1 else None
     last = tuple(range(2, spatial + 2))
@@ -77,7 +77,7 @@ def _match_named(op: ir.Operation) -> Pool | None:
         return None
     if _permutation(after) != (0, spatial + 1, *range(1, spatial + 1)):
         return None
-    return _windowed((op, after), before.operands[0], kind, shape_of(window), strides)
+    return _windowed((op, after), before.operands[0], kind, tuple(shape_of(window)), strides)
 
 
 def _permutation(op: ir.Operation) -> tuple[int, ...] | None:
@@ -103,7 +103,7 @@ def _match_generic(op: ir.Operation) -> Pool | None:
     if any(factors[tap] != 1 for factors, tap in zip(image[2:], taps, strict=True)):
         return None  # dilated
     strides = tuple(factors[place] for factors, place in zip(image[2:], places, strict=True))
-    return _windowed((op,), inputs[0], BODIES[combined], shape_of(inputs[1]), strides)
+    return _windowed((op,), inputs[0], BODIES[combined], tuple(shape_of(inputs[1])), strides)
 
 
 def _windowed(ops: tuple[ir.Operation, ...], image: ir.Value, kind: str, kernel: tuple[int, ...],
@@ -113,7 +113,7 @@ def _windowed(ops: tuple[ir.Operation, ...], image: ir.Value, kind: str, kernel:
     if not _starts_from(ops[0], fill):
         return None
     pool = Pool(ops, padding_of(image, fill), kind, kernel, strides)
-    whole = kind == "average" and pool.kernel == shape_of(pool.input.source)[2:]
+    whole = kind == "average" and pool.kernel == tuple(shape_of(pool.input.source)[2:])
     return pool if whole or math.prod(kernel) <= MAX_WINDOW else None
 
 
@@ -136,7 +136,7 @@ def _match_global_sum(op: ir.Operation) -> Pool | None:
         return None
     if not _starts_from(op, 0.0):
         return None
-    kernel, zeros = shape_of(inputs[0])[2:], (0,) * spatial
+    kernel, zeros = tuple(shape_of(inputs[0])[2:]), (0,) * spatial
     return Pool((op,), Padded(inputs[0], zeros, zeros), "average", kernel, (1,) * spatial)
 
 

@@ -13,23 +13,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ...dialect.ops import (
-    ConvOp,
-    LinearOp,
-    PlainAttr,
-    PoolOp,
-    UndetectedAttr,
-    integer_array,
-    register_dialect,
-)
+from ...dialect.ops import ConvOp, LinearOp, PlainAttr, PoolOp, UndetectedAttr, register_dialect
 from ...errors import op_error
 from ...ir.constants import constant, dtype_of
 from ...ir.mlir import ir
+from ...ir.values import i64, integer_array, shape_of
 from ...passes import Pass, PassContext
 from .epilogue import Epilogue, absorb
 from .layers import Layer, match_layer
 from .pools import Pool, match_pool
-from .values import elementwise, evaluate, owner, shape_of
+from .values import elementwise, evaluate, owner
 
 REMOVABLE = ("arith.constant", "linalg.fill", "linalg.broadcast", "linalg.transpose", "linalg.generic",
              "tensor.empty", "tensor.pad", "tensor.expand_shape", "tensor.collapse_shape")
@@ -126,7 +119,7 @@ def _raise_layer(layer: Layer, name: str, context: PassContext) -> None:
         activation, scheme = ir.StringAttr.get(epilogue.activation or "none"), UndetectedAttr.get()
         if layer.groups:
             geometry = map(integer_array, (layer.strides, layer.input.low, layer.input.high, layer.dilations))
-            op = ConvOp(layer.input.source, weight, *geometry, _i64(layer.groups), activation, scheme,
+            op = ConvOp(layer.input.source, weight, *geometry, i64(layer.groups), activation, scheme,
                         result.type, bias=bias, residual=epilogue.residual)
         else:
             op = LinearOp(layer.input.source, weight, activation, scheme, result.type, bias=bias)
@@ -212,9 +205,6 @@ def _fold_constants(op: ir.Operation, context: PassContext) -> None:
         context.statistics["constants folded"] += 1
         _replace(generic.results[0], new, [generic])
 
-
-def _i64(value: int) -> ir.IntegerAttr:
-    return ir.IntegerAttr.get(ir.IntegerType.get_signless(64), value)
 
 
 def _replace(old: ir.Value, new: ir.Value, ops: list[ir.Operation]) -> None:

@@ -19,6 +19,7 @@ import numpy as np
 
 from ...ir.constants import constant_of, read_attribute
 from ...ir.mlir import ir
+from ...ir.values import shape_of
 
 FOLD_LIMIT = 1 << 20  # elements; larger constant subgraphs stay in the program
 NAMED = ("linalg.add", "linalg.sub", "linalg.mul", "linalg.div", "linalg.max", "linalg.min", "linalg.negf",
@@ -49,11 +50,6 @@ def owner(value: ir.Value) -> ir.Operation | None:
     """The operation that computes ``value``; None for a block argument."""
     op = value.owner
     return None if isinstance(op, ir.Block) else op.operation
-
-
-def shape_of(value: ir.Value) -> tuple[int, ...]:
-    """The shape of a tensor value; a dynamic dimension is a negative number."""
-    return tuple(ir.RankedTensorType(value.type).shape)
 
 
 def is_f32_tensor(value: ir.Value, free_length: bool = False) -> bool:
@@ -240,7 +236,7 @@ def evaluate(value: ir.Value) -> np.ndarray | None:
     op = owner(value)
     if op is None or not isinstance(value.type, ir.RankedTensorType):
         return None
-    shape = shape_of(value)
+    shape = tuple(shape_of(value))
     element = str(ir.RankedTensorType(value.type).element_type)
     if min(shape, default=1) < 0 or math.prod(shape) > FOLD_LIMIT:
         return None
@@ -337,4 +333,4 @@ def weight_of(value: ir.Value) -> Weight | None:
 
 __all__ = ["RESHAPES", "Elementwise", "Node", "Weight", "align", "apply_numpy", "elementwise", "evaluate",
            "evaluate_tree", "generic_maps", "is_f32_tensor", "linear_maps", "map_dims", "multiplies_and_adds",
-           "owner", "reduction_of", "scalar_of", "segments", "shape_of", "weight_of"]
+           "owner", "reduction_of", "scalar_of", "segments", "weight_of"]

@@ -9,6 +9,7 @@ from typing import Any
 
 from ....devices.cores import Core
 from ....ir.mlir import bindings, ir
+from ....ir.values import element_of
 
 arith: Any = bindings("dialects.arith")
 func: Any = bindings("dialects.func")
@@ -312,10 +313,6 @@ def private_function(module: ir.Operation, name: str, types: Sequence[ir.Type],
     op.attributes["espalier.writes"] = ir.DenseI64ArrayAttr.get(list(writes))
     return op, op.add_entry_block()
 
-
-def element_of(type_: ir.Type) -> ir.Type:
-    """What a memref holds."""
-    return ir.MemRefType(type_).element_type
 
 
 def each_group(b: Builder, count: Value | int, together: int, body: Callable[[list[Value]], None]) -> None:

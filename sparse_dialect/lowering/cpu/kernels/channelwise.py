@@ -21,7 +21,8 @@ import numpy as np
 from ....devices.cores import Core
 from ....geometry.layouts import LaneGrid, Layout, Three, box
 from ....ir.mlir import ir
-from ..emit.builder import Builder, Value, arith, element_of, func, private_function, vector
+from ....ir.values import element_of
+from ..emit.builder import Builder, Value, arith, func, private_function, vector
 from ..plan.plane_plan import PlanePlan
 
 

@@ -33,7 +33,8 @@ import numpy as np
 from ....devices.cores import Core
 from ....geometry.layouts import LaneGrid, Three, box
 from ....ir.mlir import ir
-from ..emit.builder import Builder, Value, element_of, func, memref, private_function
+from ....ir.values import element_of
+from ..emit.builder import Builder, Value, func, memref, private_function
 from ..plan.conv_plan import ITEM_FIELDS, ConvPlan, cut
 from .tile import TileEmitter, TileKernel
 

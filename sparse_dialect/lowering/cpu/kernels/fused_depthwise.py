@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from ....devices.cores import Core
 from ....geometry.layouts import LaneGrid
 from ....ir.mlir import ir
-from ..emit.builder import Builder, Value, element_of, func, private_function
+from ....ir.values import element_of
+from ..emit.builder import Builder, Value, func, private_function
 
 
 @dataclass(frozen=True)

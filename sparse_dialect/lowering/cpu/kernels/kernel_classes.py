@@ -26,7 +26,8 @@ from dataclasses import dataclass
 
 from ....devices.cores import Core
 from ....ir.mlir import ir
-from ..emit.builder import Builder, Value, arith, element_of, func, private_function
+from ....ir.values import element_of
+from ..emit.builder import Builder, Value, arith, func, private_function
 from ..plan.conv_plan import ConvPlan
 from .tile import TileEmitter, TileKernel
 

@@ -18,7 +18,8 @@ from math import prod
 from ....devices.cores import Core
 from ....geometry.layouts import LaneGrid, Plain
 from ....ir.mlir import ir
-from ..emit.builder import Builder, Value, element_of, func, memref, private_function, vector
+from ....ir.values import element_of
+from ..emit.builder import Builder, Value, func, memref, private_function, vector
 
 
 def transposes(grid: LaneGrid) -> bool:

@@ -19,8 +19,9 @@ from functools import partial
 from math import prod
 
 from ....ir.mlir import ir
+from ....ir.values import element_of
 from ....storage.sell import GATHERED, PERMUTED, Slices
-from ..emit.builder import CACHE_LINE, Builder, Value, arith, each_group, element_of, llvm, vector
+from ..emit.builder import CACHE_LINE, Builder, Value, arith, each_group, llvm, vector
 
 NEAR_BYTES, FAR_BYTES = 48 * CACHE_LINE, 128 * CACHE_LINE  # how far ahead weights are asked for
 LARGE_BYTES = 8 << 20  # a matrix of more stays in no core's own cache

@@ -12,11 +12,12 @@ import numpy as np
 
 from ....devices.cores import Core
 from ....dialect.attributes import layout_of, scheme_of
-from ....dialect.ops import PackedConvOp, integers, strings
+from ....dialect.ops import PackedConvOp
 from ....errors import op_error
 from ....geometry.layouts import LaneGrid, three
 from ....ir.constants import weight_of
 from ....ir.mlir import ir
+from ....ir.values import integers, shape_of, strings
 from ....schemes import Connectivity, Dense, SharedColumns
 from ....storage.blocked_fkw import thread_chunks
 from ..kernels.column_groups import ColumnsKernel, columns_tables, emit_columns_kernel, unit_visits
@@ -79,7 +80,7 @@ def plan_packed_conv(conv: PackedConvOp, core: Core, by_chunk: bool = False) -> 
         kernel, tile = _columns_kernel(conv, common, window, core, tile)
     else:
         kernel, tile = _conv_kernel(conv, common, window, core, tile)
-    plans = [plan_conv(source, target, window, part, origins, _shape(conv.input)[0], pooled)
+    plans = [plan_conv(source, target, window, part, origins, shape_of(conv.input)[0], pooled)
              for part, origins in cut(plane_shape(source, target, window, pooled), tile, pool).items()]
     return PlannedConv(kernel, tuple(plans))
 
@@ -92,8 +93,8 @@ def _columns_kernel(conv: PackedConvOp, common: dict[str, Any], window: Window, 
         raise op_error(conv, f"the arrays {', '.join(expected)}", ", ".join(names),
                        "pack it with sparse-compress-weights")
     _, reorder, _, weight, *_ = list(conv.storage)
-    units, unit, size = _shape(weight)
-    groups = _shape(reorder)[0] // size
+    units, unit, size = shape_of(weight)
+    groups = shape_of(reorder)[0] // size
     kernel = ColumnsKernel(**common, channel_block=_channel_block(conv, common["channels"]),
                            chunks=_chunks(conv, groups, common["by_chunk"]), group_count=groups, size=size,
                            unit=unit, sub_tile=ONES)
@@ -111,13 +112,13 @@ def _conv_kernel(conv: PackedConvOp, common: dict[str, Any], window: Window, cor
     kernel = ConvKernel(**common, channel_block=_channel_block(conv, channels),
                         chunks=_chunks(conv, shape[0] // size, common["by_chunk"]), group=size,
                         classes=classes, dense=dense, fetches=_fetches(conv, common, core))
-    stored = channels * kernel.groups if dense else _shape(list(conv.storage)[3])[0]
+    stored = channels * kernel.groups if dense else shape_of(list(conv.storage)[3])[0]
     return kernel, tile or choose_tile(kernel, window, stored, core)
 
 
 def _fetches(conv: PackedConvOp, common: dict[str, Any], core: Core) -> bool:
     """Whether tiles mostly copy stored lines, of an input that lies beyond L2."""
-    size = prod(_shape(conv.input)[1:]) * ir.ShapedType(conv.input.type).element_type.width // 8
+    size = prod(shape_of(conv.input)[1:]) * ir.ShapedType(conv.input.type).element_type.width // 8
     return common["source"] == common["target"] and 0 < core.fetch_above < size
 
 
@@ -134,7 +135,3 @@ def window_of(conv: PackedConvOp) -> Window:
     """The window of a convolution."""
     return Window.of(integers(conv.weight_shape)[2:],
                      *(integers(a) for a in (conv.strides, conv.padding_low, conv.dilations)))
-
-
-def _shape(value: Any) -> list[int]:
-    return list(ir.ShapedType(value.type).shape)

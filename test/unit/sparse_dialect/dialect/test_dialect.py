@@ -7,13 +7,12 @@ import pytest
 from espalier.sparse_dialect.dialect.ops import (
     STORAGE_SLOTS,
     PackedLinearOp,
-    integer_array,
     register_dialect,
     storage_operands,
-    string_array,
 )
 from espalier.sparse_dialect.ir.constants import constant, constant_of
 from espalier.sparse_dialect.ir.mlir import ir
+from espalier.sparse_dialect.ir.values import integer_array, string_array
 
 
 def test_packed_linear_holds_arrays_of_different_types():

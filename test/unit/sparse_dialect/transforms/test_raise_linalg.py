@@ -11,10 +11,10 @@ import pytest
 import torch
 from espalier.frontends.models import reference_model
 from espalier.frontends.torch.import_torch import import_program
-from espalier.sparse_dialect.dialect.ops import integers
 from espalier.sparse_dialect.errors import PassError
 from espalier.sparse_dialect.ir.constants import read_attribute
 from espalier.sparse_dialect.ir.mlir import ir
+from espalier.sparse_dialect.ir.values import integers
 from espalier.sparse_dialect.passes import PassContext
 from espalier.sparse_dialect.transforms.raise_linalg.raise_linalg import RaiseLinalgPass
 from torch import nn

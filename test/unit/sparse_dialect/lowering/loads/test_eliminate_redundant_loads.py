@@ -7,9 +7,10 @@ from collections import Counter
 
 import pytest
 from espalier.sparse_dialect.ir.mlir import ir
+from espalier.sparse_dialect.ir.walk import operations
 from espalier.sparse_dialect.lowering.cpu.emit.builder import func, vector
 from espalier.sparse_dialect.lowering.loads.eliminate_redundant_loads import EliminateRedundantLoadsPass
-from espalier.sparse_dialect.passes import PassContext, operations
+from espalier.sparse_dialect.passes import PassContext
 
 LOAD = "vector.load %x[%c, %{line}, %0]{filter} : memref<4x64x16xf32>, vector<16xf32>"
 

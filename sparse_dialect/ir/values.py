@@ -1,0 +1,48 @@
+"""Shapes, element types and array attributes of IR values, as Python's own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from .mlir import ir
+
+
+def shape_of(value: ir.Value) -> list[int]:
+    """The sizes of a tensor or buffer."""
+    return list(ir.ShapedType(value.type).shape)
+
+
+def element_of(type_: ir.Type) -> ir.Type:
+    """What a tensor, vector or buffer of ``type_`` holds."""
+    return ir.ShapedType(type_).element_type
+
+
+def integers(attribute: Any) -> list[int]:
+    """The values of an array of integer attributes."""
+    return [ir.IntegerAttr(a).value for a in ir.ArrayAttr(attribute)]
+
+
+def strings(attribute: Any) -> list[str]:
+    """The values of an array of string attributes."""
+    return [ir.StringAttr(a).value for a in ir.ArrayAttr(attribute)]
+
+
+def i64(value: int) -> ir.IntegerAttr:
+    """A 64-bit integer attribute (needs a current context)."""
+    return ir.IntegerAttr.get(ir.IntegerType.get_signless(64), value)
+
+
+def integer_array(values: Sequence[int]) -> ir.ArrayAttr:
+    """An array attribute of i64 integers (needs a current context)."""
+    return ir.ArrayAttr.get([i64(int(value)) for value in values])
+
+
+def string_array(values: Sequence[str]) -> ir.ArrayAttr:
+    """An array attribute of strings (needs a current context)."""
+    return ir.ArrayAttr.get([ir.StringAttr.get(value) for value in values])
+
+
+def text_of(attributes: Any, name: str) -> str:
+    """The string attribute ``name``, or nothing where there is none."""
+    return ir.StringAttr(attributes[name]).value if name in attributes else ""
