@@ -84,7 +84,7 @@ def search(source: Source, sizes: Sequence[Size], *, rate: float, tolerance: flo
     ordered = sorted(set(sizes), key=lambda size: (size.weights, size.rows))
     engines, predicted = [], []
     for done, size in enumerate(ordered):
-        pruned = replace(source, prune=f"block:rows={size.rows},columns={size.columns},rate={rate:g}")
+        pruned = replace(source, prune=f"bcr:rows={size.rows},columns={size.columns},rate={rate:g}")
         compiled, inputs = pruned.compile()
         if not any(layer.sparsity for layer in compiled.layers):
             raise EspalierError(f"{source.name}: blocks that keep one weight in {rate:g} cut nothing of it, "

@@ -16,17 +16,17 @@ from torch import nn
 
 from ...sparse_dialect.errors import EspalierError
 from ...sparse_dialect.schemes import (
-    Block,
+    Bcr,
     Connectivity,
-    KernelGroup,
+    Kgs,
     Pattern,
     Unstructured,
     natural_library,
 )
 from .spec import (
-    BlockSpec,
+    BcrSpec,
     ConnectivitySpec,
-    KernelGroupSpec,
+    KgsSpec,
     PatternSpec,
     PruneSpec,
     UnstructuredSpec,
@@ -102,26 +102,26 @@ def _projection(layer: Layer, spec: PruneSpec, library: Library | None) -> Proje
             return lambda weight: Connectivity.project(weight, rate=rate, balance=spec.balance)
         case UnstructuredSpec() if layer.cuttable:
             return partial(Unstructured.project, rate=spec.rate)
-        case KernelGroupSpec() if layer.cuttable:
-            return partial(KernelGroup.project, filters=spec.filters, channels=spec.channels, rate=spec.rate,
+        case KgsSpec() if layer.cuttable:
+            return partial(Kgs.project, filters=spec.filters, channels=spec.channels, rate=spec.rate,
                            vanilla=spec.vanilla, score=spec.score)
-        case BlockSpec(layers="all" | "convolutions") if layer.cuttable:
+        case BcrSpec(layers="all" | "convolutions") if layer.cuttable:
             return _block_projection(spec)
-        case BlockSpec(layers="pointwise") if layer.cuttable and prod(layer.weight.shape[2:]) == 1:
+        case BcrSpec(layers="pointwise") if layer.cuttable and prod(layer.weight.shape[2:]) == 1:
             return _block_projection(spec)
     return None
 
 
 def _matrix_projection(spec: PruneSpec) -> Projection | None:
     """What ``spec`` does to a matrix, or None where it does not cover it."""
-    if isinstance(spec, BlockSpec):
+    if isinstance(spec, BcrSpec):
         return _block_projection(spec) if spec.layers in ("all", "matrices") else None
     rate = getattr(spec, "linear", 1)
     return partial(Unstructured.project, rate=rate) if rate > 1 else None
 
 
-def _block_projection(spec: BlockSpec) -> Projection:
-    return partial(Block.project, rows=spec.rows, columns=spec.columns, rate=spec.rate,
+def _block_projection(spec: BcrSpec) -> Projection:
+    return partial(Bcr.project, rows=spec.rows, columns=spec.columns, rate=spec.rate,
                    row_rate=spec.row_rate)
 
 

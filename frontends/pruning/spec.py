@@ -1,7 +1,7 @@
 """What to prune, as text: ``pattern:entries=4,patterns=8,connectivity=3.6,linear=8``.
 
 One frozen dataclass a kind; its fields are the keys of the text, and ``str`` prints the text back. Kinds may
-be joined: of ``block:rate=4,layers=pointwise+pattern:connectivity=3.6`` the first that covers a layer prunes
+be joined: of ``bcr:rate=4,layers=pointwise+pattern:connectivity=3.6`` the first that covers a layer prunes
 it. No torch.
 """
 
@@ -15,6 +15,7 @@ from ...sparse_dialect.errors import EspalierError
 
 Balance = Literal["layer", "filter"]
 SPECS: dict[str, type[PruneSpec]] = {}
+OLD_WORDS = {"block": "bcr", "kernel_group": "kgs"}  # stay accepted
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,7 +90,7 @@ class UnstructuredSpec(PruneSpec):
 
 
 @dataclass(frozen=True, kw_only=True)
-class BlockSpec(PruneSpec):
+class BcrSpec(PruneSpec):
     """GRIM's BCR: one weight in ``rate`` stays, in every block of ``rows`` x ``columns`` of the matrix.
 
     Covers ``all`` convolutions but the first and the depthwise ones, and linear layers; or, as ``layers``
@@ -97,7 +98,7 @@ class BlockSpec(PruneSpec):
     ``row_rate`` above 1: each block keeps one row in so many, and more columns.
     """
 
-    name: ClassVar[str] = "block"
+    name: ClassVar[str] = "bcr"
     rows: int = 4
     columns: int = 16
     rate: float = 10
@@ -107,16 +108,16 @@ class BlockSpec(PruneSpec):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.row_rate > self.rate:
-            raise EspalierError(f"--prune block: row_rate must not be above rate, found {self.row_rate:g} "
+            raise EspalierError(f"--prune bcr: row_rate must not be above rate, found {self.row_rate:g} "
                                 f"and {self.rate:g}")
 
 
 @dataclass(frozen=True, kw_only=True)
-class KernelGroupSpec(PruneSpec):
+class KgsSpec(PruneSpec):
     """RT3D's KGS: one weight in ``rate`` stays, in every convolution but the first and the depthwise ones;
     the kernels of ``filters`` x ``channels`` keep the same places, or all or none where ``vanilla``."""
 
-    name: ClassVar[str] = "kernel_group"
+    name: ClassVar[str] = "kgs"
     filters: int = 8
     channels: int = 4
     rate: float = 3.6
@@ -133,6 +134,7 @@ def parse_specs(text: str) -> tuple[PruneSpec, ...]:
 def parse_spec(text: str) -> PruneSpec:
     """The specification behind ``kind:key=value,...``; raises ``EspalierError`` that names the wrong word."""
     kind, _, rest = text.strip().partition(":")
+    kind = OLD_WORDS.get(kind, kind)
     if kind not in SPECS:
         raise EspalierError(f"--prune: unknown scheme '{kind}'{_hint(kind, list(SPECS))}")
     hints = get_type_hints(SPECS[kind])

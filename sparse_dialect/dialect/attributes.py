@@ -10,13 +10,13 @@ from ..errors import op_error
 from ..geometry.layouts import LaneGrid, Layout, Plain
 from ..ir.mlir import ir
 from ..ir.values import i64, integer_array, integers
-from ..schemes import Block, Connectivity, Dense, KernelGroup, Pattern, Scheme, Unstructured
+from ..schemes import Bcr, Connectivity, Dense, Kgs, Pattern, Scheme, Unstructured
 from ..storage.sell import Slices
 from .ops import (
-    BlockAttr,
+    BcrAttr,
     ConnectivityAttr,
     DenseAttr,
-    KernelGroupAttr,
+    KgsAttr,
     LanesAttr,
     PatternAttr,
     PlainAttr,
@@ -31,11 +31,11 @@ def scheme_attribute(scheme: Scheme) -> ir.Attribute:
         case Pattern():
             library = ir.ArrayAttr.get([integer_array(places) for places in scheme.library])
             return PatternAttr.get(integer_array(scheme.kernel), library)
-        case KernelGroup():
-            return KernelGroupAttr.get(i64(scheme.filters), i64(scheme.channels),
+        case Kgs():
+            return KgsAttr.get(i64(scheme.filters), i64(scheme.channels),
                                        integer_array(scheme.kernel))
-        case Block():
-            return BlockAttr.get(i64(scheme.rows), i64(scheme.columns))
+        case Bcr():
+            return BcrAttr.get(i64(scheme.rows), i64(scheme.columns))
         case Connectivity():
             return ConnectivityAttr.get(integer_array(scheme.kernel))
         case Unstructured():
@@ -52,11 +52,11 @@ def scheme_of(op: ir.Operation) -> Scheme:
         case PatternAttr():
             library = tuple(tuple(integers(places)) for places in ir.ArrayAttr(attribute.library))
             return Pattern(tuple(integers(attribute.kernel)), library)
-        case KernelGroupAttr():
-            return KernelGroup(ir.IntegerAttr(attribute.filters).value,
+        case KgsAttr():
+            return Kgs(ir.IntegerAttr(attribute.filters).value,
                                ir.IntegerAttr(attribute.channels).value, tuple(integers(attribute.kernel)))
-        case BlockAttr():
-            return Block(ir.IntegerAttr(attribute.rows).value, ir.IntegerAttr(attribute.columns).value)
+        case BcrAttr():
+            return Bcr(ir.IntegerAttr(attribute.rows).value, ir.IntegerAttr(attribute.columns).value)
         case ConnectivityAttr():
             return Connectivity(tuple(integers(attribute.kernel)))
         case UnstructuredAttr():

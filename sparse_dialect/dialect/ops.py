@@ -56,14 +56,14 @@ class PatternAttr(Sparse.Attribute, name="pattern"):
     library: ir.ArrayAttr
 
 
-class BlockAttr(Sparse.Attribute, name="block"):
+class BcrAttr(Sparse.Attribute, name="bcr"):
     """Every ``rows`` x ``columns`` block of the matrix cuts whole rows and columns (BCR; GRIM)."""
 
     rows: ir.IntegerAttr
     columns: ir.IntegerAttr
 
 
-class KernelGroupAttr(Sparse.Attribute, name="kernel_group"):
+class KgsAttr(Sparse.Attribute, name="kgs"):
     """The kernels of every group of ``filters`` x ``channels`` keep the same places (KGS; RT3D)."""
 
     filters: ir.IntegerAttr
@@ -240,8 +240,8 @@ class UnliftOp(Sparse.Operation, name="unlift"):
         return verified(self, _check_lift)
 
 
-SCHEMES = (UndetectedAttr, DenseAttr, UnstructuredAttr, ConnectivityAttr, PatternAttr, BlockAttr,
-           KernelGroupAttr)
+SCHEMES = (UndetectedAttr, DenseAttr, UnstructuredAttr, ConnectivityAttr, PatternAttr, BcrAttr,
+           KgsAttr)
 EITHER = (PlainAttr, LanesAttr)
 LAYOUTS: dict[str, Any] = {"layout": LanesAttr, "input_layout": EITHER, "output_layout": EITHER}
 KINDS = {ir.ArrayAttr: "an array", ir.IntegerAttr: "an integer", ir.StringAttr: "a string"}

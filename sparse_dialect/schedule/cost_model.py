@@ -13,16 +13,16 @@ from dataclasses import dataclass
 from math import prod
 
 from ..devices.cores import Core
-from ..schemes import Block, Connectivity, Dense, KernelGroup, Pattern, Scheme
+from ..schemes import Bcr, Connectivity, Dense, Kgs, Pattern, Scheme
 
 DENSE_SHARE = 0.80
 PATTERN_SHARE = 0.60  # single-entry patterns load a vector for each multiply, like unstructured ones
 CONNECTIVITY_SHARE = 0.60
-KERNEL_GROUP_SHARE = 0.75
-BLOCK_SHARE, PAIR_SHARE = 0.70, 0.55  # of blocks of 4 or more rows; of 2 or 3, where a load serves few
+KGS_SHARE = 0.75
+BCR_SHARE, PAIR_SHARE = 0.70, 0.55  # of blocks of 4 or more rows; of 2 or 3, where a load serves few
 SINGLE_SHARE = 0.30
 SPARSE_MATRIX_BYTES = 5.0  # a stored weight of a sparse matrix: 4 bytes and a one-byte column
-BLOCK_MATRIX_BYTES = 4.6  # rows of a group share a column's index and the input that it loads
+BCR_MATRIX_BYTES = 4.6  # rows of a group share a column's index and the input that it loads
 SPARSE_MATRIX_MARGIN = 1.5  # lanes wait for others, and rows fall behind the memory stream
 
 SMALL_PIXELS = 64  # an image of no more is small
@@ -47,12 +47,12 @@ def share_of_peak(scheme: Scheme) -> float:
             return PATTERN_SHARE if scheme.entries > 1 else SINGLE_SHARE
         case Connectivity():
             return CONNECTIVITY_SHARE
-        case KernelGroup(filters=rows) | Block(rows=rows) if rows in (2, 3):
+        case Kgs(filters=rows) | Bcr(rows=rows) if rows in (2, 3):
             return PAIR_SHARE
-        case KernelGroup(filters=rows) if rows >= 4:
-            return KERNEL_GROUP_SHARE
-        case Block(rows=rows) if rows >= 4:
-            return BLOCK_SHARE
+        case Kgs(filters=rows) if rows >= 4:
+            return KGS_SHARE
+        case Bcr(rows=rows) if rows >= 4:
+            return BCR_SHARE
     return SINGLE_SHARE
 
 
@@ -67,8 +67,8 @@ def linear_ms(scheme: Scheme, stored: int, machine: Machine = Machine()) -> floa
     match scheme:
         case Dense():
             bytes_each = 4.0
-        case Block(rows=rows) if rows >= 2:
-            bytes_each = BLOCK_MATRIX_BYTES
+        case Bcr(rows=rows) if rows >= 2:
+            bytes_each = BCR_MATRIX_BYTES
         case _:
             bytes_each = SPARSE_MATRIX_BYTES * SPARSE_MATRIX_MARGIN
     return 1e-6 * stored * bytes_each / machine.gigabytes

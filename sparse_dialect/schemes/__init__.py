@@ -3,8 +3,8 @@
 ``SCHEMES`` lists them in the order of the imports below: structured first, dense last.
 """
 
-from .kgs import KernelGroup  # isort: skip
-from .bcr import Block  # isort: skip
+from .kgs import Kgs  # isort: skip
+from .bcr import Bcr  # isort: skip
 from .connectivity import Connectivity  # isort: skip
 from .pattern import Pattern, natural_library  # isort: skip
 from .unstructured import Unstructured  # isort: skip
@@ -13,5 +13,5 @@ from ..storage.column_groups import SharedColumns
 from ..storage.filter_order import filter_order
 from .scheme import SCHEMES, Cost, Scheme
 
-__all__ = ["SCHEMES", "Block", "Connectivity", "Cost", "Dense", "KernelGroup", "Pattern", "Scheme",
+__all__ = ["SCHEMES", "Bcr", "Connectivity", "Cost", "Dense", "Kgs", "Pattern", "Scheme",
            "SharedColumns", "Unstructured", "filter_order", "natural_library"]

@@ -47,19 +47,19 @@ DETECTED_COLUMNS = {  # by a divisor; GRIM's 16 first: blocks of 32, 64, ... col
 
 
 @dataclass(frozen=True)
-class Block(SharedColumns):
+class Bcr(SharedColumns):
     """BCR with blocks of ``rows`` x ``columns``; stored as BCRC, which does without the block borders."""
 
     rows: int
     columns: int
-    name: ClassVar[str] = "block"
+    name: ClassVar[str] = "bcr"
 
     def __post_init__(self) -> None:
         if self.rows < 1 or self.columns < 1:
             raise EspalierError(f"a block has at least 1 x 1 weights, found {self.rows} x {self.columns}")
 
     @classmethod
-    def detect(cls, weight: np.ndarray) -> Block | None:
+    def detect(cls, weight: np.ndarray) -> Bcr | None:
         if nothing_to_share(weight):
             return None
         kept = is_nonzero(matrix_of(weight))
@@ -147,7 +147,7 @@ class Block(SharedColumns):
     def filter_groups(self, weight: np.ndarray) -> np.ndarray:
         return best_groups(matrix_of(weight), self.rows)
 
-    def in_groups_of(self, filters: int) -> Block:
+    def in_groups_of(self, filters: int) -> Bcr:
         return replace(self, rows=filters)
 
     def cost(self, weight: np.ndarray) -> Cost:

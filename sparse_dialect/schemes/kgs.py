@@ -40,13 +40,13 @@ DETECTED = range(32, 1, -1)  # filters, and channels, that detection tries: the 
 
 
 @dataclass(frozen=True)
-class KernelGroup(SharedColumns):
+class Kgs(SharedColumns):
     """Groups of ``filters`` x ``channels`` kernels of size ``kernel`` that keep the same places."""
 
     filters: int
     channels: int
     kernel: tuple[int, ...]
-    name: ClassVar[str] = "kernel_group"
+    name: ClassVar[str] = "kgs"
 
     def __post_init__(self) -> None:
         if self.filters < 1 or self.channels < 1:
@@ -58,7 +58,7 @@ class KernelGroup(SharedColumns):
         return self.channels
 
     @classmethod
-    def detect(cls, weight: np.ndarray) -> KernelGroup | None:
+    def detect(cls, weight: np.ndarray) -> Kgs | None:
         if weight.ndim < 3 or nothing_to_share(weight):
             return None
         kept = is_nonzero(kernels_of(weight))
@@ -104,9 +104,9 @@ class KernelGroup(SharedColumns):
         """
         weight = np.asarray(weight, np.float32)
         if weight.ndim < 3:
-            raise EspalierError("kernel_group prunes convolutions: a matrix has no kernels; use block")
+            raise EspalierError("kgs prunes convolutions: a matrix has no kernels; use bcr")
         if not rate >= 1:
-            raise EspalierError(f"kernel_group keeps one weight in `rate`: expected >= 1, found {rate:g}")
+            raise EspalierError(f"kgs keeps one weight in `rate`: expected >= 1, found {rate:g}")
         if score not in SCORES:
             raise EspalierError(f"unknown score '{score}': expected one of {', '.join(SCORES)}")
         filters, channels = min(filters, weight.shape[0]), min(channels, weight.shape[1])  # no vast padding
@@ -165,7 +165,7 @@ class KernelGroup(SharedColumns):
     def filter_groups(self, weight: np.ndarray) -> np.ndarray:
         return best_groups(matrix_of(weight), self.filters)
 
-    def in_groups_of(self, filters: int) -> KernelGroup:
+    def in_groups_of(self, filters: int) -> Kgs:
         return replace(self, filters=filters)
 
     def cost(self, weight: np.ndarray) -> Cost:

@@ -30,7 +30,7 @@ class ReorderFiltersPass(Pass):
     Orders the filters of every sparse.conv that runs sparse: by length, inside a length by similarity.
 
     Length is a filter's number of kept kernels; similar filters have most kernels of one pattern at one
-    channel. Where filters share columns (block, kernel_group) they are grouped by the set of columns that
+    channel. Where filters share columns (bcr, kgs) they are grouped by the set of columns that
     they keep; a group with too few repeats its last filter.
     """
 

@@ -172,8 +172,8 @@ func.func @packed(%x: tensor<1x4xf32>, %p: tensor<3xi32>) {
 // -----
 
 func.func @no_rows(%x: tensor<1x2xf32>, %w: tensor<3x2xf32>) {
-  // expected-error @below {{expected a scheme with rows of 1 or more, found #sparse.block<0 : i64, 16 : i64>}}
-  %0 = "sparse.linear"(%x, %w) {activation = "none", scheme = #sparse.block<0, 16>,
+  // expected-error @below {{expected a scheme with rows of 1 or more, found #sparse.bcr<0 : i64, 16 : i64>}}
+  %0 = "sparse.linear"(%x, %w) {activation = "none", scheme = #sparse.bcr<0, 16>,
       operandSegmentSizes = array<i32: 1, 1, 0>} : (tensor<1x2xf32>, tensor<3x2xf32>) -> tensor<1x3xf32>
   return
 }
@@ -181,9 +181,9 @@ func.func @no_rows(%x: tensor<1x2xf32>, %w: tensor<3x2xf32>) {
 // -----
 
 func.func @other_kernel(%x: tensor<1x2x8xf32>, %w: tensor<4x2x3xf32>) {
-  // expected-error @below {{expected a scheme for kernels of [3], found #sparse.kernel_group<8 : i64, 4 : i64, [3, 3]>}}
+  // expected-error @below {{expected a scheme for kernels of [3], found #sparse.kgs<8 : i64, 4 : i64, [3, 3]>}}
   %0 = "sparse.conv"(%x, %w) {strides = [1], padding_low = [0], padding_high = [0], dilations = [1],
-      groups = 1, activation = "none", scheme = #sparse.kernel_group<8, 4, [3, 3]>,
+      groups = 1, activation = "none", scheme = #sparse.kgs<8, 4, [3, 3]>,
       operandSegmentSizes = array<i32: 1, 1, 0, 0>} : (tensor<1x2x8xf32>, tensor<4x2x3xf32>) -> tensor<1x4x6xf32>
   return
 }

@@ -44,14 +44,14 @@ func.func @linear(%x: tensor<3x5xf32>, %w: tensor<7x5xf32>, %b: tensor<7xf32>) -
 }
 
 // CHECK-LABEL: @shared_columns
-// CHECK: "sparse.linear"{{.*}}scheme = #sparse.block<4 : i64, 16 : i64>
-// CHECK: "sparse.conv"{{.*}}scheme = #sparse.kernel_group<8 : i64, 4 : i64, [3, 3, 3]>
+// CHECK: "sparse.linear"{{.*}}scheme = #sparse.bcr<4 : i64, 16 : i64>
+// CHECK: "sparse.conv"{{.*}}scheme = #sparse.kgs<8 : i64, 4 : i64, [3, 3, 3]>
 func.func @shared_columns(%x: tensor<3x5xf32>, %w: tensor<7x5xf32>, %v: tensor<1x4x9x9x9xf32>, %u: tensor<6x4x3x3x3xf32>)
     -> (tensor<3x7xf32>, tensor<1x6x7x7x7xf32>) {
-  %0 = "sparse.linear"(%x, %w) {activation = "relu", scheme = #sparse.block<4, 16>,
+  %0 = "sparse.linear"(%x, %w) {activation = "relu", scheme = #sparse.bcr<4, 16>,
       operandSegmentSizes = array<i32: 1, 1, 0>} : (tensor<3x5xf32>, tensor<7x5xf32>) -> tensor<3x7xf32>
   %1 = "sparse.conv"(%v, %u) {strides = [1, 1, 1], padding_low = [0, 0, 0], padding_high = [0, 0, 0],
-      dilations = [1, 1, 1], groups = 1, activation = "none", scheme = #sparse.kernel_group<8, 4, [3, 3, 3]>,
+      dilations = [1, 1, 1], groups = 1, activation = "none", scheme = #sparse.kgs<8, 4, [3, 3, 3]>,
       operandSegmentSizes = array<i32: 1, 1, 0, 0>}
       : (tensor<1x4x9x9x9xf32>, tensor<6x4x3x3x3xf32>) -> tensor<1x6x7x7x7xf32>
   return %0, %1 : tensor<3x7xf32>, tensor<1x6x7x7x7xf32>

@@ -19,10 +19,10 @@ func.func @gru(%x: tensor<?x5xf32>, %u: tensor<12x5xf32>, %g: tensor<?x2x12xf32>
 
 // CHECK-LABEL: @lstm
 // CHECK: %{{.*}}:2 = "sparse.lstm"(%{{.*}}, %{{.*}}, %{{.*}}, %{{.*}}) {direction = "forward"
-// CHECK-SAME: scheme = #sparse.block<4 : i64, 16 : i64>
+// CHECK-SAME: scheme = #sparse.bcr<4 : i64, 16 : i64>
 func.func @lstm(%g: tensor<9x1x16xf32>, %h: tensor<1x4xf32>, %w: tensor<16x4xf32>)
     -> (tensor<9x1x4xf32>, tensor<1x4xf32>) {
-  %y, %c = "sparse.lstm"(%g, %h, %h, %w) {direction = "forward", scheme = #sparse.block<4, 16>,
+  %y, %c = "sparse.lstm"(%g, %h, %h, %w) {direction = "forward", scheme = #sparse.bcr<4, 16>,
       operandSegmentSizes = array<i32: 1, 1, 1, 1, 0>}
       : (tensor<9x1x16xf32>, tensor<1x4xf32>, tensor<1x4xf32>, tensor<16x4xf32>)
       -> (tensor<9x1x4xf32>, tensor<1x4xf32>)

@@ -28,7 +28,7 @@ func.func @missing(%x: tensor<1x4x2x2xf32>) -> tensor<1x4x2x2xf32> {
                              [[[3.0]], [[0.0]], [[4.0]], [[0.0]]], [[[0.0]], [[7.0]], [[0.0]], [[8.0]]]]> : tensor<4x4x1x1xf32>
   // expected-error @below {{'sparse.conv' expected a filter_order of all 4 filters in groups of 2, found [0, 2, 1]; run sparse-reorder-filters}}
   %y = "sparse.conv"(%x, %w) {strides = [1, 1], padding_low = [0, 0], padding_high = [0, 0], dilations = [1, 1],
-      groups = 1, activation = "none", scheme = #sparse.block<2 : i64, 2 : i64>,
+      groups = 1, activation = "none", scheme = #sparse.bcr<2 : i64, 2 : i64>,
       filter_order = array<i32: 0, 2, 1>, filters_per_group = 2 : i64,
       operandSegmentSizes = array<i32: 1, 1, 0, 0>} : (tensor<1x4x2x2xf32>, tensor<4x4x1x1xf32>) -> tensor<1x4x2x2xf32>
   return %y : tensor<1x4x2x2xf32>
@@ -41,7 +41,7 @@ func.func @another(%x: tensor<1x4x2x2xf32>) -> tensor<1x4x2x2xf32> {
                              [[[3.0]], [[0.0]], [[4.0]], [[0.0]]], [[[0.0]], [[7.0]], [[0.0]], [[8.0]]]]> : tensor<4x4x1x1xf32>
   // expected-error @below {{'sparse.conv' expected a filter_order of all 4 filters in groups of 2, found [0, 2, 1, 1]}}
   %y = "sparse.conv"(%x, %w) {strides = [1, 1], padding_low = [0, 0], padding_high = [0, 0], dilations = [1, 1],
-      groups = 1, activation = "none", scheme = #sparse.block<2 : i64, 2 : i64>,
+      groups = 1, activation = "none", scheme = #sparse.bcr<2 : i64, 2 : i64>,
       filter_order = array<i32: 0, 2, 1, 1>, filters_per_group = 2 : i64,
       operandSegmentSizes = array<i32: 1, 1, 0, 0>} : (tensor<1x4x2x2xf32>, tensor<4x4x1x1xf32>) -> tensor<1x4x2x2xf32>
   return %y : tensor<1x4x2x2xf32>

@@ -145,7 +145,7 @@ func.func @linear(%x: tensor<1x3xf32>) -> (tensor<1x2xf32>, tensor<1x2xf32>, ten
 // CHECK-SAME: weight_shape = [2, 4]
 func.func @groups(%x: tensor<1x4xf32>) -> tensor<1x2xf32> {
   %w = arith.constant dense<[[1.0, 0.0, 2.0, 0.0], [3.0, 0.0, 4.0, 0.0]]> : tensor<2x4xf32>
-  %y = "sparse.linear"(%x, %w) {activation = "none", scheme = #sparse.block<2 : i64, 4 : i64>,
+  %y = "sparse.linear"(%x, %w) {activation = "none", scheme = #sparse.bcr<2 : i64, 4 : i64>,
       operandSegmentSizes = array<i32: 1, 1, 0>} : (tensor<1x4xf32>, tensor<2x4xf32>) -> tensor<1x2xf32>
   return %y : tensor<1x2xf32>
 }
@@ -155,7 +155,7 @@ func.func @groups(%x: tensor<1x4xf32>) -> tensor<1x2xf32> {
 // Kernel groups: a byte for each place that a pair of filters keeps, and 2 x 2 weights, channels before filters. The
 // longest pair comes first, the empty one last.
 
-// CHECK-LABEL: func.func @kernel_group
+// CHECK-LABEL: func.func @kgs
 // CHECK-DAG: %[[O:.*]] = arith.constant dense<[0, 2, 3, 4, 4]> : tensor<5xi32>
 // CHECK-DAG: %[[R:.*]] = arith.constant dense<[2, 3, 0, 1, 4, 5, 6, 7]> : tensor<8xi16>
 // CHECK-DAG: %[[G:.*]] = arith.constant dense<[0, 2, 1, 1]> : tensor<4xi8>
@@ -164,13 +164,13 @@ func.func @groups(%x: tensor<1x4xf32>) -> tensor<1x2xf32> {
 // CHECK-SAME: cost = {dense_bytes = 192 : i64, index_bytes = 40 : i64, nonzeros = 16 : i64, packed_bytes = 104 : i64, stored = 16 : i64}
 // CHECK-SAME: filters_per_group = 2 : i64
 // CHECK-SAME: storage_names = ["start", "reorder", "gap", "weight"]
-func.func @kernel_group(%x: tensor<1x2x4xf32>) -> tensor<1x8x2xf32> {
+func.func @kgs(%x: tensor<1x2x4xf32>) -> tensor<1x8x2xf32> {
   %w = arith.constant dense<[[[0.0, 1.0, 0.0], [0.0, 2.0, 0.0]], [[0.0, 3.0, 0.0], [0.0, 4.0, 0.0]],
                              [[5.0, 0.0, 6.0], [7.0, 0.0, 8.0]], [[9.0, 0.0, 1.0], [2.0, 0.0, 3.0]],
                              [[0.0, 4.0, 0.0], [0.0, 5.0, 0.0]], [[0.0, 6.0, 0.0], [0.0, 7.0, 0.0]],
                              [[0.0, 0.0, 0.0], [0.0, 0.0, 0.0]], [[0.0, 0.0, 0.0], [0.0, 0.0, 0.0]]]> : tensor<8x2x3xf32>
   %y = "sparse.conv"(%x, %w) {strides = [1], padding_low = [0], padding_high = [0], dilations = [1],
-      groups = 1, activation = "none", scheme = #sparse.kernel_group<2 : i64, 2 : i64, [3]>,
+      groups = 1, activation = "none", scheme = #sparse.kgs<2 : i64, 2 : i64, [3]>,
       operandSegmentSizes = array<i32: 1, 1, 0, 0>} : (tensor<1x2x4xf32>, tensor<8x2x3xf32>) -> tensor<1x8x2xf32>
   return %y : tensor<1x8x2xf32>
 }
@@ -190,7 +190,7 @@ func.func @block(%x: tensor<1x4x2x2xf32>) -> tensor<1x4x2x2xf32> {
   %w = arith.constant dense<[[[[1.0]], [[0.0]], [[2.0]], [[0.0]]], [[[0.0]], [[5.0]], [[0.0]], [[6.0]]],
                              [[[3.0]], [[0.0]], [[4.0]], [[0.0]]], [[[0.0]], [[7.0]], [[0.0]], [[8.0]]]]> : tensor<4x4x1x1xf32>
   %y = "sparse.conv"(%x, %w) {strides = [1, 1], padding_low = [0, 0], padding_high = [0, 0], dilations = [1, 1],
-      groups = 1, activation = "none", scheme = #sparse.block<2 : i64, 2 : i64>,
+      groups = 1, activation = "none", scheme = #sparse.bcr<2 : i64, 2 : i64>,
       operandSegmentSizes = array<i32: 1, 1, 0, 0>} : (tensor<1x4x2x2xf32>, tensor<4x4x1x1xf32>) -> tensor<1x4x2x2xf32>
   return %y : tensor<1x4x2x2xf32>
 }
@@ -206,7 +206,7 @@ func.func @ordered(%x: tensor<1x4x2x2xf32>) -> tensor<1x4x2x2xf32> {
   %w = arith.constant dense<[[[[1.0]], [[0.0]], [[2.0]], [[0.0]]], [[[0.0]], [[5.0]], [[0.0]], [[6.0]]],
                              [[[3.0]], [[0.0]], [[4.0]], [[0.0]]], [[[0.0]], [[7.0]], [[0.0]], [[8.0]]]]> : tensor<4x4x1x1xf32>
   %y = "sparse.conv"(%x, %w) {strides = [1, 1], padding_low = [0, 0], padding_high = [0, 0], dilations = [1, 1],
-      groups = 1, activation = "none", scheme = #sparse.block<2 : i64, 2 : i64>,
+      groups = 1, activation = "none", scheme = #sparse.bcr<2 : i64, 2 : i64>,
       filter_order = array<i32: 1, 3, 0, 2>, filters_per_group = 2 : i64,
       operandSegmentSizes = array<i32: 1, 1, 0, 0>} : (tensor<1x4x2x2xf32>, tensor<4x4x1x1xf32>) -> tensor<1x4x2x2xf32>
   return %y : tensor<1x4x2x2xf32>
@@ -221,7 +221,7 @@ func.func @ordered(%x: tensor<1x4x2x2xf32>) -> tensor<1x4x2x2xf32> {
 // CHECK-SAME: slices = {by_lane = true, group = 4 : i64, lanes = 4 : i64, rows = 16 : i64, window = 256 : i64}
 func.func @many(%x: tensor<?x2xf32>) -> tensor<?x4xf32> {
   %w = arith.constant dense<[[1.0, 0.0], [2.0, 0.0], [3.0, 0.0], [4.0, 0.0]]> : tensor<4x2xf32>
-  %y = "sparse.linear"(%x, %w) {activation = "none", scheme = #sparse.block<4 : i64, 2 : i64>,
+  %y = "sparse.linear"(%x, %w) {activation = "none", scheme = #sparse.bcr<4 : i64, 2 : i64>,
       operandSegmentSizes = array<i32: 1, 1, 0>} : (tensor<?x2xf32>, tensor<4x2xf32>) -> tensor<?x4xf32>
   return %y : tensor<?x4xf32>
 }

@@ -24,7 +24,7 @@ func.func @pattern(%x: tensor<1x2x4x4xf32>) -> tensor<1x2x2x2xf32> {
 
 // CHECK-LABEL: func.func @connectivity
 // CHECK: "sparse.conv"
-// CHECK-SAME: reason = "not kernel_group: no groups of 2 x 2 or more kernels keep the same places; not block: no blocks of 2 x 2 or more cut whole rows and columns", scheme = #sparse.connectivity<[1, 3]>
+// CHECK-SAME: reason = "not kgs: no groups of 2 x 2 or more kernels keep the same places; not bcr: no blocks of 2 x 2 or more cut whole rows and columns", scheme = #sparse.connectivity<[1, 3]>
 func.func @connectivity(%x: tensor<1x2x3x3xf32>) -> tensor<1x2x3x1xf32> {
   %w = arith.constant dense<[[[[1.0, 2.0, 3.0]], [[0.0, 0.0, 0.0]]], [[[4.0, 5.0, 6.0]], [[7.0, 8.0, 9.0]]]]>
     : tensor<2x2x1x3xf32>
@@ -81,9 +81,9 @@ func.func @matrices(%x: tensor<1x2xf32>) -> (tensor<1x2xf32>, tensor<1x2xf32>, t
 
 // CHECK-LABEL: func.func @shared_columns
 // CHECK: "sparse.conv"
-// CHECK-SAME: reason = "", scheme = #sparse.kernel_group<4 : i64, 2 : i64, [3]>
+// CHECK-SAME: reason = "", scheme = #sparse.kgs<4 : i64, 2 : i64, [3]>
 // CHECK: "sparse.linear"
-// CHECK-SAME: reason = "not kernel_group: a matrix has no kernels", scheme = #sparse.block<4 : i64, 4 : i64>
+// CHECK-SAME: reason = "not kgs: a matrix has no kernels", scheme = #sparse.bcr<4 : i64, 4 : i64>
 func.func @shared_columns(%x: tensor<1x2x4xf32>, %v: tensor<1x4xf32>) -> (tensor<1x4x2xf32>, tensor<1x4xf32>) {
   %g = arith.constant dense<[[[0.0, 1.0, 0.0], [0.0, 2.0, 0.0]], [[0.0, 3.0, 0.0], [0.0, 4.0, 0.0]],
                              [[0.0, 5.0, 0.0], [0.0, 6.0, 0.0]], [[0.0, 7.0, 0.0], [0.0, 8.0, 0.0]]]> : tensor<4x2x3xf32>
@@ -118,10 +118,10 @@ func.func @known(%x: tensor<1x2xf32>, %w: tensor<2x2xf32>) -> tensor<1x2xf32> {
 
 // CHECK-LABEL: func.func @nearly_shared
 // CHECK: "sparse.conv"
-// CHECK-SAME: reason = "not kernel_group: no groups of 2 x 2 or more kernels keep the same places; {{.*}}"
+// CHECK-SAME: reason = "not kgs: no groups of 2 x 2 or more kernels keep the same places; {{.*}}"
 // CHECK-SAME: scheme = #sparse.pattern<
 // CHECK: "sparse.linear"
-// CHECK-SAME: reason = "not kernel_group: a matrix has no kernels; not block: no blocks of 2 x 2 or more cut whole rows and columns; {{.*}}"
+// CHECK-SAME: reason = "not kgs: a matrix has no kernels; not bcr: no blocks of 2 x 2 or more cut whole rows and columns; {{.*}}"
 // CHECK-SAME: scheme = #sparse.unstructured
 func.func @nearly_shared(%x: tensor<1x2x4xf32>, %v: tensor<1x4xf32>) -> (tensor<1x4x2xf32>, tensor<1x2xf32>) {
   %g = arith.constant dense<[[[0.0, 1.0, 0.0], [0.0, 2.0, 3.0]], [[0.0, 3.0, 0.0], [4.0, 4.0, 0.0]],
@@ -140,7 +140,7 @@ func.func @nearly_shared(%x: tensor<1x2x4xf32>, %v: tensor<1x4xf32>) -> (tensor<
 // Kernels of 3-D convolutions; three filters and three channels, which groups of two do not divide.
 
 // CHECK-LABEL: func.func @volume
-// CHECK: scheme = #sparse.kernel_group<2 : i64, 3 : i64, [1, 2, 1]>
+// CHECK: scheme = #sparse.kgs<2 : i64, 3 : i64, [1, 2, 1]>
 func.func @volume(%x: tensor<1x3x1x2x1xf32>) -> tensor<1x3x1x1x1xf32> {
   %w = arith.constant dense<[[[[[1.0], [0.0]]], [[[2.0], [0.0]]], [[[3.0], [0.0]]]],
                              [[[[4.0], [0.0]]], [[[5.0], [0.0]]], [[[6.0], [0.0]]]],

@@ -64,7 +64,7 @@ func.func @columns(%x: tensor<1x1x6x6xf32>) -> tensor<1x1x6x6xf32> {
   // expected-error @below {{'sparse.packed_conv' expected the arrays start, reorder, gap, weight, found weight; pack it with sparse-compress-weights}}
   %y = "sparse.packed_conv"(%x, %w) {storage_names = ["weight"], weight_shape = [1, 1, 1, 1], strides = [1, 1],
       padding_low = [0, 0], padding_high = [0, 0], dilations = [1, 1], groups = 1, activation = "none",
-      scheme = #sparse.kernel_group<8 : i64, 4 : i64, [1, 1]>, kernel = "sparse", filters_per_group = 1, pool = [1, 1],
+      scheme = #sparse.kgs<8 : i64, 4 : i64, [1, 1]>, kernel = "sparse", filters_per_group = 1, pool = [1, 1],
       input_layout = #sparse.lanes<[4, 4], [6, 6]>, output_layout = #sparse.lanes<[4, 4], [6, 6]>,
       operandSegmentSizes = array<i32: 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0>}
       : (tensor<1x1x6x6xf32>, tensor<1x1x1xf32>) -> tensor<1x1x6x6xf32>
@@ -84,7 +84,7 @@ func.func @slices(%x: tensor<1x1x2x6x6xf32>) -> tensor<1x1x1x6x6xf32> {
   %y = "sparse.packed_conv"(%x, %s, %r, %g, %w) {storage_names = ["start", "reorder", "gap", "weight"],
       weight_shape = [1, 1, 2, 1, 1], strides = [1, 1, 1], padding_low = [0, 0, 0], padding_high = [0, 0, 0],
       dilations = [1, 1, 1], groups = 1, activation = "none",
-      scheme = #sparse.kernel_group<1 : i64, 1 : i64, [2, 1, 1]>, kernel = "sparse", filters_per_group = 1,
+      scheme = #sparse.kgs<1 : i64, 1 : i64, [2, 1, 1]>, kernel = "sparse", filters_per_group = 1,
       pool = [1, 1, 1], input_layout = #sparse.lanes<[4, 4], [2, 6, 6]>, output_layout = #sparse.lanes<[4, 4], [1, 6, 6]>,
       operandSegmentSizes = array<i32: 1, 0, 0, 1, 1, 1, 1, 0, 0, 0, 0>}
       : (tensor<1x1x2x6x6xf32>, tensor<2xi32>, tensor<1xi16>, tensor<2xi8>, tensor<2x1x1xf32>) -> tensor<1x1x1x6x6xf32>

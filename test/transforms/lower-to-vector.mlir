@@ -204,7 +204,7 @@ func.func @block(%x: tensor<1x4x2x4xf32>) -> tensor<1x4x2x4xf32> {
   %weight = arith.constant dense<1.0> : tensor<4x1x2xf32>
   %y = "sparse.packed_conv"(%x, %start, %reorder, %gap, %weight) {storage_names = ["start", "reorder", "gap", "weight"],
       weight_shape = [4, 4, 1, 1], strides = [1, 1], padding_low = [0, 0], padding_high = [0, 0], dilations = [1, 1],
-      groups = 1, activation = "relu", layer = "shared", scheme = #sparse.block<2 : i64, 2 : i64>, kernel = "sparse",
+      groups = 1, activation = "relu", layer = "shared", scheme = #sparse.bcr<2 : i64, 2 : i64>, kernel = "sparse",
       filters_per_group = 2, pool = [1, 1], input_layout = #sparse.lanes<[2, 2], [2, 4]>,
       output_layout = #sparse.lanes<[2, 2], [2, 4]>, operandSegmentSizes = array<i32: 1, 0, 0, 1, 1, 1, 1, 0, 0, 0, 0>}
       : (tensor<1x4x2x4xf32>, tensor<3xi32>, tensor<4xi16>, tensor<4xi8>, tensor<4x1x2xf32>) -> tensor<1x4x2x4xf32>

@@ -70,15 +70,15 @@ func.func @unordered(%x: tensor<1x2x2x2xf32>, %v: tensor<1x2xf32>)
 
 // Filters that share columns come in groups, the longest first, whatever the option. Empty filters are a group too.
 
-// BOTH-LABEL: func.func @kernel_group
+// BOTH-LABEL: func.func @kgs
 // BOTH: filter_order = array<i32: 2, 3, 0, 1, 4, 5, 6, 7>, filters_per_group = 2 : i64
-func.func @kernel_group(%x: tensor<1x2x4xf32>) -> tensor<1x8x2xf32> {
+func.func @kgs(%x: tensor<1x2x4xf32>) -> tensor<1x8x2xf32> {
   %w = arith.constant dense<[[[0.0, 1.0, 0.0], [0.0, 2.0, 0.0]], [[0.0, 3.0, 0.0], [0.0, 4.0, 0.0]],
                              [[5.0, 0.0, 6.0], [7.0, 0.0, 8.0]], [[9.0, 0.0, 1.0], [2.0, 0.0, 3.0]],
                              [[0.0, 4.0, 0.0], [0.0, 5.0, 0.0]], [[0.0, 6.0, 0.0], [0.0, 7.0, 0.0]],
                              [[0.0, 0.0, 0.0], [0.0, 0.0, 0.0]], [[0.0, 0.0, 0.0], [0.0, 0.0, 0.0]]]> : tensor<8x2x3xf32>
   %y = "sparse.conv"(%x, %w) {strides = [1], padding_low = [0], padding_high = [0], dilations = [1],
-      groups = 1, activation = "none", scheme = #sparse.kernel_group<2 : i64, 2 : i64, [3]>,
+      groups = 1, activation = "none", scheme = #sparse.kgs<2 : i64, 2 : i64, [3]>,
       operandSegmentSizes = array<i32: 1, 1, 0, 0>} : (tensor<1x2x4xf32>, tensor<8x2x3xf32>) -> tensor<1x8x2xf32>
   return %y : tensor<1x8x2xf32>
 }
@@ -93,7 +93,7 @@ func.func @block(%x: tensor<1x4x2x2xf32>) -> tensor<1x4x2x2xf32> {
   %w = arith.constant dense<[[[[1.0]], [[0.0]], [[2.0]], [[0.0]]], [[[0.0]], [[5.0]], [[0.0]], [[6.0]]],
                              [[[3.0]], [[0.0]], [[4.0]], [[0.0]]], [[[0.0]], [[7.0]], [[0.0]], [[8.0]]]]> : tensor<4x4x1x1xf32>
   %y = "sparse.conv"(%x, %w) {strides = [1, 1], padding_low = [0, 0], padding_high = [0, 0], dilations = [1, 1],
-      groups = 1, activation = "none", scheme = #sparse.block<2 : i64, 2 : i64>,
+      groups = 1, activation = "none", scheme = #sparse.bcr<2 : i64, 2 : i64>,
       operandSegmentSizes = array<i32: 1, 1, 0, 0>} : (tensor<1x4x2x2xf32>, tensor<4x4x1x1xf32>) -> tensor<1x4x2x2xf32>
   return %y : tensor<1x4x2x2xf32>
 }
@@ -111,10 +111,10 @@ func.func @leftovers(%x: tensor<1x4x2x2xf32>) -> (tensor<1x3x2x2xf32>, tensor<1x
                              [[[3.0]], [[0.0]], [[4.0]], [[0.0]]]]> : tensor<3x4x1x1xf32>
   %g = arith.constant dense<[[[[1.0]], [[0.0]]], [[[2.0]], [[0.0]]], [[[3.0]], [[0.0]]], [[[4.0]], [[0.0]]]]> : tensor<4x2x1x1xf32>
   %y = "sparse.conv"(%x, %w) {strides = [1, 1], padding_low = [0, 0], padding_high = [0, 0], dilations = [1, 1],
-      groups = 1, activation = "none", scheme = #sparse.block<2 : i64, 2 : i64>,
+      groups = 1, activation = "none", scheme = #sparse.bcr<2 : i64, 2 : i64>,
       operandSegmentSizes = array<i32: 1, 1, 0, 0>} : (tensor<1x4x2x2xf32>, tensor<3x4x1x1xf32>) -> tensor<1x3x2x2xf32>
   %z = "sparse.conv"(%x, %g) {strides = [1, 1], padding_low = [0, 0], padding_high = [0, 0], dilations = [1, 1],
-      groups = 2, activation = "none", scheme = #sparse.block<2 : i64, 2 : i64>,
+      groups = 2, activation = "none", scheme = #sparse.bcr<2 : i64, 2 : i64>,
       operandSegmentSizes = array<i32: 1, 1, 0, 0>} : (tensor<1x4x2x2xf32>, tensor<4x2x1x1xf32>) -> tensor<1x4x2x2xf32>
   return %y, %z : tensor<1x3x2x2xf32>, tensor<1x4x2x2xf32>
 }

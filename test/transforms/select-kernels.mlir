@@ -112,20 +112,20 @@ func.func @depthwise(%x: tensor<1x2x3x3xf32>) -> tensor<1x2x1x1xf32> {
 
 // Filters that share columns: the groups that the kernel will run, whatever else is chosen.
 
-// CHECK-LABEL: func.func @kernel_group
-// CHECK: channel_block = 2 : i64, detected = "kernel_group", {{.*}}filters_per_group = 2 : i64, {{.*}}kernel = "sparse"
+// CHECK-LABEL: func.func @kgs
+// CHECK: channel_block = 2 : i64, detected = "kgs", {{.*}}filters_per_group = 2 : i64, {{.*}}kernel = "sparse"
 // CHECK-SAME: reason = "sparse: 33.3% of the multiply-adds, pays below {{[0-9.]+}}%"
-// CHECK-SAME: scheme = #sparse.kernel_group<2 : i64, 2 : i64, [3]>
-// DENSE-LABEL: func.func @kernel_group
-// DENSE: detected = "kernel_group", {{.*}}filters_per_group = 4 : i64, {{.*}}kernel = "dense"
+// CHECK-SAME: scheme = #sparse.kgs<2 : i64, 2 : i64, [3]>
+// DENSE-LABEL: func.func @kgs
+// DENSE: detected = "kgs", {{.*}}filters_per_group = 4 : i64, {{.*}}kernel = "dense"
 // DENSE-SAME: scheme = #sparse.dense
-func.func @kernel_group(%x: tensor<1x2x4xf32>) -> tensor<1x8x2xf32> {
+func.func @kgs(%x: tensor<1x2x4xf32>) -> tensor<1x8x2xf32> {
   %w = arith.constant dense<[[[0.0, 1.0, 0.0], [0.0, 2.0, 0.0]], [[0.0, 3.0, 0.0], [0.0, 4.0, 0.0]],
                              [[5.0, 0.0, 6.0], [7.0, 0.0, 8.0]], [[9.0, 0.0, 1.0], [2.0, 0.0, 3.0]],
                              [[0.0, 4.0, 0.0], [0.0, 5.0, 0.0]], [[0.0, 6.0, 0.0], [0.0, 7.0, 0.0]],
                              [[0.0, 0.0, 0.0], [0.0, 0.0, 0.0]], [[0.0, 0.0, 0.0], [0.0, 0.0, 0.0]]]> : tensor<8x2x3xf32>
   %y = "sparse.conv"(%x, %w) {strides = [1], padding_low = [0], padding_high = [0], dilations = [1],
-      groups = 1, activation = "none", scheme = #sparse.kernel_group<2 : i64, 2 : i64, [3]>,
+      groups = 1, activation = "none", scheme = #sparse.kgs<2 : i64, 2 : i64, [3]>,
       operandSegmentSizes = array<i32: 1, 1, 0, 0>} : (tensor<1x2x4xf32>, tensor<8x2x3xf32>) -> tensor<1x8x2xf32>
   return %y : tensor<1x8x2xf32>
 }
@@ -133,14 +133,14 @@ func.func @kernel_group(%x: tensor<1x2x4xf32>) -> tensor<1x8x2xf32> {
 // -----
 
 // CHECK-LABEL: func.func @block
-// CHECK: detected = "block", {{.*}}filters_per_group = 2 : i64, {{.*}}kernel = "sparse"
+// CHECK: detected = "bcr", {{.*}}filters_per_group = 2 : i64, {{.*}}kernel = "sparse"
 // CHECK-SAME: reason = "sparse: 50.0% of the multiply-adds, pays below {{[0-9.]+}}%"
-// CHECK-SAME: scheme = #sparse.block<2 : i64, 2 : i64>
+// CHECK-SAME: scheme = #sparse.bcr<2 : i64, 2 : i64>
 func.func @block(%x: tensor<1x4x2x2xf32>) -> tensor<1x4x2x2xf32> {
   %w = arith.constant dense<[[[[1.0]], [[0.0]], [[2.0]], [[0.0]]], [[[0.0]], [[5.0]], [[0.0]], [[6.0]]],
                              [[[3.0]], [[0.0]], [[4.0]], [[0.0]]], [[[0.0]], [[7.0]], [[0.0]], [[8.0]]]]> : tensor<4x4x1x1xf32>
   %y = "sparse.conv"(%x, %w) {strides = [1, 1], padding_low = [0, 0], padding_high = [0, 0], dilations = [1, 1],
-      groups = 1, activation = "none", scheme = #sparse.block<2 : i64, 2 : i64>,
+      groups = 1, activation = "none", scheme = #sparse.bcr<2 : i64, 2 : i64>,
       operandSegmentSizes = array<i32: 1, 1, 0, 0>} : (tensor<1x4x2x2xf32>, tensor<4x4x1x1xf32>) -> tensor<1x4x2x2xf32>
   return %y : tensor<1x4x2x2xf32>
 }
@@ -151,19 +151,19 @@ func.func @block(%x: tensor<1x4x2x2xf32>) -> tensor<1x4x2x2xf32> {
 
 // CHECK-LABEL: func.func @full_blocks
 // CHECK: "sparse.conv"
-// CHECK-SAME: detected = "block", {{.*}}kernel = "dense"
+// CHECK-SAME: detected = "bcr", {{.*}}kernel = "dense"
 // CHECK-SAME: reason = "dense: 75.0% of the multiply-adds, pays below {{[0-9.]+}}%", scheme = #sparse.dense
 // CHECK: "sparse.linear"
-// CHECK-SAME: detected = "block", kernel = "sparse"
+// CHECK-SAME: detected = "bcr", kernel = "sparse"
 // SPARSE-LABEL: func.func @full_blocks
-// SPARSE: kernel = "sparse", {{.*}}reason = "sparse: asked for", scheme = #sparse.block<
+// SPARSE: kernel = "sparse", {{.*}}reason = "sparse: asked for", scheme = #sparse.bcr<
 func.func @full_blocks(%x: tensor<1x4x2x2xf32>, %v: tensor<1x4xf32>) -> (tensor<1x2x2x2xf32>, tensor<1x2xf32>) {
   %w = arith.constant dense<[[[[1.0]], [[0.0]], [[2.0]], [[3.0]]], [[[5.0]], [[0.0]], [[4.0]], [[6.0]]]]> : tensor<2x4x1x1xf32>
   %m = arith.constant dense<[[1.0, 0.0, 2.0, 3.0], [5.0, 0.0, 4.0, 6.0]]> : tensor<2x4xf32>
   %y = "sparse.conv"(%x, %w) {strides = [1, 1], padding_low = [0, 0], padding_high = [0, 0], dilations = [1, 1],
-      groups = 1, activation = "none", scheme = #sparse.block<2 : i64, 4 : i64>,
+      groups = 1, activation = "none", scheme = #sparse.bcr<2 : i64, 4 : i64>,
       operandSegmentSizes = array<i32: 1, 1, 0, 0>} : (tensor<1x4x2x2xf32>, tensor<2x4x1x1xf32>) -> tensor<1x2x2x2xf32>
-  %z = "sparse.linear"(%v, %m) {activation = "none", scheme = #sparse.block<2 : i64, 4 : i64>,
+  %z = "sparse.linear"(%v, %m) {activation = "none", scheme = #sparse.bcr<2 : i64, 4 : i64>,
       operandSegmentSizes = array<i32: 1, 1, 0>} : (tensor<1x4xf32>, tensor<2x4xf32>) -> tensor<1x2xf32>
   return %y, %z : tensor<1x2x2x2xf32>, tensor<1x2xf32>
 }

@@ -51,7 +51,7 @@ def blocksize_command(
         curve = search(Source(model, None, seed, steps), wanted, rate=rate, tolerance=tolerance, runs=runs,
                        threads=threads, progress=progress)
     show(curve_table(curve))
-    out.print(f"recommended: block:rows={curve.recommended.size.rows},columns="
+    out.print(f"recommended: bcr:rows={curve.recommended.size.rows},columns="
               f"{curve.recommended.size.columns},rate={rate:g} (the smallest within {tolerance:.0%} of "
               f"{curve.coarse.size})", markup=False)
     if html is not None:

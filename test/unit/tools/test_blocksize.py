@@ -67,7 +67,7 @@ def test_a_search(espalier: CommandLine, tmp_path: Path) -> None:
     done = espalier("blocksize", f"{tmp_path / 'net.py'}:network", "--rate", "4", "--runs", "2", "--sizes",
                     "2x4,8x4", "--json", str(tmp_path / "curve.json"), "--html", str(tmp_path / "curve.html"))
     assert done.code == 0, done.err
-    assert "recommended: block:rows=" in done.out
+    assert "recommended: bcr:rows=" in done.out
     found = json.loads((tmp_path / "curve.json").read_text())
     assert [point["size"]["rows"] for point in found["points"]] == [2, 8]
     assert all(point["ms"] > 0 for point in found["points"])

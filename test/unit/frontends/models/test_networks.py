@@ -19,7 +19,7 @@ from espalier.frontends.pruning.project import prune_module
 from torch import nn
 
 PRUNE = "pattern:entries=4,patterns=8,connectivity=3.6,linear=8"
-GROUPS, BLOCKS = "kernel_group:filters=8,channels=4", "block:rows=4,columns=16"
+GROUPS, BLOCKS = "kgs:filters=8,channels=4", "bcr:rows=4,columns=16"
 TOLERANCE = 1e-4  # max abs error over max abs output
 
 
@@ -60,12 +60,12 @@ WHOLE = [(network, prune, prune is not None, seed, shape)
          for network, known in NETWORKS.items() for prune in (PRUNE, None)
          for seed, shape in enumerate(FIXED.get(network, SHAPES[len(known.shape)]), start=1)]
 # RT3D's and GRIM's networks: how they are pruned, the scheme that is meant, and layers that run sparse in it
-SHARED = [("c3d", f"{GROUPS},rate=3.6", "kernel_group", 7),
-          ("r2plus1d_18", f"{GROUPS},rate=3.2", "kernel_group", 34),
-          ("s3d", f"{GROUPS},rate=2.1", "kernel_group", 70), ("resnet50", f"{BLOCKS},rate=4", "block", 53),
-          ("resnet50", f"{BLOCKS},rate=4,layers=pointwise+{PRUNE}", "block", 30),
-          ("vgg16", f"{BLOCKS},rate=10,layers=matrices+{PRUNE}", "block", 3),
-          ("gru", f"{BLOCKS},rate=10", "block", 4), ("lstm", f"{BLOCKS},rate=20", "block", 4)]
+SHARED = [("c3d", f"{GROUPS},rate=3.6", "kgs", 7),
+          ("r2plus1d_18", f"{GROUPS},rate=3.2", "kgs", 34),
+          ("s3d", f"{GROUPS},rate=2.1", "kgs", 70), ("resnet50", f"{BLOCKS},rate=4", "bcr", 53),
+          ("resnet50", f"{BLOCKS},rate=4,layers=pointwise+{PRUNE}", "bcr", 30),
+          ("vgg16", f"{BLOCKS},rate=10,layers=matrices+{PRUNE}", "bcr", 3),
+          ("gru", f"{BLOCKS},rate=10", "bcr", 4), ("lstm", f"{BLOCKS},rate=20", "bcr", 4)]
 
 
 @pytest.mark.parametrize(("network", "prune", "sparse"), SMALL)
@@ -113,7 +113,7 @@ def test_odd_sizes_and_batches(network: str, prune: str | None, sparse: bool, se
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("network", "prune", "scheme", "layers"), SHARED)
-def test_blocks_and_kernel_groups(network: str, prune: str, scheme: str, layers: int) -> None:
+def test_blocks_and_kgs(network: str, prune: str, scheme: str, layers: int) -> None:
     shape = FIXED.get(network, SHAPES[len(NETWORKS[network].shape)])[-1]
     module, _ = reference_model(network, prune, 5)
     compiled = compare(module, image(*shape))

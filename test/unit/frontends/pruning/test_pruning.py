@@ -6,9 +6,9 @@ from espalier.frontends import reference_model
 from espalier.frontends.pruning.masks import fold_masks
 from espalier.frontends.pruning.project import prune_module
 from espalier.frontends.pruning.spec import (
-    BlockSpec,
+    BcrSpec,
     ConnectivitySpec,
-    KernelGroupSpec,
+    KgsSpec,
     PatternSpec,
     PruneSpec,
     UnstructuredSpec,
@@ -18,10 +18,10 @@ from espalier.frontends.pruning.spec import (
 from espalier.sparse_dialect import EspalierError
 from espalier.sparse_dialect.schedule.detection import detect_scheme
 from espalier.sparse_dialect.schemes import (
-    Block,
+    Bcr,
     Connectivity,
     Dense,
-    KernelGroup,
+    Kgs,
     Pattern,
     Unstructured,
 )
@@ -48,13 +48,15 @@ def test_the_issues_specification_parses() -> None:
     assert parse_spec("pattern") == PatternSpec()
     assert parse_spec("pattern:balance=filter, library=layer") == PatternSpec(
         balance="filter", library="layer")
-    assert parse_spec("block:rows=4,columns=16,rate=10") == BlockSpec(rows=4, columns=16, rate=10)
-    assert parse_spec("kernel_group:filters=8,channels=4,rate=3.6") == KernelGroupSpec()
-    assert parse_spec("kernel_group:vanilla=true") == KernelGroupSpec(vanilla=True)
+    assert parse_spec("bcr:rows=4,columns=16,rate=10") == BcrSpec(rows=4, columns=16, rate=10)
+    assert parse_spec("kgs:filters=8,channels=4,rate=3.6") == KgsSpec()
+    assert parse_spec("kgs:vanilla=true") == KgsSpec(vanilla=True)
+    assert parse_spec("kernel_group:filters=4") == KgsSpec(filters=4)  # the words of before
+    assert str(parse_spec("block:rate=8")) == "bcr:rows=4,columns=16,rate=8.0,row_rate=1,layers=all"
 
 
 def test_specifications_are_joined_by_plus() -> None:
-    assert parse_specs("block:layers=matrices+pattern") == (BlockSpec(layers="matrices"), PatternSpec())
+    assert parse_specs("bcr:layers=matrices+pattern") == (BcrSpec(layers="matrices"), PatternSpec())
     with pytest.raises(EspalierError, match="unknown scheme ''"):
         parse_specs("block+")
 
@@ -64,9 +66,9 @@ specs = st.one_of(
     st.builds(PatternSpec, entries=st.integers(1, 9), patterns=st.integers(1, 16), connectivity=rates,
               linear=rates, kernel=st.sampled_from([3, 5, 7]), balance=st.sampled_from(["layer", "filter"])),
     st.builds(ConnectivitySpec, rate=rates, linear=rates), st.builds(UnstructuredSpec, rate=rates),
-    st.builds(BlockSpec, rows=st.integers(1, 64), columns=st.integers(1, 64), rate=rates,
+    st.builds(BcrSpec, rows=st.integers(1, 64), columns=st.integers(1, 64), rate=rates,
               layers=st.sampled_from(["all", "convolutions", "pointwise", "matrices"])),
-    st.builds(KernelGroupSpec, filters=st.integers(1, 64), rate=rates, vanilla=st.booleans(),
+    st.builds(KgsSpec, filters=st.integers(1, 64), rate=rates, vanilla=st.booleans(),
               score=st.sampled_from(["rms", "l2"])))
 
 
@@ -87,11 +89,11 @@ def test_a_specification_prints_back(spec: PruneSpec) -> None:
     ("pattern:entries=10", "3x3 kernels have no 10 entries to keep"),
     ("pattern:kernel=4", "kernel must be odd"),
     ("connectivity:rate=0.5", "rate must be at least 1, found 0.5"),
-    ("block:rows=0", "rows must be at least 1, found 0"),
-    ("block:rate=2,row_rate=3", "row_rate must not be above rate, found 3 and 2"),
-    ("block:layers=linear", "layers must be all or convolutions or pointwise or matrices, found 'linear'"),
-    ("block:linear=2", "unknown key 'linear'"),
-    ("kernel_group:vanilla=yes", "vanilla must be true or false, found 'yes'"),
+    ("bcr:rows=0", "rows must be at least 1, found 0"),
+    ("bcr:rate=2,row_rate=3", "row_rate must not be above rate, found 3 and 2"),
+    ("bcr:layers=linear", "layers must be all or convolutions or pointwise or matrices, found 'linear'"),
+    ("bcr:linear=2", "unknown key 'linear'"),
+    ("kgs:vanilla=yes", "vanilla must be true or false, found 'yes'"),
     ("unstructured:rate=nan", "rate must be at least 1"),
     ("unstructured:rate=inf", "rate must be at least 1, found inf")])
 def test_a_wrong_specification_is_one_clear_line(text: str, message: str) -> None:
@@ -167,38 +169,38 @@ def test_unstructured_pruning_spares_first_and_depthwise() -> None:
 
 
 def test_block_pruning_covers_matrices_and_convolutions_but_the_first() -> None:
-    module = prune_module(own_module(), "block:rows=4,columns=4,rate=4")
+    module = prune_module(own_module(), "bcr:rows=4,columns=4,rate=4")
     assert [round(density(layer.weight), 2) for layer in module] == [1, 0.25, 0.25, 1, 0.25, 0.25, 0.25]
-    assert detect_scheme(module[1].weight.detach().numpy()) == Block(4, 16)
+    assert detect_scheme(module[1].weight.detach().numpy()) == Bcr(4, 16)
 
 
-def test_kernel_group_pruning_covers_convolutions_but_the_first() -> None:
-    module = prune_module(own_module(), "kernel_group:filters=4,channels=4,rate=4")
+def test_kgs_pruning_covers_convolutions_but_the_first() -> None:
+    module = prune_module(own_module(), "kgs:filters=4,channels=4,rate=4")
     assert [round(density(layer.weight), 2) for layer in module] == [1, 0.25, 0.25, 1, 0.25, 1, 1]
-    assert detect_scheme(module[1].weight.detach().numpy()) == KernelGroup(4, 4, (5, 5))
+    assert detect_scheme(module[1].weight.detach().numpy()) == Kgs(4, 4, (5, 5))
 
 
 def test_the_first_specification_that_covers_a_layer_prunes_it() -> None:
-    spec = "block:rows=4,columns=4,rate=3,layers=matrices+pattern:kernel=5,connectivity=2+unstructured:rate=8"
+    spec = "bcr:rows=4,columns=4,rate=3,layers=matrices+pattern:kernel=5,connectivity=2+unstructured:rate=8"
     module = prune_module(own_module(), spec)
     found = [detect_scheme(layer.weight.detach().numpy()).name for layer in module]
-    assert found == ["pattern", "pattern", "connectivity", "dense", "connectivity", "block", "block"]
-    only = prune_module(own_module(), "block:rows=4,columns=4,layers=pointwise")
+    assert found == ["pattern", "pattern", "connectivity", "dense", "connectivity", "bcr", "bcr"]
+    only = prune_module(own_module(), "bcr:rows=4,columns=4,layers=pointwise")
     assert [density(layer.weight) for layer in only] == [1] * 7
 
 
 def test_layers_smaller_than_a_block_are_named() -> None:
     with pytest.raises(EspalierError, match=r"layer '1' \[3, 8\]: blocks of 4 x 16 are larger than"):
-        prune_module(nn.Sequential(nn.ReLU(), nn.Linear(8, 3)), "block:rows=4,columns=16")
+        prune_module(nn.Sequential(nn.ReLU(), nn.Linear(8, 3)), "bcr:rows=4,columns=16")
 
 
 def test_block_pruning_covers_every_matrix_of_a_recurrent_layer() -> None:
     module = nn.Sequential(nn.GRU(32, 64, 2, bidirectional=True))
-    prune_module(module, "block:rows=4,columns=16,rate=8")
+    prune_module(module, "bcr:rows=4,columns=16,rate=8")
     for name, weight in module.named_parameters():
         assert (weight == 0).float().mean() == (0.875 if "weight" in name else 0)
     with pytest.raises(EspalierError, match=r"layer '0\.weight_ih_l0' \[96, 12\]: blocks of 4 x 16 are"):
-        prune_module(nn.Sequential(nn.GRU(12, 32)), "block:rows=4,columns=16")
+        prune_module(nn.Sequential(nn.GRU(12, 32)), "bcr:rows=4,columns=16")
 
 
 @pytest.mark.parametrize("broken", ["nan", "inf", "-inf"])
@@ -207,7 +209,7 @@ def test_weights_that_are_not_finite_are_refused(broken: str) -> None:
     with torch.no_grad():
         module[2].weight[0, 0] = float(broken)
     with pytest.raises(EspalierError, match="layer '2' has weights that are NaN or infinite"):
-        prune_module(module, "kernel_group")
+        prune_module(module, "kgs")
 
 
 def test_the_largest_weights_stay_and_keep_their_values() -> None:

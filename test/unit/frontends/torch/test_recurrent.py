@@ -199,7 +199,7 @@ def test_every_matrix_has_a_row_of_its_own(batch_first: bool) -> None:
              for kind in ("ih", "hh")]
     assert [record.name for record in compiled.layers] == names
     assert [record.op for record in compiled.layers] == ["linear", "gru"] * 4
-    assert {record.scheme for record in compiled.layers} == {"block"}
+    assert {record.scheme for record in compiled.layers} == {"bcr"}
     assert all(record.kernel == "sparse" for record in compiled.layers)
     assert all(time > 0 for time in compiled.profile([np.zeros((4, 4, 16), np.float32)]))
 

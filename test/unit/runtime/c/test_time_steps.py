@@ -34,7 +34,7 @@ def network(kind: type[nn.RNNBase]) -> nn.RNNBase:
     """Two layers in both directions, every matrix pruned by blocks."""
     torch.manual_seed(0)
     layer = kind(FEATURES, HIDDEN, 2, bidirectional=True).eval()
-    prune_module(layer, "block:rows=4,columns=16,rate=4")
+    prune_module(layer, "bcr:rows=4,columns=16,rate=4")
     return layer
 
 

@@ -1,4 +1,4 @@
-"""Scheme ``block`` (GRIM's BCR): its projection, detection, BCRC storage, and the groups of rows behind its
+"""Scheme ``bcr`` (GRIM's BCR): its projection, detection, BCRC storage, and the groups of rows behind its
 kernels."""
 
 import time
@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from espalier.sparse_dialect import EspalierError
 from espalier.sparse_dialect.schedule.detection import detect_scheme
-from espalier.sparse_dialect.schemes import Block
+from espalier.sparse_dialect.schemes import Bcr
 from espalier.sparse_dialect.storage.column_groups import (
     best_groups,
     group_rows,
@@ -48,7 +48,7 @@ def kept_in_blocks(weight: np.ndarray, rows: int, columns: int) -> list[tuple[in
 
 
 def test_bcrc_reproduces_the_papers_example() -> None:
-    packed = Block(2, 3).pack(papers_example())
+    packed = Bcr(2, 3).pack(papers_example())
     assert list(packed) == ["reorder", "offset", "occurrence", "stride", "column", "weight"]
     assert packed["reorder"].tolist() == [0, 2, 1, 3]
     assert packed["offset"].tolist() == [0, 3, 6, 8, 10]
@@ -61,12 +61,12 @@ def test_bcrc_reproduces_the_papers_example() -> None:
 def test_columns_are_stored_once_a_group_and_narrow_where_they_can_be() -> None:
     wide = np.zeros((2, 70000), np.float32)
     wide[:, 69999] = 1
-    packed = Block(2, 16).pack(wide)
+    packed = Bcr(2, 16).pack(wide)
     assert packed["column"].tolist() == [69999]
     assert packed["column"].dtype == np.int32
-    narrow = Block(2, 16).pack(wide[:, 4464:])
+    narrow = Bcr(2, 16).pack(wide[:, 4464:])
     assert narrow["column"].view(np.uint16).tolist() == [65535]
-    assert np.array_equal(Block(2, 16).unpack(narrow, (2, 65536)), wide[:, 4464:])
+    assert np.array_equal(Bcr(2, 16).unpack(narrow, (2, 65536)), wide[:, 4464:])
 
 
 MASKS = st.tuples(st.integers(1, 9), st.integers(1, 9)).flatmap(
@@ -77,7 +77,7 @@ MASKS = st.tuples(st.integers(1, 9), st.integers(1, 9)).flatmap(
 @given(MASKS, st.integers(1, 5), st.integers(1, 5), st.randoms())
 def test_any_mask_packs_exactly_in_any_order(weight: np.ndarray, rows: int, columns: int,
                                              random: Random) -> None:
-    scheme = Block(rows, columns)
+    scheme = Bcr(rows, columns)
     order = list(range(len(weight)))
     random.shuffle(order)
     for packed in (scheme.pack(weight), scheme.pack(weight, np.array(order))):
@@ -93,7 +93,7 @@ def test_any_mask_packs_exactly_in_any_order(weight: np.ndarray, rows: int, colu
 @given(MASKS, st.integers(1, 5), st.integers(1, 5))
 def test_a_block_fits_where_its_mask_is_an_outer_product(weight: np.ndarray, rows: int, columns: int) -> None:
     exact = all(kept == r * c for kept, r, c in kept_in_blocks(weight, rows, columns))
-    assert Block(rows, columns).fits(weight) == exact  # so small a matrix has no room for accidental zeros
+    assert Bcr(rows, columns).fits(weight) == exact  # so small a matrix has no room for accidental zeros
 
 
 # -- projection and detection --------------------------------------------------------------------------------
@@ -107,11 +107,11 @@ def test_projection_keeps_columns_evenly_and_strips_share_them(
     weight = random_weight(height, width, seed=seed)
     if rows > height or columns > width:
         with pytest.raises(EspalierError, match="larger than the"):
-            Block.project(weight, rows=rows, columns=columns, rate=rate)
+            Bcr.project(weight, rows=rows, columns=columns, rate=rate)
         return
-    pruned = Block.project(weight, rows=rows, columns=columns, rate=rate)
+    pruned = Bcr.project(weight, rows=rows, columns=columns, rate=rate)
     assert np.array_equal(pruned[pruned != 0], weight[pruned != 0])
-    assert Block(rows, columns).fits(pruned)
+    assert Bcr(rows, columns).fits(pruned)
     for first in range(0, height, rows):
         strip = pruned[first : first + rows] != 0
         assert (strip == strip[0]).all()
@@ -129,24 +129,24 @@ def test_projection_is_the_nearest_with_equal_counts() -> None:
             kept = np.zeros((2, 6), np.float32)
             kept[:, [a, b]] = weight[:, [a, b]]
             distances.append(float(np.square(weight - kept).sum()))
-    pruned = Block.project(weight, rows=2, columns=3, rate=3)
+    pruned = Bcr.project(weight, rows=2, columns=3, rate=3)
     assert np.square(weight - pruned).sum() == pytest.approx(min(distances))
 
 
 def test_rows_inside_blocks_are_cut_where_asked() -> None:
-    weight = Block.project(random_weight(16, 64), rows=4, columns=16, rate=8, row_rate=2)
+    weight = Bcr.project(random_weight(16, 64), rows=4, columns=16, rate=8, row_rate=2)
     assert set(kept_in_blocks(weight, 4, 16)) == {(8, 2, 4)}
-    assert detect_scheme(weight, ["block"]) == Block(4, 16)
+    assert detect_scheme(weight, ["bcr"]) == Bcr(4, 16)
 
 
 @pytest.mark.parametrize(("shape", "rows", "columns", "found"), [
-    ((64, 128), 4, 16, Block(4, 16)), ((64, 128, 1, 1), 4, 16, Block(4, 16)),
-    ((32, 16, 3, 3), 4, 16, Block(4, 16)), ((30, 50), 6, 20, Block(6, 16)), ((24, 36), 3, 12, Block(3, 16)),
-    ((64, 64), 16, 8, Block(16, 16)), ((31, 47), 8, 16, Block(8, 16))])
+    ((64, 128), 4, 16, Bcr(4, 16)), ((64, 128, 1, 1), 4, 16, Bcr(4, 16)),
+    ((32, 16, 3, 3), 4, 16, Bcr(4, 16)), ((30, 50), 6, 20, Bcr(6, 16)), ((24, 36), 3, 12, Bcr(3, 16)),
+    ((64, 64), 16, 8, Bcr(16, 16)), ((31, 47), 8, 16, Bcr(8, 16))])
 def test_what_was_projected_is_detected(shape: tuple[int, ...], rows: int, columns: int,
-                                        found: Block) -> None:
-    """Where no rows are cut, any width of block fits, and GRIM's 16 is taken."""
-    assert detect_scheme(Block.project(random_weight(*shape), rows=rows, columns=columns, rate=4)) == found
+                                        found: Bcr) -> None:
+    """Where no rows are cut, any width of bcr fits, and GRIM's 16 is taken."""
+    assert detect_scheme(Bcr.project(random_weight(*shape), rows=rows, columns=columns, rate=4)) == found
 
 
 def outer_products(height: int, width: int, rows: int, columns: int, density: float, seed: int) -> np.ndarray:
@@ -168,29 +168,29 @@ def test_blocks_of_any_size_are_detected(height: int, width: int, rows: int, col
     """Sizes that divide nothing, and widths that no power of two divides."""
     weight = outer_products(height, width, rows, columns, density, seed)
     assume(not nothing_to_share(weight))
-    found = Block.detect(weight)
+    found = Bcr.detect(weight)
     assert found is not None
     assert found.fits(weight)
     assert np.array_equal(found.unpack(found.pack(weight), weight.shape), weight)
 
 
 def test_accidental_zeros_do_not_hide_a_block() -> None:
-    weight = Block.project(random_weight(64, 128), rows=4, columns=16, rate=4)
+    weight = Bcr.project(random_weight(64, 128), rows=4, columns=16, rate=4)
     weight[5, np.flatnonzero(weight[5])[:4]] = 0
-    assert detect_scheme(weight) == Block(4, 16)
-    assert np.array_equal(Block(4, 16).unpack(Block(4, 16).pack(weight), weight.shape), weight)
+    assert detect_scheme(weight) == Bcr(4, 16)
+    assert np.array_equal(Bcr(4, 16).unpack(Bcr(4, 16).pack(weight), weight.shape), weight)
 
 
 def test_masks_without_blocks_are_not_claimed() -> None:
     random = random_weight(64, 64) * (np.random.default_rng(1).random((64, 64)) < 0.3)
-    assert Block.detect(random) is None
-    assert Block.why_not(random) == "no blocks of 2 x 2 or more cut whole rows and columns"
-    assert Block.why_not(random_weight(4, 4)) == "no weight is zero"
-    assert Block.why_not(np.zeros((4, 4), np.float32)) == "no weight is left"
+    assert Bcr.detect(random) is None
+    assert Bcr.why_not(random) == "no blocks of 2 x 2 or more cut whole rows and columns"
+    assert Bcr.why_not(random_weight(4, 4)) == "no weight is zero"
+    assert Bcr.why_not(np.zeros((4, 4), np.float32)) == "no weight is left"
     full = random_weight(64, 64)
     full[3, 5] = 0
-    assert Block.why_not(full) == "only 0.02% of its weights are zero"
-    assert Block.detect(np.eye(1, 5, dtype=np.float32)) is None
+    assert Bcr.why_not(full) == "only 0.02% of its weights are zero"
+    assert Bcr.detect(np.eye(1, 5, dtype=np.float32)) is None
 
 
 def test_detection_of_a_hundred_million_weights_takes_seconds() -> None:
@@ -198,17 +198,17 @@ def test_detection_of_a_hundred_million_weights_takes_seconds() -> None:
     weight[:, ::9] = 1
     weight[np.arange(4096), np.arange(4096) * 6 % 25088] = 1
     start = time.monotonic()
-    Block.detect(weight)
+    Bcr.detect(weight)
     assert time.monotonic() - start < 60
 
 
 @pytest.mark.parametrize("make", [
-    lambda: Block(0, 4), lambda: Block(4, -1),
-    lambda: Block.project(random_weight(8, 8), rows=16, columns=4),
-    lambda: Block.project(random_weight(8, 8), rows=4, columns=9),
-    lambda: Block.project(random_weight(8, 8), rows=4, columns=4, rate=0.5),
-    lambda: Block.project(random_weight(8, 8), rows=4, columns=4, rate=2, row_rate=3),
-    lambda: Block(4, 4).pack(random_weight(8, 8), np.zeros(8, np.int64))])
+    lambda: Bcr(0, 4), lambda: Bcr(4, -1),
+    lambda: Bcr.project(random_weight(8, 8), rows=16, columns=4),
+    lambda: Bcr.project(random_weight(8, 8), rows=4, columns=9),
+    lambda: Bcr.project(random_weight(8, 8), rows=4, columns=4, rate=0.5),
+    lambda: Bcr.project(random_weight(8, 8), rows=4, columns=4, rate=2, row_rate=3),
+    lambda: Bcr(4, 4).pack(random_weight(8, 8), np.zeros(8, np.int64))])
 def test_wrong_use_is_a_clear_error(make: object) -> None:
     with pytest.raises(EspalierError):
         make()  # type: ignore[operator]
@@ -243,10 +243,10 @@ def test_groups_hold_every_row_and_all_of_its_columns(weight: np.ndarray, size: 
 
 
 def test_smaller_groups_where_large_ones_would_store_zeros() -> None:
-    even = Block.project(random_weight(64, 64), rows=8, columns=16, rate=4)
+    even = Bcr.project(random_weight(64, 64), rows=8, columns=16, rate=4)
     assert best_groups(even, 8).shape == (8, 8)
     assert stored_weights(even, best_groups(even, 8)) == np.count_nonzero(even)
-    cut = Block.project(random_weight(64, 256), rows=8, columns=16, rate=16, row_rate=8)
+    cut = Bcr.project(random_weight(64, 256), rows=8, columns=16, rate=16, row_rate=8)
     assert best_groups(cut, 8).shape[1] == 1
 
 

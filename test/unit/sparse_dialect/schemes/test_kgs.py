@@ -1,10 +1,10 @@
-"""Scheme ``kernel_group`` (RT3D's KGS and vanilla): projection, detection, storage, in 1-D, 2-D and 3-D."""
+"""Scheme ``kgs`` (RT3D's KGS and vanilla): projection, detection, storage, in 1-D, 2-D and 3-D."""
 
 import numpy as np
 import pytest
 from espalier.sparse_dialect import EspalierError
 from espalier.sparse_dialect.schedule.detection import detect_scheme, explain_scheme
-from espalier.sparse_dialect.schemes import Block, Connectivity, KernelGroup
+from espalier.sparse_dialect.schemes import Bcr, Connectivity, Kgs
 from espalier.sparse_dialect.storage.column_groups import nothing_to_share
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
@@ -37,7 +37,7 @@ MASKS = SHAPES.flatmap(lambda shape: arrays(np.float32, shape, elements=st.sampl
 @settings(max_examples=200, deadline=None)
 @given(MASKS, st.integers(1, 9), st.integers(1, 5))
 def test_any_mask_packs_exactly_whatever_the_groups(weight: np.ndarray, filters: int, channels: int) -> None:
-    scheme = KernelGroup(filters, channels, weight.shape[2:])
+    scheme = Kgs(filters, channels, weight.shape[2:])
     packed = scheme.pack(weight)
     assert np.array_equal(scheme.unpack(packed, weight.shape), weight)
     cost = scheme.cost(weight)
@@ -56,7 +56,7 @@ def test_storage_lists_the_places_of_each_group_once() -> None:
     weight = np.zeros((4, 2, 1, 3), np.float32)
     weight[:2, :, 0, 1] = [[1, 2], [3, 4]]
     weight[2:, :, 0, [0, 2]] = 5
-    packed = KernelGroup(2, 2, (1, 3)).pack(weight)
+    packed = Kgs(2, 2, (1, 3)).pack(weight)
     assert packed["start"].tolist() == [0, 1, 3]
     assert packed["location"].tolist() == [1, 0, 2]
     assert packed["weight"][0].tolist() == [[1, 3], [2, 4]]  # channels, then filters
@@ -65,10 +65,10 @@ def test_storage_lists_the_places_of_each_group_once() -> None:
 def test_places_beyond_255_need_wider_locations() -> None:
     weight = np.zeros((2, 2, 7, 7, 7), np.float32)
     weight[..., 6] = 1
-    packed = KernelGroup(2, 2, (7, 7, 7)).pack(weight)
+    packed = Kgs(2, 2, (7, 7, 7)).pack(weight)
     assert packed["location"].dtype == np.int16
-    assert np.array_equal(KernelGroup(2, 2, (7, 7, 7)).unpack(packed, weight.shape), weight)
-    assert KernelGroup(2, 2, VOLUME).pack(random_weight(2, 2, *VOLUME))["location"].dtype == np.int8
+    assert np.array_equal(Kgs(2, 2, (7, 7, 7)).unpack(packed, weight.shape), weight)
+    assert Kgs(2, 2, VOLUME).pack(random_weight(2, 2, *VOLUME))["location"].dtype == np.int8
 
 
 # -- projection and detection --------------------------------------------------------------------------------
@@ -81,7 +81,7 @@ def test_projection_keeps_whole_units_at_the_rate(
         f: int, c: int, kernel: tuple[int, ...], filters: int, channels: int, rate: float, vanilla: bool,
         score: str) -> None:
     weight = random_weight(f, c, *kernel)
-    pruned = KernelGroup.project(weight, filters=filters, channels=channels, rate=rate, vanilla=vanilla,
+    pruned = Kgs.project(weight, filters=filters, channels=channels, rate=rate, vanilla=vanilla,
                                  score=score)
     assert np.array_equal(pruned[pruned != 0], weight[pruned != 0])
     groups = groups_of(pruned, filters, channels)
@@ -94,7 +94,7 @@ def test_projection_keeps_whole_units_at_the_rate(
 
 def test_projection_keeps_the_units_of_largest_norm() -> None:
     weight = random_weight(8, 4, 1, 4)
-    pruned = KernelGroup.project(weight, filters=4, channels=2, rate=4, score="l2")
+    pruned = Kgs.project(weight, filters=4, channels=2, rate=4, score="l2")
     norms = np.square(weight.reshape(2, 4, 2, 2, 4)).sum(axis=(1, 3))
     kept = (pruned.reshape(2, 4, 2, 2, 4) != 0).any(axis=(1, 3))
     assert kept.sum() == 4
@@ -104,7 +104,7 @@ def test_projection_keeps_the_units_of_largest_norm() -> None:
 def test_rms_does_not_punish_the_padding_of_a_cropped_group() -> None:
     weight = np.ones((5, 1, 1, 2), np.float32)
     weight[4] = 1.5  # alone in the second group of four
-    kept = {score: KernelGroup.project(weight, filters=4, channels=1, rate=5, score=score)[4].any()
+    kept = {score: Kgs.project(weight, filters=4, channels=1, rate=5, score=score)[4].any()
             for score in ("rms", "l2")}
     assert kept == {"rms": True, "l2": False}
 
@@ -115,9 +115,9 @@ def test_rms_does_not_punish_the_padding_of_a_cropped_group() -> None:
 @pytest.mark.parametrize("vanilla", [False, True])
 def test_what_was_projected_is_detected(shape: tuple[int, ...], filters: int, channels: int,
                                         found: tuple[int, int], vanilla: bool) -> None:
-    weight = KernelGroup.project(random_weight(*shape), filters=filters, channels=channels, rate=3,
+    weight = Kgs.project(random_weight(*shape), filters=filters, channels=channels, rate=3,
                                  vanilla=vanilla)
-    assert detect_scheme(weight) == KernelGroup(*found, shape[2:])
+    assert detect_scheme(weight) == Kgs(*found, shape[2:])
 
 
 @settings(max_examples=150, deadline=None)
@@ -133,7 +133,7 @@ def test_groups_of_any_size_are_detected(f: int, c: int, kernel: tuple[int, ...]
         for q in range(0, c, channels):
             weight[p : p + filters, q : q + channels] *= random.random((1,) if vanilla else kernel) < density
     assume(not nothing_to_share(weight))
-    found = KernelGroup.detect(weight)
+    found = Kgs.detect(weight)
     assert found is not None
     assert found.fits(weight)
     assert np.array_equal(found.unpack(found.pack(weight), weight.shape), weight)
@@ -141,29 +141,29 @@ def test_groups_of_any_size_are_detected(f: int, c: int, kernel: tuple[int, ...]
 
 
 def test_groups_of_one_channel_are_blocks() -> None:
-    weight = KernelGroup.project(random_weight(32, 16, 3, 3), filters=8, channels=1, rate=3)
-    assert KernelGroup.detect(weight) is None
-    assert isinstance(detect_scheme(weight), Block)
+    weight = Kgs.project(random_weight(32, 16, 3, 3), filters=8, channels=1, rate=3)
+    assert Kgs.detect(weight) is None
+    assert isinstance(detect_scheme(weight), Bcr)
 
 
 def test_accidental_zeros_do_not_hide_a_group() -> None:
     """As where a batch norm scales a filter to zero."""
-    weight = KernelGroup.project(random_weight(128, 16, 3, 3), rate=3)
+    weight = Kgs.project(random_weight(128, 16, 3, 3), rate=3)
     weight[5] = 0
-    assert detect_scheme(weight) == KernelGroup(8, 4, (3, 3))
-    scheme = KernelGroup(8, 4, (3, 3))
+    assert detect_scheme(weight) == Kgs(8, 4, (3, 3))
+    scheme = Kgs(8, 4, (3, 3))
     assert np.array_equal(scheme.unpack(scheme.pack(weight), weight.shape), weight)
 
 
 def test_of_schemes_that_fit_the_fastest_is_chosen() -> None:
-    whole_groups = KernelGroup.project(random_weight(32, 16, 3, 3), rate=3, vanilla=True)
+    whole_groups = Kgs.project(random_weight(32, 16, 3, 3), rate=3, vanilla=True)
     assert Connectivity.detect(whole_groups)
-    assert detect_scheme(whole_groups) == KernelGroup(8, 4, (3, 3))
+    assert detect_scheme(whole_groups) == Kgs(8, 4, (3, 3))
     assert detect_scheme(whole_groups, ["connectivity", "unstructured"]) == Connectivity((3, 3))
     kernels = Connectivity.project(random_weight(32, 16, 2, 2), rate=3)
-    assert Block.detect(kernels)  # a kept kernel is a block of whole columns: but rows share few of those
+    assert Bcr.detect(kernels)  # a kept kernel is a block of whole columns: but rows share few of those
     assert explain_scheme(kernels).scheme == Connectivity((2, 2))
-    assert "block fits, but is slower" in explain_scheme(kernels).reason
+    assert "bcr fits, but is slower" in explain_scheme(kernels).reason
 
 
 @pytest.mark.parametrize("kernel", [(2, 2), (3, 3), (4, 4), (1, 5), VOLUME])
@@ -175,20 +175,20 @@ def test_cut_kernels_are_connectivity(kernel: tuple[int, ...], rate: float) -> N
 
 
 def test_masks_without_groups_are_not_claimed() -> None:
-    assert KernelGroup.why_not(random_weight(4, 4)) == "a matrix has no kernels"
-    assert KernelGroup.why_not(random_weight(4, 4, 3, 3)) == "no weight is zero"
-    assert KernelGroup.why_not(np.zeros((4, 4, 3, 3), np.float32)) == "no weight is left"
+    assert Kgs.why_not(random_weight(4, 4)) == "a matrix has no kernels"
+    assert Kgs.why_not(random_weight(4, 4, 3, 3)) == "no weight is zero"
+    assert Kgs.why_not(np.zeros((4, 4, 3, 3), np.float32)) == "no weight is left"
     loose = random_weight(8, 8, 3, 3) * (np.random.default_rng(1).random((8, 8, 3, 3)) < 0.3)
-    assert KernelGroup.why_not(loose) == "no groups of 2 x 2 or more kernels keep the same places"
+    assert Kgs.why_not(loose) == "no groups of 2 x 2 or more kernels keep the same places"
 
 
 @pytest.mark.parametrize("make", [
-    lambda: KernelGroup(0, 4, (3, 3)), lambda: KernelGroup(8, 0, (3, 3)),
-    lambda: KernelGroup.project(random_weight(8, 8)),
-    lambda: KernelGroup.project(random_weight(8, 8, 3), rate=0.5),
-    lambda: KernelGroup.project(random_weight(8, 8, 3), score="max"),
-    lambda: KernelGroup(8, 4, (3, 3)).pack(random_weight(8, 8, 5, 5)),
-    lambda: KernelGroup(8, 4, (3, 3)).pack(random_weight(8, 8, 3, 3), np.arange(8))])
+    lambda: Kgs(0, 4, (3, 3)), lambda: Kgs(8, 0, (3, 3)),
+    lambda: Kgs.project(random_weight(8, 8)),
+    lambda: Kgs.project(random_weight(8, 8, 3), rate=0.5),
+    lambda: Kgs.project(random_weight(8, 8, 3), score="max"),
+    lambda: Kgs(8, 4, (3, 3)).pack(random_weight(8, 8, 5, 5)),
+    lambda: Kgs(8, 4, (3, 3)).pack(random_weight(8, 8, 3, 3), np.arange(8))])
 def test_wrong_use_is_a_clear_error(make: object) -> None:
     with pytest.raises(EspalierError):
         make()  # type: ignore[operator]

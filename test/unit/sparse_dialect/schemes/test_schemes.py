@@ -8,7 +8,7 @@ from espalier.sparse_dialect.schemes import (
     SCHEMES,
     Connectivity,
     Dense,
-    KernelGroup,
+    Kgs,
     Pattern,
     Scheme,
     SharedColumns,
@@ -131,10 +131,10 @@ def test_a_few_accidental_zeros_do_not_break_connectivity() -> None:
 
 def test_the_reason_names_every_scheme_passed_over() -> None:
     assert explain_scheme(random_weight(4, 4)).reason == (
-        "not kernel_group: a matrix has no kernels; not block: no weight is zero; "
+        "not kgs: a matrix has no kernels; not bcr: no weight is zero; "
         "not connectivity: a matrix has no kernels; not pattern: a matrix has no kernels; "
         "not unstructured: no weight is zero")
-    assert explain_scheme(KernelGroup.project(random_weight(8, 8, 3, 3))).reason == ""
+    assert explain_scheme(Kgs.project(random_weight(8, 8, 3, 3))).reason == ""
 
 
 def test_detection_considers_only_the_schemes_asked_for() -> None:
@@ -142,8 +142,8 @@ def test_detection_considers_only_the_schemes_asked_for() -> None:
     assert detect_scheme(weight, ["unstructured"]) == Unstructured()
     assert isinstance(detect_scheme(weight, ["unstructured", "pattern"]), Pattern)  # the faster one
     assert detect_scheme(weight, ["connectivity"]) == Dense()
-    with pytest.raises(EspalierError, match="unknown scheme 'block2': expected one of kernel_group, block"):
-        detect_scheme(weight, ["block2"])
+    with pytest.raises(EspalierError, match="unknown scheme 'bcr2': expected one of kgs, bcr"):
+        detect_scheme(weight, ["bcr2"])
     with pytest.raises(EspalierError, match="2 dimensions"):
         detect_scheme(np.ones(3, np.float32))
 

@@ -7,7 +7,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 from espalier.sparse_dialect.devices.cores import CORES
-from espalier.sparse_dialect.schemes import Block
+from espalier.sparse_dialect.schemes import Bcr
 from espalier.sparse_dialect.storage.sell import (
     ALIGNMENT,
     GATHERED,
@@ -43,7 +43,7 @@ def matrix(rows: int, columns: int, density: float, kind: str = "unstructured", 
 def blocks(rows: int, columns: int, rate: int, height: int = 4) -> np.ndarray:
     """What BCR at ``rate`` keeps in blocks of ``height`` rows and 16 columns."""
     weight = np.random.default_rng(0).standard_normal((rows, columns))
-    return Block.project(weight, rows=height, columns=16, rate=rate)
+    return Bcr.project(weight, rows=height, columns=16, rate=rate)
 
 
 def packed_for(weight: np.ndarray, core: str = "avx512", lanes: int = 16,

@@ -138,11 +138,11 @@ def images():
 
 
 @pytest.mark.parametrize(("model", "prune", "scheme", "layers"), [
-    ("matrices", "block:rows=4,columns=16,rate=10", "block", 2),
-    ("matrices", "block:rows=8,columns=16,rate=20", "block", 2),
-    ("recurrent", "block:rows=4,columns=16,rate=10", "block", 2),
-    ("volumes", "kernel_group:filters=8,channels=4,rate=3.6", "kernel_group", 2),
-    ("images", "block:rows=8,columns=16,rate=4", "block", 1),
+    ("matrices", "bcr:rows=4,columns=16,rate=10", "bcr", 2),
+    ("matrices", "bcr:rows=8,columns=16,rate=20", "bcr", 2),
+    ("recurrent", "bcr:rows=4,columns=16,rate=10", "bcr", 2),
+    ("volumes", "kgs:filters=8,channels=4,rate=3.6", "kgs", 2),
+    ("images", "bcr:rows=8,columns=16,rate=4", "bcr", 1),
 ])
 def test_index_bytes_are_an_eighth_of_csrs(model: str, prune: str, scheme: str, layers: int, tmp_path: Path,
                                            monkeypatch: pytest.MonkeyPatch,

@@ -64,7 +64,7 @@ def test_layers_of_zeros_give_their_bias(name: str) -> None:
 def test_gates_of_zeros(kind: type[nn.RNNBase], gates: tuple[int, ...]) -> None:
     """In both matrices and one direction, beside gates that blocks prune."""
     torch.manual_seed(0)
-    layer = prune_module(kind(16, 20, bidirectional=True), "block:rows=4,columns=16,rate=4")
+    layer = prune_module(kind(16, 20, bidirectional=True), "bcr:rows=4,columns=16,rate=4")
     for gate in gates:
         for name in ("weight_ih_l0", "weight_hh_l0"):
             zeroed(layer, name, slice(gate * 20, (gate + 1) * 20))
@@ -88,7 +88,7 @@ def test_rows_of_zeros(name: str, rows: slice) -> None:
     layer, shape = LAYERS[name]
     torch.manual_seed(0)
     layer.reset_parameters()
-    spec = "kernel_group:rate=3" if name in ("2-D", "3-D") else "block:rate=4"
+    spec = "kgs:rate=3" if name in ("2-D", "3-D") else "bcr:rate=4"
     module = prune_module(nn.Sequential(nn.Conv2d(1, 1, 1), layer), spec)[1]
     compiled = compare(zeroed(module, rows=rows), random(*shape))
     assert compiled.layers[0].kernel == "sparse"
@@ -97,19 +97,19 @@ def test_rows_of_zeros(name: str, rows: slice) -> None:
 # -- sizes that do not divide --------------------------------------------------------------------------------
 
 UNEVEN: dict[str, tuple[nn.Module, tuple[int, ...], str]] = {
-    "groups, 2-D": (nn.Conv2d(13, 27, 3, padding=1), (1, 13, 9, 11), "kernel_group:rate=3"),
+    "groups, 2-D": (nn.Conv2d(13, 27, 3, padding=1), (1, 13, 9, 11), "kgs:rate=3"),
     "groups, 3-D": (nn.Conv3d(7, 21, (3, 1, 3)), (2, 7, 5, 9, 11),
-                    "kernel_group:filters=6,channels=5,rate=3"),
+                    "kgs:filters=6,channels=5,rate=3"),
     "groups larger than the layer": (nn.Conv3d(5, 6, 3), (1, 5, 5, 9, 11),
-                                     "kernel_group:filters=64,channels=64"),
-    "whole groups": (nn.Conv3d(7, 21, 3), (1, 7, 5, 9, 11), "kernel_group:filters=8,vanilla=true"),
-    "groups of a grouped layer": (nn.Conv2d(18, 28, 3, groups=2), (1, 18, 9, 11), "kernel_group:rate=3"),
-    "blocks, 2-D": (nn.Conv2d(13, 27, 3), (1, 13, 9, 11), "block:rows=5,columns=7,rate=4"),
-    "blocks, 3-D": (nn.Conv3d(7, 21, (3, 1, 3)), (2, 7, 5, 9, 11), "block:rows=8,columns=16,rate=4"),
+                                     "kgs:filters=64,channels=64"),
+    "whole groups": (nn.Conv3d(7, 21, 3), (1, 7, 5, 9, 11), "kgs:filters=8,vanilla=true"),
+    "groups of a grouped layer": (nn.Conv2d(18, 28, 3, groups=2), (1, 18, 9, 11), "kgs:rate=3"),
+    "blocks, 2-D": (nn.Conv2d(13, 27, 3), (1, 13, 9, 11), "bcr:rows=5,columns=7,rate=4"),
+    "blocks, 3-D": (nn.Conv3d(7, 21, (3, 1, 3)), (2, 7, 5, 9, 11), "bcr:rows=8,columns=16,rate=4"),
     "blocks with rows cut": (nn.Conv2d(13, 27, 1), (1, 13, 9, 11),
-                             "block:rows=5,columns=7,rate=6,row_rate=2"),
-    "blocks, linear": (nn.Linear(101, 67), (1, 101), "block:rows=6,columns=15,rate=7"),
-    "blocks, linear, batch": (nn.Linear(101, 67), (5, 101), "block:rows=6,columns=15,rate=7,row_rate=3"),
+                             "bcr:rows=5,columns=7,rate=6,row_rate=2"),
+    "blocks, linear": (nn.Linear(101, 67), (1, 101), "bcr:rows=6,columns=15,rate=7"),
+    "blocks, linear, batch": (nn.Linear(101, 67), (5, 101), "bcr:rows=6,columns=15,rate=7,row_rate=3"),
 }
 
 
@@ -134,14 +134,14 @@ def layers(draw: st.DrawFn) -> tuple[nn.Module, tuple[int, ...], str]:
     shape = [size(1, 2), size(1, 40)]
     if not draw(st.booleans()):
         rows, columns, outputs = size(1, 9), size(1, shape[1]), size(9, 40)
-        return nn.Linear(shape[1], outputs), tuple(shape), f"block:rows={rows},columns={columns},rate={rate}"
+        return nn.Linear(shape[1], outputs), tuple(shape), f"bcr:rows={rows},columns={columns},rate={rate}"
     kernel, stride, dilation = ([size(1, high) for _ in range(3)] for high in (3, 2, 2))
     space = [size(dilation[at] * (kernel[at] - 1) + 1, 12) for at in range(3)]
     rank = draw(st.sampled_from([2, 3]))
     layer = (nn.Conv2d, nn.Conv3d)[rank - 2](shape[1], size(1, 40), kernel[:rank], stride[:rank],
                                              size(0, 1), dilation[:rank])
-    spec = (f"kernel_group:filters={size(1, 12)},channels={size(1, 8)},rate={rate}" if draw(st.booleans())
-            else f"block:rows={size(1, layer.out_channels)},columns={size(1, shape[1])},rate={rate}")
+    spec = (f"kgs:filters={size(1, 12)},channels={size(1, 8)},rate={rate}" if draw(st.booleans())
+            else f"bcr:rows={size(1, layer.out_channels)},columns={size(1, shape[1])},rate={rate}")
     return layer, (*shape, *space[:rank]), spec
 
 
@@ -223,26 +223,26 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize(("model", "prune", "message"), [
-    ("convolutions", "block:rows=17,columns=16",
+    ("convolutions", "bcr:rows=17,columns=16",
      "layer '1' [16, 8, 3, 3]: blocks of 17 x 16 are larger than the 16 x 72 matrix"),
-    ("convolutions", "block:rows=4,columns=73", "blocks of 4 x 73 are larger than the 16 x 72 matrix"),
-    ("matrix", "block:rows=4", "layer '0' [5, 6]: blocks of 4 x 16 are larger than the 5 x 6 matrix"),
-    ("gru", "block:rows=4,columns=16", "layer 'weight_ih_l0' [24, 5]: blocks of 4 x 16 are larger than the"),
-    ("convolutions", "block:rows=0", "--prune block: rows must be at least 1, found 0"),
-    ("convolutions", "block:columns=-4", "--prune block: columns must be at least 1, found -4"),
-    ("convolutions", "block:rate=0", "--prune block: rate must be at least 1, found 0"),
-    ("convolutions", "block:rate=nan", "--prune block: rate must be at least 1, found nan"),
-    ("convolutions", "block:rows=2.5", "--prune block: rows must be a whole number, found '2.5'"),
-    ("convolutions", "block:rate=2,row_rate=3", "row_rate must not be above rate, found 3 and 2"),
-    ("convolutions", "kernel_group:filters=0", "--prune kernel_group: filters must be at least 1, found 0"),
-    ("convolutions", "kernel_group:channels=-1", "channels must be at least 1, found -1"),
-    ("convolutions", "kernel_group:rate=0.5", "--prune kernel_group: rate must be at least 1, found 0.5"),
-    ("convolutions", "kernel_group:rate=inf", "--prune kernel_group: rate must be at least 1, found inf"),
-    ("convolutions", "kernel_group:score=max", "score must be rms or l2, found 'max'"),
-    ("nan", "kernel_group", "layer '1' has weights that are NaN or infinite"),
+    ("convolutions", "bcr:rows=4,columns=73", "blocks of 4 x 73 are larger than the 16 x 72 matrix"),
+    ("matrix", "bcr:rows=4", "layer '0' [5, 6]: blocks of 4 x 16 are larger than the 5 x 6 matrix"),
+    ("gru", "bcr:rows=4,columns=16", "layer 'weight_ih_l0' [24, 5]: blocks of 4 x 16 are larger than the"),
+    ("convolutions", "bcr:rows=0", "--prune bcr: rows must be at least 1, found 0"),
+    ("convolutions", "bcr:columns=-4", "--prune bcr: columns must be at least 1, found -4"),
+    ("convolutions", "bcr:rate=0", "--prune bcr: rate must be at least 1, found 0"),
+    ("convolutions", "bcr:rate=nan", "--prune bcr: rate must be at least 1, found nan"),
+    ("convolutions", "bcr:rows=2.5", "--prune bcr: rows must be a whole number, found '2.5'"),
+    ("convolutions", "bcr:rate=2,row_rate=3", "row_rate must not be above rate, found 3 and 2"),
+    ("convolutions", "kgs:filters=0", "--prune kgs: filters must be at least 1, found 0"),
+    ("convolutions", "kgs:channels=-1", "channels must be at least 1, found -1"),
+    ("convolutions", "kgs:rate=0.5", "--prune kgs: rate must be at least 1, found 0.5"),
+    ("convolutions", "kgs:rate=inf", "--prune kgs: rate must be at least 1, found inf"),
+    ("convolutions", "kgs:score=max", "score must be rms or l2, found 'max'"),
+    ("nan", "kgs", "layer '1' has weights that are NaN or infinite"),
     ("nan", None, "parameter '1.weight' holds NaN or infinity"),
     ("nan_mask", None, "parameter '1.weight' holds NaN or infinity"),
-    ("gru_nan", "block:rows=4,columns=4", "layer 'weight_ih_l0' has weights that are NaN or infinite"),
+    ("gru_nan", "bcr:rows=4,columns=4", "layer 'weight_ih_l0' has weights that are NaN or infinite"),
     ("gru_nan_mask", None, "parameter 'weight_hh_l0' holds NaN or infinity"),
     ("no_steps", None, "expected at least one time step, found a sequence of length 0"),
 ])
@@ -257,7 +257,7 @@ def test_what_does_not_compile_is_one_line(command: CommandLine, folder: Path, t
 def test_groups_of_absurd_sizes_are_the_layer(folder: Path) -> None:
     """They take no memory for what is not there."""
     whole, huge = (prune_module(nn.Sequential(nn.Conv2d(1, 1, 1), nn.Conv2d(8, 16, 3)), spec)[1].weight
-                   for spec in ("kernel_group:filters=16,channels=8", f"kernel_group:filters={10**20}"
+                   for spec in ("kgs:filters=16,channels=8", f"kgs:filters={10**20}"
                                                                       f",channels={10**20}"))
     assert whole.count_nonzero() == huge.count_nonzero() == 16 * 8 * 2  # of 9 places, 2.5 at 3.6x
 

@@ -25,8 +25,8 @@ pytestmark = pytest.mark.skipif(shutil.which("qemu-aarch64") is None,
                                 reason="qemu-aarch64 is not installed (Debian: qemu-user)")
 
 TOLERANCES = {"fp32": 1e-4, "fp16": 5e-3}  # max abs error over max abs output
-BLOCKS = "block:rows=4,columns=16,rate=4"
-GROUPS = "kernel_group:filters=8,channels=4,rate=3"
+BLOCKS = "bcr:rows=4,columns=16,rate=4"
+GROUPS = "kgs:filters=8,channels=4,rate=3"
 
 
 def check(module: nn.Module, inputs: tuple[torch.Tensor, ...], folder: Path,
@@ -77,7 +77,7 @@ def test_layers(prune: str, tmp_path: Path) -> None:
     module, inputs = layers()
     records = check(prune_module(module, prune), inputs, tmp_path).manifest["layers"]
     pruned = [record for record in records if record["sparsity"] > 0.5]
-    assert len(pruned) == (24 if "block" in prune else 4)
+    assert len(pruned) == (24 if "bcr" in prune else 4)
     assert {record["kernel"] for record in pruned} == {"sparse"}
 
 
@@ -93,11 +93,11 @@ def test_layers_in_f16(prune: str, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "prune", "shape"), [
-    ("gru", "block:rows=4,columns=16,rate=10", (7, 2, 153)),
-    ("lstm", "block:rows=4,columns=16,rate=10", (7, 1, 153)),
+    ("gru", "bcr:rows=4,columns=16,rate=10", (7, 2, 153)),
+    ("lstm", "bcr:rows=4,columns=16,rate=10", (7, 1, 153)),
     ("resnet50", f"{BLOCKS},layers=pointwise+pattern:entries=4,patterns=8,connectivity=3.6", (1, 3, 64, 64)),
-    ("r2plus1d_18", "kernel_group:filters=8,channels=4,rate=3.2", (1, 3, 4, 32, 32)),
-    ("s3d", "kernel_group:filters=8,channels=4,rate=2.1", (1, 3, 8, 64, 48)),
+    ("r2plus1d_18", "kgs:filters=8,channels=4,rate=3.2", (1, 3, 4, 32, 32)),
+    ("s3d", "kgs:filters=8,channels=4,rate=2.1", (1, 3, 8, 64, 48)),
 ])
 def test_networks(name: str, prune: str, shape: tuple[int, ...], tmp_path: Path) -> None:
     """At small sizes; C3D, whose linear layers fit clips of 16 x 112 x 112 alone, takes 8 minutes and was run

@@ -84,46 +84,46 @@ def shared_weight(case: Case, seed: int) -> np.ndarray:
     return weight * kept[: case.filters].reshape(weight.shape)
 
 
-POINTWISE = Case("block", POINT, padding_high=(0, 0), tile=(1, 6))
-VOLUME = Case("kernel_group", Window.of((3, 3, 3), padding=(1, 1, 1)), depth=4, padding_high=(1, 1, 1),
+POINTWISE = Case("bcr", POINT, padding_high=(0, 0), tile=(1, 6))
+VOLUME = Case("kgs", Window.of((3, 3, 3), padding=(1, 1, 1)), depth=4, padding_high=(1, 1, 1),
               tile=(2, 2, 3), filters=16, size=8, unit=4, sub=(1, 2, 2))
 CASES = {
-    "groups of 4": Case("block"),
-    "groups of 8, units of 4": Case("kernel_group", size=8, unit=4, filters=16),
-    "groups of 3 that do not divide": Case("block", size=3, filters=11),
-    "more filters a group than there are": Case("block", size=8, filters=5),
-    "single filters": Case("block", size=1, filters=5),
-    "nothing is kept": Case("block", density=0),
-    "everything is kept": Case("block", density=1, unit=4),
-    "one sub-tile a tile": Case("block", tile=(2, 2), sub=(1, 2, 2)),
-    "sub-tiles of several shapes": Case("block", tile=(3, 3), sub=(1, 2, 2)),
-    "in passes": Case("kernel_group", size=8, filters=16, passes=4),
-    "batch": Case("block", batch=3),
-    "odd image": Case("block", height=13, width=11),
-    "stride 2": Case("block", replace(SAME, strides=(1, 2, 2)), height=16, width=14),
-    "stride 3, dilation 2": Case("block", Window.of((3, 3), (3, 3), (2, 2), (2, 2)), height=17, width=20),
-    "stride beyond the kernel": Case("block", Window.of((2, 2), (5, 3)), padding_high=(0, 0), height=20),
-    "from planes": Case("block", channels=3, source_high=None),
-    "input on another grid": Case("block", source_high=1, target_high=8),
-    "4 lanes": Case("block", lanes=4, source_high=2, target_high=1),
-    "epilogue": Case("block", residual=True, activation="relu6"),
-    "fused pool": Case("block", height=16, width=16, pool=(1, 2, 2), tile=(2, 4), sub=(1, 2, 2)),
-    "fused pool in passes": Case("kernel_group", size=8, unit=2, height=16, width=16, pool=(1, 2, 2),
+    "groups of 4": Case("bcr"),
+    "groups of 8, units of 4": Case("kgs", size=8, unit=4, filters=16),
+    "groups of 3 that do not divide": Case("bcr", size=3, filters=11),
+    "more filters a group than there are": Case("bcr", size=8, filters=5),
+    "single filters": Case("bcr", size=1, filters=5),
+    "nothing is kept": Case("bcr", density=0),
+    "everything is kept": Case("bcr", density=1, unit=4),
+    "one sub-tile a tile": Case("bcr", tile=(2, 2), sub=(1, 2, 2)),
+    "sub-tiles of several shapes": Case("bcr", tile=(3, 3), sub=(1, 2, 2)),
+    "in passes": Case("kgs", size=8, filters=16, passes=4),
+    "batch": Case("bcr", batch=3),
+    "odd image": Case("bcr", height=13, width=11),
+    "stride 2": Case("bcr", replace(SAME, strides=(1, 2, 2)), height=16, width=14),
+    "stride 3, dilation 2": Case("bcr", Window.of((3, 3), (3, 3), (2, 2), (2, 2)), height=17, width=20),
+    "stride beyond the kernel": Case("bcr", Window.of((2, 2), (5, 3)), padding_high=(0, 0), height=20),
+    "from planes": Case("bcr", channels=3, source_high=None),
+    "input on another grid": Case("bcr", source_high=1, target_high=8),
+    "4 lanes": Case("bcr", lanes=4, source_high=2, target_high=1),
+    "epilogue": Case("bcr", residual=True, activation="relu6"),
+    "fused pool": Case("bcr", height=16, width=16, pool=(1, 2, 2), tile=(2, 4), sub=(1, 2, 2)),
+    "fused pool in passes": Case("kgs", size=8, unit=2, height=16, width=16, pool=(1, 2, 2),
                                  tile=(2, 4), sub=(1, 2, 2), passes=2, activation="relu", batch=2),
-    "channel blocks": Case("block", block=2),
-    "channel blocks of units, epilogue": Case("kernel_group", size=8, unit=4, channels=16, block=4,
+    "channel blocks": Case("bcr", block=2),
+    "channel blocks of units, epilogue": Case("kgs", size=8, unit=4, channels=16, block=4,
                                               residual=True, activation="relu", batch=2),
-    "channel blocks, pool": Case("block", block=4, height=16, width=16, pool=(1, 2, 2), tile=(2, 2),
+    "channel blocks, pool": Case("bcr", block=4, height=16, width=16, pool=(1, 2, 2), tile=(2, 2),
                                  sub=(1, 2, 2)),
-    "a repeated filter in another pass": Case("block", filters=7, size=3, passes=3, block=2),
-    "gaps over 255": Case("block", POINT, padding_high=(0, 0), channels=700, density=0.002, height=4, width=8,
+    "a repeated filter in another pass": Case("bcr", filters=7, size=3, passes=3, block=2),
+    "gaps over 255": Case("bcr", POINT, padding_high=(0, 0), channels=700, density=0.002, height=4, width=8,
                           tile=(1, 2)),
     "1 x 1 reads its input in place": POINTWISE,
     "1 x 1 in blocks, batch": replace(POINTWISE, block=2, residual=True, batch=2),
     "1 x 1, stride 2": replace(POINTWISE, window=Window.of((1, 1), (2, 2)), tile=(2, 2)),
-    "grouped": Case("block", groups=2, size=2),
-    "grouped, units": Case("kernel_group", groups=2, size=4, unit=2, channels=16, filters=12),
-    "loads as they come": Case("block", level="none"),
+    "grouped": Case("bcr", groups=2, size=2),
+    "grouped, units": Case("kgs", groups=2, size=4, unit=2, channels=16, filters=12),
+    "loads as they come": Case("bcr", level="none"),
     "volume": VOLUME,
     "volume in blocks, batch, epilogue": replace(VOLUME, block=4, batch=2, residual=True, activation="relu"),
     "volume, stride 2": replace(VOLUME, window=Window.of((3, 3, 3), (2, 2, 2), (1, 1, 1)), depth=5),
@@ -220,7 +220,7 @@ def test_visits_count_the_units_of_the_slices_inside() -> None:
 def test_levels_of_load_elimination_give_the_same_bits_and_share_loads() -> None:
     """A column's line is loaded once for the group's filters; kernels alone share nothing here."""
     levels = ("none", "kernel", "filter")
-    runs = {level: Run(Case("kernel_group", size=8, unit=4, level=level)) for level in levels}
+    runs = {level: Run(Case("kgs", size=8, unit=4, level=level)) for level in levels}
     whole = {level: run.whole().copy() for level, run in runs.items()}
     np.testing.assert_array_equal(whole["none"], whole["filter"])
     before = runs["filter"].compiled[0].loads["loads before"]
@@ -277,7 +277,7 @@ def test_threads_get_groups_of_equal_work() -> None:
 
 def test_index_bytes_are_a_small_share_of_csrs() -> None:
     """One byte for 8 filters x 4 channels, where CSR has 4 bytes for each weight."""
-    weight = shared_weight(Case("kernel_group", window=Window.of((3, 3, 3)), channels=64, filters=64, size=8,
+    weight = shared_weight(Case("kgs", window=Window.of((3, 3, 3)), channels=64, filters=64, size=8,
                                 unit=4), 0)
     packed = pack_columns(weight, group_rows(matrix_of(weight), 8), 4, 16)
     index = sum(array.nbytes for name, array in packed.items() if name != "weight")
