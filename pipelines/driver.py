@@ -20,9 +20,9 @@ from ..runtime.memory import zeroed
 from ..runtime.model_file import ModelFile, fingerprint_of
 from ..runtime.records import LayerRecord, TensorSpec
 from ..sparse_dialect.devices.cores import CORES
-from ..sparse_dialect.dialect.attributes import scheme_of
-from ..sparse_dialect.dialect.ops import PackedConvOp, PackedLinearOp
+from ..sparse_dialect.dialect.packed import PackedConvOp, PackedLinearOp
 from ..sparse_dialect.dialect.recurrent import GruOp, LstmOp, PackedGruOp, PackedLstmOp
+from ..sparse_dialect.dialect.schemes import scheme_of
 from ..sparse_dialect.errors import op_error
 from ..sparse_dialect.ir.constants import dtype_of
 from ..sparse_dialect.ir.mlir import bindings, ir

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from .dialect.ops import irdl_text
+from .dialect.dialect import irdl_text
 
 if sys.argv[1:] != ["--irdl"]:
     sys.exit("usage: python -m espalier.sparse_dialect --irdl")

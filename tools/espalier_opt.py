@@ -22,7 +22,7 @@ from ..pipelines.reproducer import Reproducer, recorded_arguments
 from ..pipelines.runner import Runner
 from ..pipelines.statistics import Statistics
 from ..pipelines.timing import Timing
-from ..sparse_dialect.dialect.ops import irdl_text, register_dialect
+from ..sparse_dialect.dialect.dialect import irdl_text, register_dialect
 from ..sparse_dialect.errors import EspalierError
 from ..sparse_dialect.ir.mlir import ir
 from .opt_arguments import Arguments, help_text, list_passes, parse_arguments

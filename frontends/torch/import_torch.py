@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ...sparse_dialect.dialect.ops import register_dialect
+from ...sparse_dialect.dialect.dialect import register_dialect
 from ...sparse_dialect.errors import EspalierError
 from ...sparse_dialect.ir.mlir import PACKAGE, ir, passmanager
 from ..quiet import quiet

@@ -18,8 +18,8 @@ from typing import Any
 import torch
 from torch.overrides import TorchFunctionMode
 
-from ...sparse_dialect.dialect.ops import UndetectedAttr
 from ...sparse_dialect.dialect.recurrent import DIRECTIONS, GruOp, LstmOp
+from ...sparse_dialect.dialect.schemes import UndetectedAttr
 from ...sparse_dialect.errors import EspalierError
 from ...sparse_dialect.ir.mlir import ir
 

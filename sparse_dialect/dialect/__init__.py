@@ -1,6 +1,6 @@
 """The ``sparse`` dialect: ops by family, attributes, verifiers and IRDL."""
 
 from . import recurrent  # noqa: F401 - the dialect has its ops as well
-from .ops import irdl_text, register_dialect
+from .dialect import irdl_text, register_dialect
 
 __all__ = ["irdl_text", "register_dialect"]

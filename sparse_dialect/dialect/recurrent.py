@@ -15,7 +15,10 @@ from typing import Any
 
 from ..ir.mlir import ext, ir
 from ..ir.values import integers, shape_of
-from .ops import ConvOp, LinearOp, Packed, Sparse, check_choice, check_scheme, check_storage, verified
+from .dialect import Sparse
+from .ops import ConvOp, LinearOp
+from .packed import Packed, check_storage
+from .verify import check_choice, check_scheme, verified
 
 DIRECTIONS = ("forward", "reverse")
 GRU_GATES, LSTM_GATES = 3, 4  # reset, update, new; input, forget, cell, output

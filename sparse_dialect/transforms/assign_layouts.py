@@ -16,8 +16,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import prod
 
-from ..dialect.attributes import layout_attribute
-from ..dialect.ops import LiftOp, PackedConvOp, PoolOp, UnliftOp, storage_operands
+from ..dialect.layouts import layout_attribute
+from ..dialect.ops import LiftOp, PoolOp, UnliftOp
+from ..dialect.packed import PackedConvOp, storage_operands
 from ..geometry.layouts import LaneGrid, candidate_grids, three
 from ..ir.mlir import ir
 from ..ir.values import integer_array, integers, shape_of

@@ -19,9 +19,11 @@ from typing import Any
 import numpy as np
 
 from ..devices.cores import REFERENCE, core_named
-from ..dialect.attributes import scheme_of
-from ..dialect.ops import ConvOp, PackedConvOp, PlainAttr, storage_operands
+from ..dialect.layouts import PlainAttr
+from ..dialect.ops import ConvOp
+from ..dialect.packed import PackedConvOp, storage_operands
 from ..dialect.recurrent import WEIGHTED
+from ..dialect.schemes import scheme_of
 from ..errors import op_error
 from ..ir.constants import constant, weight_of
 from ..ir.mlir import ir

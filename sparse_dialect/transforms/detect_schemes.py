@@ -14,9 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from ..dialect.attributes import scheme_attribute
-from ..dialect.ops import UndetectedAttr
 from ..dialect.recurrent import WEIGHTED
+from ..dialect.schemes import UndetectedAttr, scheme_attribute
 from ..errors import op_error
 from ..ir.constants import weight_of
 from ..ir.mlir import ir

@@ -12,8 +12,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..dialect.attributes import layout_of
-from ..dialect.ops import PackedConvOp
+from ..dialect.layouts import layout_of
+from ..dialect.packed import PackedConvOp
 from ..ir.mlir import ir
 from ..ir.values import integers, strings
 from ..ir.walk import operations

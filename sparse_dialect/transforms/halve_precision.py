@@ -23,7 +23,9 @@ from typing import Any
 
 import numpy as np
 
-from ..dialect.ops import LanesAttr, LiftOp, PackedConvOp, PackedLinearOp, PoolOp, UnliftOp
+from ..dialect.layouts import LanesAttr
+from ..dialect.ops import LiftOp, PoolOp, UnliftOp
+from ..dialect.packed import PackedConvOp, PackedLinearOp
 from ..dialect.recurrent import PackedGruOp, PackedLstmOp
 from ..errors import op_error
 from ..ir.constants import constant, weight_of

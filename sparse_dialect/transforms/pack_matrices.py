@@ -13,9 +13,11 @@ from typing import Any
 import numpy as np
 
 from ..devices.cores import Core
-from ..dialect.attributes import scheme_of, slices_attribute
-from ..dialect.ops import LinearOp, PackedLinearOp, storage_operands
+from ..dialect.ops import LinearOp
+from ..dialect.packed import PackedLinearOp, storage_operands
 from ..dialect.recurrent import GRU_GATES, LSTM_GATES, GruOp, LstmOp, PackedGruOp, PackedLstmOp
+from ..dialect.schemes import scheme_of
+from ..dialect.slices import slices_attribute
 from ..ir.constants import constant
 from ..ir.mlir import ir
 from ..ir.values import integer_array, string_array

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..dialect.attributes import scheme_of
 from ..dialect.ops import ConvOp
+from ..dialect.schemes import scheme_of
 from ..ir.constants import weight_of
 from ..ir.mlir import ir
 from ..ir.values import i64

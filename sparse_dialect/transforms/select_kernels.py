@@ -16,9 +16,9 @@ from typing import Any, Literal
 import numpy as np
 
 from ..devices.cores import REFERENCE, Core, core_named
-from ..dialect.attributes import scheme_attribute, scheme_of
 from ..dialect.ops import ConvOp
 from ..dialect.recurrent import WEIGHTED
+from ..dialect.schemes import scheme_attribute, scheme_of
 from ..ir.constants import weight_of
 from ..ir.mlir import ir
 from ..ir.values import i64

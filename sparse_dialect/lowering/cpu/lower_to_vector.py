@@ -24,9 +24,12 @@ from typing import Any
 import numpy as np
 
 from ...devices.cores import REFERENCE, Core, core_named
-from ...dialect.attributes import layout_of, scheme_of, slices_of
-from ...dialect.ops import LanesAttr, LiftOp, PackedConvOp, PackedLinearOp, PlainAttr, PoolOp, UnliftOp
+from ...dialect.layouts import LanesAttr, PlainAttr, layout_of
+from ...dialect.ops import LiftOp, PoolOp, UnliftOp
+from ...dialect.packed import PackedConvOp, PackedLinearOp
 from ...dialect.recurrent import PackedGruOp, PackedLstmOp
+from ...dialect.schemes import scheme_of
+from ...dialect.slices import slices_of
 from ...errors import op_error
 from ...geometry.layouts import LaneGrid, Plain
 from ...ir.constants import constant, constant_of

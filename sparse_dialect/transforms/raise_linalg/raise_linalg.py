@@ -13,7 +13,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ...dialect.ops import ConvOp, LinearOp, PlainAttr, PoolOp, UndetectedAttr, register_dialect
+from ...dialect.dialect import register_dialect
+from ...dialect.layouts import PlainAttr
+from ...dialect.ops import ConvOp, LinearOp, PoolOp
+from ...dialect.schemes import UndetectedAttr
 from ...errors import op_error
 from ...ir.constants import constant, dtype_of
 from ...ir.mlir import ir

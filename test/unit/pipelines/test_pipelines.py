@@ -16,7 +16,7 @@ from espalier.pipelines.parser import parse_pipeline
 from espalier.pipelines.pipeline import Nest, PassItem, UpstreamItem
 from espalier.pipelines.registry import Registry, default_registry
 from espalier.pipelines.runner import Runner
-from espalier.sparse_dialect.dialect.ops import register_dialect
+from espalier.sparse_dialect.dialect.dialect import register_dialect
 from espalier.sparse_dialect.errors import EspalierError, PassError
 from espalier.sparse_dialect.ir.mlir import ir
 from espalier.sparse_dialect.passes import Pass, PassContext, option

@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 
 from ....devices.cores import Core
-from ....dialect.attributes import layout_of, scheme_of
-from ....dialect.ops import PackedConvOp
+from ....dialect.layouts import layout_of
+from ....dialect.packed import PackedConvOp
+from ....dialect.schemes import scheme_of
 from ....errors import op_error
 from ....geometry.layouts import LaneGrid, three
 from ....ir.constants import weight_of

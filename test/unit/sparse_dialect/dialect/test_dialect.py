@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from espalier.sparse_dialect.dialect.ops import (
-    STORAGE_SLOTS,
-    PackedLinearOp,
-    register_dialect,
-    storage_operands,
-)
+from espalier.sparse_dialect.dialect.dialect import register_dialect
+from espalier.sparse_dialect.dialect.packed import STORAGE_SLOTS, PackedLinearOp, storage_operands
 from espalier.sparse_dialect.ir.constants import constant, constant_of
 from espalier.sparse_dialect.ir.mlir import ir
 from espalier.sparse_dialect.ir.values import integer_array, string_array

@@ -1,0 +1,30 @@
+"""The ``sparse`` dialect itself: what the ops and attributes of this package belong to.
+
+Defined in Python on the bindings' ``dialects.ext``; ``irdl_text`` gives the IRDL that any ``mlir-opt
+--irdl-file`` reads.
+"""
+
+# The metaclass of the bindings' Dialect takes its name, which mypy cannot see:
+# mypy: disable-error-code="call-arg"
+
+from __future__ import annotations
+
+from ..ir.mlir import ext, ir
+
+
+class Sparse(ext.Dialect, name="sparse"):
+    """The dialect; ``register_dialect`` loads it into a context."""
+
+
+def register_dialect(context: ir.Context) -> None:
+    """Loads ``sparse`` into ``context``, once; turns off multithreading: Python verifiers need that."""
+    context.enable_multithreading(False)
+    if not context.is_dialect_loaded(Sparse.DIALECT_NAMESPACE):
+        with context:
+            Sparse.load()
+
+
+def irdl_text() -> str:
+    """The dialect as IRDL text, for ``mlir-opt --irdl-file=FILE`` of any compiler."""
+    with ir.Context():
+        return str(Sparse._emit_module())

@@ -1,0 +1,79 @@
+"""What the verifiers of all ops share: each check returns the first complaint, or None."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from ..ir.mlir import ir
+from ..ir.values import integers
+from .layouts import EITHER, LanesAttr
+from .schemes import SCHEMES
+
+ACTIVATIONS = ("none", "relu", "relu6")
+LAYOUTS: dict[str, Any] = {"layout": LanesAttr, "input_layout": EITHER, "output_layout": EITHER}
+KINDS = {ir.ArrayAttr: "an array", ir.IntegerAttr: "an integer", ir.StringAttr: "a string"}
+
+
+def verified(op: Any, check: Callable[[Any], str | None]) -> bool:
+    """Runs ``check`` on a well-formed op. Python verifiers run before IRDL's, so form comes first."""
+    try:
+        complaint = _check_form(op) or check(op)
+    except (IndexError, KeyError, TypeError, ValueError) as error:  # an exception would lose the location
+        complaint = f"is malformed: {error}"
+    if complaint is None:
+        return True
+    op.location.emit_error(f"'{op.operation.name}' op {complaint}")
+    return False
+
+
+def _check_form(op: Any) -> str | None:
+    """Attributes present and of their declared kind, operands static ranked tensors, segments that add up."""
+    attributes, operands = op.operation.attributes, list(op.operation.operands)
+    for name, kind in type(op).__annotations__.items():
+        if kind not in KINDS and name not in ("scheme", *LAYOUTS):
+            continue
+        if name not in attributes:
+            return f"requires attribute '{name}'"
+        if kind in KINDS and not isinstance(attributes[name], kind):
+            return f"expected attribute '{name}' to be {KINDS[kind]}, found {attributes[name]}"
+        if name in ("scheme", *LAYOUTS) and not isinstance(attributes[name], LAYOUTS.get(name, SCHEMES)):
+            return f"expected a sparse dialect {name.replace('_', ' ')}, found {attributes[name]}"
+    if "operandSegmentSizes" in attributes:
+        found = list(attributes["operandSegmentSizes"])
+        if sum(found) != len(operands):
+            return f"expected operandSegmentSizes that add up to {len(operands)} operands, found {found}"
+    elif any("None" in str(kind) for kind in type(op).__annotations__.values()):
+        return "requires attribute 'operandSegmentSizes' (operands can be left out)"
+    for value in [*operands, *op.operation.results]:
+        if not isinstance(value.type, ir.RankedTensorType) or not _is_static(op, value.type):
+            return f"expected tensors of static shape, found {value.type}"
+    return None
+
+
+def _is_static(op: Any, type_: Any) -> bool:
+    """Static sizes, but for the first one where the op's class says ``FREE_LENGTH``: the run decides it."""
+    first = 1 if getattr(op, "FREE_LENGTH", False) else 0
+    return not any(type_.is_dynamic_dim(at) for at in range(first, type_.rank))
+
+
+def check_choice(name: str, attribute: Any, choices: tuple[str, ...]) -> str | None:
+    """A complaint about a string that is none of ``choices``."""
+    found = ir.StringAttr(attribute).value
+    return None if found in choices else f"expected {name} to be one of {', '.join(choices)}, found '{found}'"
+
+
+def check_scheme(op: Any, weight: Sequence[int]) -> str | None:
+    """Sizes of blocks and groups are positive; a scheme of kernels fits kernels of the weight's size."""
+    for name in ("rows", "columns", "filters", "channels"):
+        size = ir.IntegerAttr(getattr(op.scheme, name)).value if hasattr(op.scheme, name) else 1
+        if size < 1:
+            return f"expected a scheme with {name} of 1 or more, found {op.scheme}"
+    if hasattr(op.scheme, "kernel") and integers(op.scheme.kernel) != list(weight[2:]):
+        return f"expected a scheme for kernels of {list(weight[2:])}, found {op.scheme}"
+    return None
+
+
+def check_activation(op: Any) -> str | None:
+    """A complaint about an activation that there is not."""
+    return check_choice("activation", op.activation, ACTIVATIONS)
