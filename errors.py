@@ -1,5 +1,45 @@
-"""The error that a user can act on; it lies below every module, so the runtime needs no compiler for it."""
+"""The errors that a user can act on; they lie below every module: the runtime needs no compiler for them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+from importlib import import_module
+from typing import Any
 
 
 class EspalierError(Exception):
     """Bad input: the message is complete as it stands, and tools print it alone, with exit code 1."""
+
+
+class MissingPackage(EspalierError):
+    """Something optional is not installed; the message says what to install."""
+
+
+# What the extras of pyproject.toml bring, by the name that is imported.
+EXTRAS = {"torch": "torch", "llvmlite": "aot", "ziglang": "aot",
+          "onnx": "peers", "onnxruntime": "peers", "openvino": "peers", "ncnn": "peers", "pnnx": "peers",
+          "MNN": "peers", "ai_edge_litert": "litert", "litert_torch": "litert"}
+
+
+def missing(package: str, purpose: str = "this") -> MissingPackage:
+    """The error for ``purpose``, which needs ``package`` (the name that is imported, a key of ``EXTRAS``)."""
+    top = package.partition(".")[0]
+    return MissingPackage(f"{purpose} needs the package {top}: "
+                          f"pip install 'espalier-compiler[{EXTRAS[top]}]'")
+
+
+def optional(package: str, purpose: str = "this") -> Any:
+    """The module ``package`` of an extra; ``MissingPackage`` where it is not installed."""
+    try:
+        return import_module(package)
+    except ImportError as error:
+        raise missing(package, purpose) from error
+
+
+def unknown(what: str, found: str, known: Iterable[str], where: str = "") -> EspalierError:
+    """``unknown target 'arm64': did you mean arm? Known are arm, x86``; ``where`` follows what was found."""
+    names = list(known)
+    close = get_close_matches(found, names, 3)
+    meant = f"did you mean {' or '.join(close)}? " if close else ""
+    return EspalierError(f"unknown {what} '{found}'{where}: {meant}known are {', '.join(names)}")

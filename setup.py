@@ -21,7 +21,9 @@ class BuildWithIRDL(build_py):
         super().run()
         if not self.editable_mode:
             command = [sys.executable, "-m", "espalier.sparse_dialect", "--irdl"]
-            environment = {**os.environ, "PYTHONPATH": str(Path(self.build_lib).resolve())}
+            # Before what is there: pip's build isolation lends the bindings through PYTHONPATH.
+            paths = [str(Path(self.build_lib).resolve()), *filter(None, [os.environ.get("PYTHONPATH")])]
+            environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
             with (Path(self.build_lib) / self.irdl).open("wb") as file:
                 subprocess.run(command, env=environment, cwd=self.build_lib, check=True, stdout=file)
 

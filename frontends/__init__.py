@@ -6,7 +6,7 @@ from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..sparse_dialect.errors import EspalierError
+from ..errors import EspalierError, optional, unknown
 from .models import NETWORKS, reference_model
 from .quiet import quiet
 
@@ -36,8 +36,7 @@ def load_model(spec: str, prune: str | None = None, seed: int = 0,
     if colon and path.endswith(".py"):
         return _from_python(_existing(path), function, prune)
     if Path(spec).suffix not in (".pt2", ".mlir"):
-        raise EspalierError(f"unknown model '{spec}': expected {', '.join(NETWORKS)}, path.py:function, "
-                            f"a .pt2 file or an .mlir file")
+        raise unknown("model", spec, [*NETWORKS, "path.py:function", "a .pt2 file", "an .mlir file"])
     if prune:
         raise EspalierError(f"{spec}: --prune works on reference networks and path.py:function only")
     return load_program(spec) if spec.endswith(".pt2") else (_existing(spec), ())
@@ -51,7 +50,7 @@ def _existing(path: str | Path) -> Path:
 
 def _from_python(path: Path, name: str, prune: str | None) -> tuple[nn.Module, tuple[Any, ...]]:
     """Runs the file, calls its function, and prunes a copy of the module that comes back."""
-    import torch
+    torch = optional("torch", f"a model in {path.name}")
 
     file_spec = spec_from_file_location(path.stem, path)
     assert file_spec is not None
@@ -81,10 +80,8 @@ def _from_python(path: Path, name: str, prune: str | None) -> tuple[nn.Module, t
 
 def load_program(path: str | Path) -> tuple[ExportedProgram, tuple[Any, ...]]:
     """A program that ``torch.export.save`` wrote, with its example inputs; else an ``EspalierError``."""
-    import torch
-
     path = _existing(path)
-
+    torch = optional("torch", "a .pt2 file")
     try:
         with quiet():
             program = torch.export.load(str(path))

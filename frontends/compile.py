@@ -95,13 +95,15 @@ def import_any(model: Any, example_inputs: Sequence[Any] = ()) -> ir.Module:
 
 
 def _import_file(path: Path) -> ir.Module:
-    from .torch.import_torch import import_program, load_mlir
-
     if path.suffix == ".mlir":
+        from .mlir_file import load_mlir
+
         return load_mlir(path)
     if path.suffix != ".pt2":
         raise EspalierError(f"'{path}': expected a .pt2 or .mlir file")
     from . import load_program
 
     program, _ = load_program(path)
+    from .torch.import_torch import import_program
+
     return import_program(program)

@@ -6,7 +6,7 @@ import platform
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ..errors import EspalierError
+from ..errors import EspalierError, unknown
 from ..runtime.abi import TOLERANCES
 
 _REGISTERS = {"neon": 32, "avx512": 32, "avx2": 16, "sse": 16}
@@ -93,7 +93,7 @@ def _check_precision(precision: str, arithmetic: str, triple: str) -> None:
     """Raises ``EspalierError`` for what is unknown, and for what no target of this architecture does."""
     for name in (precision, arithmetic):
         if name not in TOLERANCES:
-            raise EspalierError(f"unknown precision '{name}': known are {', '.join(TOLERANCES)}")
+            raise unknown("precision", name, TOLERANCES)
     if precision == "fp32" and arithmetic != "fp32":
         raise EspalierError(f"--accumulate {arithmetic} needs --precision {arithmetic}")
     if precision == "fp16" and not triple.startswith("aarch64"):

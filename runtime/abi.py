@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import EspalierError
+from ..errors import EspalierError, unknown
 
 VERSION = 1  # ESPALIER_ABI in c/espalier.h
 MAX_RANK = 8
@@ -59,7 +59,7 @@ def tolerance(manifest: Mapping[str, Any]) -> float:
     """How far a check may be off, as a share of the largest output."""
     precision = manifest["target"].get("precision", "fp32")
     if precision not in TOLERANCES:
-        raise EspalierError(f"unknown precision '{precision}': known are {', '.join(TOLERANCES)}")
+        raise unknown("precision", precision, TOLERANCES)
     return TOLERANCES[precision]
 
 

@@ -14,7 +14,7 @@ from statistics import median
 
 import numpy as np
 
-from ..errors import EspalierError
+from ..errors import EspalierError, optional
 from ..files import replacing
 from .bench.engines import EspalierEngine, TorchEngine
 from .bench.machine import Machine
@@ -32,8 +32,7 @@ TOLERANCE = 1e-4  # of the largest output
 
 def demo(source: Source, folder: Path, runs: int) -> None:
     """Does what the module says, in ``folder``; EspalierError when the outputs differ from PyTorch's."""
-    import torch
-
+    torch = optional("torch", "the demo")
     folder.mkdir(parents=True, exist_ok=True)
     picture = draw()
     with replacing(folder / "picture.png") as file:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from ...sparse_dialect.errors import EspalierError
+from ...errors import EspalierError, optional, unknown
 from ..pruning.spec import parse_specs
 
 if TYPE_CHECKING:
@@ -46,11 +46,11 @@ def reference_model(name: str, prune: str | None = None, seed: int = 0,
     specification, and for steps of a network that has none.
     """
     if name not in NETWORKS:
-        raise EspalierError(f"unknown network '{name}': expected one of {', '.join(NETWORKS)}")
+        raise unknown("network", name, NETWORKS)
     if steps is not None and not NETWORKS[name].steps:
         raise EspalierError(f"'{name}' has no time steps: leave out --steps")
     specs = parse_specs(prune) if prune else ()  # first, since making weights takes long
-    import torch
+    torch = optional("torch", f"the network {name}")
 
     from ..pruning.project import prune_module
     from .seeding import seed_weights

@@ -1,4 +1,4 @@
-"""PyTorch programs and ``.mlir`` files to linalg on tensors.
+"""PyTorch programs to linalg on tensors.
 
 torch-mlir does the translation (FX importer, then its two pipelines). Ours are the weights, which borrow
 PyTorch's memory instead of passing through Python lists; the locations, which carry layer names; and the
@@ -11,7 +11,6 @@ import contextlib
 import math
 import re
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,6 +19,7 @@ import torch
 from ...sparse_dialect.dialect.dialect import register_dialect
 from ...sparse_dialect.errors import EspalierError
 from ...sparse_dialect.ir.mlir import PACKAGE, ir, passmanager
+from ..mlir_file import check_static, first_line
 from ..quiet import quiet
 from .linear import linear
 from .recurrent import calls_of_operators, decompositions, free_length, keep_whole, ops_of_calls
@@ -55,7 +55,7 @@ def import_module(module: torch.nn.Module, example_inputs: Sequence[torch.Tensor
             program = torch.export.export(module, inputs, dynamic_shapes=dynamic_shapes, strict=False)
         except Exception as error:  # torch.export raises whatever the model's own code raises
             raise EspalierError(
-                f"cannot export {type(module).__name__} with torch.export: {_first_line(error)}") from error
+                f"cannot export {type(module).__name__} with torch.export: {first_line(error)}") from error
     return import_program(program)
 
 
@@ -93,7 +93,7 @@ def import_program(program: torch.export.ExportedProgram) -> ir.Module:
         except EspalierError:
             raise
         except Exception as error:  # the importer raises every kind of exception for what it does not know
-            raise EspalierError(f"cannot import the program: {_first_line(error)}") from error
+            raise EspalierError(f"cannot import the program: {first_line(error)}") from error
     module = importer.module
     calls_of_operators(module)
     for pipeline in PIPELINES:
@@ -101,32 +101,7 @@ def import_program(program: torch.export.ExportedProgram) -> ir.Module:
     _check_lowered(module)
     ops_of_calls(module)
     if length is None:
-        _check_static(module, "the imported program")
-    return module
-
-
-def load_mlir(path: str | Path) -> ir.Module:
-    """
-    Reads an ``.mlir`` file (text or bytecode) in linalg on tensors; the result owns its MLIR context.
-
-    Raises ``EspalierError`` when the file cannot be read or parsed, holds no function, or has a dynamic
-    dimension.
-    """
-    context = ir.Context()
-    register_dialect(context)
-    try:
-        data = Path(path).read_bytes()
-    except OSError as error:
-        raise EspalierError(f"{path}: cannot read: {error.strerror}") from error
-    try:
-        source = data if data.startswith(b"ML\xefR") else data.decode()
-    except UnicodeDecodeError as error:
-        raise EspalierError(f"{path}: expected MLIR text or bytecode, found other binary data") from error
-    try:
-        module = ir.Module.parse(source, context)
-    except ir.MLIRError as error:
-        raise EspalierError(f"{path}: {_diagnostic(error)}") from error
-    _check_static(module, str(path))
+        check_static(module, "the imported program")
     return module
 
 
@@ -220,29 +195,6 @@ def _parameters(program: torch.export.ExportedProgram) -> dict[int, tuple[str, n
     return arrays
 
 
-def _check_static(module: ir.Module, what: str) -> None:
-    """Functions, all of whose tensors have static shapes."""
-    functions = [op.operation for op in module.body.operations if op.operation.name == "func.func"]
-    if not functions:
-        raise EspalierError(f"{what}: expected a func.func, found none")
-
-    def dynamic(op: ir.Operation) -> str | None:
-        if op.name == "func.func":
-            signature = ir.FunctionType(ir.TypeAttr(op.attributes["function_type"]).value)
-            types = [*signature.inputs, *signature.results]
-        else:
-            types = [result.type for result in op.results]
-        for type_ in types:
-            if isinstance(type_, ir.RankedTensorType) and not ir.RankedTensorType(type_).has_static_shape:
-                return f"'{op.name}' has the dynamic shape {type_}; expected static shapes"
-        inner = (o.operation for r in op.regions for b in r.blocks for o in b.operations)
-        return next(filter(None, map(dynamic, inner)), None)
-
-    complaint = next(filter(None, map(dynamic, functions)), None)
-    if complaint:
-        raise EspalierError(f"{what}: {complaint}")
-
-
 def _check_lowered(module: ir.Module) -> None:
     """Nothing of torch-mlir's own dialects is left; its pipeline's own check knows no calls."""
 
@@ -302,7 +254,7 @@ def _run(module: ir.Module, pipeline: str) -> None:
             passes = str(passmanager.PassManager.parse(pipeline)).replace(f",{BACKEND_CHECK}", "")
             passmanager.PassManager.parse(passes).run(module.operation)
         except ir.MLIRError as error:
-            raise EspalierError(_unsupported(*complaints[0]) if complaints else _first_line(error)) from error
+            raise EspalierError(_unsupported(*complaints[0]) if complaints else first_line(error)) from error
         finally:
             handler.detach()
             context.emit_error_diagnostics = False
@@ -318,22 +270,6 @@ def _unsupported(location: str, message: str) -> str:
     return f"{where}torch-mlir cannot lower the program: {message.strip().splitlines()[0]}"
 
 
-def _first_line(error: BaseException) -> str:
-    """An exception as one line; its type too, where the text alone says little (KeyError)."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
-
-
-def _diagnostic(error: ir.MLIRError) -> str:
-    """The first diagnostic of an MLIR error: line:column: message."""
-    if not error.error_diagnostics:
-        return _first_line(error)
-    first = error.error_diagnostics[0]
-    place = re.search(r'"[^"]*":(\d+):(\d+)', str(first.location))
-    known = place is not None and place[1] != "0"
-    return (f"{place[1]}:{place[2]}: " if place and known else "") + first.message.splitlines()[0]
-
-
 @contextlib.contextmanager
 def _inference(module: torch.nn.Module) -> Iterator[None]:
     """Evaluation mode for every submodule, and each one's own mode again afterwards."""
@@ -347,4 +283,4 @@ def _inference(module: torch.nn.Module) -> Iterator[None]:
             part.training = training
 
 
-__all__ = ["import_module", "import_program", "load_mlir"]
+__all__ = ["import_module", "import_program"]

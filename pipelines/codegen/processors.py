@@ -13,7 +13,7 @@ from functools import cache
 from types import ModuleType
 from typing import Any
 
-from ...errors import EspalierError
+from ...errors import EspalierError, missing, unknown
 
 # Our triples and LLVM's.
 TRIPLES = {"aarch64-linux-gnu": "aarch64-unknown-linux-gnu",
@@ -42,8 +42,7 @@ def llvmlite() -> ModuleType:
     try:
         from llvmlite import binding
     except ImportError as error:
-        raise EspalierError("compiling for another machine needs llvmlite; install it with: "
-                            "pip install 'espalier-compiler[aot]'") from error
+        raise missing("llvmlite", "compiling for another machine") from error
     binding.initialize_all_targets()
     binding.initialize_all_asmprinters()
     module: ModuleType = binding
@@ -72,7 +71,7 @@ def resolve(triple: str, cpu: str, features: str) -> tuple[str, tuple[str, ...]]
     Raises ``EspalierError`` that lists the known ones.
     """
     if triple not in TRIPLES:
-        raise EspalierError(f"unknown target '{triple}': known are {', '.join(TRIPLES)}")
+        raise unknown("target", triple, TRIPLES)
     listed = tuple(part.strip() for part in features.split(",") if part.strip())
     processors, flags = known(triple)
     if cpu == "native":
@@ -81,11 +80,12 @@ def resolve(triple: str, cpu: str, features: str) -> tuple[str, tuple[str, ...]]
         host = llvmlite().get_host_cpu_features().flatten().split(",")
         return llvmlite().get_host_cpu_name(), (*host, *listed)
     if cpu and cpu not in processors:
-        raise EspalierError(f"unknown processor '{cpu}' for {triple}: known are {', '.join(processors)}")
+        raise unknown("processor", cpu, processors, f" for {triple}")
     for flag in listed:
-        if flag[0] not in "+-" or flag[1:] not in flags:
-            raise EspalierError(f"unknown feature '{flag}' for {triple}: expected + or - and one of "
-                                f"{', '.join(flags)}")
+        sign = "-" if flag.startswith("-") else "+"
+        signed = [sign + name for name in flags]
+        if flag not in signed:
+            raise unknown("feature", flag, signed, f" for {triple}")
     return cpu or baseline(triple), listed
 
 

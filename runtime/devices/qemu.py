@@ -8,7 +8,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 
-from ...errors import EspalierError
+from ...errors import EspalierError, unknown
 from .local import LocalDevice
 
 
@@ -37,5 +37,5 @@ def emulator(triple: str, cpu: str, exact: bool = False) -> list[str]:
     listed = subprocess.run([program, "-cpu", "help"], capture_output=True, text=True, check=False)
     known = listed.stdout.split()[2:]  # behind "Available CPUs:"
     if exact and cpu not in known:
-        raise EspalierError(f"qemu: unknown processor '{cpu}': known are {', '.join(known)}")
+        raise unknown("processor", cpu, known, " for qemu")
     return [program, "-cpu", cpu if cpu in known else "max"]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from ..errors import EspalierError
+from ...errors import unknown
 
 
 @dataclass(frozen=True)
@@ -87,5 +87,5 @@ REFERENCE = "avx512"
 def core_named(name: str) -> Core:
     """The core of ``CORES``; raises ``EspalierError`` for any other name."""
     if name not in CORES:
-        raise EspalierError(f"unknown core '{name}': expected one of {', '.join(CORES)}")
+        raise unknown("core", name, CORES)
     return CORES[name]

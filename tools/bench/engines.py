@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ...errors import optional
 from ..compiled import arrays, torch_module
 
 if TYPE_CHECKING:
@@ -45,10 +46,8 @@ class TorchEngine:
     variant = "dense"
 
     def __init__(self, model: Any, inputs: Sequence[Any]) -> None:
-        import torch
-
-        self.torch = torch
         self.module, self.inputs = torch_module(model), list(inputs)
+        self.torch = optional("torch", "measuring PyTorch")
 
     def set_threads(self, threads: int) -> None:
         self.torch.set_num_threads(threads)

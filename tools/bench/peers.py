@@ -8,7 +8,6 @@ goes on without it. All compute in fp32: the options that let an engine round to
 from __future__ import annotations
 
 import ctypes
-import importlib
 import os
 import subprocess
 import tempfile
@@ -21,7 +20,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from ...errors import EspalierError
+from ...errors import EspalierError, MissingPackage, optional
 from ..compiled import arrays, torch_module
 from .measure import Engine, relative_error
 
@@ -44,7 +43,7 @@ class Network:
         """The path of the network as an ONNX file."""
         import torch
 
-        _package("onnx")
+        optional("onnx", "the export")
         path = str(self.folder / "network.onnx")
         with torch.no_grad():
             # PRESERVE: the module is in evaluation mode, and an exported program's has no train() to call.
@@ -89,7 +88,7 @@ class OnnxRuntime:
     name, variant = "onnxruntime", "dense"
 
     def __init__(self, files: Sequence[str], inputs: Sequence[np.ndarray]) -> None:
-        self.runtime = _package("onnxruntime")
+        self.runtime = optional("onnxruntime", "onnxruntime")
         self.files, self.arrays = files, inputs
 
     @staticmethod
@@ -117,7 +116,7 @@ class OpenVino:
     name, variant = "openvino", "dense"
 
     def __init__(self, files: Sequence[str], inputs: Sequence[np.ndarray]) -> None:
-        openvino = _package("openvino")
+        openvino = optional("openvino", "openvino")
         self.core, self.arrays = openvino.Core(), list(inputs)
         self.model = self.core.read_model(files[0])
 
@@ -140,12 +139,12 @@ class Ncnn:
     name, variant = "ncnn", "dense"
 
     def __init__(self, files: Sequence[str], inputs: Sequence[np.ndarray]) -> None:
-        self.ncnn = _package("ncnn")
+        self.ncnn = optional("ncnn", "ncnn")
         self.files, self.arrays = files, inputs
 
     @staticmethod
     def convert(network: Network) -> list[str]:
-        pnnx = _package("pnnx")
+        pnnx = optional("pnnx", "ncnn")
         if any(x.dtype != np.float32 or x.ndim < 2 or x.shape[0] != 1 for x in network.arrays):
             raise Unavailable("ncnn takes fp32 inputs of batch 1 only")
         shapes = ",".join(str(list(x.shape)).replace(" ", "") + "f32" for x in network.arrays)
@@ -194,12 +193,13 @@ class Mnn:
     name, variant = "mnn", "dense"
 
     def __init__(self, files: Sequence[str], inputs: Sequence[np.ndarray]) -> None:
-        self.mnn = _package("MNN")
+        self.mnn = optional("MNN", "mnn")
         self.files, self.arrays = files, inputs
 
     @staticmethod
     def convert(network: Network) -> list[str]:
-        converter = _package("_tools")
+        optional("MNN", "mnn")
+        import _tools as converter  # MNN's, by that name
         path = str(network.folder / "network.mnn")
         converter.mnnconvert(["mnnconvert", "-f", "ONNX", "--modelFile", network.onnx, "--MNNModel", path,
                               "--bizCode", "espalier"])
@@ -231,13 +231,13 @@ class LiteRt:
     name, variant = "litert", "dense"
 
     def __init__(self, files: Sequence[str], inputs: Sequence[np.ndarray]) -> None:
-        self.runtime = _package("ai_edge_litert.interpreter", extra="litert")
+        self.runtime = optional("ai_edge_litert.interpreter", "litert")
         self.files = files
         self.arrays = [np.ascontiguousarray(np.moveaxis(x, 1, -1)) if x.ndim == 4 else x for x in inputs]
 
     @staticmethod
     def convert(network: Network) -> list[str]:
-        litert = _package("litert_torch", extra="litert")
+        litert = optional("litert_torch", "litert")
         images = [[at for at, x in enumerate(arrays_) if x.ndim == 4]
                   for arrays_ in (network.arrays, network.reference)]
         module = litert.to_channel_last_io(network.module, args=images[0], outputs=images[1])
@@ -279,6 +279,8 @@ def unavailable() -> Iterator[None]:
     """Whatever a foreign converter or engine raises becomes Unavailable, so that the others go on."""
     try:
         yield
+    except MissingPackage as error:
+        raise Unavailable(str(error)) from error
     except EspalierError:
         raise
     except Exception as error:
@@ -302,10 +304,3 @@ def quiet() -> Iterator[None]:
             os.dup2(saved[1], 2)
             for descriptor in saved:
                 os.close(descriptor)
-
-
-def _package(name: str, extra: str = "peers") -> Any:
-    try:
-        return importlib.import_module(name)
-    except ImportError as error:
-        raise Unavailable(f"needs the package {name} (pip install 'espalier-compiler[{extra}]')") from error

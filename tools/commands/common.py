@@ -17,7 +17,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from typer.core import TyperGroup
 
-from ...errors import EspalierError
+from ...errors import EXTRAS, EspalierError, missing
 from ...files import replacing
 from ..compiled import Progress as Report
 
@@ -50,6 +50,11 @@ class Guard(TyperGroup):
             raise
         except MemoryError:
             _fail(ctx, "error: out of memory", 1)
+        except ModuleNotFoundError as error:
+            top = (error.name or "").partition(".")[0]
+            if top not in EXTRAS:
+                _fail(ctx, f"internal error: {error} (--debug shows where)", 1)
+            _fail(ctx, f"error: {missing(top)}", 1)
         except Exception as error:
             if _is_usage_error(error):
                 raise

@@ -42,6 +42,7 @@ def run_command(
 ) -> None:
     """Run a compiled model on .npy files, or check it, on this machine or on a device."""
     if not input and not check:
+        ModelFile.read(file, verify=False)  # a file that is missing or no model comes first
         raise EspalierError("nothing to do: give --input X.npy, or --check to replay the recorded run")
     if output and not input:
         raise EspalierError("--output needs --input")

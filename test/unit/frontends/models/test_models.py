@@ -152,7 +152,7 @@ def test_saved_programs_and_mlir_files_are_recognised(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("spec", "prune", "message"), [
-    ("vgg61", None, "unknown model 'vgg61': expected vgg16, resnet18"),
+    ("vgg61", None, "unknown model 'vgg61': did you mean vgg16\\? known are vgg16, resnet18"),
     ("vgg16", "patern", "did you mean pattern"),
     ("none.pt2", None, "none.pt2: no such file"), ("none.mlir", None, "none.mlir: no such file"),
     ("none.py:net", None, "none.py: no such file"),

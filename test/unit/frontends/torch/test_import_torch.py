@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from espalier.frontends.torch.import_torch import import_module, import_program, load_mlir
+from espalier.frontends.mlir_file import load_mlir
+from espalier.frontends.torch.import_torch import import_module, import_program
 from espalier.sparse_dialect.errors import EspalierError
 from espalier.sparse_dialect.ir.constants import read_attribute
 from espalier.sparse_dialect.ir.mlir import ir

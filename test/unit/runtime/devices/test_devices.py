@@ -196,7 +196,7 @@ def test_qemu(espalier: CommandLine, tmp_path: Path) -> None:
 def test_unknown_processor(espalier: CommandLine, tmp_path: Path) -> None:
     affine_file(runner=b"program", target=ARM).write(tmp_path / "m")
     result = espalier("run", tmp_path / "m", "--device", "qemu:cortex-b1", "--check")
-    assert one_line(result, "qemu: unknown processor 'cortex-b1': known are", "cortex-a76")
+    assert one_line(result, "unknown processor 'cortex-b1' for qemu: did you mean", "known are", "cortex-a76")
 
 
 def test_qemu_is_missing(espalier: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

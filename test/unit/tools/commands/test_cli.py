@@ -158,6 +158,8 @@ def test_bench_against_torch(cli: CommandLine, compiler: FakeCompiler, tmp_path:
     (["run", "/absent", "--check"], ["cannot read '/absent'", "No such file"]),
     (["run", "FOREIGN", "--check"], ["not an Espalier model file"]),
     (["run", "MODEL"], ["nothing to do"]),
+    (["run", "/absent"], ["cannot read '/absent'", "No such file"]),
+    (["run", "FOREIGN"], ["not an Espalier model file"]),
     (["run", "MODEL", "--check", "--output", "OUT"], ["--output needs --input"]),
     (["run", "MODEL", "--input", "/absent.npy"], ["cannot read '/absent.npy'"]),
     (["run", "MODEL", "--input", "FOREIGN"], ["not a .npy file"]),

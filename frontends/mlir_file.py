@@ -1,0 +1,74 @@
+"""``.mlir`` files to linalg on tensors; needs no PyTorch."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from ..sparse_dialect.dialect.ops import register_dialect
+from ..sparse_dialect.errors import EspalierError
+from ..sparse_dialect.ir.mlir import ir
+
+
+def load_mlir(path: str | Path) -> ir.Module:
+    """
+    Reads an ``.mlir`` file (text or bytecode) in linalg on tensors; the result owns its MLIR context.
+
+    Raises ``EspalierError`` when the file cannot be read or parsed, holds no function, or has a dynamic
+    dimension.
+    """
+    context = ir.Context()
+    register_dialect(context)
+    try:
+        data = Path(path).read_bytes()
+    except OSError as error:
+        raise EspalierError(f"{path}: cannot read: {error.strerror}") from error
+    try:
+        source = data if data.startswith(b"ML\xefR") else data.decode()
+    except UnicodeDecodeError as error:
+        raise EspalierError(f"{path}: expected MLIR text or bytecode, found other binary data") from error
+    try:
+        module = ir.Module.parse(source, context)
+    except ir.MLIRError as error:
+        raise EspalierError(f"{path}: {_diagnostic(error)}") from error
+    check_static(module, str(path))
+    return module
+
+
+def check_static(module: ir.Module, what: str) -> None:
+    """Functions, all of whose tensors have static shapes."""
+    functions = [op.operation for op in module.body.operations if op.operation.name == "func.func"]
+    if not functions:
+        raise EspalierError(f"{what}: expected a func.func, found none")
+
+    def dynamic(op: ir.Operation) -> str | None:
+        if op.name == "func.func":
+            signature = ir.FunctionType(ir.TypeAttr(op.attributes["function_type"]).value)
+            types = [*signature.inputs, *signature.results]
+        else:
+            types = [result.type for result in op.results]
+        for type_ in types:
+            if isinstance(type_, ir.RankedTensorType) and not ir.RankedTensorType(type_).has_static_shape:
+                return f"'{op.name}' has the dynamic shape {type_}; expected static shapes"
+        inner = (o.operation for r in op.regions for b in r.blocks for o in b.operations)
+        return next(filter(None, map(dynamic, inner)), None)
+
+    complaint = next(filter(None, map(dynamic, functions)), None)
+    if complaint:
+        raise EspalierError(f"{what}: {complaint}")
+
+
+def first_line(error: BaseException) -> str:
+    """An exception as one line; its type too, where the text alone says little (KeyError)."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+
+
+def _diagnostic(error: ir.MLIRError) -> str:
+    """The first diagnostic of an MLIR error: line:column: message."""
+    if not error.error_diagnostics:
+        return first_line(error)
+    first = error.error_diagnostics[0]
+    place = re.search(r'"[^"]*":(\d+):(\d+)', str(first.location))
+    known = place is not None and place[1] != "0"
+    return (f"{place[1]}:{place[2]}: " if place and known else "") + first.message.splitlines()[0]
