@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from ..sparse_dialect.dialect.ops import register_dialect
+from ..sparse_dialect.dialect.dialect import register_dialect
 from ..sparse_dialect.errors import EspalierError
 from ..sparse_dialect.ir.mlir import ir
 
