@@ -7,7 +7,7 @@ layer, loads before and after LRE) and takes the weights out of the IR.
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from math import prod
 from typing import Any
@@ -24,6 +24,7 @@ from ..sparse_dialect.dialect.packed import PackedConvOp, PackedLinearOp
 from ..sparse_dialect.dialect.recurrent import GruOp, LstmOp, PackedGruOp, PackedLstmOp
 from ..sparse_dialect.dialect.schemes import scheme_of
 from ..sparse_dialect.errors import op_error
+from ..sparse_dialect.geometry.convolution import Convolution
 from ..sparse_dialect.ir.constants import dtype_of
 from ..sparse_dialect.ir.mlir import bindings, ir
 from ..sparse_dialect.ir.values import integers, text_of
@@ -252,22 +253,25 @@ def _precision(layer: Any, target: Target) -> str:
 def _output_places(layer: Any) -> int:
     """Output pixels of a convolution, or rows of a matrix product, batch included; a free size counts 1."""
     type_ = ir.RankedTensorType(layer.output.type)
+    if isinstance(layer, PackedConvOp):
+        conv = Convolution.of(layer)
+        return conv.batch * prod(conv.target)
     *rows, _ = (1 if type_.is_dynamic_dim(at) else type_.get_dim_size(at) for at in range(type_.rank))
-    return prod(rows) if isinstance(layer, MATRICES) else rows[0] * prod(integers(layer.output_layout.image))
+    return prod(rows)
 
 
 def _shape_text(layer: Any, weight: list[int]) -> str:
     if isinstance(layer, MATRICES):
         return f"{weight[1]} -> {weight[0]}"
-    kernel, strides = weight[2:], integers(layer.strides)
-    image = [1] * len(kernel) + integers(layer.output_layout.image)
-    groups, uneven = ir.IntegerAttr(layer.groups).value, len(set(strides)) > 1
+    conv, strides = Convolution.of(layer), integers(layer.strides)
+    uneven = len(set(strides)) > 1
     extra = f" /{_times(strides) if uneven else strides[0]}" if max(strides) > 1 else ""
-    extra += f" groups {groups}" if groups > 1 else ""
-    return f"{weight[1] * groups} -> {weight[0]} {_times(kernel)}{extra} @ {_times(image[-len(kernel) :])}"
+    extra += f" groups {conv.groups}" if conv.groups > 1 else ""
+    image = conv.target[-len(conv.kernel) :]
+    return f"{conv.channels} -> {conv.filters} {_times(conv.kernel)}{extra} @ {_times(image)}"
 
 
-def _times(sizes: list[int]) -> str:
+def _times(sizes: Sequence[int]) -> str:
     return "x".join(map(str, sizes))
 
 

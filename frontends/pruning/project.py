@@ -40,7 +40,7 @@ Library = tuple[tuple[int, ...], ...]
 @dataclass(frozen=True)
 class Layer:
     """A weight that can be pruned, the parameter ``leaf`` of ``module``; ``cuttable``: of a convolution,
-    neither the first nor depthwise."""
+    not the first, whose filters have more than one kernel (depthwise ones have one)."""
 
     name: str
     module: nn.Module
@@ -147,8 +147,7 @@ def _layers(module: nn.Module) -> Iterator[Layer]:
         if isinstance(layer, nn.Linear):
             yield Layer(name, layer, layer.weight, cuttable=False)
             continue
-        depthwise = layer.groups > 1 and layer.groups == layer.in_channels
-        yield Layer(name, layer, layer.weight, cuttable=not first and not depthwise)
+        yield Layer(name, layer, layer.weight, cuttable=not first and layer.weight.shape[1] > 1)
         first = False
 
 

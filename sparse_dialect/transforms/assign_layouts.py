@@ -19,6 +19,7 @@ from math import prod
 from ..dialect.layouts import layout_attribute
 from ..dialect.ops import LiftOp, PoolOp, UnliftOp
 from ..dialect.packed import PackedConvOp, storage_operands
+from ..geometry.convolution import Convolution
 from ..geometry.layouts import LaneGrid, candidate_grids, three
 from ..ir.mlir import ir
 from ..ir.values import integer_array, integers, shape_of
@@ -253,8 +254,8 @@ class _BlockLifter:
 
 def _overlaps(conv: PackedConvOp) -> bool:
     """Whether neighbouring windows share pixels."""
-    kernel = integers(conv.weight_shape)[2:]
-    return any(size > stride for size, stride in zip(kernel, integers(conv.strides), strict=True))
+    window = Convolution.of(conv).window
+    return any(size > stride for size, stride in zip(window.kernel, window.strides, strict=True))
 
 
 def _fusible_pool(conv: PackedConvOp) -> PoolOp | None:
@@ -271,17 +272,12 @@ def _fusible_pool(conv: PackedConvOp) -> PoolOp | None:
     sizes = zip(shape_of(conv.output)[2:], window, strict=True)
     if any(padding) or any(size % part for size, part in sizes):
         return None
-    return None if _is_depthwise(conv) else pool
+    return None if Convolution.of(conv).kind == "depthwise" else pool
 
 
 def _divides(window: Sequence[int], grid: LaneGrid) -> bool:
     """Whether a pool's windows do not cross the tiles of ``grid``."""
     return not any(lines % part for lines, part in zip(grid.shape, three(window), strict=True))
-
-
-def _is_depthwise(conv: PackedConvOp) -> bool:
-    groups = ir.IntegerAttr(conv.groups).value
-    return groups > 1 and groups == integers(conv.weight_shape)[0]
 
 
 def _is_image(value: ir.Value) -> bool:

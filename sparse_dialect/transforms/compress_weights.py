@@ -25,6 +25,7 @@ from ..dialect.packed import PackedConvOp, storage_operands
 from ..dialect.recurrent import WEIGHTED
 from ..dialect.schemes import scheme_of
 from ..errors import op_error
+from ..geometry.convolution import Convolution
 from ..ir.constants import constant, weight_of
 from ..ir.mlir import ir
 from ..ir.values import i64, integer_array, string_array
@@ -72,19 +73,19 @@ class CompressWeightsPass(Pass):
 
     def _pack_conv(self, layer: ConvOp, weight: np.ndarray) -> dict[str, np.ndarray]:
         scheme, attributes = scheme_of(layer), layer.operation.attributes
-        places, groups = prod(weight.shape[2:]), ir.IntegerAttr(layer.groups).value
-        channels = weight.shape[1] * groups
+        conv = Convolution.of(layer)
+        places, groups = prod(conv.kernel), conv.groups
         group, block = (ir.IntegerAttr(attributes[name]).value if name in attributes else default
-                        for name, default in (("filters_per_group", 1), ("channel_block", channels)))
-        if isinstance(scheme, Dense) and groups in (1, weight.shape[0]):
+                        for name, default in (("filters_per_group", 1), ("channel_block", conv.channels)))
+        if isinstance(scheme, Dense) and conv.kind != "grouped":
             return {"weight": pack_dense(weight, group)}
         if isinstance(scheme, SharedColumns):
             whole = ungrouped(weight, groups)
             shared = (_groups_in_order(layer, len(whole), group) if "filter_order" in attributes
                       else scheme.filter_groups(whole))
             return pack_columns(whole, shared, gcd(scheme.channels_together, block), block)
-        if isinstance(scheme, Dense):  # a grouped convolution: each filter keeps its own group's channels
-            scheme = Connectivity(tuple(weight.shape[2:]))
+        if isinstance(scheme, Dense):  # each filter keeps its own group's channels
+            scheme = Connectivity(conv.kernel)
             every = np.indices(weight.shape[:2]).reshape(2, -1)
             kernels = StoredKernels(every[0], every[1], np.zeros(every.shape[1], np.int64))
             order = np.arange(weight.shape[0])

@@ -14,8 +14,10 @@ from dataclasses import dataclass
 
 from ..dialect.layouts import layout_of
 from ..dialect.packed import PackedConvOp
+from ..geometry.convolution import Convolution
+from ..geometry.window import ONES
 from ..ir.mlir import ir
-from ..ir.values import integers, strings
+from ..ir.values import strings
 from ..ir.walk import operations
 from ..passes import Pass, PassContext, option
 
@@ -39,11 +41,11 @@ class FuseDepthwisePass(Pass):
         with op.context:
             for conv in operations(op, PackedConvOp):
                 reader = _only_reader(conv)
-                if reader is not None and _is_depthwise(reader) and _can_split(conv):
+                if reader is not None and _runs_by_channel(reader) and _can_split(conv):
                     self._mark(conv, reader, context)
 
     def _mark(self, conv: PackedConvOp, reader: PackedConvOp, context: PassContext) -> None:
-        filters = integers(conv.weight_shape)[0]
+        filters = Convolution.of(conv).filters
         element = ir.RankedTensorType(conv.output.type).element_type
         size = filters * layout_of(conv.output_layout, conv.output).plane * element.width // 8
         if size < self.large:
@@ -62,23 +64,21 @@ def _only_reader(conv: PackedConvOp) -> PackedConvOp | None:
     return reader if isinstance(reader, PackedConvOp) and reader.input == conv.output else None
 
 
-def _is_depthwise(conv: PackedConvOp) -> bool:
-    """One filter a channel, dense, and nothing added to its result."""
-    filters, channels = integers(conv.weight_shape)[:2]
-    return (ir.IntegerAttr(conv.groups).value == filters and channels == 1 and conv.residual is None
-            and ir.StringAttr(conv.kernel).value == "dense")
+def _runs_by_channel(conv: PackedConvOp) -> bool:
+    """Depthwise, dense, and nothing added to its result."""
+    known = Convolution.of(conv)
+    return known.kind == "depthwise" and not known.residual and ir.StringAttr(conv.kernel).value == "dense"
 
 
 def _can_split(conv: PackedConvOp) -> bool:
     """Whether each filter is finished in one go, so that filters can be computed in any parts."""
-    attributes = conv.operation.attributes
-    channels = integers(conv.weight_shape)[1]
-    block = ir.IntegerAttr(attributes["channel_block"]).value if "channel_block" in attributes else channels
-    alone = conv.residual is None and all(size == 1 for size in integers(conv.pool))
+    attributes, known = conv.operation.attributes, Convolution.of(conv)
+    whole = known.channels
+    block = ir.IntegerAttr(attributes["channel_block"]).value if "channel_block" in attributes else whole
+    alone = not known.residual and known.pool == ONES
     names = strings(conv.storage_names)  # filters in an order of their own must come once each
-    once = "reorder" not in names or _length(conv.storage[names.index("reorder")]) == integers(
-        conv.weight_shape)[0]
-    return alone and ir.IntegerAttr(conv.groups).value == 1 and block == channels and once
+    once = "reorder" not in names or _length(conv.storage[names.index("reorder")]) == known.filters
+    return alone and known.kind == "plain" and block == whole and once
 
 
 def _length(value: ir.Value) -> int:

@@ -15,6 +15,7 @@ import numpy as np
 
 from ..dialect.ops import ConvOp
 from ..dialect.schemes import scheme_of
+from ..geometry.convolution import Convolution
 from ..ir.constants import weight_of
 from ..ir.mlir import ir
 from ..ir.values import i64
@@ -50,11 +51,11 @@ class ReorderFiltersPass(Pass):
 
     def _order(self, scheme: Scheme, layer: ConvOp) -> np.ndarray | None:
         """The filters of ``layer`` as to be stored, or None to leave them."""
-        groups = ir.IntegerAttr(layer.groups).value
+        conv = Convolution.of(layer)
         if isinstance(scheme, SharedColumns):
-            found = scheme.filter_groups(ungrouped(weight_of(layer, layer.weight), groups))
+            found = scheme.filter_groups(ungrouped(weight_of(layer, layer.weight), conv.groups))
             layer.operation.attributes["filters_per_group"] = i64(found.shape[1])
             return found.ravel()
-        if isinstance(scheme, Pattern | Connectivity) and groups == 1:
+        if isinstance(scheme, Pattern | Connectivity) and conv.kind == "plain":
             return filter_order(scheme.assign(weight_of(layer, layer.weight)), self.by_similarity)
         return None

@@ -19,6 +19,7 @@ from ..devices.cores import REFERENCE, Core, core_named
 from ..dialect.ops import ConvOp
 from ..dialect.recurrent import WEIGHTED
 from ..dialect.schemes import scheme_attribute, scheme_of
+from ..geometry.convolution import Convolution
 from ..ir.constants import weight_of
 from ..ir.mlir import ir
 from ..ir.values import i64
@@ -66,7 +67,7 @@ class SelectKernelsPass(Pass):
         core = core_named(self.core)
         weight, scheme = weight_of(layer, layer.weight), scheme_of(layer)
         chosen: Scheme
-        if isinstance(layer, ConvOp) and [ir.IntegerAttr(layer.groups).value, 1] == list(weight.shape[:2]):
+        if isinstance(layer, ConvOp) and Convolution.of(layer).kind == "depthwise":
             chosen, reason = Dense(), "dense: depthwise, a filter has one kernel"  # nothing to skip but taps
         else:
             chosen, reason = self._choose(scheme, weight, not isinstance(layer, ConvOp))
@@ -103,15 +104,14 @@ class SelectKernelsPass(Pass):
 
 def _group_and_block(conv: ConvOp, scheme: Scheme, weight: np.ndarray, core: Core) -> tuple[int, int]:
     """Filters that share loaded inputs, and channels that stay in cache together."""
-    groups = ir.IntegerAttr(conv.groups).value
+    shape = Convolution.of(conv)
     if isinstance(scheme, SharedColumns):
-        whole = ungrouped(weight, groups)
+        whole = ungrouped(weight, shape.groups)
         size = scheme.filter_groups(whole).shape[1]
         kept = scheme.cost(weight).macs_per_output / whole[0].size / len(weight)
         return size, shared_channel_block(whole.shape[1], prod(weight.shape[2:]), kept,
                                           scheme.channels_together)
-    if groups > 1:
-        return 1, weight.shape[1] * groups
-    pixels = prod(ir.RankedTensorType(conv.output.type).shape[2:])
-    return (filters_per_group(scheme, weight.shape[0], prod(weight.shape[2:])),
-            channel_block(scheme, weight.shape[1], weight.shape[2:], pixels, core))
+    if shape.kind != "plain":
+        return 1, shape.channels
+    return (filters_per_group(scheme, shape.filters, prod(shape.kernel)),
+            channel_block(scheme, shape.channels, shape.kernel, prod(shape.target), core))

@@ -9,11 +9,10 @@ from typing import Any
 import numpy as np
 import torch
 from espalier.sparse_dialect.geometry.layouts import LaneGrid, Layout, Plain, Three, three, unlift
+from espalier.sparse_dialect.geometry.window import ONES, Window
 from espalier.sparse_dialect.lowering.cpu.kernels.tile import TileKernel
 from espalier.sparse_dialect.lowering.cpu.plan.conv_plan import (
-    ONES,
     ConvPlan,
-    Window,
     cut,
     plan_conv,
     plane_shape,

@@ -31,7 +31,9 @@ from ...dialect.recurrent import PackedGruOp, PackedLstmOp
 from ...dialect.schemes import scheme_of
 from ...dialect.slices import slices_of
 from ...errors import op_error
+from ...geometry.convolution import Convolution
 from ...geometry.layouts import LaneGrid, Plain
+from ...geometry.window import ONES, Window
 from ...ir.constants import constant, constant_of
 from ...ir.mlir import bindings, ir
 from ...ir.values import element_of, integer_array, integers, shape_of, strings
@@ -53,8 +55,8 @@ from .kernels.dense_rows import LinearKernel, emit_linear_kernel
 from .kernels.fused_depthwise import FusedKernel, Stage, chunk_type, emit_fused_kernel
 from .kernels.layouts import emit_lift, emit_unlift, flatten, transposes
 from .kernels.recurrent import RecurrentKernel, emit_recurrent_kernel
-from .plan.conv_plan import ONES, ConvPlan, Window
-from .plan.packed_conv import PlannedConv, plan_packed_conv, window_of
+from .plan.conv_plan import ConvPlan
+from .plan.packed_conv import PlannedConv, plan_packed_conv
 from .plan.plane_plan import plan_plane
 
 bufferization: Any = bindings("dialects.bufferization")
@@ -138,12 +140,7 @@ class _FunctionLowering:
     # -- one method a layer --------------------------------------------------------------------
 
     def _convolution(self, conv: PackedConvOp) -> Value:
-        weight_shape = integers(conv.weight_shape)
-        if len(weight_shape) > 5:
-            raise op_error(conv, "a convolution of one to three dimensions",
-                           f"a weight of rank {len(weight_shape)}", "leave it in linalg")
-        if (ir.IntegerAttr(conv.groups).value == weight_shape[0] > 1
-                and ir.StringAttr(conv.kernel).value == "dense"):
+        if Convolution.of(conv).kind == "depthwise" and ir.StringAttr(conv.kernel).value == "dense":
             return self._depthwise(conv)
         planned = plan_packed_conv(conv, self.core)
         kernel, output = planned.kernel, self._allocate(conv.output)
@@ -163,13 +160,14 @@ class _FunctionLowering:
 
     def _depthwise(self, conv: PackedConvOp) -> Value:
         bias, residual = _bias_and_residual(conv)
-        return self._channelwise(conv, self._depthwise_kernel(conv), window_of(conv), residual,
+        return self._channelwise(conv, self._depthwise_kernel(conv), Convolution.of(conv).window, residual,
                                  [bias, *conv.storage])
 
     def _depthwise_kernel(self, conv: PackedConvOp, chunk: int = 0) -> ChannelwiseKernel:
+        known = Convolution.of(conv)
         return ChannelwiseKernel("depthwise", layout_of(conv.input_layout, conv.input),
-                                 self._lanes_of(conv.output_layout, conv), integers(conv.weight_shape)[0],
-                                 ir.StringAttr(conv.activation).value, conv.residual is not None, chunk)
+                                 self._lanes_of(conv.output_layout, conv), known.filters, known.activation,
+                                 known.residual, chunk)
 
     def _fused(self, conv: PackedConvOp, depthwise: PackedConvOp) -> Value:
         """``conv`` and its reader, a chunk of channels at a time (``sparse-fuse-depthwise``)."""
@@ -177,7 +175,8 @@ class _FunctionLowering:
         kernel, plans = planned.kernel, planned.plans
         chunk, images = kernel.filters // kernel.chunks, shape_of(conv.input)[0]
         reader = self._depthwise_kernel(depthwise, chunk)
-        plane = plan_plane(reader.source, reader.target, window_of(depthwise), DEPTHWISE_TILE)
+        window = Convolution.of(depthwise).window
+        plane = plan_plane(reader.source, reader.target, window, DEPTHWISE_TILE)
         lanes = kernel.target.lanes
         offset = lanes * max([plane.scratch_lines, *(kernel.scratch_lines(plan) for plan in plans)])
         self._reserve(offset + chunk * kernel.target.plane, depthwise.output)
@@ -201,7 +200,7 @@ class _FunctionLowering:
         order = storage[1] if len(storage) > 1 else constant(own, "order")
         bias, _ = _bias_and_residual(depthwise)
         tables = [constant(table, "plane") for table in plane_tables(plane)]
-        stage("depthwise", (reader, window_of(depthwise)),
+        stage("depthwise", (reader, window),
               [None, output, *tables, order, bias, *depthwise.storage], chunk,
               partial(emit_channelwise_kernel, kernel=reader, plan=plane))
         calls: list[ir.Operation] = []
@@ -422,7 +421,7 @@ def _bias_and_residual(conv: PackedConvOp) -> tuple[Value, list[Value]]:
     """The bias, zeros where there is none; and the residual, if any."""
     bias = conv.bias
     if bias is None:
-        bias = constant(np.zeros(integers(conv.weight_shape)[0], np.float32), "bias")
+        bias = constant(np.zeros(Convolution.of(conv).filters, np.float32), "bias")
     return bias, [] if conv.residual is None else [conv.residual]
 
 

@@ -15,7 +15,9 @@ from ....dialect.layouts import layout_of
 from ....dialect.packed import PackedConvOp
 from ....dialect.schemes import scheme_of
 from ....errors import op_error
+from ....geometry.convolution import Convolution
 from ....geometry.layouts import LaneGrid, three
+from ....geometry.window import ONES, Window
 from ....ir.constants import weight_of
 from ....ir.mlir import ir
 from ....ir.values import integers, shape_of, strings
@@ -23,7 +25,7 @@ from ....schemes import Connectivity, Dense, SharedColumns
 from ....storage.blocked_fkw import thread_chunks
 from ..kernels.column_groups import ColumnsKernel, columns_tables, emit_columns_kernel, unit_visits
 from ..kernels.kernel_classes import ConvKernel, KernelClass, emit_conv_kernel
-from .conv_plan import ONES, ConvPlan, Window, cut, plan_conv, plane_shape, tables
+from .conv_plan import ConvPlan, cut, plan_conv, plane_shape, tables
 from .tiles import choose_columns_tile, choose_tile
 
 COLUMN_ARRAYS = ("start", "reorder", "gap", "weight")  # of storage/column_groups.py
@@ -66,22 +68,21 @@ def plan_packed_conv(conv: PackedConvOp, core: Core, by_chunk: bool = False) -> 
     target = layout_of(conv.output_layout, conv.output)
     if not isinstance(target, LaneGrid):
         raise op_error(conv, "a lane grid", "a row-major layout", "run sparse-assign-layouts first")
-    source, attributes, pool = layout_of(conv.input_layout, conv.input), conv.operation.attributes, three(
-        integers(conv.pool))
-    window, pooled = window_of(conv), None
+    source, attributes = layout_of(conv.input_layout, conv.input), conv.operation.attributes
+    known, pooled = Convolution.of(conv), None
+    window, pool = known.window, known.pool
     if pool != ONES:
         pooled = target.over([size // part for size, part in zip(target.image, pool, strict=True)])
-    shape, groups = integers(conv.weight_shape), ir.IntegerAttr(conv.groups).value
-    common = {"source": source, "target": target, "pooled": pooled, "channels": shape[1] * groups,
-              "filters": shape[0], "activation": ir.StringAttr(conv.activation).value,
-              "residual": conv.residual is not None, "by_chunk": by_chunk}
+    common = {"source": source, "target": target, "pooled": pooled, "channels": known.channels,
+              "filters": known.filters, "activation": known.activation, "residual": known.residual,
+              "by_chunk": by_chunk}
     tile = three(integers(attributes["tile"])) if "tile" in attributes else None
     kernel: ConvKernel | ColumnsKernel
     if isinstance(scheme_of(conv), SharedColumns):
         kernel, tile = _columns_kernel(conv, common, window, core, tile)
     else:
-        kernel, tile = _conv_kernel(conv, common, window, core, tile)
-    plans = [plan_conv(source, target, window, part, origins, shape_of(conv.input)[0], pooled)
+        kernel, tile = _conv_kernel(conv, known, common, core, tile)
+    plans = [plan_conv(source, target, window, part, origins, known.batch, pooled)
              for part, origins in cut(plane_shape(source, target, window, pooled), tile, pool).items()]
     return PlannedConv(kernel, tuple(plans))
 
@@ -102,19 +103,19 @@ def _columns_kernel(conv: PackedConvOp, common: dict[str, Any], window: Window, 
     return choose_columns_tile(kernel, window, units, core, tile)
 
 
-def _conv_kernel(conv: PackedConvOp, common: dict[str, Any], window: Window, core: Core,
+def _conv_kernel(conv: PackedConvOp, known: Convolution, common: dict[str, Any], core: Core,
                  tile: Any) -> tuple[ConvKernel, Any]:
-    scheme, shape, channels = scheme_of(conv), integers(conv.weight_shape), common["channels"]
+    scheme, channels = scheme_of(conv), known.channels
     size = ir.IntegerAttr(conv.filters_per_group).value
-    dense = isinstance(scheme, Dense) and channels == shape[1]
+    dense = isinstance(scheme, Dense) and known.kind == "plain"
     if isinstance(scheme, Dense) and not dense:
-        scheme = Connectivity(tuple(shape[2:]))
-    classes = tuple(KernelClass(terms) for terms in scheme.classes(prod(shape[2:]), size))
+        scheme = Connectivity(known.kernel)
+    classes = tuple(KernelClass(terms) for terms in scheme.classes(prod(known.kernel), size))
     kernel = ConvKernel(**common, channel_block=_channel_block(conv, channels),
-                        chunks=_chunks(conv, shape[0] // size, common["by_chunk"]), group=size,
+                        chunks=_chunks(conv, known.filters // size, common["by_chunk"]), group=size,
                         classes=classes, dense=dense, fetches=_fetches(conv, common, core))
     stored = channels * kernel.groups if dense else shape_of(list(conv.storage)[3])[0]
-    return kernel, tile or choose_tile(kernel, window, stored, core)
+    return kernel, tile or choose_tile(kernel, known.window, stored, core)
 
 
 def _fetches(conv: PackedConvOp, common: dict[str, Any], core: Core) -> bool:
@@ -130,9 +131,3 @@ def _channel_block(conv: PackedConvOp, channels: int) -> int:
 
 def _chunks(conv: PackedConvOp, groups: int, by_chunk: bool) -> int:
     return ir.IntegerAttr(conv.operation.attributes["chunks"]).value if by_chunk else thread_chunks(groups)
-
-
-def window_of(conv: PackedConvOp) -> Window:
-    """The window of a convolution."""
-    return Window.of(integers(conv.weight_shape)[2:],
-                     *(integers(a) for a in (conv.strides, conv.padding_low, conv.dilations)))

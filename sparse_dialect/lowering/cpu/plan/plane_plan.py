@@ -14,8 +14,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from ....geometry.layouts import LaneGrid, Layout, Three
+from ....geometry.window import Window
 from .border_tables import Permutation, find_shuffles
-from .conv_plan import PaddedInput, Window, cut, padded_input
+from .conv_plan import PaddedInput, cut, padded_input
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,10 @@ from statistics import fmean
 
 from ....devices.cores import Core
 from ....geometry.layouts import Three, box
+from ....geometry.window import Window
 from ..kernels.column_groups import ColumnsKernel
 from ..kernels.kernel_classes import LANE_WEIGHTS, ConvKernel
-from .conv_plan import Window, is_flat, lengths, plane_shape, side_parts
+from .conv_plan import is_flat, lengths, plane_shape, side_parts
 
 LINES_IN_FLIGHT, LINES_KEPT = 3, 7  # registers for input lines beside accumulators and weights
 

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 import torch
 from espalier.sparse_dialect.geometry.layouts import LaneGrid, Layout, Plain, lift, three, unlift
+from espalier.sparse_dialect.geometry.window import Window
 from espalier.sparse_dialect.lowering.cpu.kernels.channelwise import (
     ChannelwiseKernel,
     emit_channelwise_kernel,
     emit_global_average,
     plane_tables,
 )
-from espalier.sparse_dialect.lowering.cpu.plan.conv_plan import Window
 from espalier.sparse_dialect.lowering.cpu.plan.plane_plan import plan_plane
 from support.kernel_harness import Compiled, aligned, close, held_as, poisoned, random, unset
 

@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 from espalier.sparse_dialect.geometry.layouts import LaneGrid, Plain, Three
+from espalier.sparse_dialect.geometry.window import Window
 from espalier.sparse_dialect.lowering.cpu.kernels.column_groups import (
     ColumnsKernel,
     columns_tables,
     emit_columns_kernel,
     unit_visits,
 )
-from espalier.sparse_dialect.lowering.cpu.plan.conv_plan import ConvPlan, Window, plan_conv
+from espalier.sparse_dialect.lowering.cpu.plan.conv_plan import ConvPlan, plan_conv
 from espalier.sparse_dialect.storage.blocked_fkw import thread_chunks
 from espalier.sparse_dialect.storage.column_groups import (
     best_groups,

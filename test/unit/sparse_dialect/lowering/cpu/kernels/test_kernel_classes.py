@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 from espalier.sparse_dialect.geometry.layouts import Three
+from espalier.sparse_dialect.geometry.window import Window
 from espalier.sparse_dialect.lowering.cpu.kernels import tile
 from espalier.sparse_dialect.lowering.cpu.kernels.kernel_classes import (
     ConvKernel,
     KernelClass,
     emit_conv_kernel,
 )
-from espalier.sparse_dialect.lowering.cpu.plan.conv_plan import ConvPlan, Window
+from espalier.sparse_dialect.lowering.cpu.plan.conv_plan import ConvPlan
 from espalier.sparse_dialect.schemes import Connectivity, Dense, Pattern, Scheme, Unstructured
 from espalier.sparse_dialect.storage.blocked_fkw import StoredKernels, pack_blocked, thread_chunks
 from espalier.sparse_dialect.transforms.compress_weights import pack_dense

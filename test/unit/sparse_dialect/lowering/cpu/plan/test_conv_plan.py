@@ -14,11 +14,10 @@ import numpy as np
 import pytest
 import torch
 from espalier.sparse_dialect.geometry.layouts import LaneGrid, Layout, Plain, Three, lift, three, unlift
+from espalier.sparse_dialect.geometry.window import ONES, Window
 from espalier.sparse_dialect.lowering.cpu.plan.border_tables import MOST_RUNS, run_lengths
 from espalier.sparse_dialect.lowering.cpu.plan.conv_plan import (
-    ONES,
     ConvPlan,
-    Window,
     cut,
     is_flat,
     plan_conv,

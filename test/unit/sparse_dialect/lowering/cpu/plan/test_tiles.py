@@ -9,9 +9,9 @@ import pytest
 from espalier.errors import EspalierError
 from espalier.sparse_dialect.devices.cores import CORES, core_named
 from espalier.sparse_dialect.geometry.layouts import LaneGrid, Three
+from espalier.sparse_dialect.geometry.window import Window
 from espalier.sparse_dialect.lowering.cpu.kernels.column_groups import ColumnsKernel
 from espalier.sparse_dialect.lowering.cpu.kernels.kernel_classes import ConvKernel, KernelClass
-from espalier.sparse_dialect.lowering.cpu.plan.conv_plan import Window
 from espalier.sparse_dialect.lowering.cpu.plan.tiles import choose_columns_tile, choose_tile
 
 SAME, POINT = Window.of((3, 3), padding=(1, 1)), Window.of((1, 1))
