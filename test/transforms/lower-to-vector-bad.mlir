@@ -15,7 +15,7 @@ func.func @no_layout(%x: tensor<1x1x6x6xf32>) -> tensor<1x1x6x6xf32> {
 
 func.func @four_dimensions(%x: tensor<1x1x2x2x2x2xf32>) -> tensor<1x1x2x2x2x2xf32> {
   %w = arith.constant dense<1.0> : tensor<1x1x1xf32>
-  // expected-error @below {{'sparse.packed_conv' expected a convolution of one to three dimensions, found a weight of rank 6}}
+  // expected-error @below {{'sparse.packed_conv' expected a convolution of one to three dimensions, found one of 4; leave it in linalg}}
   %y = "sparse.packed_conv"(%x, %w) {storage_names = ["weight"], weight_shape = [1, 1, 1, 1, 1, 1],
       strides = [1, 1, 1, 1], padding_low = [0, 0, 0, 0], padding_high = [0, 0, 0, 0], dilations = [1, 1, 1, 1],
       groups = 1, activation = "none", scheme = #sparse.dense, kernel = "dense", filters_per_group = 1,
