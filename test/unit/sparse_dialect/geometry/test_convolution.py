@@ -9,7 +9,9 @@ import torch
 from espalier.errors import EspalierError
 from espalier.pipelines.parser import parse_pipeline
 from espalier.pipelines.runner import Runner
-from espalier.sparse_dialect.dialect.ops import ConvOp, PackedConvOp, register_dialect
+from espalier.sparse_dialect.dialect import register_dialect
+from espalier.sparse_dialect.dialect.ops import ConvOp
+from espalier.sparse_dialect.dialect.packed import PackedConvOp
 from espalier.sparse_dialect.geometry.convolution import Convolution
 from espalier.sparse_dialect.geometry.window import Window
 from espalier.sparse_dialect.ir.mlir import ir
