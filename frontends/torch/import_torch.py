@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,7 @@ from ...sparse_dialect.errors import EspalierError
 from ...sparse_dialect.ir.mlir import PACKAGE, ir, passmanager
 from ..mlir_file import check_static, first_line
 from ..quiet import quiet
+from .constants import fold_constants
 from .linear import linear
 from .recurrent import calls_of_operators, decompositions, free_length, keep_whole, ops_of_calls
 
@@ -73,7 +74,7 @@ def import_program(program: torch.export.ExportedProgram) -> ir.Module:
                             "unset ESPALIER_MLIR_PACKAGE")
     length = free_length(program)
     _check_program(program, length)
-    arrays = _parameters(program)
+    _check_finite(program)
     from torch_mlir.dialects import torch as torch_dialect
     from torch_mlir.extras.fx_decomp_util import get_decomposition_table
 
@@ -88,7 +89,9 @@ def import_program(program: torch.export.ExportedProgram) -> ir.Module:
             program = program.run_decompositions(decompositions(table))
             _check_stateless(program)
             _check_reshapes(program)
-            importer = Importer(context, arrays, matrix_names(program))
+            matrices = matrix_names(program)
+            tensors = fold_constants(program)
+            importer = Importer(context, _arrays(tensors), matrices)
             importer.import_frozen_program(_with_all_buffers(program), func_name="main")
         except EspalierError:
             raise
@@ -176,9 +179,8 @@ def _check_dtype(what: str, dtype: torch.dtype) -> None:
         raise EspalierError(f"{what} has dtype {str(dtype).removeprefix('torch.')}; expected one of {names}")
 
 
-def _parameters(program: torch.export.ExportedProgram) -> dict[int, tuple[str, np.ndarray]]:
-    """Name and memory of every float tensor the program holds, by the tensor's id."""
-    arrays: dict[int, tuple[str, np.ndarray]] = {}
+def _check_finite(program: torch.export.ExportedProgram) -> None:
+    """No NaN among the program's tensors, and no infinity among trained parameters; masks hold -inf."""
     trained = set(program.graph_signature.parameters)
     for name, tensor in {**program.constants, **program.state_dict}.items():
         if not isinstance(tensor, torch.Tensor):
@@ -186,13 +188,16 @@ def _parameters(program: torch.export.ExportedProgram) -> dict[int, tuple[str, n
         _check_dtype(f"parameter '{name}'", tensor.dtype)
         if tensor.dtype not in FLOATS or tensor.numel() == 0:
             continue
-        values = tensor.detach().cpu()
-        smallest, largest = (float(v) for v in torch.aminmax(values))
-        if math.isnan(smallest) or (name in trained and math.isinf(largest - smallest)):  # masks hold -inf
+        smallest, largest = (float(v) for v in torch.aminmax(tensor.detach()))
+        if math.isnan(smallest) or (name in trained and math.isinf(largest - smallest)):
             raise EspalierError(f"parameter '{name}' holds NaN or infinity; expected finite weights, "
                                 "check the trained model")
-        arrays[id(tensor)] = (name, values.contiguous().numpy())
-    return arrays
+
+
+def _arrays(tensors: Mapping[str, torch.Tensor]) -> dict[int, tuple[str, np.ndarray]]:
+    """Name and memory of every float tensor that holds anything, by the tensor's id."""
+    return {id(tensor): (name, tensor.detach().cpu().contiguous().numpy())
+            for name, tensor in tensors.items() if tensor.dtype in FLOATS and tensor.numel()}
 
 
 def _check_lowered(module: ir.Module) -> None:
