@@ -79,7 +79,7 @@ def _placeholders(program: torch.export.ExportedProgram) -> dict[Node, tuple[str
             known[node] = (name, state[name].detach())
     tied: dict[tuple[Any, ...], torch.Tensor] = {}
     for node, (name, value) in known.items():  # tied weights stay one tensor
-        place = (value.data_ptr(), value.shape, value.stride(), value.dtype) if value.numel() else (id(value),)
+        place = (value.data_ptr(), value.shape, value.stride(), value.dtype)
         known[node] = (name, tied.setdefault(place, value))
     return known
 
