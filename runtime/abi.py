@@ -1,5 +1,7 @@
 """The ``abi`` member of a compiled-model file: what the C runtime needs of the manifest, in binary.
 
+Compiled code carries sizes and types of its own (``espalier_code`` in ``c/espalier.h``, made by
+``pipelines/codegen``; attributes of the module for the JIT), and a file that says otherwise is refused.
 Little-endian, no gaps; ``c/description.c`` reads it:
 
     "ESPA", u32 version, fingerprint [32]
@@ -21,15 +23,19 @@ from typing import Any
 
 import numpy as np
 
+from ..entry import BUFFERS, SIZES
 from ..errors import EspalierError, unknown
 
-VERSION = 1  # ESPALIER_ABI in c/espalier.h
+VERSION = 2  # ESPALIER_ABI in c/espalier.h
 MAX_RANK = 8
 FREE = -1
 SEQUENTIAL = 1
 DTYPES = {name: code for code, name in enumerate(
     ("float32", "float64", "float16", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32",
      "uint64", "bool"), start=1)}
+# The element types of memrefs: signless, as code sees them.
+ELEMENTS = {"float32": "f32", "float64": "f64", "float16": "f16", "bool": "i1",
+            **{f"{sign}int{bits}": f"i{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)}}
 # How far a check's outputs may be from the recorded ones, as a share of the largest, by precision.
 TOLERANCES = {"fp32": 1e-4, "fp16": 2e-2}
 
@@ -49,6 +55,24 @@ def describe(manifest: Mapping[str, Any], fingerprint: str) -> bytes:
         _string(target_text(manifest)), *map(_tensor, tensors), *map(_string, labels + messages)])
 
 
+def check_declared(declared: Mapping[str, Any], manifest: Mapping[str, Any]) -> None:
+    """
+    Raises ``EspalierError`` where the manifest says something else than the code does.
+
+    ``declared``: what the code's module says of itself (``espalier.<name>`` without the prefix): numbers, and
+    lists of strings.
+    """
+    pairs: list[tuple[str, Any, Any]] = [("buffers", list(BUFFERS), declared.get("arguments"))]
+    pairs += [(name, manifest["sizes"].get(name, 0), declared.get(name, 0)) for name in SIZES]
+    pairs += [(name, list(manifest[name]), declared.get(name, [])) for name in ("labels", "messages")]
+    pairs += [(f"{kind}s", [_type_text(spec) for spec in manifest[f"{kind}s"]],
+               declared.get(f"{kind}_types")) for kind in ("input", "output")]
+    for name, found, needed in pairs:
+        if found != needed:
+            raise EspalierError(f"the model is damaged: its manifest says {name} {_short(found)}, its code "
+                                f"has {_short(needed)}; compile it again")
+
+
 def target_text(manifest: Mapping[str, Any]) -> str:
     """The target as messages name it: triple and CPU, or the name of a host target."""
     target = manifest["target"]
@@ -63,13 +87,30 @@ def tolerance(manifest: Mapping[str, Any]) -> float:
     return TOLERANCES[precision]
 
 
-def _tensor(spec: Mapping[str, Any]) -> bytes:
+def type_of(spec: Mapping[str, Any]) -> tuple[int, int, list[int]]:
+    """A tensor's dtype number, rank, and ``MAX_RANK`` dimensions, 1 behind its own."""
     shape, dtype = list(spec["shape"]), np.dtype(spec["dtype"]).name
     if len(shape) > MAX_RANK or dtype not in DTYPES:
         raise EspalierError(f"'{spec['name']}': expected up to {MAX_RANK} dimensions of {', '.join(DTYPES)}, "
                             f"found {len(shape)} of {dtype}")
-    dimensions = [*shape, *[1] * (MAX_RANK - len(shape))]
-    return struct.pack("<2I8q", DTYPES[dtype], len(shape), *dimensions) + _string(spec["name"])
+    return DTYPES[dtype], len(shape), [*shape, *[1] * (MAX_RANK - len(shape))]
+
+
+def _tensor(spec: Mapping[str, Any]) -> bytes:
+    dtype, rank, dimensions = type_of(spec)
+    return struct.pack("<2I8q", dtype, rank, *dimensions) + _string(spec["name"])
+
+
+def _type_text(spec: Mapping[str, Any]) -> str:
+    """A tensor's sizes and element as the code's module writes them: ``1x?x8xf32``."""
+    sizes = ["?" if size == FREE else str(size) for size in spec["shape"]]
+    return "x".join([*sizes, ELEMENTS.get(str(spec["dtype"]), str(spec["dtype"]))])
+
+
+def _short(value: Any) -> str:
+    """A number or a list, for a message of one line."""
+    text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+    return f"'{text[:80]}...'" if len(text) > 80 else f"'{text}'"
 
 
 def _string(text: str) -> bytes:

@@ -29,15 +29,14 @@ class CompiledModel:
         try:
             self.inputs = tensor_specs(manifest["inputs"])
             self.outputs = tensor_specs(manifest["outputs"])
-            self.layers = tuple(LayerRecord(**entry) for entry in manifest["layers"])
+            self.layers = tuple(LayerRecord.of(entry) for entry in manifest["layers"])
             self._labels: list[str] = list(manifest["labels"])
             # code for another target is no bytecode
             self._executor = None if manifest["target"].get("triple") else JitExecutor(
-                file.code, file.weights, manifest["sizes"], manifest["messages"],
-                [spec.shape for spec in (*self.inputs, *self.outputs)])
-        except (KeyError, TypeError) as error:
+                file.code, file.weights, manifest)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise EspalierError(
-                f"the model's manifest is not usable: {error}; compile the model again") from error
+                f"the model's manifest is not usable: {_reason(error)}; compile the model again") from error
 
     @property
     def arena_bytes(self) -> int:
@@ -132,6 +131,12 @@ class CompiledModel:
                                 f"{target_text(self._file.manifest)}, this machine is {platform.machine()}; "
                                 f"use: espalier run FILE --device DEVICE ({DEVICES})")
         return self._executor.run(inputs, outputs, threads)
+
+
+def _reason(error: Exception) -> str:
+    """An exception as one line; a KeyError's text is the key alone."""
+    text = " ".join(str(error).split())
+    return f"{text} is missing" if isinstance(error, KeyError) else text
 
 
 def error_of(found: np.ndarray, expected: np.ndarray) -> float:

@@ -17,6 +17,7 @@ import json
 import struct
 import zipfile
 import zlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -25,7 +26,7 @@ import numpy as np
 
 from ..errors import EspalierError
 from ..files import replacing
-from .abi import describe
+from .abi import FREE, describe
 
 FORMAT = "espalier-model"
 VERSION = 2
@@ -36,8 +37,8 @@ _PADDING_ID = 0xD935  # the extra-field id that zipalign uses for its padding
 _ZIP64_EXTRA = 20  # bytes that zipfile adds to the local header of a member near or above 2 GiB
 _CHUNK = 1 << 24
 # What zipfile, json and numpy raise on damaged bytes (JSON errors are ValueErrors).
-_DAMAGE = (zipfile.BadZipFile, ValueError, KeyError, TypeError, RuntimeError, EOFError, OverflowError,
-           MemoryError, struct.error, zlib.error)
+_DAMAGE = (zipfile.BadZipFile, ValueError, KeyError, TypeError, AttributeError, RuntimeError, EOFError,
+           OverflowError, MemoryError, struct.error, zlib.error)
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,6 +103,8 @@ class ModelFile:
         with zipfile.ZipFile(file) as archive:
             if "manifest.json" not in archive.namelist():
                 raise EspalierError(f"'{path}' is not an Espalier model file: a ZIP without a manifest")
+            if len(archive.namelist()) != len(set(archive.namelist())):
+                raise ValueError("two members of one name")
             spans = {info.filename: _span(file, info, size) for info in archive.infolist()}
             header = json.loads(archive.read("manifest.json"))
             if not isinstance(header, dict) or header.get("format") != FORMAT:
@@ -120,10 +123,25 @@ class ModelFile:
             arrays = {f"{kind}_{i}.npy" for kind in ("input", "output") for i in range(header[f"{kind}s"])}
             if others := spans.keys() - arrays - {"manifest.json", "abi", "code", "weights", "runner"}:
                 raise ValueError(f"unknown member '{min(others)}'")
+            _check_record(manifest, inputs, outputs)
             if header.get("runner") and "runner" not in spans:
                 raise ValueError("no member 'runner'")
             runner = archive.read("runner") if "runner" in spans else b""
             return cls(manifest, archive.read("code"), weights, fingerprint, inputs, outputs, runner)
+
+
+def _check_record(manifest: Mapping[str, Any], inputs: Sequence[np.ndarray],
+                  outputs: Sequence[np.ndarray]) -> None:
+    """Raises ``ValueError`` where the recorded pair is not of the model's inputs and outputs."""
+    for kind, arrays in (("input", inputs), ("output", outputs)):
+        specs = manifest[f"{kind}s"]
+        if arrays and len(arrays) != len(specs):
+            raise ValueError(f"expected {len(specs)} recorded {kind}s, found {len(arrays)}")
+        for number, (array, spec) in enumerate(zip(arrays, specs, strict=False)):
+            fits = len(array.shape) == len(spec["shape"]) and array.dtype == np.dtype(spec["dtype"]) and all(
+                size in (FREE, found) for size, found in zip(spec["shape"], array.shape, strict=True))
+            if not fits:
+                raise ValueError(f"member '{kind}_{number}.npy' has another shape or dtype than the model's")
 
 
 def fingerprint_of(code: bytes, weights: np.ndarray) -> str:

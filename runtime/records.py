@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any, get_type_hints
 
 
 @dataclass(frozen=True)
@@ -37,3 +39,15 @@ class LayerRecord:
     functions: list[str] = field(default_factory=list)  # the symbols of the code that computes it
     csr_index_bytes: int = 0  # what CSR's 32-bit columns and row starts would take in place of index_bytes
     precision: str = "fp32"  # fp32, fp16, or "fp16, computed in fp32"
+
+    @classmethod
+    def of(cls, entry: Mapping[str, Any]) -> LayerRecord:
+        """The record that a manifest holds; ``TypeError`` where a field is missing, unknown or of another
+        type."""
+        record = cls(**entry)
+        for name, kind in get_type_hints(cls).items():
+            value = getattr(record, name)
+            whole = isinstance(value, int) and kind in (float, float | None)
+            if not whole and not isinstance(value, list if name == "functions" else kind):
+                raise TypeError(f"layer '{entry['name']}': {name} cannot be {value!r:.80}")
+        return record

@@ -13,9 +13,9 @@ from .records import TensorSpec
 
 
 def tensor_specs(entries: Iterable[Mapping[str, Any]]) -> tuple[TensorSpec, ...]:
-    """The inputs or outputs that a manifest lists."""
+    """The inputs or outputs that a manifest lists; ``ValueError`` or ``TypeError`` for what is none."""
     return tuple(TensorSpec(str(entry["name"]), tuple(int(size) for size in entry["shape"]),
-                            str(entry["dtype"])) for entry in entries)
+                            np.dtype(entry["dtype"]).name) for entry in entries)
 
 
 def checked_inputs(specs: Sequence[TensorSpec], inputs: Sequence[np.ndarray]) -> list[np.ndarray]:

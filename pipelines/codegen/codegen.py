@@ -1,33 +1,39 @@
 """LLVM-dialect code to an object, assembly or LLVM IR for another machine, by llvmlite.
 
-An object exports one symbol, ``espalier_model_<name>`` (``espalier_code`` in ``runtime/c/espalier.h``):
-
-    { uint32_t abi; uint32_t flags; char fingerprint[32]; espalier_entry_fn entry; }
-
-``fingerprint`` is in the model file too, so that code and weights of two models are never mixed.
+An object exports one symbol, ``espalier_model_<name>`` (``espalier_code`` in ``runtime/c/espalier.h``): the
+entry, and all that it needs, sizes, types and the order of its buffers. The runtime compares that with the
+model file, which it does not believe. The fingerprint is in both, so that code and weights of two models are
+never mixed.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from ...entry import SYMBOL
 from ...errors import EspalierError
-from ...runtime.abi import SEQUENTIAL, VERSION
-from ...runtime.executors.jit import ENTRY
+from ...runtime.abi import MAX_RANK, SEQUENTIAL, VERSION, check_declared, type_of
+from ...runtime.executors.jit import declared
+from ...runtime.model_file import ModelFile
 from ...sparse_dialect.devices.cores import CORES
 from ...sparse_dialect.ir.mlir import ir
 from ..target import Target
 from . import processors
 from .llvm_text import translate
 
+# In the order of espalier_code's and espalier_type's fields.
+_TYPE = f"{{ i32, i32, [{MAX_RANK} x i64] }}"
 _DESCRIPTOR = """
-@{symbol} = constant {{ i32, i32, [32 x i8], ptr }}
-    {{ i32 {abi}, i32 {flags}, [32 x i8] c"{fingerprint}", ptr @{entry} }}
+@{symbol}.tensors = private constant [{count} x {type}] [{tensors}]
+@{symbol}.buffers = private constant [{length} x i8] c"{buffers}\\00"
+@{symbol} = constant {{ i32, i32, [32 x i8], ptr, i64, i64, i64, i64, i64, i32, i32, i32, ptr, ptr }}
+    {{ i32 {abi}, i32 {flags}, [32 x i8] c"{fingerprint}", ptr @{entry}, {sizes}, {counts},
+      ptr @{symbol}.tensors, ptr @{symbol}.buffers }}
 """
 # On AArch64 programs may read the system counter, but not the cycle counter.
 _COUNTER_CALL = "call i64 @llvm.read_volatile_register.i64(metadata !1000)"
@@ -40,17 +46,15 @@ declare i64 @llvm.read_volatile_register.i64(metadata)
 @dataclass(frozen=True)
 class NativeCode:
     """
-    ``code`` (bytecode of an LLVM-dialect module with the exported entry) compiled for ``target``.
+    ``file``'s code (bytecode of an LLVM-dialect module with the exported entry) compiled for ``target``.
 
     ``name`` is a C identifier, the tail of the exported symbol. Raises ``EspalierError`` for other names,
-    the host's JIT target, and modules that are not all LLVM dialect.
+    the host's JIT target, modules that are not all LLVM dialect, and a manifest that does not fit the code.
     """
 
-    code: bytes
+    file: ModelFile
     target: Target
     name: str
-    fingerprint: str
-    sequential: bool = False
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[A-Za-z_]\w*", self.name, re.ASCII):
@@ -115,12 +119,35 @@ class NativeCode:
         """The module as LLVM IR text, with the descriptor as its one visible symbol."""
         with ir.Context() as context, ir.Location.unknown():
             context.enable_multithreading(False)
-            text = translate(ir.Module.parse(self.code).operation)
+            module = ir.Module.parse(self.file.code).operation
+            check_declared(declared(module), self.file.manifest)
+            text = translate(module)
+            order = declared(module)["arguments"]
         if self.target.triple.startswith("aarch64"):
             text = text.replace("call i64 @llvm.readcyclecounter()", _COUNTER_CALL) + _COUNTER
-        entry = f"define void @{ENTRY}("
+        entry = f"define void @{SYMBOL}("
         if entry not in text:
-            raise EspalierError(f"the code has no function {ENTRY}; run sparse-export-entry")
-        return text.replace(entry, f"define internal void @{ENTRY}(") + _DESCRIPTOR.format(
-            symbol=self.symbol, abi=VERSION, flags=SEQUENTIAL * self.sequential,
-            fingerprint=self.fingerprint, entry=ENTRY)
+            raise EspalierError(f"the code has no function {SYMBOL}; run sparse-export-entry")
+        return text.replace(entry, f"define internal void @{SYMBOL}(") + self._descriptor(order)
+
+    def _descriptor(self, order: list[str]) -> str:
+        """The constant ``espalier_code``; ``order``: the names of the entry's buffers."""
+        manifest = self.file.manifest
+        sizes = manifest["sizes"]
+        counts = (len(manifest["inputs"]), len(manifest["outputs"]), len(manifest["messages"]))
+        tensors = [_type_constant(spec) for spec in (*manifest["inputs"], *manifest["outputs"])]
+        buffers = " ".join(order)
+        names = ("arena", "arena_per_step", "scratch", "stamps", "weights")
+        return _DESCRIPTOR.format(
+            symbol=self.symbol, abi=VERSION, flags=SEQUENTIAL * bool(sizes.get("sequential")),
+            fingerprint=self.file.fingerprint, entry=SYMBOL, type=_TYPE, count=len(tensors),
+            tensors=", ".join(tensors), length=len(buffers) + 1, buffers=buffers,
+            sizes=", ".join(f"i64 {sizes.get(name, 0)}" for name in names),
+            counts=", ".join(f"i32 {count}" for count in counts))
+
+
+def _type_constant(spec: Mapping[str, Any]) -> str:
+    """A tensor's ``espalier_type``."""
+    dtype, rank, dimensions = type_of(spec)
+    sizes = ", ".join(f"i64 {size}" for size in dimensions)
+    return f"{_TYPE} {{ i32 {dtype}, i32 {rank}, [{MAX_RANK} x i64] [{sizes}] }}"

@@ -20,7 +20,7 @@ def emit(kind: str, file: ModelFile, target: Target, name: str, soname: str = ""
     ``name``: a C identifier, the tail of the model's symbol. ``soname``: what a shared library calls itself.
     ``linker``: a compiler driver instead of zig.
     """
-    native = native_code(file, target, name)
+    native = NativeCode(file, target, name)
     link = Linker(target.triple, linker)
     makers: dict[str, Callable[[], bytes | str]] = {
         "obj": lambda: native.object, "asm": lambda: native.assembly, "llvm-ir": lambda: native.llvm_ir,
@@ -33,16 +33,10 @@ def emit(kind: str, file: ModelFile, target: Target, name: str, soname: str = ""
 
 def cross_compiled(file: ModelFile, target: Target, name: str, linker: str = "") -> ModelFile:
     """``file`` with a shared library and a runner for ``target`` in place of the LLVM dialect."""
-    native = native_code(file, target, name)
+    native = NativeCode(file, target, name)
     link = Linker(target.triple, linker)
     code = native.object
     return replace(file, code=link.shared(code, f"lib{name}.so"), runner=link.program(code, native.symbol))
-
-
-def native_code(file: ModelFile, target: Target, name: str) -> NativeCode:
-    """``file``'s code, ready to be compiled."""
-    sequential = bool(file.manifest["sizes"].get("sequential"))
-    return NativeCode(file.code, target, name, file.fingerprint, sequential)
 
 
 def identifier(text: str) -> str:

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { FIXED = 108, TENSOR = 8 + 8 * ESPALIER_MAX_RANK, STRING = 4, SEQUENTIAL = 1 };
+enum { FIXED = 108, TENSOR = 8 + 8 * ESPALIER_MAX_RANK, STRING = 4 };
 
 size_t espalier_dtype_bytes(espalier_dtype dtype)
 {
@@ -71,7 +71,7 @@ static void read_fixed(const uint8_t *at, espalier_description *description)
     for (size_t i = 0; i < 5; i++)
         *sizes[i] = espalier_read_u64(at + 40 + 8 * i);
     memcpy(&description->tolerance, at + 80, sizeof description->tolerance);
-    description->sequential = (espalier_read_u32(at + 88) & SEQUENTIAL) != 0;
+    description->sequential = (espalier_read_u32(at + 88) & ESPALIER_SEQUENTIAL) != 0;
     for (size_t i = 0; i < 4; i++)
         *counts[i] = espalier_read_u32(at + 92 + 4 * i);
 }
@@ -92,6 +92,7 @@ static bool read_variable(espalier_bytes rest, espalier_description *description
         if ((description->texts[i] = read_string(&rest)) == NULL)
             return false;
     return description->target != NULL && rest.size == 0 && description->label_count == description->stamps
+        && description->tolerance >= 0 && description->tolerance <= 1
         && (free_inputs > 0 || description->free_count == 0); /* an input's size tells the steps */
 }
 

@@ -9,7 +9,12 @@
 #include "archive.h"
 #include "model.h"
 
-enum { ALIGNMENT = 64, BARRIER_WORDS = 64, SHARED_BUFFERS = 6 };
+enum { ALIGNMENT = 64, BARRIER_WORDS = 64 };
+
+/* As espalier/entry.py names them. */
+static const char *const NAMES[BUFFER_KINDS] = {
+    [INPUTS] = "inputs", [SCRATCH] = "scratch", [OUTPUTS] = "outputs", [WEIGHTS] = "weights",
+    [FAILURES] = "failures", [BARRIER] = "barrier", [STAMPS] = "stamps", [ARENA] = "arena"};
 
 /* ---- creating --------------------------------------------------------------------------------------------- */
 
@@ -51,6 +56,60 @@ static espalier_status check_pair(espalier_model *model)
     return ESPALIER_OK;
 }
 
+/* The order of the buffers, as the code gives it. */
+static espalier_status read_order(espalier_model *model)
+{
+    for (const char *word = model->code->buffers; *word != 0;) {
+        const size_t length = strcspn(word, " ");
+        size_t kind = 0;
+        while (kind < BUFFER_KINDS && (strlen(NAMES[kind]) != length || memcmp(NAMES[kind], word, length) != 0))
+            kind++;
+        if (kind == BUFFER_KINDS || model->order_length == BUFFER_KINDS)
+            return espalier_fail(model->message, ESPALIER_VERSION, "the code takes a buffer '%.40s' that this runtime "
+                                 "does not know; build both with one version", word);
+        model->order[model->order_length++] = (espalier_buffer_kind)kind;
+        word += length + strspn(word + length, " ");
+    }
+    return ESPALIER_OK;
+}
+
+/* The code knows what it needs; what the file says must be the same. */
+static espalier_status check_sizes(espalier_model *model)
+{
+    const espalier_code *code = model->code;
+    const espalier_description *file = &model->description;
+    const struct {
+        const char *name;
+        uint64_t said, needed;
+    } pairs[] = {
+        {"arena", file->arena, code->arena}, {"arena a step", file->arena_per_step, code->arena_per_step},
+        {"scratch", file->scratch, code->scratch}, {"stamps", file->stamps, code->stamps},
+        {"weights", file->weights, code->weights}, {"inputs", file->input_count, code->input_count},
+        {"outputs", file->output_count, code->output_count}, {"messages", file->message_count, code->message_count},
+        {"sequential", file->sequential, (code->flags & ESPALIER_SEQUENTIAL) != 0}};
+    for (size_t i = 0; i < sizeof pairs / sizeof *pairs; i++)
+        if (pairs[i].said != pairs[i].needed)
+            return espalier_fail(model->message, ESPALIER_DAMAGED, "the model file is damaged: it says %s %" PRIu64
+                                 ", the code has %" PRIu64, pairs[i].name, pairs[i].said, pairs[i].needed);
+    return ESPALIER_OK;
+}
+
+static espalier_status check_types(espalier_model *model)
+{
+    const size_t count = model->description.input_count + model->description.output_count;
+    for (size_t i = 0; i < count; i++) {
+        const espalier_tensor *said = &model->description.tensors[i];
+        const espalier_type *type = &model->code->tensors[i];
+        bool same = said->dtype == (espalier_dtype)type->dtype && said->rank == type->rank;
+        for (uint32_t k = 0; same && k < said->rank; k++)
+            same = said->dims[k] == type->dims[k];
+        if (!same)
+            return espalier_fail(model->message, ESPALIER_DAMAGED, "the model file is damaged: '%.100s' (tensor %zu) has "
+                                 "another shape or dtype there than in the code", said->name, i);
+    }
+    return ESPALIER_OK;
+}
+
 static espalier_status read_members(espalier_model *model)
 {
     espalier_bytes member;
@@ -59,6 +118,9 @@ static espalier_status read_members(espalier_model *model)
         || (status = espalier_archive_read(model->file, "abi", &member, model->message)) != ESPALIER_OK
         || (status = espalier_description_read(member, &model->description, model->message)) != ESPALIER_OK
         || (status = check_pair(model)) != ESPALIER_OK
+        || (status = read_order(model)) != ESPALIER_OK
+        || (status = check_sizes(model)) != ESPALIER_OK
+        || (status = check_types(model)) != ESPALIER_OK
         || (status = espalier_archive_read(model->file, "weights", &model->weights, model->message)) != ESPALIER_OK)
         return status;
     if (model->weights.size != model->description.weights)
@@ -103,9 +165,10 @@ static espalier_model *start(const espalier_code *code, const void *source, espa
 {
     espalier_model *model = NULL;
     char reason[ESPALIER_MESSAGE_BYTES];
-    if (code == NULL || code->entry == NULL || source == NULL || result == NULL)
+    const bool no_code = code == NULL || (code->abi == ESPALIER_ABI && (code->entry == NULL || code->buffers == NULL));
+    if (no_code || source == NULL || result == NULL)
         *status = espalier_fail(reason, ESPALIER_INVALID_ARGUMENT, "espalier_create: %s is null",
-                                code == NULL || code->entry == NULL ? "code" : source == NULL ? "the model" : "result");
+                                no_code ? "code" : source == NULL ? "the model" : "result");
     else if ((model = calloc(1, sizeof *model)) == NULL)
         *status = espalier_fail(reason, ESPALIER_OUT_OF_MEMORY, "no memory for the model");
     if (result != NULL)
@@ -209,7 +272,7 @@ espalier_status espalier_set_threads(espalier_model *model, unsigned threads)
                              ESPALIER_MAX_THREADS, threads);
     const espalier_description *description = &model->description;
     const unsigned useful = description->sequential ? 1 : threads;
-    const size_t buffers = description->input_count + description->output_count + SHARED_BUFFERS;
+    const size_t buffers = description->input_count + description->output_count + BUFFER_KINDS;
     size_t scratch;
     espalier_team *team = NULL;
     if (model->team != NULL && model->team->count == useful)
@@ -300,21 +363,39 @@ static espalier_status check_buffers(espalier_model *model, const espalier_const
     return status;
 }
 
-/* The order is that of sparse_dialect/lowering/buffers/arguments.py. */
+/* What all threads are given alike; null for the kinds that are not one buffer. */
+static void *shared_buffer(const espalier_model *model, espalier_buffer_kind kind)
+{
+    switch (kind) {
+    case WEIGHTS: return (void *)(uintptr_t)model->weights.data; /* the code only reads them */
+    case FAILURES: return model->failures;
+    case BARRIER: return model->barrier;
+    case STAMPS: return model->stamps;
+    case ARENA: return model->arena;
+    case INPUTS:
+    case OUTPUTS:
+    case SCRATCH:
+    case BUFFER_KINDS: break;
+    }
+    return NULL;
+}
+
+/* One thread's buffers: its own scratch, everything else is every thread's. */
 static void place_buffers(const espalier_model *model, espalier_worker *worker, const espalier_const_buffer *inputs,
                           const espalier_buffer *outputs)
 {
     void **slot = worker->buffers;
-    for (size_t i = 0; i < model->description.input_count; i++)
-        *slot++ = (void *)(uintptr_t)inputs[i].data; /* the code only reads them */
-    *slot++ = worker->scratch;
-    for (size_t i = 0; i < model->description.output_count; i++)
-        *slot++ = outputs[i].data;
-    *slot++ = (void *)(uintptr_t)model->weights.data;
-    *slot++ = model->failures;
-    *slot++ = model->barrier;
-    *slot++ = model->stamps;
-    *slot++ = model->arena;
+    for (size_t at = 0; at < model->order_length; at++) {
+        const espalier_buffer_kind kind = model->order[at];
+        for (size_t i = 0; kind == INPUTS && i < model->description.input_count; i++)
+            *slot++ = (void *)(uintptr_t)inputs[i].data; /* the code only reads them */
+        for (size_t i = 0; kind == OUTPUTS && i < model->description.output_count; i++)
+            *slot++ = outputs[i].data;
+        if (kind == SCRATCH)
+            *slot++ = worker->scratch;
+        else if (kind != INPUTS && kind != OUTPUTS)
+            *slot++ = shared_buffer(model, kind);
+    }
 }
 
 /* What the failed assertion says. */

@@ -26,7 +26,7 @@ extern "C" {
 #endif
 
 #define ESPALIER_API __attribute__((visibility("default")))
-#define ESPALIER_ABI 1u              /* the version of this interface and of the file's `abi` member */
+#define ESPALIER_ABI 2u              /* the version of this interface and of the file's `abi` member */
 #define ESPALIER_MAX_RANK 8
 #define ESPALIER_MAX_THREADS 256
 #define ESPALIER_MESSAGE_BYTES 256u  /* no message is longer, its terminating zero included */
@@ -52,17 +52,33 @@ typedef enum espalier_dtype {
     ESPALIER_BOOL = 12             /* one byte, 0 or 1 */
 } espalier_dtype;
 
-/* What all threads call together; the compiler writes it. `buffers`: inputs, this thread's scratch, outputs,
-   weights, failures, barrier, stamps, arena; `sizes`: the free dimensions of inputs, then of outputs. */
+/* What all threads call together; the compiler writes it. `buffers` stand in the order that the code itself
+   names; `sizes`: the free dimensions of inputs, then of outputs. */
 typedef void (*espalier_entry_fn)(void *const *buffers, const int64_t *sizes, int64_t thread, int64_t threads);
 
-/* A compiled model's code. `fingerprint` is over code and weights: 32 hexadecimal digits, no terminating zero. */
+/* The type of an input or an output; a dimension of -1 is free. */
+typedef struct espalier_type {
+    uint32_t dtype; /* espalier_dtype */
+    uint32_t rank;
+    int64_t dims[ESPALIER_MAX_RANK];
+} espalier_type;
+
+/* A compiled model's code, and all that it needs: a model file that says otherwise is refused. */
 typedef struct espalier_code {
     uint32_t abi;
-    uint32_t flags;
-    char fingerprint[32];
+    uint32_t flags;            /* ESPALIER_SEQUENTIAL: one thread must run it all */
+    char fingerprint[32];      /* over code and weights: hexadecimal digits, no terminating zero */
     espalier_entry_fn entry;
+    uint64_t arena, arena_per_step; /* bytes; shared by all threads */
+    uint64_t scratch;          /* units of 4 bytes, for each thread */
+    uint64_t stamps;           /* 64-bit counters; shared */
+    uint64_t weights;          /* bytes; shared */
+    uint32_t input_count, output_count, message_count;
+    const espalier_type *tensors; /* inputs, then outputs */
+    const char *buffers;       /* what `entry` takes, in order: "inputs scratch outputs weights ..." */
 } espalier_code;
+
+#define ESPALIER_SEQUENTIAL 1u
 
 typedef struct espalier_model espalier_model;
 

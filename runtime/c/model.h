@@ -6,11 +6,18 @@
 #include "npy.h"
 #include "team.h"
 
+/* What an entry takes; the names that code calls them by are in espalier.c. */
+typedef enum espalier_buffer_kind {
+    INPUTS, SCRATCH, OUTPUTS, WEIGHTS, FAILURES, BARRIER, STAMPS, ARENA, BUFFER_KINDS
+} espalier_buffer_kind;
+
 struct espalier_model {
     const espalier_code *code;
     espalier_bytes file;
     enum { CALLERS, MAPPED, COPIED } owner; /* of the file's bytes */
     espalier_description description;
+    espalier_buffer_kind order[BUFFER_KINDS]; /* of the entry's buffers */
+    size_t order_length;
     espalier_bytes weights;
     void *arena;
     int32_t *failures, *barrier;

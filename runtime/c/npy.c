@@ -55,12 +55,12 @@ static bool read_shape(const char *header, espalier_npy *array)
 
 static bool read_header(espalier_bytes file, espalier_npy *array, size_t *start)
 {
-    char header[TEXT];
+    char header[TEXT + 1];
     if (file.size < 12 || memcmp(file.data, MAGIC, sizeof MAGIC) != 0)
         return false;
     const size_t prefix = file.data[6] == 1 ? 10 : 12; /* version 1 has a length of two bytes, later ones of four */
     const size_t length = prefix == 10 ? (size_t)(file.data[8] | file.data[9] << 8) : espalier_read_u32(file.data + 8);
-    if (length > file.size - prefix || length >= sizeof header)
+    if (length > file.size - prefix || length > TEXT)
         return false;
     memcpy(header, file.data + prefix, length);
     header[length] = 0;

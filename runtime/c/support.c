@@ -35,6 +35,9 @@ espalier_status espalier_fail(char *message, espalier_status status, const char 
     va_start(arguments, format);
     vsnprintf(message, ESPALIER_MESSAGE_BYTES, format, arguments);
     va_end(arguments);
+    for (char *at = message; *at != 0; at++) /* names come from files: no control characters on a terminal */
+        if ((unsigned char)*at < ' ' || *at == 127)
+            *at = '?';
     return status;
 }
 

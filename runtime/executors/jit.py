@@ -17,25 +17,30 @@ from typing import Any
 
 import numpy as np
 
+from ...entry import BARRIER_WORDS, SIZES, SYMBOL
 from ...errors import EspalierError
 from ...sparse_dialect.ir.mlir import bindings, ir
+from ..abi import check_declared
 from ..memory import zeroed
 
-ENTRY = "espalier_entry"  # made by lowering/cpu/export_entry.py
-BARRIER_WORDS = 64
 OPTIMIZATION = 3
 
 
 class JitExecutor:
     """One model's code with its arena; calls are serialised, an instance serves one run at a time."""
 
-    def __init__(self, code: bytes, weights: np.ndarray, sizes: Mapping[str, int],
-                 messages: Sequence[str] = (), shapes: Sequence[Sequence[int]] = ()) -> None:
-        """``code``: bytecode of a module in the LLVM dialect; ``sizes``: bytes or entries of arena,
-        scratch, stamps, and ``sequential`` where one thread must run it all; ``messages``: what the code's
-        assertions say; ``shapes``: of the inputs, then of the outputs, -1 where a run decides."""
-        self._engine, self._function = _compile(code)
-        self._weights, self._sizes, self._messages = weights, dict(sizes), list(messages)
+    def __init__(self, code: bytes, weights: np.ndarray, manifest: Mapping[str, Any]) -> None:
+        """``code``: bytecode of a module in the LLVM dialect, with all that ``sparse-export-entry`` writes;
+        ``weights``: u8; ``manifest``: of the model file, of which ``sizes``, ``messages``, ``labels``,
+        ``inputs`` and ``outputs`` count. Raises ``EspalierError`` where it says something else than the
+        code, or weights are not as long as the code needs."""
+        self._engine, self._function, self._order = _compile(code, manifest)
+        self._weights, self._sizes = weights, dict(manifest["sizes"])
+        self._messages: list[str] = list(manifest["messages"])
+        if weights.nbytes != self._sizes["weights"]:
+            raise EspalierError(f"the model is damaged: expected {self._sizes['weights']} bytes of weights, "
+                                f"found {weights.nbytes}; compile it again")
+        shapes = [spec["shape"] for spec in (*manifest["inputs"], *manifest["outputs"])]
         self._free = [(tensor, axis) for tensor, shape in enumerate(shapes)
                       for axis, size in enumerate(shape) if size < 0]
         self._failures = np.zeros(1, np.int32)
@@ -68,8 +73,10 @@ class JitExecutor:
                    threads: int) -> tuple[Any, list[Any]]:
         """The packed arguments of one thread's call (``lowering/cpu/export_entry.py``), and what keeps them
         alive."""
-        arrays = [*inputs, self._scratch[thread], *outputs, self._weights, self._failures, self._barrier,
-                  self._stamps, self._arena]
+        given = {"inputs": inputs, "outputs": outputs, "scratch": [self._scratch[thread]],
+                 "weights": [self._weights], "failures": [self._failures], "barrier": [self._barrier],
+                 "stamps": [self._stamps], "arena": [self._arena]}
+        arrays = [array for name in self._order for array in given[name]]
         buffers = (ctypes.c_void_p * len(arrays))(*(array.ctypes.data for array in arrays))
         tensors = [*inputs, *outputs]
         sizes = (ctypes.c_int64 * len(self._free))(*(tensors[at].shape[axis] for at, axis in self._free))
@@ -106,18 +113,31 @@ def _work(tasks: queue.SimpleQueue[Any], function: Any) -> None:
         function(call[0])
 
 
-def _compile(code: bytes) -> tuple[Any, Any]:
-    """The engine that owns the compiled code, and its entry."""
+def declared(module: ir.Operation) -> dict[str, Any]:
+    """What compiled code says of itself: the module's ``espalier.<name>`` attributes, without the prefix."""
+    attributes = module.attributes
+    numbers = {name: ir.IntegerAttr(attributes[f"espalier.{name}"]).value for name in SIZES
+               if f"espalier.{name}" in attributes}
+    lists = {name: [ir.StringAttr(text).value for text in ir.ArrayAttr(attributes[f"espalier.{name}"])]
+             for name in ("arguments", "input_types", "output_types", "labels", "messages")
+             if f"espalier.{name}" in attributes}
+    return {**numbers, **lists}
+
+
+def _compile(code: bytes, manifest: Mapping[str, Any]) -> tuple[Any, Any, list[str]]:
+    """The engine that owns the compiled code, its entry, and the order of its buffers."""
     context = ir.Context()
     context.enable_multithreading(False)
     try:
         with context, ir.Location.unknown():
             module = ir.Module.parse(code)
+            says = declared(module.operation)
+            check_declared(says, manifest)
             engine = bindings("execution_engine").ExecutionEngine(module, opt_level=OPTIMIZATION)
-            entry = engine.raw_lookup(ENTRY)
+            entry = engine.raw_lookup(SYMBOL)
             if not entry:
-                raise RuntimeError(f"no function {ENTRY}")
-            return engine, ctypes.CFUNCTYPE(None, ctypes.c_void_p)(entry)
-    except (ir.MLIRError, RuntimeError) as error:
+                raise RuntimeError(f"no function {SYMBOL}")
+            return engine, ctypes.CFUNCTYPE(None, ctypes.c_void_p)(entry), says["arguments"]
+    except (ir.MLIRError, RuntimeError, TypeError) as error:
         reason = str(error).splitlines()[0]
         raise EspalierError(f"the model's code does not load ({reason}); compile it again") from error

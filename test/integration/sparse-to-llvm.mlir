@@ -26,7 +26,8 @@
 // OPS: "llvm.func"(
 // OPS-NOT: {{"(?!llvm\.|\()}}
 
-// CHECK: module attributes {espalier.arena = {{[1-9][0-9]*}} : i64, espalier.inputs = 1 : i64, espalier.labels = ["start", {{.*}}"conv1"
+// CHECK: module attributes {espalier.arena = {{[1-9][0-9]*}} : i64, espalier.arguments = ["inputs", "scratch", "outputs",
+// CHECK-SAME: espalier.inputs = 1 : i64, espalier.labels = ["start", {{.*}}"conv1"
 // CHECK-DAG: llvm.func internal @conv_{{[0-9]+}}(
 // CHECK-DAG: llvm.func internal @slices_{{[0-9]+}}(
 // CHECK: llvm.func internal @main(

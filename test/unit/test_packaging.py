@@ -51,7 +51,7 @@ def test_no_module_has_two_names() -> None:
 import importlib, pkgutil, sys, espalier
 sys.argv = ["test"]
 for module in pkgutil.walk_packages(espalier.__path__, "espalier."):
-    ours = {"sparse_dialect", "pipelines", "frontends", "runtime", "tools", "errors", "files"}
+    ours = {"sparse_dialect", "pipelines", "frontends", "runtime", "tools", "entry", "errors", "files"}
     if module.name.split(".")[1] in ours and not module.name.endswith("__main__"):
         importlib.import_module(module.name)
 files = {}

@@ -61,7 +61,7 @@ def _static_loops(source: Source, target: Target, code: ModelFile, sparse: bool,
                   progress: Progress) -> tuple[list[LayerLoops], list[str]]:
     """The inner loops of the model compiled for each reference core, or why there are none; ``code``: the
     model compiled for ``target``."""
-    from ...pipelines.codegen.emit import native_code
+    from ...pipelines.codegen.codegen import NativeCode
 
     try:
         analyser()
@@ -71,7 +71,7 @@ def _static_loops(source: Source, target: Target, code: ModelFile, sparse: bool,
     def compile_for(core: str) -> tuple[ModelFile, str]:
         other = replace(target, cpu=core)
         file = code if other == target else source.compile_for(other, sparse=sparse, progress=progress)
-        return file, native_code(file, other, "model").assembly
+        return file, NativeCode(file, other, "model").assembly
 
     return static_loops(compile_for), []
 

@@ -1,20 +1,21 @@
 """What compiled functions take besides their tensors, and small helpers on function arguments and buffers.
 
 After ``lower-to-vector``, ``externalize-constants``, ``record-assertions``, ``distribute-work`` and
-``plan-memory`` a public function takes
+``plan-memory`` a public function takes what ``espalier.entry`` lists, in that order,
 
     inputs..., scratch memref<?xi8>, outputs..., weights memref<?xi8>, failures memref<?xi32>, barrier
     memref<?xi32>, stamps memref<?xi64>, thread index, threads index, arena memref<?xi8>
 
-and the module says how much of each it needs: ``espalier.scratch`` (a thread, in 4 bytes),
-``espalier.weights`` and ``espalier.arena`` (bytes), ``espalier.stamps`` (entries); and how many inputs there
-are, ``espalier.inputs``. ``export-entry`` makes one function of plain pointers of it.
+(no weights where constants were not externalized), and the module says how much of each it needs
+(``espalier.scratch`` and the others of ``entry.SIZES``), and how many inputs there are, ``espalier.inputs``.
+``export-entry`` makes one function of plain pointers of it.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
+from ....entry import ARGUMENTS, Argument
 from ...ir.mlir import bindings, ir
 
 memref: Any = bindings("dialects.memref")
@@ -22,8 +23,6 @@ memref: Any = bindings("dialects.memref")
 ALIASES = ("memref.view", "memref.cast", "memref.subview", "memref.reinterpret_cast", "memref.collapse_shape",
            "memref.expand_shape", "memref.memory_space_cast")
 ALIGNMENT = 64
-ENTRY = "espalier_entry"
-_BEHIND_OUTPUTS = 6  # failures, barrier, stamps, thread, threads, arena
 
 
 def functions(module: ir.Operation) -> list[Any]:
@@ -37,12 +36,23 @@ def public_functions(module: ir.Operation) -> list[Any]:
     return [op for op in functions(module) if "sym_visibility" not in op.operation.attributes]
 
 
+def expected_arguments(module: ir.Operation, count: int) -> list[Argument]:
+    """What each of the ``count`` arguments of a public function is, in order; as many as there are of a kind.
+
+    Fewer than ``count`` where the function has not all of them yet.
+    """
+    inputs = ir.IntegerAttr(module.attributes["espalier.inputs"]).value
+    listed = [argument for argument in ARGUMENTS
+              if argument.name != "weights" or "espalier.weights" in module.attributes]
+    outputs = count - inputs - sum(argument.kind != "tensors" for argument in listed)
+    copies = {"inputs": inputs, "outputs": max(outputs, 0)}
+    return [argument for argument in listed for _ in range(copies.get(argument.name, 1))]
+
+
 def tensor_arguments(module: ir.Operation, function: Any) -> list[int]:
     """Where, in the whole list above, the inputs and outputs stand."""
     count = len(function.regions[0].blocks[0].arguments)
-    inputs = ir.IntegerAttr(module.attributes["espalier.inputs"]).value
-    end = count - _BEHIND_OUTPUTS - ("espalier.weights" in module.attributes)
-    return [*range(inputs), *range(inputs + 1, end)]
+    return [at for at, argument in enumerate(expected_arguments(module, count)) if argument.kind == "tensors"]
 
 
 def append_argument(function: Any, type_: ir.Type) -> ir.Value:

@@ -8,9 +8,13 @@
       call @main(%x, ..., %thread, %threads, %arena)
 
 ``void espalier_entry(void *const *buffers, const int64_t *sizes, int64_t thread, int64_t threads)``:
-``buffers`` are the memrefs of ``arguments.py`` in their order, row-major; ``sizes`` are the dynamic
+``buffers`` are the memrefs of ``espalier.entry`` in their order, row-major; ``sizes`` are the dynamic
 dimensions of the inputs, then of the outputs. Every other function becomes internal, and kernels stay
-functions of their own, so that profilers and instruction counters see them.
+functions of their own, so that profilers and instruction counters see them. The module says what the code
+takes, so that a model file that says otherwise is refused:
+
+    module attributes {espalier.arguments = ["inputs", "scratch", ...], espalier.input_types = ["1x8xf32"],
+                       espalier.output_types = ["1x4xf32"], espalier.arena = 4096 : i64, ...}
 """
 
 from __future__ import annotations
@@ -19,10 +23,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from ....entry import SYMBOL
 from ...errors import op_error
 from ...ir.mlir import bindings, ir
 from ...passes import Pass, PassContext
-from ..buffers.arguments import ENTRY, functions, public_functions, tensor_arguments
+from ..buffers.arguments import expected_arguments, functions, public_functions, tensor_arguments
 
 arith: Any = bindings("dialects.arith")
 func: Any = bindings("dialects.func")
@@ -42,6 +47,7 @@ class ExportEntryPass(Pass):
             if len(public) != 1:
                 raise op_error(op, "one public function", str(len(public)), "make the others private")
             _check(op, public[0])
+            _declare(op, public[0])
             inner = [function for function in functions(op) if function not in public]
             _add_entry(op, public[0])
             for function in inner:
@@ -52,21 +58,48 @@ class ExportEntryPass(Pass):
 
 
 def _check(module: ir.Operation, function: Any) -> None:
-    """Raises where ``function`` has not the arguments of ``arguments.py``, or gives results besides."""
+    """Raises where ``function`` has not the arguments of ``espalier.entry``, or gives results besides."""
     type_ = ir.FunctionType(ir.TypeAttr(function.operation.attributes["function_type"]).value)
-    index = [at for at, kind in enumerate(type_.inputs) if not isinstance(kind, ir.MemRefType)]
-    if "espalier.inputs" not in module.attributes or index != [len(type_.inputs) - 3, len(type_.inputs) - 2]:
+    if "espalier.inputs" not in module.attributes:
         raise op_error(function, "the arguments that sparse-plan-memory leaves", str(type_),
+                       "run sparse-to-loops first")
+    listed = expected_arguments(module, len(type_.inputs))
+    kinds = {"number": "index", "tensors": "memref<"}
+    expected = [kinds.get(argument.kind, f"memref<?x{argument.element}>") for argument in listed]
+    found = [str(entry) for entry in type_.inputs]
+    if len(expected) != len(found) or not all(map(str.startswith, found, expected)):
+        names = ", ".join(argument.name for argument in listed)
+        raise op_error(function, f"the arguments that sparse-plan-memory leaves ({names})", str(type_),
                        "run sparse-to-loops first")
     if type_.results:
         raise op_error(function, "results as output arguments", str(type_), "run sparse-to-loops first")
+
+
+def _declare(module: ir.Operation, function: Any) -> None:
+    """Writes onto the module which buffers the code takes, in order, and the types of the tensors."""
+    arguments = list(function.regions[0].blocks[0].arguments)
+    listed = expected_arguments(module, len(arguments))
+    buffers = dict.fromkeys(argument.name for argument in listed if argument.kind != "number")
+    types = {kind: [_type_text(value.type) for value, argument in zip(arguments, listed, strict=True)
+                    if argument.name == kind] for kind in ("inputs", "outputs")}
+    for name, texts in (("arguments", list(buffers)), ("input_types", types["inputs"]),
+                        ("output_types", types["outputs"])):
+        attribute = ir.ArrayAttr.get([ir.StringAttr.get(text) for text in texts])
+        module.attributes[f"espalier.{name}"] = attribute
+
+
+def _type_text(type_: ir.Type) -> str:
+    """A memref's sizes and element as text: ``1x?x8xf32``."""
+    dynamic = ir.ShapedType.get_dynamic_size()
+    sizes = ["?" if size == dynamic else str(size) for size in ir.MemRefType(type_).shape]
+    return "x".join([*sizes, str(ir.MemRefType(type_).element_type)])
 
 
 def _add_entry(module: ir.Operation, function: Any) -> None:
     """``func.func @espalier_entry`` behind ``function``, calling it."""
     pointer, i64 = ir.Type.parse("!llvm.ptr"), ir.IntegerType.get_signless(64)
     with ir.InsertionPoint.after(function.operation):
-        entry = func.FuncOp(ENTRY, ([pointer, pointer, i64, i64], []))
+        entry = func.FuncOp(SYMBOL, ([pointer, pointer, i64, i64], []))
     buffers, sizes, *numbers = entry.add_entry_block().arguments
     arguments = list(function.regions[0].blocks[0].arguments)
     tensors = set(tensor_arguments(module, function))

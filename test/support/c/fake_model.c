@@ -6,6 +6,10 @@
 #include <string.h>
 #include <time.h>
 
+#ifndef AFFINE_STAMPS
+#define AFFINE_STAMPS 3 /* more of them are never written */
+#endif
+
 enum { VALUES = 6 };
 
 /* The compiler's barrier (sparse_dialect/lowering/cpu/distribute_work.py). */
@@ -77,12 +81,24 @@ static void replay(void *const *buffers, const int64_t *sizes, int64_t thread, i
     memcpy(buffers[2], weights + 1, weights[0] * (uint64_t)sizes[1]);
 }
 
+#define BUFFERS "inputs scratch outputs weights failures barrier stamps arena"
+
+static const espalier_type AFFINE[] = {
+    {ESPALIER_FLOAT32, 2, {2, 3}}, {ESPALIER_FLOAT32, 2, {2, 3}}, {ESPALIER_INT64, 1, {2}}};
+static const espalier_type SUMS[] = {
+    {ESPALIER_FLOAT32, 2, {-1, 2}}, {ESPALIER_FLOAT32, 1, {2}}, {ESPALIER_FLOAT32, 2, {-1, 2}}};
+
 const espalier_code espalier_model_affine = {
-    ESPALIER_ABI, 0, {'0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f',
-                      '0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f'}, affine};
+    .abi = ESPALIER_ABI, .entry = affine, .arena = 24, .scratch = 6, .stamps = AFFINE_STAMPS, .weights = 24,
+    .input_count = 1, .output_count = 2, .message_count = 2, .tensors = AFFINE, .buffers = BUFFERS,
+    .fingerprint = {'0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f',
+                    '0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f'}};
 const espalier_code espalier_model_sums = {
-    ESPALIER_ABI, 0, {'f', 'e', 'd', 'c', 'b', 'a', '9', '8', '7', '6', '5', '4', '3', '2', '1', '0',
-                      'f', 'e', 'd', 'c', 'b', 'a', '9', '8', '7', '6', '5', '4', '3', '2', '1', '0'}, sums};
+    .abi = ESPALIER_ABI, .entry = sums, .flags = ESPALIER_SEQUENTIAL, .arena_per_step = 8,
+    .input_count = 2, .output_count = 1, .tensors = SUMS, .buffers = BUFFERS,
+    .fingerprint = {'f', 'e', 'd', 'c', 'b', 'a', '9', '8', '7', '6', '5', '4', '3', '2', '1', '0',
+                    'f', 'e', 'd', 'c', 'b', 'a', '9', '8', '7', '6', '5', '4', '3', '2', '1', '0'}};
 const espalier_code espalier_model_replay = {
-    ESPALIER_ABI, 0, {'0', '0', '0', '0', '0', '0', '0', '0', '0', '0', '0', '0', '0', '0', '0', '0',
-                      '0', '0', '0', '0', '0', '0', '0', '0', '0', '0', '0', '0', '0', '0', '0', '0'}, replay};
+    .abi = ESPALIER_ABI, .entry = replay, .input_count = 1, .output_count = 1, .buffers = BUFFERS,
+    .fingerprint = {'0', '0', '0', '0', '0', '0', '0', '0', '0', '0', '0', '0', '0', '0', '0', '0',
+                    '0', '0', '0', '0', '0', '0', '0', '0', '0', '0', '0', '0', '0', '0', '0', '0'}};

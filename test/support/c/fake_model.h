@@ -11,7 +11,8 @@ extern const espalier_code espalier_model_affine;
 /* x f32 [steps, 2], start f32 [2] -> sums f32 [steps, 2], from the last step to the first; on one thread. */
 extern const espalier_code espalier_model_sums;
 
-/* x [elements], of any dtype -> y, its recorded value: weights are the bytes of an element and y as it comes out. */
+/* x [elements], of any dtype -> y, its recorded value: weights are the bytes of an element and y as it comes out. Who
+   uses it fills in the types and the size of the weights. */
 extern const espalier_code espalier_model_replay;
 
 #endif

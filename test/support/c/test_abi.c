@@ -8,6 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "archive.h"
+#include "description.h"
 #include "fake_model.h"
 
 #define EXPECT(condition)                                                                             \
@@ -159,7 +161,7 @@ static void case_larger_outputs(const char *path)
 static void case_null_pointers(const char *path)
 {
     espalier_model *model = NULL;
-    const espalier_code no_entry = {ESPALIER_ABI, 0, {0}, NULL};
+    const espalier_code no_entry = {.abi = ESPALIER_ABI};
     double value;
     EXPECT(espalier_create_from_file(NULL, path, &model, last, sizeof last) == ESPALIER_INVALID_ARGUMENT);
     EXPECT(says("code is null"));
@@ -397,7 +399,43 @@ static void case_other_code(const char *path)
     code = espalier_model_affine;
     code.abi = ESPALIER_ABI + 1;
     EXPECT(espalier_create_from_file(&code, path, &model, last, sizeof last) == ESPALIER_VERSION);
-    EXPECT(says("the code has ABI version 2, this runtime version 1"));
+    EXPECT(says("the code has ABI version 3, this runtime version 2"));
+}
+
+/* The code's own word counts: each of its needs, one off, and a buffer that nobody knows. */
+static void case_other_sizes(const char *path)
+{
+    espalier_model *model;
+    for (int field = 0; field < 9; field++) {
+        espalier_code code = espalier_model_affine;
+        uint64_t *const sizes[] = {&code.arena, &code.arena_per_step, &code.scratch, &code.stamps, &code.weights};
+        uint32_t *const counts[] = {&code.input_count, &code.output_count, &code.message_count, &code.flags};
+        if (field < 5)
+            *sizes[field] += 1;
+        else
+            *counts[field - 5] += 1;
+        EXPECT(espalier_create_from_file(&code, path, &model, last, sizeof last) == ESPALIER_DAMAGED);
+        EXPECT(model == NULL && says("the model file is damaged: it says "));
+    }
+    for (int field = 0; field < 4; field++) {
+        espalier_code code = espalier_model_affine;
+        espalier_type types[3] = {code.tensors[0], code.tensors[1], code.tensors[2]};
+        int64_t *const dims[] = {&types[0].dims[1], &types[1].dims[0]};
+        uint32_t *const numbers[] = {&types[2].dtype, &types[0].rank};
+        if (field < 2)
+            *dims[field] += 1;
+        else
+            *numbers[field - 2] -= 1;
+        code.tensors = types;
+        EXPECT(espalier_create_from_file(&code, path, &model, last, sizeof last) == ESPALIER_DAMAGED);
+        EXPECT(says("has another shape or dtype there than in the code"));
+    }
+    espalier_code code = espalier_model_affine;
+    code.buffers = "inputs scratch outputs weights failures barrier stamps arenas";
+    EXPECT(espalier_create_from_file(&code, path, &model, last, sizeof last) == ESPALIER_VERSION);
+    EXPECT(says("the code takes a buffer 'arenas' that this runtime does not know"));
+    code.buffers = "inputs inputs inputs inputs inputs inputs inputs inputs inputs";
+    EXPECT(espalier_create_from_file(&code, path, &model, last, sizeof last) == ESPALIER_VERSION);
 }
 
 /* ---- cases on files that are not what they should be ------------------------------------------------------- */
@@ -444,7 +482,7 @@ static void case_too_few_weights(const char *path)
 
 static void case_newer(const char *path)
 {
-    expect_refusal(path, ESPALIER_VERSION, "ABI version 7, this runtime reads version 1; compile the model again");
+    expect_refusal(path, ESPALIER_VERSION, "ABI version 7, this runtime reads version 2; compile the model again");
 }
 
 /* ---- cases on the model with a free length ----------------------------------------------------------------- */
@@ -515,7 +553,19 @@ static void case_free_check(const char *path)
 
 static void case_replay(const char *path)
 {
-    espalier_model *model = open_model(&espalier_model_replay, path);
+    size_t size;
+    char *file = read_bytes(path, 0, &size);
+    espalier_bytes member;
+    espalier_description said;
+    espalier_code code = espalier_model_replay;
+    EXPECT(espalier_archive_read((espalier_bytes){(uint8_t *)file, size}, "abi", &member, last) == ESPALIER_OK);
+    EXPECT(espalier_description_read(member, &said, last) == ESPALIER_OK);
+    const espalier_type types[2] = {{said.tensors[0].dtype, 1, {-1}}, {said.tensors[1].dtype, 1, {-1}}};
+    code.tensors = types;
+    code.weights = said.weights;
+    espalier_description_free(&said);
+    free(file);
+    espalier_model *model = open_model(&code, path);
     double error = -1;
     const espalier_status status = remember(model, espalier_check(model, &error));
     EXPECT(status == (error <= 1e-4 ? ESPALIER_OK : ESPALIER_DIFFERS));
@@ -532,7 +582,7 @@ static const struct {
     CASE(queries), CASE(run), CASE(memory), CASE(larger_outputs), CASE(null_pointers), CASE(wrong_buffers),
     CASE(wrong_threads), CASE(threads), CASE(instances), CASE(no_allocation), CASE(no_memory), CASE(failure), CASE(check),
     CASE(check_differs), CASE(check_not_a_number), CASE(check_misfit), CASE(no_record), CASE(profile),
-    CASE(other_code), CASE(missing), CASE(foreign), CASE(empty), CASE(no_member), CASE(flipped_weights),
+    CASE(other_code), CASE(other_sizes), CASE(missing), CASE(foreign), CASE(empty), CASE(no_member), CASE(flipped_weights),
     CASE(too_few_weights), CASE(newer), CASE(free_length), CASE(wrong_lengths), CASE(free_check), CASE(replay)};
 
 int main(int count, char **arguments)

@@ -6,14 +6,15 @@ import struct
 from typing import Any
 
 import pytest
+from espalier.entry import BUFFERS
 from espalier.errors import EspalierError
-from espalier.runtime.abi import describe, target_text, tolerance
+from espalier.runtime.abi import check_declared, describe, target_text, tolerance
 
 PRINT = "0123456789abcdef" * 2
 SIZES = {"arena": 4096, "scratch": 32, "stamps": 2, "weights": 640}
 EMPTY: dict[str, Any] = {"target": {"name": "avx2"}, "inputs": [], "outputs": [], "labels": [],
                          "messages": [], "sizes": SIZES}
-HEADER = b"ESPA\x01\0\0\0" + PRINT.encode() + struct.pack("<5Qd", 4096, 0, 32, 2, 640, 1e-4)
+HEADER = b"ESPA\x02\0\0\0" + PRINT.encode() + struct.pack("<5Qd", 4096, 0, 32, 2, 640, 1e-4)
 TARGET = b"\x04\0\0\0avx2\0\0\0\0"
 
 
@@ -54,3 +55,18 @@ def test_target_and_tolerance() -> None:
     assert (tolerance({"target": target}), tolerance(EMPTY)) == (2e-2, 1e-4)
     with pytest.raises(EspalierError, match="unknown precision 'fp8': known are fp32, fp16"):
         tolerance({"target": {**target, "precision": "fp8"}})
+
+
+def test_what_code_declares_is_compared() -> None:
+    manifest = {**EMPTY, "inputs": [tensor([1, -1])], "outputs": [tensor([], "uint8")], "labels": ["a", "b"]}
+    declared = {"arguments": list(BUFFERS), **SIZES, "input_types": ["1x?xf32"], "output_types": ["i8"],
+                "labels": ["a", "b"]}
+    check_declared(declared, manifest)
+    for change in ({"arena": 4097}, {"arena_per_step": 1}, {"sequential": 1}, {"weights": 0},
+                   {"messages": ["x"]}, {"labels": ["a"]}, {"input_types": []}, {"input_types": ["1x2xf32"]},
+                   {"output_types": ["f32"]}, {"arguments": ["inputs"]}):
+        with pytest.raises(EspalierError, match="the model is damaged: its manifest says") as caught:
+            check_declared({**declared, **change}, manifest)
+        assert "\n" not in str(caught.value)
+    with pytest.raises(EspalierError, match=r"says buffers .inputs, scratch, .*its code has .None"):
+        check_declared({}, manifest)

@@ -20,7 +20,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 MANIFEST: dict[str, Any] = {
-    "target": {"name": "avx2"}, "inputs": [{"name": "x", "shape": [1, 2, 3], "dtype": "float32"}],
+    "target": {"name": "avx2"}, "inputs": [{"name": "x", "shape": [1, 2, 3], "dtype": "float32"},
+               {"name": "z", "shape": [2], "dtype": "int64"}],
     "outputs": [{"name": "y", "shape": [-1, 2], "dtype": "int64"}], "layers": [{"name": "é"}],
     "labels": ["start", "é"], "messages": ["index out of range"],
     "sizes": {"arena": 64, "arena_per_step": 8, "scratch": 16, "stamps": 2, "weights": 1000}}
@@ -33,7 +34,8 @@ def file_of(weights: np.ndarray, code: bytes = b"code") -> ModelFile:
 def sample(weight_bytes: int = 1000) -> ModelFile:
     weights = np.random.default_rng(0).integers(0, 256, weight_bytes, dtype=np.uint8)
     inputs = [np.arange(6, dtype=np.float32).reshape(1, 2, 3), np.array([1, 2], np.int64)]
-    return replace(file_of(weights, b"\x7fELF code"), sample_inputs=inputs, sample_outputs=inputs[:1],
+    outputs = [np.arange(8).reshape(4, 2)]
+    return replace(file_of(weights, b"\x7fELF code"), sample_inputs=inputs, sample_outputs=outputs,
                    runner=b"\x7fELF program")
 
 

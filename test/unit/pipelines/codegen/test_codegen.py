@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import io
 import re
+from dataclasses import replace
 
+import numpy as np
 import pytest
+from espalier.entry import BUFFERS
 from espalier.errors import EspalierError
 from espalier.pipelines.codegen.codegen import NativeCode
 from espalier.pipelines.codegen.llvm_text import for_llvm22, literal, translate
 from espalier.pipelines.target import Target
+from espalier.runtime.model_file import ModelFile
 from espalier.sparse_dialect.devices.cores import CORES
 from espalier.sparse_dialect.ir.mlir import bindings, ir
 from hypothesis import given, settings
@@ -53,9 +57,18 @@ def bytecode(text: str) -> bytes:
         return stream.getvalue()
 
 
+def file_of(code: str) -> ModelFile:
+    """A model without tensors around functions in the LLVM dialect."""
+    buffers = ", ".join(f'"{name}"' for name in BUFFERS)
+    module = (f"module attributes {{espalier.arguments = [{buffers}], espalier.input_types = [], "
+              f"espalier.output_types = []}} {{ {code} }}")
+    manifest = {"inputs": [], "outputs": [], "labels": [], "messages": [], "sizes": {}}
+    return ModelFile(manifest, bytecode(module), np.zeros(0, np.uint8), FINGERPRINT)
+
+
 def native(triple: str = "aarch64-linux-gnu", cpu: str = "", name: str = "net",
            code: str = NETWORK) -> NativeCode:
-    return NativeCode(bytecode(code), Target.cross(triple, cpu), name, FINGERPRINT)
+    return NativeCode(file_of(code), Target.cross(triple, cpu), name)
 
 
 # -- text ---------------------------------------------------------------------------------------
@@ -177,4 +190,15 @@ def test_no_entry_and_no_triple() -> None:
     with pytest.raises(EspalierError, match="no function espalier_entry"):
         _ = native(code="llvm.func @main() { llvm.return }").object
     with pytest.raises(EspalierError, match="name a triple, such as aarch64-linux-gnu"):
-        NativeCode(b"", Target.host(), "net", FINGERPRINT)
+        NativeCode(file_of(NETWORK), Target.host(), "net")
+
+
+def test_the_code_carries_what_it_needs() -> None:
+    """Sizes, types and buffers, where the C runtime finds them; a manifest that differs is no model."""
+    file = file_of(NETWORK)
+    code = NativeCode(file, Target.cross("x86_64-linux-gnu"), "net").llvm_ir
+    assert '@espalier_model_net.buffers = private constant' in code
+    assert " ".join(BUFFERS) + "\\00" in code
+    forged = replace(file, manifest={**file.manifest, "sizes": {"arena": 64}})
+    with pytest.raises(EspalierError, match="its manifest says arena '64', its code has '0'"):
+        _ = NativeCode(forged, Target.cross("x86_64-linux-gnu"), "net").object

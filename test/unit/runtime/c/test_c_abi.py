@@ -18,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from espalier import entry
 from espalier.runtime import abi
 from espalier.runtime.c import HEADER, INCLUDE, RUNNER, SOURCES
 from espalier.runtime.compiled_model import error_of
@@ -184,6 +185,27 @@ def test_damaged_files(tmp_path: Path) -> None:
     assert result.returncode == 0, result.stderr
 
 
+def test_members_on_exact_memory(tmp_path: Path) -> None:
+    """Every prefix of every member: no parser reads behind its end. A header of 1,024 bytes is read."""
+    program = build(tmp_path / "members", [FOLDER / "fuzz_members.c"], *SANITIZERS)
+    whole(tmp_path / "m")
+    with zipfile.ZipFile(tmp_path / "m") as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    for length in (1022, 1023, 1024, 1025):
+        text = "{'descr': '<f4', 'fortran_order': False, 'shape': (6,), }".ljust(length - 1) + "\n"
+        header = b"\x93NUMPY\x01\0" + struct.pack("<H", length) + text.encode()
+        members[f"{length}.npy"] = header + WEIGHTS.tobytes()
+    paths = []
+    for name, data in members.items():
+        kind = 0 if name == "abi" else 1 if name.endswith(".npy") else 2
+        paths.append(tmp_path / f"{name}.member")
+        paths[-1].write_bytes(bytes([kind]) + data)
+    paths.append(tmp_path / "whole.member")
+    paths[-1].write_bytes(b"\2" + (tmp_path / "m").read_bytes())
+    result = run(program, *paths)
+    assert result.returncode == 0, result.stderr
+
+
 @pytest.mark.parametrize("language", [
     ("gcc", "c99", "c", "-Wstrict-prototypes"), ("g++", "c++17", "c++", "-Wold-style-cast"),
 ], ids=lambda part: part[1])
@@ -221,6 +243,11 @@ def test_python_and_c_agree() -> None:
     body = re.search(r"enum espalier_dtype \{(.*?)\}", text, re.S)[1]  # type: ignore[index]
     codes = {name.lower(): int(code) for name, code in re.findall(r"ESPALIER_(\w+) = (\d+)", body)}
     assert codes == abi.DTYPES
+    assert re.search(r"#define ESPALIER_SEQUENTIAL (\d+)u", text)[1] == str(abi.SEQUENTIAL)  # type: ignore[index]
+    source = (INCLUDE / "espalier.c").read_text()
+    assert tuple(re.findall(r'\[[A-Z]+\] = "(\w+)"', source)) == entry.BUFFERS
+    words = re.search(r"BARRIER_WORDS = (\d+)", source)[1]  # type: ignore[index]
+    assert words == str(entry.BARRIER_WORDS)
 
 
 def test_every_source_is_listed() -> None:

@@ -88,8 +88,9 @@ def test_local(espalier: CommandLine, native: bytes, model: Path) -> None:
 
 
 @needs_gcc
-def test_profile(espalier: CommandLine, native: bytes, tmp_path: Path) -> None:
-    file = affine_file(runner=native, target=HERE)
+def test_profile(espalier: CommandLine, tmp_path: Path) -> None:
+    runner = build_runner(tmp_path / "runner", "-O1", "-DAFFINE_STAMPS=4").read_bytes()
+    file = affine_file(runner=runner, target=HERE)
     labels = ["start", "[conv]", "sum", "[conv]"]  # a layer of two statements
     sizes = {**file.manifest["sizes"], "stamps": 4}
     replace(file, manifest={**file.manifest, "labels": labels, "sizes": sizes}).write(tmp_path / "m")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,12 +14,15 @@ from espalier.pipelines.runner import Runner
 from espalier.runtime.executors.jit import JitExecutor
 from espalier.sparse_dialect.ir.mlir import ir
 
-SIZES = {"arena": 0, "scratch": 0, "stamps": 0}
+MANIFEST: dict[str, Any] = {
+    "inputs": [{"name": "x", "shape": [-1, -1], "dtype": "float32"}],
+    "outputs": [{"name": "y", "shape": [-1, -1], "dtype": "float32"}], "labels": [], "messages": [],
+    "sizes": {"arena": 0, "scratch": 0, "stamps": 0, "weights": 4}}
 
 # y[j][i] = x[i][j] + the weight, for x of free height and width
 TRANSPOSE = """
 module attributes {espalier.inputs = 1 : i64, espalier.weights = 4 : i64} {
-  func.func @transpose(%x: memref<?x?xf32>, %scratch: memref<?xf32>, %y: memref<?x?xf32>,
+  func.func @transpose(%x: memref<?x?xf32>, %scratch: memref<?xi8>, %y: memref<?x?xf32>,
       %weights: memref<?xi8>, %failures: memref<?xi32>, %barrier: memref<?xi32>, %stamps: memref<?xi64>,
       %thread: index, %threads: index, %arena: memref<?xi8>) {
     %0 = arith.constant 0 : index
@@ -52,7 +56,7 @@ def lowered(text: str) -> bytes:
 
 def test_free_sizes() -> None:
     weight = np.array([0.5], np.float32)
-    executor = JitExecutor(lowered(TRANSPOSE), weight.view(np.uint8), SIZES, (), [(-1, -1), (-1, -1)])
+    executor = JitExecutor(lowered(TRANSPOSE), weight.view(np.uint8), MANIFEST)
     for height, width in ((2, 5), (7, 1), (0, 3)):
         x = np.random.default_rng(height).standard_normal((height, width)).astype(np.float32)
         y = np.full((width, height), np.nan, np.float32)
@@ -63,4 +67,9 @@ def test_free_sizes() -> None:
 def test_no_entry() -> None:
     code = lowered(TRANSPOSE.replace("@transpose", "@main")).replace(b"espalier_entry", b"espalier_other")
     with pytest.raises(EspalierError, match=r"does not load \(.*\); compile it again"):
-        JitExecutor(code, np.zeros(4, np.uint8), SIZES)
+        JitExecutor(code, np.zeros(4, np.uint8), MANIFEST)
+
+
+def test_weights_shorter_than_the_code_needs() -> None:
+    with pytest.raises(EspalierError, match="expected 4 bytes of weights, found 3; compile it again"):
+        JitExecutor(lowered(TRANSPOSE), np.zeros(3, np.uint8), MANIFEST)

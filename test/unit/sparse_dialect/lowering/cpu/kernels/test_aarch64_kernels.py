@@ -59,7 +59,7 @@ def kernel_loops(network: str, cpu: str, precision: str = "fp32", accumulate: st
     target = Target.cross("aarch64-linux-gnu", cpu, "", precision, accumulate)
     linalg = import_module(module, (torch.zeros(1, first.in_channels, size, size),))
     file = compile_linalg(linalg, CompileOptions(), target)
-    return inner_loops(NativeCode(file.code, target, "model", file.fingerprint).assembly)
+    return inner_loops(NativeCode(file, target, "model").assembly)
 
 
 @pytest.mark.parametrize(("network", "cpu"), [
@@ -132,6 +132,6 @@ def test_a_loop_that_spills_is_seen() -> None:
     target = Target.cross("aarch64-linux-gnu", "cortex-x1")
     linalg = import_module(pruned(nn.Conv2d(64, 64, 3, padding=1)).eval(), (torch.zeros(1, 64, 56, 56),))
     file = compile_linalg(linalg, CompileOptions(), target)
-    code = NativeCode(file.code, target, "model", file.fingerprint)
+    code = NativeCode(file, target, "model")
     found = inner_loops(str(code._machine.emit_assembly(code._optimized)))
     assert any(loop.spills for loop in found)
