@@ -29,7 +29,7 @@ class CompiledModel:
         try:
             self.inputs = tensor_specs(manifest["inputs"])
             self.outputs = tensor_specs(manifest["outputs"])
-            self.layers = tuple(LayerRecord.of(entry) for entry in manifest["layers"])
+            self.layers = tuple(LayerRecord.from_manifest(entry) for entry in manifest["layers"])
             self._labels: list[str] = list(manifest["labels"])
             # code for another target is no bytecode
             self._executor = None if manifest["target"].get("triple") else JitExecutor(

@@ -41,7 +41,7 @@ class LayerRecord:
     precision: str = "fp32"  # fp32, fp16, or "fp16, computed in fp32"
 
     @classmethod
-    def of(cls, entry: Mapping[str, Any]) -> LayerRecord:
+    def from_manifest(cls, entry: Mapping[str, Any]) -> LayerRecord:
         """The record that a manifest holds; ``TypeError`` where a field is missing, unknown or of another
         type."""
         record = cls(**entry)
