@@ -98,7 +98,9 @@ def compile_linalg(module: ir.Module, options: CompileOptions, target: Target,
             "sparse-eliminate-redundant-loads": f"{{level={lre} registers={core.registers - core.spare}}}",
             "sparse-schedule-loads": f"{{ahead={core.ahead} registers={core.registers} "
                                      f"spare={core.spare}}}"}),
-        _Stage(_buffers(root)), _Stage(ARENA), _Stage(LLVM)]
+        _Stage(_buffers(root), {"sparse-vectorize-loops": f"{{lanes={target.lanes}}}",
+                                "sparse-expand-math": f"{{core={target.core}}}"}),
+        _Stage(ARENA), _Stage(LLVM)]
     pipelines = [parse_pipeline(stage.text) for stage in stages]
     steps = sum(len(pipeline.items) for pipeline in pipelines)
     done = 0

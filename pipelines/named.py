@@ -24,14 +24,16 @@ PREPARE = ("inline", "symbol-dce", "convert-elementwise-to-linalg", "sparse-rais
            "sparse-compress-weights", "sparse-assign-layouts", "sparse-fuse-depthwise")
 PREPARE_FP16 = (*PREPARE[:-1], "sparse-halve-precision", PREPARE[-1])  # knows layouts, is known to fusion
 VECTOR = ("sparse-lower-to-vector", "sparse-eliminate-redundant-loads")
-BUFFERS = ("canonicalize", "cse",
+FUSE = ("sparse-generalize-elementwise", "canonicalize", "linalg-fuse-elementwise-ops", "canonicalize", "cse")
+BUFFERS = (*FUSE,
            "one-shot-bufferize{allow-unknown-ops=false bufferize-function-boundaries=true "
            "function-boundary-type-conversion=identity-layout-map}",
            "sparse-separate-results",
            "buffer-results-to-out-params{hoist-static-allocs=true hoist-dynamic-allocs=true "
            "modify-public-functions=true}",
-           "func.func(buffer-hoisting,buffer-loop-hoisting,convert-linalg-to-parallel-loops)", "canonicalize",
-           "cse")
+           "func.func(buffer-hoisting,buffer-loop-hoisting,linalg-generalize-named-ops)",
+           "sparse-vectorize-loops", "func.func(convert-linalg-to-parallel-loops)", "sparse-expand-math",
+           "canonicalize", "cse")
 ARENA = ("sparse-expand-copies", "sparse-record-assertions", "sparse-distribute-work", "sparse-plan-memory")
 LLVM = ("sparse-export-entry", "canonicalize", "cse", "convert-scf-to-cf", "convert-vector-to-llvm",
         "expand-strided-metadata", "lower-affine", "convert-math-to-llvm", "convert-math-to-libm",

@@ -1,0 +1,6 @@
+"""Everything that is no sparse layer, from linalg to vector code that threads share.
+
+``PASSES`` lists stems in pipeline order.
+"""
+
+PASSES = ("generalize-elementwise", "vectorize-loops", "expand-math")

@@ -1,0 +1,149 @@
+// RUN: %espalier-opt --pass-pipeline='builtin.module(sparse-vectorize-loops{lanes=8})' --split-input-file %s | FileCheck %s --enable-var-scope
+
+#id = affine_map<(i, j) -> (i, j)>
+#row = affine_map<(i, j) -> (i)>
+#column = affine_map<(i, j) -> (j)>
+
+// Neighbouring loops are one; the last vector is masked.
+// CHECK-LABEL: func @elementwise
+// CHECK: %[[MASK:.*]] = arith.constant dense<[true, true, true, true, true, true, true, false]> : vector<8xi1>
+// CHECK: scf.parallel
+// CHECK: scf.for
+// CHECK: vector.load {{.*}} vector<8xf32>
+// CHECK: math.tanh {{.*}} : vector<8xf32>
+// CHECK: vector.store
+// CHECK: vector.maskedload {{.*}}, %[[MASK]]
+// CHECK: vector.maskedstore {{.*}}, %[[MASK]]
+// CHECK-NOT: linalg
+func.func @elementwise(%x: memref<3x5xf32>, %y: memref<3x5xf32>) {
+  linalg.generic {indexing_maps = [#id, #id], iterator_types = ["parallel", "parallel"]}
+    ins(%x : memref<3x5xf32>) outs(%y : memref<3x5xf32>) {
+  ^bb0(%in: f32, %out: f32):
+    %0 = math.tanh %in : f32
+    linalg.yield %0 : f32
+  }
+  return
+}
+
+// -----
+
+#id = affine_map<(i, j) -> (i, j)>
+#row = affine_map<(i, j) -> (i)>
+
+// What is the same along the vectors is computed once, as a scalar, before their loop.
+// CHECK-LABEL: func @uniform
+// CHECK: scf.parallel
+// CHECK: %[[S:.*]] = memref.load
+// CHECK: %[[R:.*]] = math.rsqrt %[[S]] : f32
+// CHECK: scf.for
+// CHECK: vector.broadcast %[[R]]
+func.func @uniform(%x: memref<32x24xf32>, %s: memref<32xf32>, %y: memref<32x24xf32>) {
+  linalg.generic {indexing_maps = [#id, #row, #id], iterator_types = ["parallel", "parallel"]}
+    ins(%x, %s : memref<32x24xf32>, memref<32xf32>) outs(%y : memref<32x24xf32>) {
+  ^bb0(%in: f32, %scale: f32, %out: f32):
+    %0 = math.rsqrt %scale : f32
+    %1 = arith.mulf %in, %0 : f32
+    linalg.yield %1 : f32
+  }
+  return
+}
+
+// -----
+
+#id = affine_map<(i, j) -> (i, j)>
+#row = affine_map<(i, j) -> (i)>
+#column = affine_map<(i, j) -> (j)>
+
+// Sums along the vectors start from what changes nothing, in several vectors; their lanes are joined in the end.
+// CHECK-LABEL: func @columns
+// CHECK-DAG: arith.constant -0.000000e+00 : f32
+// CHECK: scf.parallel
+// CHECK: scf.for {{.*}} iter_args(%{{.*}}, %{{.*}}, %{{.*}}, %{{.*}}) -> (vector<8xf32>, vector<8xf32>, vector<8xf32>, vector<8xf32>)
+// CHECK: vector.shuffle {{.*}} [4, 5, 6, 7] : vector<8xf32>, vector<8xf32>
+// CHECK: vector.extract {{.*}}[0] : f32 from vector<1xf32>
+func.func @columns(%x: memref<32x64xf32>, %y: memref<32xf32>) {
+  linalg.generic {indexing_maps = [#id, #row], iterator_types = ["parallel", "reduction"]}
+    ins(%x : memref<32x64xf32>) outs(%y : memref<32xf32>) {
+  ^bb0(%in: f32, %out: f32):
+    %0 = arith.addf %in, %out : f32
+    linalg.yield %0 : f32
+  }
+  return
+}
+
+// Sums over rows keep a vector of outputs in a register.
+// CHECK-LABEL: func @rows
+// CHECK: scf.parallel
+// CHECK: scf.for {{.*}} iter_args
+// CHECK: vector.load
+// CHECK: arith.addf {{.*}} : vector<8xf32>
+// CHECK: vector.store
+func.func @rows(%x: memref<64x32xf32>, %y: memref<32xf32>) {
+  linalg.generic {indexing_maps = [#id, #column], iterator_types = ["reduction", "parallel"]}
+    ins(%x : memref<64x32xf32>) outs(%y : memref<32xf32>) {
+  ^bb0(%in: f32, %out: f32):
+    %0 = arith.addf %in, %out : f32
+    linalg.yield %0 : f32
+  }
+  return
+}
+
+// -----
+
+#place = affine_map<(i, j) -> (i)>
+#id = affine_map<(i, j) -> (i, j)>
+
+// Rows of a table are vector loads; a place below zero cannot be, along the vectors.
+// CHECK-LABEL: func @table
+// CHECK: scf.parallel
+// CHECK: cf.assert
+// CHECK: vector.load {{.*}} vector<8xf32>
+// CHECK-NOT: vector.gather
+func.func @table(%table: memref<11x32xf32>, %places: memref<32xi64>, %y: memref<32x32xf32>) {
+  linalg.generic {indexing_maps = [#place, #id], iterator_types = ["parallel", "parallel"]}
+    ins(%places : memref<32xi64>) outs(%y : memref<32x32xf32>) {
+  ^bb0(%place: i64, %out: f32):
+    %c11 = arith.constant 11 : i64
+    %c32 = arith.constant 32 : index
+    %c0 = arith.constant 0 : index
+    %ok = arith.cmpi slt, %place, %c11 : i64
+    cf.assert %ok, "index out of range"
+    %row = arith.index_cast %place : i64 to index
+    %column = linalg.index 1 : index
+    %below = arith.cmpi slt, %column, %c0 : index
+    %other = arith.addi %column, %c32 : index
+    %at = arith.select %below, %other, %column : index
+    %0 = memref.load %table[%row, %at] : memref<11x32xf32>
+    linalg.yield %0 : f32
+  }
+  return
+}
+
+// -----
+
+// CHECK-LABEL: func @copy
+// CHECK: scf.parallel
+// CHECK: vector.load
+// CHECK-NOT: memref.copy
+func.func @copy(%x: memref<2x24xf32>, %y: memref<2x24xf32, strided<[40, 1], offset: 3>>) {
+  memref.copy %x, %y : memref<2x24xf32> to memref<2x24xf32, strided<[40, 1], offset: 3>>
+  return
+}
+
+// -----
+
+#id = affine_map<(i) -> (i)>
+
+// What has no vector form stays, and says why.
+// CHECK-LABEL: func @dynamic
+// CHECK: linalg.generic
+// CHECK-SAME: espalier.scalar = "a size is known only when it runs"
+func.func @dynamic(%x: memref<?xf32>, %y: memref<?xf32>) {
+  linalg.generic {indexing_maps = [#id, #id], iterator_types = ["parallel"]}
+    ins(%x : memref<?xf32>) outs(%y : memref<?xf32>) {
+  ^bb0(%in: f32, %out: f32):
+    %0 = math.exp %in : f32
+    linalg.yield %0 : f32
+  }
+  return
+}

@@ -1,0 +1,189 @@
+"""Every operation that no layer takes against PyTorch, its memory between pages that may not be touched."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import espalier
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from espalier.runtime.compiled_model import error_of
+from support.guarded import guarded, guarded_copy
+from torch import nn
+
+TOLERANCE = 1e-5
+Function = Callable[..., Any]
+
+
+class Calls(nn.Module):
+    """A function as a module."""
+
+    def __init__(self, function: Function) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, *inputs: torch.Tensor) -> Any:
+        return self.function(*inputs)
+
+
+def check(function: Function, *inputs: torch.Tensor, threads: int = 1) -> None:
+    """Compiles ``function`` and compares it with PyTorch, on guarded inputs, outputs and activations."""
+    module = (function if isinstance(function, nn.Module) else Calls(function)).eval()
+    with torch.no_grad():
+        expected = module(*inputs)
+    expected = list(expected) if isinstance(expected, tuple | list) else [expected]
+    compiled = espalier.compile(module, inputs)
+    for at_end in (True, False):
+        held = [guarded_copy(value.numpy(), at_end) for value in inputs]
+        outputs = [guarded(value.shape, value.numpy().dtype, at_end) for value in expected]
+        executor = compiled._executor
+        executor._arena = guarded(executor._arena.shape, executor._arena.dtype, at_end)
+        compiled._execute(held, outputs, threads)
+        for found, value in zip(outputs, expected, strict=True):
+            same(found, value.numpy())
+
+
+def same(found: np.ndarray, expected: np.ndarray) -> None:
+    if expected.dtype.kind == "f":
+        assert error_of(found.astype(np.float64), expected.astype(np.float64)) <= TOLERANCE
+    else:
+        np.testing.assert_array_equal(found, expected)
+
+
+def numbers(*shape: int, seed: int = 0) -> torch.Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+def extremes() -> torch.Tensor:
+    """Numbers of every size, both infinities and NaN: a full vector and a rest."""
+    special = [0.0, -0.0, 1e-40, -1e-40, 1e-8, -1e-8, 0.3, -0.4, 1.0, -1.0, 9.5, -9.5, 80.0, -80.0, 88.7,
+               -87.4, -95.0, 110.0, -110.0, 3e38, -3e38, float("inf"), -float("inf"), float("nan")]
+    return torch.tensor(special)
+
+
+ACTIVATIONS: dict[str, Function] = {
+    "tanh": torch.tanh, "sigmoid": torch.sigmoid, "exp": torch.exp, "expm1": torch.expm1, "erf": torch.erf,
+    "log": torch.log, "log1p": torch.log1p, "rsqrt": torch.rsqrt, "sqrt": torch.sqrt, "gelu": nn.GELU(),
+    "silu": nn.SiLU(), "mish": nn.Mish(), "softplus": nn.Softplus(), "elu": nn.ELU(), "selu": nn.SELU(),
+    "leaky": nn.LeakyReLU(), "hardswish": nn.Hardswish(), "square": lambda x: x**2, "cube": lambda x: x**3,
+    "root": lambda x: x**0.5, "inverse": lambda x: x**-1, "fifth": lambda x: x**5, "abs": torch.abs,
+    "floor": torch.floor, "ceil": torch.ceil, "round": torch.round, "neg": torch.neg}
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_activations_of_any_number(name: str) -> None:
+    x = extremes()
+    if name in ("hardswish", "mish", "gelu", "silu", "selu"):
+        x = x[x.abs() < 1e38]  # overflows, and infinity times zero: torch-mlir's formulas are not PyTorch's
+    module = ACTIVATIONS[name] if isinstance(ACTIVATIONS[name], nn.Module) else Calls(ACTIVATIONS[name])
+    compiled = espalier.compile(module.eval(), (x,))
+    found, expected = compiled(x), module(x)
+    finite = torch.isfinite(expected)
+    assert torch.equal(torch.isfinite(found), finite)
+    torch.testing.assert_close(found[~finite], expected[~finite], equal_nan=True)
+    absolute = 4e-7 if name in ("erf", "elu", "selu") else 1e-37  # torch-mlir's elu is exp(x) - 1
+    torch.testing.assert_close(found[finite], expected[finite], rtol=2e-6, atol=absolute)
+
+
+@pytest.mark.parametrize("shape", [(1,), (7,), (16,), (3, 5), (2, 1, 33), (5000,), (4, 4100)], ids=str)
+def test_chains_of_any_shape(shape: tuple[int, ...]) -> None:
+    a, b = numbers(*shape), numbers(*shape, seed=1)
+    check(lambda a, b: (torch.tanh(a * 2 + b) * torch.sigmoid(a) - b, a > b), a, b, threads=2)
+
+
+OPERATIONS: dict[str, tuple[Function, tuple[int, ...]]] = {
+    "softmax": (nn.Softmax(-1), (3, 7, 37)),
+    "softmax over rows": (nn.Softmax(0), (9, 21)),
+    "log softmax": (nn.LogSoftmax(1), (2, 11, 5)),
+    "layer norm": (nn.LayerNorm(37), (5, 37)),
+    "group norm": (nn.GroupNorm(3, 6), (2, 6, 5, 7)),
+    "instance norm": (nn.InstanceNorm2d(3), (2, 3, 5, 7)),
+    "sum of columns": (lambda x: x.sum(-1), (5, 83)),
+    "sum of rows": (lambda x: x.sum(0), (83, 5)),
+    "sum of all": (lambda x: x.sum(), (19, 23)),
+    "mean of images": (lambda x: x.mean((2, 3)), (2, 3, 5, 7)),
+    "largest": (lambda x: x.amax(-1), (4, 35)),
+    "smallest": (lambda x: x.amin(0), (35, 4)),
+    "product": (lambda x: (x / 2 + 1).prod(-1), (4, 19)),
+    "variance": (lambda x: x.var(-1), (4, 35)),
+    "norm": (lambda x: x.norm(dim=-1), (4, 35)),
+    "any": (lambda x: (x > 2).any(-1), (4, 35)),
+    "all": (lambda x: (x > -2).all(0), (35, 4)),
+    "argmax": (lambda x: x.argmax(-1), (4, 35)),
+    "max with place": (lambda x: x.max(1), (3, 35, 2)),
+    "padding": (lambda x: F.pad(x, (1, 2, 3, 0)), (2, 3, 5, 7)),
+    "reflection": (lambda x: F.pad(x, (1, 2, 3, 0), mode="reflect"), (2, 3, 5, 7)),
+    "replication": (lambda x: F.pad(x, (1, 2, 3, 0), mode="replicate"), (2, 3, 5, 7)),
+    "bilinear": (lambda x: F.interpolate(x, scale_factor=2.0, mode="bilinear"), (1, 3, 5, 7)),
+    "bilinear aligned": (
+        lambda x: F.interpolate(x, (9, 20), mode="bilinear", align_corners=True), (1, 3, 5, 7)),
+    "bicubic": (lambda x: F.interpolate(x, scale_factor=2.0, mode="bicubic"), (1, 3, 5, 7)),
+    "nearest": (lambda x: F.interpolate(x, scale_factor=3.0), (1, 3, 5, 7)),
+    "pixel shuffle": (nn.PixelShuffle(2), (1, 8, 3, 5)),
+    "pixel unshuffle": (nn.PixelUnshuffle(2), (1, 2, 6, 10)),
+    "concatenation": (lambda x: torch.cat([x, x * 2, x], 1), (2, 3, 5)),
+    "concatenation of columns": (lambda x: torch.cat([x, x * 2], -1), (2, 3, 5)),
+    "transpose": (lambda x: x.t().contiguous(), (19, 35)),
+    "transpose and add": (lambda x: x.t() + 1, (35, 19)),
+    "permutation": (lambda x: x.permute(0, 2, 3, 1).contiguous(), (2, 5, 3, 19)),
+    "flip": (lambda x: x.flip(-1), (3, 21)),
+    "every other": (lambda x: x[:, ::2] + 1, (3, 41)),
+    "diagonal": (lambda x: torch.diagonal(x) * 2, (19, 19)),
+    "running sum": (lambda x: x.cumsum(-1), (3, 35)),
+    "running sum of rows": (lambda x: x.cumsum(0), (35, 3)),
+    "largest few": (lambda x: x.topk(5, -1), (3, 35)),
+    "sorting": (lambda x: x.sort(-1), (3, 35)),
+    "to integers": (lambda x: (x * 100).to(torch.int64), (3, 21)),
+    "double": (lambda x: (x.double() * 3).float(), (3, 21)),
+    "bytes": (lambda x: (x * 20).to(torch.int8), (3, 21)),
+    "one element": (lambda x: x.tanh() + x.sum(), (1, 1)),
+    "depth to space in rows": (lambda x: x.view(2, 3, 4).transpose(0, 1).reshape(3, 8), (24,))}
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_operations(name: str) -> None:
+    function, shape = OPERATIONS[name]
+    check(function, numbers(*shape))
+
+
+@pytest.mark.parametrize("shapes", [((2, 5, 7), (2, 7, 19)), ((1, 1, 1), (1, 1, 1)),
+                                    ((3, 33, 20), (3, 20, 17))], ids=str)
+def test_products_of_inputs(shapes: tuple[tuple[int, ...], tuple[int, ...]]) -> None:
+    a, b = (numbers(*shape, seed=seed) for seed, shape in enumerate(shapes))
+    check(torch.matmul, a, b)
+    check(lambda a, b: a @ b.transpose(-1, -2), a, b.transpose(-1, -2).contiguous())
+
+
+def test_attention() -> None:
+    q, k, v = (numbers(1, 2, 19, 24, seed=seed) for seed in range(3))
+    check(F.scaled_dot_product_attention, q, k, v, threads=2)
+
+
+def test_look_up() -> None:
+    table = nn.Embedding(11, 37)
+    places = torch.tensor([[0, 10, 3], [5, 5, 9]])
+    check(table, places)
+    check(lambda x, at: torch.gather(x, 1, at), numbers(4, 9), torch.randint(0, 9, (4, 21)))
+    check(lambda x, at: x.index_select(0, at), numbers(9, 21), torch.tensor([8, 0, 3]))
+
+
+def test_a_look_up_outside_is_an_error() -> None:
+    table = nn.Embedding(11, 37)
+    compiled = espalier.compile(table, (torch.tensor([1, 2]),))
+    with pytest.raises(espalier.EspalierError, match="index"):
+        compiled.run([np.array([1, 11])])
+
+
+def test_nan_goes_through() -> None:
+    x = numbers(4, 37)
+    x[1, 5], x[2, 36] = float("nan"), float("inf")
+    for function in (lambda x: x.amax(-1), lambda x: x.amin(0), lambda x: x.sum(-1), torch.tanh,
+                     nn.Softmax(-1)):
+        check(function, x)
+
+
+def test_empty() -> None:
+    check(lambda x: x * 2, numbers(0, 3))
