@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from ...programs import path_of
+from .device import Device
 from .shell import ShellDevice
 
 
@@ -15,6 +17,10 @@ class AdbDevice(ShellDevice):
     def __init__(self, serial: str) -> None:
         self.name = f"adb:{serial}"
         self._adb = ["adb", "-s", serial]
+
+    def __enter__(self) -> Device:
+        path_of("adb")
+        return super().__enter__()
 
     def put(self, source: Path, name: str) -> None:
         self._transfer([*self._adb, "push", str(source), self._path(name)])

@@ -5,10 +5,10 @@ Outputs are those of the real processor, times are not.
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 
 from ...errors import EspalierError, unknown
+from ...programs import PROGRAMS, path_of
 from .local import LocalDevice
 
 
@@ -32,8 +32,9 @@ class QemuDevice(LocalDevice):
 def emulator(triple: str, cpu: str, exact: bool = False) -> list[str]:
     """The command that emulates ``cpu`` (as for QemuDevice), to be followed by a program."""
     program = f"qemu-{triple.partition('-')[0]}"
-    if shutil.which(program) is None:
-        raise EspalierError(f"qemu: needs {program} (Debian: apt-get install qemu-user)")
+    if program not in PROGRAMS:
+        raise EspalierError(f"qemu: no emulator is known for '{triple}'")
+    path_of(program)
     listed = subprocess.run([program, "-cpu", "help"], capture_output=True, text=True, check=False)
     known = listed.stdout.split()[2:]  # behind "Available CPUs:"
     if exact and cpu not in known:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from espalier.programs import lacking
 from espalier.runtime.c import FLAGS, LIBRARIES, RUNNER, SOURCES
 from espalier.runtime.model_file import ModelFile
 
@@ -22,7 +22,7 @@ FINGERPRINT = "0123456789abcdef"
 X = np.array([[1, -2, 3], [4, 5, -6]], np.float32)
 WEIGHTS = np.arange(1, 7, dtype=np.float32)
 
-needs_gcc = pytest.mark.skipif(shutil.which("gcc") is None, reason="needs gcc")
+needs_gcc = pytest.mark.skipif(bool(lacking("gcc")), reason=lacking("gcc"))
 
 
 def affine(x: np.ndarray) -> list[np.ndarray]:

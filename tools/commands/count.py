@@ -9,11 +9,12 @@ from pathlib import Path
 
 from ...errors import EspalierError
 from ...pipelines.target import Target
+from ...programs import lacking
 from ...runtime.devices.qemu import emulator
 from ...runtime.model_file import ModelFile
 from ..bench.peers import Network
 from ..compiled import Progress, Source
-from ..count.loops import analyser
+from ..count.emulator import plugin
 from ..count.ours import count_ours
 from ..count.peers import WHEELS, PeerCounts, count_peer
 from ..count.static import LayerLoops, static_loops, static_table
@@ -28,6 +29,8 @@ def count_command(source: Source, target: Target, against: str, *, sparse: bool,
 
     names = _peer_names(against)
     variant = "sparse" if sparse else "dense"
+    emulator(target.triple, target.cpu)  # what is missing is said before minutes of work
+    plugin()
     with progress_bars() as progress:
         code = source.compile_for(target, sparse=sparse, progress=progress)
         file = cross_compiled(code, target, "model")
@@ -63,10 +66,8 @@ def _static_loops(source: Source, target: Target, code: ModelFile, sparse: bool,
     model compiled for ``target``."""
     from ...pipelines.codegen.codegen import NativeCode
 
-    try:
-        analyser()
-    except EspalierError as error:
-        return [], [f"inner loops: left out, {error}"]
+    if reason := lacking("llvm-mca"):
+        return [], [f"inner loops: left out, {reason}"]
 
     def compile_for(core: str) -> tuple[ModelFile, str]:
         other = replace(target, cpu=core)

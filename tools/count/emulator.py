@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
 import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -14,6 +13,7 @@ from pathlib import Path
 
 from ...errors import EspalierError
 from ...files import cache_folder
+from ...programs import path_of
 from ...runtime.devices.qemu import emulator
 
 _PLUGIN = Path(__file__).with_name("count_regions.c")
@@ -73,9 +73,7 @@ def plugin() -> Path:
     library = cache_folder("count") / f"count_regions-{hashlib.sha256(source).hexdigest()[:16]}.so"
     if not library.exists():
         building = library.with_suffix(f".{os.getpid()}")
-        if shutil.which("gcc") is None:
-            raise EspalierError("counting needs gcc, once, to build a plugin for QEMU")
-        command = ["gcc", "-O2", "-shared", "-fPIC", "-o", str(building), str(_PLUGIN)]
+        command = [path_of("gcc"), "-O2", "-shared", "-fPIC", "-o", str(building), str(_PLUGIN)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode != 0:
             raise EspalierError(f"gcc cannot build {_PLUGIN.name}: {_last_line(done.stderr)}")

@@ -7,12 +7,12 @@ model of the Cortex-A76 and the Cortex-X1; the server cores that share their pip
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ...errors import EspalierError
+from ...programs import MCA_OPTIONS, path_of
 
 FEWEST_MULTIPLIES = 4
 _ITERATIONS = 100
@@ -82,19 +82,10 @@ def inner_loops(assembly: str) -> list[Loop]:
     return [loop for loop in found if loop.multiplies >= FEWEST_MULTIPLIES]
 
 
-def analyser() -> str:
-    """llvm-mca's path, the newest; EspalierError where there is none."""
-    names = [*(f"llvm-mca-{version}" for version in range(30, 16, -1)), "llvm-mca"]
-    found = next((path for name in names if (path := shutil.which(name))), None)
-    if found is None:
-        raise EspalierError("static cycles need llvm-mca; install LLVM (Debian: llvm-22)")
-    return found
-
-
 def cycles(loop: Loop, model: Model) -> float:
     """Predicted cycles of one iteration of ``loop`` in its steady state."""
-    command = [analyser(), "-mtriple=aarch64", f"-mcpu={model.cpu}", "-mattr=+fullfp16,+fp16fml",
-               "-skip-unsupported-instructions=lack-sched", f"-iterations={_ITERATIONS}"]
+    command = [path_of("llvm-mca"), *MCA_OPTIONS, f"-mcpu={model.cpu}", "-mattr=+fullfp16,+fp16fml",
+               f"-iterations={_ITERATIONS}"]
     done = subprocess.run(command, input="\n".join(loop.body), capture_output=True, text=True, check=False)
     total = re.search(r"Total Cycles: +(\d+)", done.stdout)
     if done.returncode or total is None:

@@ -19,6 +19,7 @@ from espalier.frontends import load_model
 from espalier.frontends.compile import compile_file
 from espalier.pipelines.codegen.emit import cross_compiled, emit, identifier
 from espalier.pipelines.target import Target
+from espalier.programs import lacking
 from espalier.runtime.model_file import ModelFile
 from torch import nn
 
@@ -29,7 +30,7 @@ TOLERANCE = 1e-4  # max abs error over max abs output
 QEMU = shutil.which("qemu-aarch64")
 CPU = "cortex-a76"
 
-needs_qemu = pytest.mark.skipif(QEMU is None, reason="qemu-aarch64 is not installed (Debian: qemu-user)")
+needs_qemu = pytest.mark.skipif(bool(lacking("qemu-aarch64")), reason=lacking("qemu-aarch64"))
 needs_gcc = pytest.mark.skipif(shutil.which("gcc") is None or platform.machine() != "x86_64",
                                reason="needs gcc on x86-64")
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import platform
-import shutil
 import subprocess
 import sys
 from functools import cache
@@ -16,6 +15,7 @@ from espalier.frontends.compile import compile_file
 from espalier.frontends.pruning.project import prune_module
 from espalier.pipelines.codegen.emit import emit
 from espalier.pipelines.target import Target
+from espalier.programs import lacking
 from espalier.runtime.c import FLAGS, LIBRARIES
 from espalier.runtime.model_file import ModelFile
 from support.fake_model import FOLDER, WARNINGS, needs_gcc
@@ -83,8 +83,8 @@ def test_shared_library_on_this_machine(kind: type[nn.RNNBase], tmp_path: Path) 
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(shutil.which("qemu-aarch64") is None,
-                    reason="qemu-aarch64 is not installed (Debian: qemu-user)")
+@pytest.mark.skipif(bool(lacking("qemu-aarch64")),
+                    reason=lacking("qemu-aarch64"))
 @pytest.mark.parametrize("kind", [nn.GRU, nn.LSTM])
 def test_static_library_in_qemu(kind: type[nn.RNNBase], tmp_path: Path) -> None:
     pytest.importorskip("ziglang", reason="ziglang is not installed (extra aot)")

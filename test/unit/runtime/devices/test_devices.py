@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 from espalier.errors import EspalierError
+from espalier.programs import lacking
 from espalier.runtime.devices import find_device, run_on
 from espalier.runtime.model_file import ModelFile
 from support.command_line import CommandLine, one_line
@@ -178,7 +179,7 @@ ZIG = (sys.executable, "-m", "ziglang", "cc", "-target", "aarch64-linux-musl")
 ARM_COMPILER = (ZIG if importlib.util.find_spec("ziglang")  # a gcc may lack the target's libc
                 else ("aarch64-linux-gnu-gcc",) if shutil.which("aarch64-linux-gnu-gcc") else None)
 
-needs_qemu = pytest.mark.skipif(shutil.which("qemu-aarch64") is None, reason="needs qemu-aarch64 (qemu-user)")
+needs_qemu = pytest.mark.skipif(bool(lacking("qemu-aarch64")), reason=lacking("qemu-aarch64"))
 needs_arm = pytest.mark.skipif(ARM_COMPILER is None, reason="needs aarch64-linux-gnu-gcc or ziglang")
 
 
@@ -204,13 +205,15 @@ def test_qemu_is_missing(espalier: CommandLine, tmp_path: Path, monkeypatch: pyt
     monkeypatch.setenv("PATH", str(tmp_path))
     affine_file(runner=b"program", target=ARM).write(tmp_path / "m")
     result = espalier("run", tmp_path / "m", "--device", "qemu", "--check")
-    assert one_line(result, "qemu: needs qemu-aarch64 (Debian: apt-get install qemu-user)")
+    assert one_line(result, "needs qemu-aarch64 4.2 or newer (Debian: qemu-user)")
 
 
 # -- adb: a script in its place, with a folder as the phone
 
 FAKE_ADB = """#!{python}
 import os, re, shutil, subprocess, sys
+if sys.argv[1:] == ["version"]:
+    sys.exit(print("Android Debug Bridge version 1.0.41"))
 root, mode = {root!r}, open({root!r} + "/mode").read()
 assert sys.argv[1] == "-s"
 serial, verb, arguments = sys.argv[2], sys.argv[3], sys.argv[4:]
@@ -283,9 +286,8 @@ def test_folders_that_cannot_be_made(tmp_path: Path, phone: Path) -> None:
 
 def test_adb_is_missing(espalier: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    script("exit 0").write(tmp_path / "m")
     result = espalier("run", tmp_path / "m", "--device", "adb:R58", "--check")
-    assert one_line(result, "adb:R58: cannot run 'adb': No such file or directory")
+    assert one_line(result, "reaching an Android device needs adb 1.0 or newer")
 
 
 # -- ssh: a server on the loopback interface, with keys of its own

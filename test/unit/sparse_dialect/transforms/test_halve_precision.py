@@ -18,6 +18,7 @@ from espalier.frontends import load_model
 from espalier.frontends.compile import compile_file
 from espalier.pipelines.codegen.emit import cross_compiled, emit
 from espalier.pipelines.target import Target
+from espalier.programs import lacking
 from espalier.runtime.compiled_model import CompiledModel
 from espalier.runtime.model_file import ModelFile
 from espalier.sparse_dialect.schemes import Pattern
@@ -115,7 +116,7 @@ def test_weights_beyond_f16_are_an_error() -> None:
 
 # -- under emulation ----------------------------------------------------------------------------
 
-needs_qemu = pytest.mark.skipif(QEMU is None, reason="qemu-aarch64 is not installed (Debian: qemu-user)")
+needs_qemu = pytest.mark.skipif(bool(lacking("qemu-aarch64")), reason=lacking("qemu-aarch64"))
 
 
 def check_in_qemu(module: nn.Module, x: torch.Tensor, cpu: str, folder: Path,
@@ -159,7 +160,7 @@ def test_sums_in_fp32_need_no_arithmetic_in_fp16(name: str, tmp_path: Path) -> N
 
 @pytest.mark.slow
 @needs_qemu
-@pytest.mark.skipif(shutil.which("gcc") is None, reason="needs gcc, for the plugin that counts")
+@pytest.mark.skipif(bool(lacking("gcc")), reason=lacking("gcc"))
 def test_a_pruned_layer_takes_half_the_instructions() -> None:
     """256 -> 256 3x3 at 56x56, 8.1 times fewer multiply-adds than dense."""
     pytest.importorskip("ziglang", reason="ziglang is not installed (extra aot)")

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from espalier.errors import EspalierError
+from espalier.programs import lacking
 from espalier.runtime.model_file import ModelFile
-from espalier.tools.count import loops
-from espalier.tools.count.loops import REFERENCE_CORES, Loop, analyser, cycles, inner_loops, share_of_peak
+from espalier.tools.count.loops import REFERENCE_CORES, Loop, cycles, inner_loops, share_of_peak
 from espalier.tools.count.static import static_loops, static_table
 
 MULTIPLIES = "\n".join(f"\tfmla\tv{n}.4s, v16.4s, v17.s[0]" for n in range(4))
@@ -61,21 +61,10 @@ def test_spills_are_what_touches_the_stack_inside_the_loop() -> None:
     assert spilt[0].spills == ("ldr q17, [sp, #64]",)
 
 
-def test_no_analyser_is_an_error_that_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loops.shutil, "which", lambda name: None)
-    with pytest.raises(EspalierError, match="need llvm-mca; install LLVM"):
-        analyser()
+needs_mca = pytest.mark.skipif(bool(lacking("llvm-mca")), reason=lacking("llvm-mca"))
 
 
-@pytest.fixture
-def mca() -> None:
-    try:
-        analyser()
-    except EspalierError as error:
-        pytest.skip(str(error))
-
-
-@pytest.mark.usefixtures("mca")
+@needs_mca
 def test_independent_multiplies_reach_the_peak() -> None:
     """16 accumulators keep the pipes of the out-of-order cores busy; one alone waits for itself."""
     many = Loop("many", tuple(f"fmla v{n}.4s, v30.4s, v31.s[0]" for n in range(16)), False)
@@ -87,7 +76,7 @@ def test_independent_multiplies_reach_the_peak() -> None:
         assert share_of_peak([one], model) < 0.5 * share_of_peak([many], model)
 
 
-@pytest.mark.usefixtures("mca")
+@needs_mca
 def test_loops_of_layers() -> None:
     """By the functions that the model says compute a layer; one without loops has no row."""
     layers = [{"name": "a", "functions": ["other"]}, {"name": "b", "functions": ["kernel", "gone"]},
@@ -108,7 +97,7 @@ def test_loops_of_layers() -> None:
     assert 0 < first["cycles"] < 10
 
 
-@pytest.mark.usefixtures("mca")
+@needs_mca
 def test_what_the_analyser_does_not_read_is_an_error() -> None:
     with pytest.raises(EspalierError, match="llvm-mca failed on a loop of kernel"):
         cycles(Loop("kernel", ("no instruction",), False), REFERENCE_CORES["cortex-x1"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,14 +14,15 @@ from espalier.frontends.models import reference_model
 from espalier.frontends.pruning.project import prune_module
 from espalier.pipelines.codegen.emit import emit
 from espalier.pipelines.target import Target
+from espalier.programs import lacking
 from espalier.runtime.devices import find_device, run_on
 from espalier.runtime.model_file import ModelFile
 from torch import nn
 
 pytest.importorskip("llvmlite", reason="llvmlite is not installed (extra aot)")
 pytest.importorskip("ziglang", reason="ziglang is not installed (extra aot)")
-pytestmark = pytest.mark.skipif(shutil.which("qemu-aarch64") is None,
-                                reason="qemu-aarch64 is not installed (Debian: qemu-user)")
+pytestmark = pytest.mark.skipif(bool(lacking("qemu-aarch64")),
+                                reason=lacking("qemu-aarch64"))
 
 TOLERANCES = {"fp32": 1e-4, "fp16": 5e-3}  # max abs error over max abs output
 BLOCKS = "bcr:rows=4,columns=16,rate=4"
