@@ -17,7 +17,7 @@ class PlainAttr(Sparse.Attribute, name="plain"):
 
 
 class LanesAttr(Sparse.Attribute, name="lanes"):
-    """A lane grid: ``#sparse.lanes<[Lh, Lw], [H, W]>`` (architecture page, section 4); the image of a volume
+    """A lane grid: ``#sparse.lanes<[Lh, Lw], [H, W]>`` (docs/architecture.md, 2); the image of a volume
     is [D, H, W], that of a signal [1, W]."""
 
     grid: ir.ArrayAttr

@@ -31,7 +31,8 @@ def records_table(records: Sequence[Record]) -> Table:
 
 
 def _compared(ratio: float) -> str:
-    return f"{ratio:.2f}x faster" if ratio >= 1 else f"{1 / ratio:.2f}x slower"
+    """``2.00x faster``, never ``0.00x``: what is below 1 is said the other way round."""
+    return f"{ratio:.2f}x faster" if ratio >= 1 else f"{1 / max(ratio, 1e-6):.2f}x slower"
 
 
 def scaling_lines(records: Sequence[Record]) -> list[str]:
@@ -43,8 +44,8 @@ def scaling_lines(records: Sequence[Record]) -> list[str]:
     for (engine, variant), group in groups.items():
         few, many = min(group, key=lambda r: r.threads), max(group, key=lambda r: r.threads)
         if few.threads < many.threads:
-            lines.append(f"{engine} {variant}: {many.threads} threads {few.median_ms / many.median_ms:.2f}x "
-                         f"faster than {few.threads}")
+            compared = _compared(few.median_ms / max(many.median_ms, 1e-6))
+            lines.append(f"{engine} {variant}: {many.threads} threads {compared} than {few.threads}")
     return lines
 
 

@@ -1,4 +1,4 @@
-"""Emits the kernel of a packed convolution whose stored kernels have classes (architecture page, section 5).
+"""Emits the kernel of a packed convolution whose stored kernels have classes (docs/architecture.md, 3).
 
     for item, chunk of filter groups in begin .. end:  # an item is a tile of one image
       for block in channel blocks:                # so that what a visit reads stays in L1
