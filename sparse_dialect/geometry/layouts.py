@@ -1,7 +1,7 @@
 """Where each pixel lies: row-major volumes and lane grids.
 
 A lane grid cuts an H x W image into Lh x Lw tiles of ``rows`` x ``columns`` pixels; lane l = i * Lw + j
-holds tile (i, j), so one vector (a *line*) holds the same place of all tiles (docs/architecture.md, section 2;
+holds tile (i, j), so one vector (a *line*) holds the same place of all tiles (docs/architecture.md, 2;
 dimension-lifted transposition, Henretty et al., CC 2011). A volume is D such images, its *slices*. A lifted
 tensor is [N, C, D * slice_lines, lanes]:
 
