@@ -18,6 +18,9 @@ class Sparse(ext.Dialect, name="sparse"):
 
 def register_dialect(context: ir.Context) -> None:
     """Loads ``sparse`` into ``context``, once; turns off multithreading: Python verifiers need that."""
+    from .schemes import scheme_classes  # needs this module
+
+    scheme_classes()  # those that were defined since
     context.enable_multithreading(False)
     if not context.is_dialect_loaded(Sparse.DIALECT_NAMESPACE):
         with context:
@@ -26,5 +29,8 @@ def register_dialect(context: ir.Context) -> None:
 
 def irdl_text() -> str:
     """The dialect as IRDL text, for ``mlir-opt --irdl-file=FILE`` of any compiler."""
+    from .schemes import scheme_classes  # needs this module
+
+    scheme_classes()
     with ir.Context():
         return str(Sparse._emit_module())

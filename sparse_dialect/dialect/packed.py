@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..ir.mlir import ext, ir
-from ..ir.values import integers, shape_of, strings
+from ..ir.values import integers, shape_of
 from .dialect import Sparse
+from .storages import storage_complaint
 from .verify import check_activation, check_scheme, verified
 
 STORAGE_SLOTS = 8  # storage arrays that a packed op can hold
@@ -19,7 +20,7 @@ STORAGE_SLOTS = 8  # storage arrays that a packed op can hold
 class Packed(Sparse.Operation):
     """
     Base of the ops that hold a weight as its scheme's storage arrays, which ``storage_names`` names in their
-    order; ``weight_shape`` is that of the dense weight.
+    order; ``packing`` says how (``storages.py``), ``weight_shape`` is that of the dense weight.
 
     The arrays are the last operands, ``array_0`` on (``storage_operands`` names them, ``storage`` lists
     them): IRDL binds one type to a variadic operand, and these differ in type.
@@ -48,6 +49,7 @@ class PackedConvOp(Packed, name="packed_conv"):
     """
 
     input: ext.Operand[Any]
+    packing: ir.DictAttr
     storage_names: ir.ArrayAttr
     weight_shape: ir.ArrayAttr
     strides: ir.ArrayAttr
@@ -75,6 +77,7 @@ class PackedLinearOp(Packed, name="packed_linear"):
 
     FREE_LENGTH = True
     input: ext.Operand[Any]
+    packing: ir.DictAttr
     storage_names: ir.ArrayAttr
     weight_shape: ir.ArrayAttr
     activation: ir.StringAttr
@@ -95,14 +98,11 @@ def storage_operands(values: Sequence[Any]) -> dict[str, Any]:
 
 
 def check_storage(op: Any) -> str | None:
-    """Storage arrays and their names go together, bias and scheme fit the weight."""
-    names, storage = strings(op.storage_names), list(op.storage)
-    if len(names) != len(storage):
-        return f"expected one storage name for each of {len(storage)} storage operands, found {names}"
+    """Bias, scheme and storage arrays fit the weight."""
     weight = integers(op.weight_shape)
     if op.bias is not None and shape_of(op.bias) != weight[:1]:
         return f"expected a bias of shape {weight[:1]}, found {shape_of(op.bias)}"
-    return check_scheme(op, weight)
+    return check_scheme(op, weight) or storage_complaint(op)
 
 
 def _check_packed(op: Any) -> str | None:

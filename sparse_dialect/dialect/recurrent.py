@@ -80,6 +80,7 @@ class PackedGruOp(Packed, name="packed_gru"):
     FREE_LENGTH = True
     gates: ext.Operand[Any]
     initial: ext.Operand[Any]
+    packing: ir.DictAttr
     storage_names: ir.ArrayAttr
     weight_shape: ir.ArrayAttr
     direction: ir.StringAttr
@@ -99,6 +100,7 @@ class PackedLstmOp(Packed, name="packed_lstm"):
     gates: ext.Operand[Any]
     initial: ext.Operand[Any]
     cell: ext.Operand[Any]
+    packing: ir.DictAttr
     storage_names: ir.ArrayAttr
     weight_shape: ir.ArrayAttr
     direction: ir.StringAttr

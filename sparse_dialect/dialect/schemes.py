@@ -1,7 +1,8 @@
-"""Scheme attributes, one a class in ``schemes/``, and their way to Python values and back.
+"""Scheme attributes, one a class in ``schemes/``, made from the fields of its dataclass.
 
 ``sparse_dialect/schemes`` knows nothing of MLIR; here its frozen values become
-``#sparse.pattern<[3, 3], [[0, 1, 3, 4]]>``, and back.
+``#sparse.pattern<[3, 3], [[0, 1, 3, 4]]>``, and back. A scheme that is defined later (a plug-in's) has its
+attribute in every context that the dialect is loaded into from then on.
 """
 
 # The metaclass of the bindings' Dialect makes Sparse.Operation and Sparse.Attribute, which mypy cannot see:
@@ -9,93 +10,72 @@
 
 # No `from __future__ import annotations` here: the bindings read the field annotations below as types.
 
-from ..errors import op_error
+import inspect
+from typing import Any
+
+from ..errors import EspalierError, op_error
 from ..ir.mlir import ir
-from ..ir.values import i64, integer_array, integers
-from ..schemes import Bcr, Connectivity, Dense, Kgs, Pattern, Scheme, Unstructured
+from ..schemes import SCHEMES, Scheme
 from .dialect import Sparse
+from .values import decoded, dictionary_of, field_kinds
 
 
 class UndetectedAttr(Sparse.Attribute, name="undetected"):
     """No scheme yet: ``sparse-detect-schemes`` replaces it."""
 
 
-class DenseAttr(Sparse.Attribute, name="dense"):
-    """Nothing is cut."""
+_classes: dict[str, Any] = {}  # the attribute class of each scheme, by the scheme's name
 
 
-class UnstructuredAttr(Sparse.Attribute, name="unstructured"):
-    """Zeros anywhere (CSR)."""
-
-
-class ConnectivityAttr(Sparse.Attribute, name="connectivity"):
-    """Whole kernels are kept or cut (PatDNN, section on connectivity pruning)."""
-
-    kernel: ir.ArrayAttr
-
-
-class PatternAttr(Sparse.Attribute, name="pattern"):
-    """Every kernel keeps the places of one library pattern, or none; places count row-major in ``kernel``."""
-
-    kernel: ir.ArrayAttr
-    library: ir.ArrayAttr
-
-
-class BcrAttr(Sparse.Attribute, name="bcr"):
-    """Every ``rows`` x ``columns`` block of the matrix cuts whole rows and columns (BCR; GRIM)."""
-
-    rows: ir.IntegerAttr
-    columns: ir.IntegerAttr
-
-
-class KgsAttr(Sparse.Attribute, name="kgs"):
-    """The kernels of every group of ``filters`` x ``channels`` keep the same places (KGS; RT3D)."""
-
-    filters: ir.IntegerAttr
-    channels: ir.IntegerAttr
-    kernel: ir.ArrayAttr
-
-
-SCHEMES = (UndetectedAttr, DenseAttr, UnstructuredAttr, ConnectivityAttr, PatternAttr, BcrAttr, KgsAttr)
+def scheme_classes() -> dict[str, Any]:
+    """The attribute class of every scheme that is defined by now, by the scheme's name."""
+    for name, scheme in SCHEMES.items():
+        if name not in _classes:
+            body = {"__annotations__": field_kinds(scheme), "__doc__": inspect.getdoc(scheme),
+                    "__module__": __name__}
+            _classes[name] = type(f"{scheme.__name__}Attr", (Sparse.Attribute,), body, name=name)
+    return _classes
 
 
 def scheme_attribute(scheme: Scheme) -> ir.Attribute:
     """The attribute that carries ``scheme`` (needs a current context)."""
-    match scheme:
-        case Pattern():
-            library = ir.ArrayAttr.get([integer_array(places) for places in scheme.library])
-            return PatternAttr.get(integer_array(scheme.kernel), library)
-        case Kgs():
-            return KgsAttr.get(i64(scheme.filters), i64(scheme.channels),
-                                       integer_array(scheme.kernel))
-        case Bcr():
-            return BcrAttr.get(i64(scheme.rows), i64(scheme.columns))
-        case Connectivity():
-            return ConnectivityAttr.get(integer_array(scheme.kernel))
-        case Unstructured():
-            return UnstructuredAttr.get()
-        case Dense():
-            return DenseAttr.get()
-    raise TypeError(f"no attribute for scheme {scheme!r}")
+    return scheme_classes()[scheme.name].get(*dictionary_of(scheme).values())
+
+
+def is_scheme(attribute: Any) -> bool:
+    """Whether ``attribute`` is a scheme, or says that there is none yet."""
+    return isinstance(attribute, (UndetectedAttr, *scheme_classes().values()))
+
+
+def scheme_from(attribute: Any) -> Scheme | None:
+    """The scheme behind ``attribute``, None for another attribute; raises ``EspalierError`` or ``TypeError``
+    where the scheme itself refuses the parameters."""
+    for name, kind in scheme_classes().items():
+        if isinstance(attribute, kind):
+            return SCHEMES[name](*(decoded(parameter) for parameter in attribute.params))
+    return None
 
 
 def scheme_of(op: ir.Operation) -> Scheme:
     """The scheme of an op; raises ``PassError`` while it is undetected."""
     attribute = op.operation.attributes["scheme"]
-    match attribute:
-        case PatternAttr():
-            library = tuple(tuple(integers(places)) for places in ir.ArrayAttr(attribute.library))
-            return Pattern(tuple(integers(attribute.kernel)), library)
-        case KgsAttr():
-            return Kgs(ir.IntegerAttr(attribute.filters).value,
-                               ir.IntegerAttr(attribute.channels).value, tuple(integers(attribute.kernel)))
-        case BcrAttr():
-            return Bcr(ir.IntegerAttr(attribute.rows).value, ir.IntegerAttr(attribute.columns).value)
-        case ConnectivityAttr():
-            return Connectivity(tuple(integers(attribute.kernel)))
-        case UnstructuredAttr():
-            return Unstructured()
-        case DenseAttr():
-            return Dense()
-    found = "#sparse.undetected" if isinstance(attribute, UndetectedAttr) else str(attribute)
-    raise op_error(op, "a sparsity scheme", found, "run sparse-detect-schemes first")
+    scheme = scheme_from(attribute)
+    if scheme is None:
+        found = "#sparse.undetected" if isinstance(attribute, UndetectedAttr) else str(attribute)
+        raise op_error(op, "a sparsity scheme", found, "run sparse-detect-schemes first")
+    return scheme
+
+
+def scheme_complaint(attribute: Any, weight: list[int]) -> str | None:
+    """What is wrong with a scheme for a weight of that shape, or None."""
+    try:
+        scheme = scheme_from(attribute)
+    except (EspalierError, TypeError) as error:
+        return f"expected a scheme that is possible, found {attribute}: {error}"
+    kernel = getattr(scheme, "kernel", None)
+    if kernel is not None and list(kernel) != weight[2:]:
+        return f"expected a scheme for kernels of {weight[2:]}, found {attribute}"
+    return None
+
+
+scheme_classes()

@@ -6,13 +6,13 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..ir.mlir import ir
-from ..ir.values import integers
 from .layouts import EITHER, LanesAttr
-from .schemes import SCHEMES
+from .schemes import is_scheme, scheme_complaint
 
 ACTIVATIONS = ("none", "relu", "relu6")
 LAYOUTS: dict[str, Any] = {"layout": LanesAttr, "input_layout": EITHER, "output_layout": EITHER}
-KINDS = {ir.ArrayAttr: "an array", ir.IntegerAttr: "an integer", ir.StringAttr: "a string"}
+KINDS = {ir.ArrayAttr: "an array", ir.DictAttr: "a dictionary",
+         ir.IntegerAttr: "an integer", ir.StringAttr: "a string"}
 
 
 def verified(op: Any, check: Callable[[Any], str | None]) -> bool:
@@ -37,7 +37,9 @@ def _check_form(op: Any) -> str | None:
             return f"requires attribute '{name}'"
         if kind in KINDS and not isinstance(attributes[name], kind):
             return f"expected attribute '{name}' to be {KINDS[kind]}, found {attributes[name]}"
-        if name in ("scheme", *LAYOUTS) and not isinstance(attributes[name], LAYOUTS.get(name, SCHEMES)):
+        known = is_scheme(attributes[name]) if name == "scheme" else (
+            name not in LAYOUTS or isinstance(attributes[name], LAYOUTS[name]))
+        if not known:
             return f"expected a sparse dialect {name.replace('_', ' ')}, found {attributes[name]}"
     if "operandSegmentSizes" in attributes:
         found = list(attributes["operandSegmentSizes"])
@@ -64,14 +66,8 @@ def check_choice(name: str, attribute: Any, choices: tuple[str, ...]) -> str | N
 
 
 def check_scheme(op: Any, weight: Sequence[int]) -> str | None:
-    """Sizes of blocks and groups are positive; a scheme of kernels fits kernels of the weight's size."""
-    for name in ("rows", "columns", "filters", "channels"):
-        size = ir.IntegerAttr(getattr(op.scheme, name)).value if hasattr(op.scheme, name) else 1
-        if size < 1:
-            return f"expected a scheme with {name} of 1 or more, found {op.scheme}"
-    if hasattr(op.scheme, "kernel") and integers(op.scheme.kernel) != list(weight[2:]):
-        return f"expected a scheme for kernels of {list(weight[2:])}, found {op.scheme}"
-    return None
+    """The scheme is possible; a scheme of kernels fits kernels of the weight's size."""
+    return scheme_complaint(op.scheme, list(weight))
 
 
 def check_activation(op: Any) -> str | None:

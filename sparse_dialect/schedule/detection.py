@@ -9,7 +9,7 @@ import numpy as np
 
 from ..errors import EspalierError
 from ..schemes import SCHEMES, Dense, Scheme, SharedColumns
-from ..storage.column_groups import matrix_of, stored_weights
+from ..schemes.shared_columns import matrix_of, stored_weights
 from .cost_model import convolution_ms, linear_ms
 
 
@@ -52,8 +52,8 @@ def detect_scheme(weight: np.ndarray, order: Sequence[str] = ()) -> Scheme:
 def predicted_ms(scheme: Scheme, weight: np.ndarray) -> float:
     """Predicted time of ``weight`` in ``scheme``, a convolution's for one output place."""
     if weight.ndim == 2:
-        return linear_ms(scheme, scheme.cost(weight).macs_per_output)
+        return linear_ms(scheme, scheme.multiply_adds(weight))
     if not isinstance(scheme, SharedColumns):
-        return convolution_ms(scheme, scheme.cost(weight).macs_per_output)
+        return convolution_ms(scheme, scheme.multiply_adds(weight))
     groups = scheme.filter_groups(weight)  # fewer filters may share columns than the scheme allows
     return convolution_ms(scheme.in_groups_of(groups.shape[1]), stored_weights(matrix_of(weight), groups))

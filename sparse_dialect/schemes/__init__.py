@@ -1,4 +1,4 @@
-"""Sparsity schemes: what a mask looks like, how it is stored, what it costs. One class a file, numpy only.
+"""Sparsity schemes: what masks look like, and projections onto them. One class a file, numpy only.
 
 ``SCHEMES`` lists them in the order of the imports below: structured first, dense last.
 """
@@ -9,9 +9,9 @@ from .connectivity import Connectivity  # isort: skip
 from .pattern import Pattern, natural_library  # isort: skip
 from .unstructured import Unstructured  # isort: skip
 from .dense import Dense  # isort: skip
-from ..storage.column_groups import SharedColumns
-from ..storage.filter_order import filter_order
-from .scheme import SCHEMES, Cost, Scheme
+from .filter_order import filter_order
+from .scheme import SCHEMES, Scheme
+from .shared_columns import SharedColumns
 
-__all__ = ["SCHEMES", "Bcr", "Connectivity", "Cost", "Dense", "Kgs", "Pattern", "Scheme",
-           "SharedColumns", "Unstructured", "filter_order", "natural_library"]
+__all__ = ["SCHEMES", "Bcr", "Connectivity", "Dense", "Kgs", "Pattern", "Scheme", "SharedColumns",
+           "Unstructured", "filter_order", "natural_library"]

@@ -1,22 +1,11 @@
 """Block-based column-row sparsity (BCR; GRIM, TPAMI 2022): blocks of a matrix cut whole rows and columns.
 
-The weight is a matrix, [F, C * places] for a convolution. In each ``rows`` x ``columns`` block (smaller at
-the edges) the mask is an outer product: some rows of the block, times some columns. BCRC stores the columns
-of rows that keep the same set once:
-
-    reorder    [F]        i32   original row of each stored row
-    offset     [F + 1]    i32   start of each stored row's weights
-    occurrence [G + 1]    i32   first stored row of each group of rows that share a column set
-    stride     [G + 1]    i32   start of each group's columns
-    column     [columns]  i16   compact columns, increasing (uint16 bits; i32 where the matrix is wider)
-    weight     [nonzeros] f32   row by row
-
-(papers.md 3.3, whose example a test reproduces.)
+The weight is a matrix, [F, C * taps] for a convolution. In each ``rows`` x ``columns`` block (smaller at
+the edges) the mask is an outer product: some rows of the block, times some columns.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import prod
 from typing import ClassVar
@@ -24,18 +13,15 @@ from typing import ClassVar
 import numpy as np
 
 from ..errors import EspalierError
-from ..storage.column_groups import (
+from .scheme import is_nonzero
+from .shared_columns import (
     ACCIDENTAL_ZEROS,
     SharedColumns,
     best_groups,
     matrix_of,
     nothing_to_share,
     plausible_sizes,
-    row_sets,
-    stored_weights,
 )
-from ..storage.fkw import checked_order
-from .scheme import Cost, is_nonzero
 
 ROWS_AT_A_TIME = 256
 
@@ -48,7 +34,7 @@ DETECTED_COLUMNS = {  # by a divisor; GRIM's 16 first: blocks of 32, 64, ... col
 
 @dataclass(frozen=True)
 class Bcr(SharedColumns):
-    """BCR with blocks of ``rows`` x ``columns``; stored as BCRC, which does without the block borders."""
+    """BCR with blocks of ``rows`` x ``columns``."""
 
     rows: int
     columns: int
@@ -110,55 +96,11 @@ class Bcr(SharedColumns):
                 _cut_rows(result[first : first + rows], columns, row_rate)
         return result.reshape(weight.shape)
 
-    def pack(self, weight: np.ndarray, order: np.ndarray | None = None) -> dict[str, np.ndarray]:
-        """The six BCRC arrays; without an ``order`` rows of equal column sets come together."""
-        matrix = matrix_of(weight)
-        sets = row_sets(matrix)
-        order = np.argsort(sets, kind="stable") if order is None else checked_order(order, len(matrix))
-        counts = np.array([np.count_nonzero(row) for row in matrix], np.int64)[order]
-        if counts.sum() > np.iinfo(np.int32).max:
-            raise EspalierError(f"BCRC with 32-bit offsets holds at most 2^31 weights, found {counts.sum()}")
-        offset = np.concatenate([[0], np.cumsum(counts)])
-        first = np.flatnonzero(np.diff(sets[order], prepend=-1))
-        columns = [np.flatnonzero(matrix[row]) for row in order[first]]
-        stride = np.concatenate([[0], np.cumsum([len(c) for c in columns])])
-        values = np.empty(offset[-1], np.float32)
-        for at, row in enumerate(order):  # a nonzero() of the whole needs 16 bytes an entry
-            values[offset[at] : offset[at + 1]] = matrix[row][is_nonzero(matrix[row])]
-        narrow = matrix.shape[1] <= 1 << 16
-        column = np.concatenate([*columns, np.empty(0, np.int64)])
-        return {"reorder": order.astype(np.int32), "offset": offset.astype(np.int32),
-                "occurrence": np.append(first, len(order)).astype(np.int32),
-                "stride": stride.astype(np.int32),
-                "column": column.astype(np.uint16).view(np.int16) if narrow else column.astype(np.int32),
-                "weight": values}
-
-    def unpack(self, arrays: Mapping[str, np.ndarray], shape: Sequence[int]) -> np.ndarray:
-        dense = np.zeros(tuple(shape), np.float32)
-        matrix, column = matrix_of(dense), arrays["column"]
-        column = (column.view(np.uint16) if column.dtype == np.int16 else column).astype(np.intp)
-        for group in range(len(arrays["stride"]) - 1):
-            shared = column[arrays["stride"][group] : arrays["stride"][group + 1]]
-            for at in range(arrays["occurrence"][group], arrays["occurrence"][group + 1]):
-                matrix[arrays["reorder"][at], shared] = arrays["weight"][
-                    arrays["offset"][at] : arrays["offset"][at + 1]]
-        return dense
-
     def filter_groups(self, weight: np.ndarray) -> np.ndarray:
         return best_groups(matrix_of(weight), self.rows)
 
     def in_groups_of(self, filters: int) -> Bcr:
         return replace(self, rows=filters)
-
-    def cost(self, weight: np.ndarray) -> Cost:
-        matrix = matrix_of(weight)
-        sets, first = np.unique(row_sets(matrix), return_index=True)
-        columns = sum(int(np.count_nonzero(matrix[row])) for row in first)
-        nonzeros = int(np.count_nonzero(matrix))
-        index_bytes = 4 * (2 * len(matrix) + 1) + 8 * (len(sets) + 1) + columns * (
-            2 if matrix.shape[1] <= 1 << 16 else 4)
-        return Cost(stored_weights(matrix, self.filter_groups(weight)), nonzeros, 4 * nonzeros, index_bytes,
-                    4 * weight.size)
 
 
 def _misfits(kept: np.ndarray, width: int, spare: float) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import ClassVar
@@ -10,22 +10,16 @@ from typing import ClassVar
 import numpy as np
 
 from ..errors import EspalierError
-from ..storage.blocked_fkw import StoredKernels, Terms
-from ..storage.fkw import Library, common_count, fkw_cost, keep_kernels, kernels_of, pack_fkw, unpack_fkw
-from .scheme import Cost, Scheme, is_nonzero
+from .kernels import Library, PatternScheme, common_count, keep_kernels, kernels_of
+from .scheme import is_nonzero
 
 
 @dataclass(frozen=True)
-class Connectivity(Scheme):
-    """A library of the one full pattern, stored as FKW; a zero in a kept kernel is stored like the rest."""
+class Connectivity(PatternScheme):
+    """A library of the one full pattern; a zero in a kept kernel is stored like the rest."""
 
     kernel: tuple[int, ...]
     name: ClassVar[str] = "connectivity"
-
-    @property
-    def library(self) -> Library:
-        """The full pattern: all places of the kernel."""
-        return (tuple(range(prod(self.kernel))),)
 
     @property
     def entries(self) -> int:
@@ -65,23 +59,5 @@ class Connectivity(Scheme):
             raise EspalierError(f"expected kernels of {self.kernel}, found {tuple(weight.shape[2:])}")
         return np.where(is_nonzero(kernels_of(weight)).any(axis=2), 0, -1).astype(np.int16)
 
-    def pack(self, weight: np.ndarray, order: np.ndarray | None = None) -> dict[str, np.ndarray]:
-        return pack_fkw(weight, self.assign(weight), self.library, order)
-
-    def unpack(self, arrays: Mapping[str, np.ndarray], shape: Sequence[int]) -> np.ndarray:
-        return unpack_fkw(arrays, shape, self.library)
-
-    def classes(self, places: int, group: int) -> tuple[Terms, ...]:
-        """One class for each set of filters of a group that keep a channel; set s holds filter f where bit
-        f is 1."""
-        return tuple(tuple((f, place) for place in range(places) for f in range(group) if kept >> f & 1)
-                     for kept in range(1, 1 << group))
-
-    def stored_kernels(self, weight: np.ndarray, group: int) -> StoredKernels:
-        kept = (self.assign(weight) >= 0).reshape(-1, group, weight.shape[1])
-        sets = (kept << np.arange(group)[:, None]).sum(axis=1)
-        rows, channels = np.nonzero(sets)
-        return StoredKernels(rows, channels, sets[rows, channels] - 1)
-
-    def cost(self, weight: np.ndarray) -> Cost:
-        return fkw_cost(weight, self.library)
+    def patterns(self, kernel: Sequence[int]) -> Library:
+        return (tuple(range(prod(kernel))),)

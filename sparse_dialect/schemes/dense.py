@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from math import prod
 from typing import ClassVar
 
 import numpy as np
 
-from ..errors import EspalierError
-from ..storage.blocked_fkw import Terms
-from .scheme import Cost, Scheme
+from .kernels import Kernels, KernelScheme, Library
 
 
 @dataclass(frozen=True)
-class Dense(Scheme):
-    """The weight as it is: ``weight`` f32 [F, C, *kernel] or [M, K]. There is nothing to reorder."""
+class Dense(KernelScheme):
+    """The weight as it is: every kernel keeps all of its taps."""
 
     name: ClassVar[str] = "dense"
 
@@ -32,17 +31,12 @@ class Dense(Scheme):
         """A copy: every weight is dense."""
         return np.array(weight, np.float32)
 
-    def pack(self, weight: np.ndarray, order: np.ndarray | None = None) -> dict[str, np.ndarray]:
-        if order is not None:
-            raise EspalierError("dense storage keeps the filters in their own order")
-        return {"weight": np.ascontiguousarray(weight, np.float32)}
+    def patterns(self, kernel: Sequence[int]) -> Library:
+        return (tuple(range(prod(kernel))),)
 
-    def unpack(self, arrays: Mapping[str, np.ndarray], shape: Sequence[int]) -> np.ndarray:
-        return np.array(arrays["weight"], np.float32).reshape(tuple(shape))
+    def kernels(self, weight: np.ndarray) -> Kernels:
+        filters, channels = np.indices(weight.shape[:2]).reshape(2, -1)
+        return Kernels(filters, channels, np.zeros(len(filters), np.int64))
 
-    def classes(self, places: int, group: int) -> tuple[Terms, ...]:
-        """One class: all filters of the group at all places."""
-        return (tuple((f, place) for place in range(places) for f in range(group)),)
-
-    def cost(self, weight: np.ndarray) -> Cost:
-        return Cost(weight.size, int(np.count_nonzero(weight)), 4 * weight.size, 0, 4 * weight.size)
+    def multiply_adds(self, weight: np.ndarray) -> int:
+        return int(weight.size)

@@ -2,19 +2,10 @@
 
 A convolution weight [F, C, *kernel], 2-D or 3-D, is cut into groups of ``filters`` filters x ``channels``
 channels. KGS prunes all kernels of a group at the same places; vanilla, a special case, prunes whole groups.
-A group stores which places it keeps, and dense weights for those:
-
-    start    [P * Q + 1]                   i32   units before each group, groups row-major [P, Q]
-    location [units]                       i8    kernel places of each group, increasing (uint8 bits; i16
-                                                 for kernels of more than 256 places)
-    weight   [units, channels, filters]    f32   zero where a group reaches past the weight's edge
-
-(papers.md 4.1 and 4.3; the paper names no format, this is its natural form.)
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 from math import prod
@@ -23,17 +14,16 @@ from typing import ClassVar
 import numpy as np
 
 from ..errors import EspalierError
-from ..storage.column_groups import (
+from .kernels import kernels_of
+from .scheme import is_nonzero
+from .shared_columns import (
     ACCIDENTAL_ZEROS,
     SharedColumns,
     best_groups,
     matrix_of,
     nothing_to_share,
     plausible_sizes,
-    stored_weights,
 )
-from ..storage.fkw import kernels_of
-from .scheme import Cost, is_nonzero
 
 SCORES = ("rms", "l2")
 DETECTED = range(32, 1, -1)  # filters, and channels, that detection tries: the largest groups that fit
@@ -111,13 +101,13 @@ class Kgs(SharedColumns):
             raise EspalierError(f"unknown score '{score}': expected one of {', '.join(SCORES)}")
         filters, channels = min(filters, weight.shape[0]), min(channels, weight.shape[1])  # no vast padding
         scheme = cls(filters, channels, tuple(weight.shape[2:]))
-        units = scheme._units(weight)
+        units = scheme.units(weight)
         if vanilla:
             units = units.reshape(*units.shape[:2], 1, -1)
         squares = np.square(units).sum(axis=3)
         if score == "rms":
             squares /= np.maximum(np.count_nonzero(units, axis=3), 1)
-        sizes = scheme._units(np.ones_like(weight)).sum(axis=3, dtype=np.int64)
+        sizes = scheme.units(np.ones_like(weight)).sum(axis=3, dtype=np.int64)
         sizes = sizes.sum(axis=2, keepdims=True) if vanilla else sizes
         ranked = np.argsort(-squares, axis=None, kind="stable")
         total = np.cumsum(sizes.ravel()[ranked])
@@ -128,7 +118,7 @@ class Kgs(SharedColumns):
         mask = mask.repeat(filters, axis=0)[: weight.shape[0]].repeat(channels, axis=1)[:, : weight.shape[1]]
         return weight * mask.reshape(weight.shape)
 
-    def _units(self, weight: np.ndarray) -> np.ndarray:
+    def units(self, weight: np.ndarray) -> np.ndarray:
         """``weight`` as [P, Q, places, channels * filters], zero-padded to whole groups."""
         kernels = kernels_of(weight)
         p, q = -(-weight.shape[0] // self.filters), -(-weight.shape[1] // self.channels)
@@ -137,42 +127,8 @@ class Kgs(SharedColumns):
         split = padded.reshape(p, self.filters, q, self.channels, -1)
         return split.transpose(0, 2, 4, 3, 1).reshape(p, q, kernels.shape[2], -1)
 
-    def pack(self, weight: np.ndarray, order: np.ndarray | None = None) -> dict[str, np.ndarray]:
-        if order is not None:
-            raise EspalierError("kernel groups keep the filters in their own order")
-        if tuple(weight.shape[2:]) != self.kernel:
-            raise EspalierError(f"expected kernels of {self.kernel}, found {tuple(weight.shape[2:])}")
-        units = self._units(weight)
-        kept = units.any(axis=3)
-        location = np.nonzero(kept)[2]
-        narrow = kept.shape[2] <= 256
-        return {"start": np.concatenate([[0], np.cumsum(kept.sum(axis=2).ravel())]).astype(np.int32),
-                "location": location.astype(np.uint8).view(np.int8) if narrow else location.astype(np.int16),
-                "weight": units[kept].reshape(-1, self.channels, self.filters)}
-
-    def unpack(self, arrays: Mapping[str, np.ndarray], shape: Sequence[int]) -> np.ndarray:
-        filters, channels, *kernel = shape
-        p, q = -(-filters // self.filters), -(-channels // self.channels)
-        units = np.zeros((p * q, prod(kernel), self.channels * self.filters), np.float32)
-        location = arrays["location"]
-        location = (location.view(np.uint8) if location.dtype == np.int8 else location).astype(np.intp)
-        group = np.repeat(np.arange(p * q), np.diff(arrays["start"]))
-        units[group, location] = arrays["weight"].reshape(len(location), units.shape[2])
-        split = units.reshape(p, q, prod(kernel), self.channels, self.filters).transpose(0, 4, 1, 3, 2)
-        whole = split.reshape(p * self.filters, q * self.channels, -1)[:filters, :channels]
-        return np.ascontiguousarray(whole).reshape(tuple(shape))
-
     def filter_groups(self, weight: np.ndarray) -> np.ndarray:
         return best_groups(matrix_of(weight), self.filters)
 
     def in_groups_of(self, filters: int) -> Kgs:
         return replace(self, filters=filters)
-
-    def cost(self, weight: np.ndarray) -> Cost:
-        kept = int(np.count_nonzero(self._units(weight).any(axis=3)))
-        groups = prod(-(-size // part) for size, part in zip(weight.shape, (self.filters, self.channels),
-                                                             strict=False))
-        index_bytes = 4 * (groups + 1) + kept * (1 if prod(self.kernel) <= 256 else 2)
-        stored = stored_weights(matrix_of(weight), self.filter_groups(weight))
-        return Cost(stored, int(np.count_nonzero(weight)), 4 * kept * self.channels * self.filters,
-                    index_bytes, 4 * weight.size)

@@ -9,7 +9,7 @@ PCONV).
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import ClassVar, NamedTuple
@@ -17,15 +17,14 @@ from typing import ClassVar, NamedTuple
 import numpy as np
 
 from ..errors import EspalierError
-from ..storage.blocked_fkw import StoredKernels, Terms
-from ..storage.fkw import Library, common_count, fkw_cost, keep_kernels, kernels_of, pack_fkw, unpack_fkw
-from .scheme import Cost, Scheme, is_nonzero
+from .kernels import Library, PatternScheme, common_count, keep_kernels, kernels_of
+from .scheme import is_nonzero
 
 MAX_PATTERNS = 16  # code is specialised per pattern; beyond this its size costs more than regularity gives
 
 
 @dataclass(frozen=True)
-class Pattern(Scheme):
+class Pattern(PatternScheme):
     """Every kept kernel stores exactly ``entries`` places, those of one pattern of ``library`` (row-major
     places).
 
@@ -95,23 +94,8 @@ class Pattern(Scheme):
                                 f"which no pattern of the library covers")
         return ids.reshape(weight.shape[:2])
 
-    def pack(self, weight: np.ndarray, order: np.ndarray | None = None) -> dict[str, np.ndarray]:
-        return pack_fkw(weight, self.assign(weight), self.library, order)
-
-    def unpack(self, arrays: Mapping[str, np.ndarray], shape: Sequence[int]) -> np.ndarray:
-        return unpack_fkw(arrays, shape, self.library)
-
-    def classes(self, places: int, group: int) -> tuple[Terms, ...]:
-        """One class a pattern. Filters do not share kernels: two rarely have one pattern at one channel."""
-        return tuple(tuple((0, place) for place in pattern) for pattern in self.library)
-
-    def stored_kernels(self, weight: np.ndarray, group: int) -> StoredKernels:
-        ids = self.assign(weight)
-        rows, channels = np.nonzero(ids >= 0)
-        return StoredKernels(rows, channels, ids[rows, channels].astype(np.int64))
-
-    def cost(self, weight: np.ndarray) -> Cost:
-        return fkw_cost(weight, self.library)
+    def patterns(self, kernel: Sequence[int]) -> Library:
+        return self.library
 
 
 def natural_library(weights: Iterable[np.ndarray], entries: int, count: int) -> Library:

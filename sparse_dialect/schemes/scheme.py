@@ -1,33 +1,22 @@
-"""The central abstraction: a scheme says which masks it covers, how they are stored and what they cost.
+"""The central abstraction: a scheme says which masks it covers, and projects weights onto them.
 
 Weights are float32, [F, C/groups, *kernel] for convolutions and [M, K] for linear layers. A scheme is a
-frozen value that holds only what the whole layer shares (kernel size, pattern library); the mask itself lies
-in the packed arrays.
+frozen value that holds only what the whole layer shares (kernel size, pattern library); the mask itself is
+where the weight's zeros are. How a mask is stored is a ``Storage``'s business (``sparse_dialect/storage``).
+
+The fields of a scheme (integers, and tuples of tuples of them) are the parameters of its attribute
+``#sparse.<name>``, in their order: ``dialect/schemes.py`` makes it from them.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from ..storage.blocked_fkw import StoredKernels, Terms
-
 SCHEMES: dict[str, type[Scheme]] = {}  # by name, in the order of detection; __init_subclass__ fills it
-
-
-@dataclass(frozen=True)
-class Cost:
-    """What a packed weight costs: bytes of float32 values, and of the index arrays as ``pack`` makes them."""
-
-    macs_per_output: int  # multiply-adds that the kernels do for all filters at one output place
-    nonzeros: int
-    weight_bytes: int
-    index_bytes: int
-    dense_bytes: int
 
 
 @dataclass(frozen=True)
@@ -44,7 +33,7 @@ class Scheme(ABC):
     @classmethod
     @abstractmethod
     def detect(cls, weight: np.ndarray) -> Self | None:
-        """The scheme that stores every nonzero of ``weight``, or None; never approximate."""
+        """The scheme that covers every nonzero of ``weight``, or None; never approximate."""
 
     @classmethod
     @abstractmethod
@@ -57,25 +46,8 @@ class Scheme(ABC):
         """The Euclidean projection of ``weight`` onto the scheme: a new float32 array of the same shape."""
 
     @abstractmethod
-    def pack(self, weight: np.ndarray, order: np.ndarray | None = None) -> dict[str, np.ndarray]:
-        """The storage arrays by name, in storage order; ``order`` [F] lists the filters as to be stored."""
-
-    @abstractmethod
-    def unpack(self, arrays: Mapping[str, np.ndarray], shape: Sequence[int]) -> np.ndarray:
-        """The dense float32 weight of ``shape``: the exact inverse of ``pack``, whatever the filter order."""
-
-    def classes(self, places: int, group: int) -> tuple[Terms, ...]:
-        """The kernel classes that the lowering expands, for kernels of ``places`` and groups of ``group``
-        filters."""
-        raise NotImplementedError(f"{self.name} has no kernel classes")
-
-    def stored_kernels(self, weight: np.ndarray, group: int) -> StoredKernels:
-        """The kernels of ``weight`` [F, C, *kernel] that are stored, each with its class."""
-        raise NotImplementedError(f"{self.name} has no kernel classes")
-
-    @abstractmethod
-    def cost(self, weight: np.ndarray) -> Cost:
-        """The cost of ``weight`` in this scheme, without packing it."""
+    def multiply_adds(self, weight: np.ndarray) -> int:
+        """Multiply-adds that kernels do for all filters at one output place: the weights that are stored."""
 
 
 def is_nonzero(weight: np.ndarray) -> np.ndarray:

@@ -1,15 +1,10 @@
-"""Rows that share columns: GRIM's matrix reorder, and the storage that the CPU kernels stream.
+"""Groups of filters that share columns, a block of channels at a time (GRIM's matrix reorder).
 
-A weight is seen as a matrix: rows are filters, columns are (channel, kernel place), or the inputs of a
-linear layer. Rows with one set of kept columns form groups, so that one loaded input serves them all:
+A convolution stores its G groups of S filters (``schemes/shared_columns.py`` finds them) a block of channels
+at a time. A *unit* is one tap of U neighbouring channels. The Z slices of a kernel (its depth) come one after
+the other, so that code can leave out those at either end; inside a block a unit has the number
 
-    rows 0 and 2 keep {0, 1, 4}, rows 1 and 3 keep {2, 5}  ->  groups [[0, 2], [1, 3]]
-
-A convolution stores its G groups of S filters a block of channels at a time. A *unit* is one kernel place
-of U neighbouring channels. The Z slices of a kernel (its depth) come one after the other, so that code can
-leave out those at either end; inside a block a unit has the number
-
-    (slice * channels / U + channel / U) * places of a slice + place
+    (slice * channels / U + channel / U) * taps of a slice + tap
 
     start   [B * G * Z + 1]   i32   start of each (channel block, group, slice), in units
     reorder [G * S]           i16   filters of each group (uint16 bits; i32 for more than 2^16); a short group
@@ -18,147 +13,121 @@ leave out those at either end; inside a block a unit has the number
     weight  [E, U, S]         f32   all S filters of every channel of the unit
     before  [B * G * Z]       i16   the unit before each start (as reorder; i32 for 2^16 units); only if Z > 1
 
-One byte for U x S weights; a unit of zeros bridges a gap over 255.
+One byte for U x S weights; a unit of zeros bridges a gap over 255. A grouped convolution is stored as the
+whole convolution that it is part of.
 """
 
 from __future__ import annotations
 
-from abc import abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from math import prod
+from typing import ClassVar
 
 import numpy as np
 
+from ..errors import EspalierError
 from ..geometry.layouts import three
 from ..schemes.scheme import Scheme
-from .blocked_fkw import dealt, thread_chunks
-from .filter_order import similarity_chain
+from ..schemes.shared_columns import SharedColumns
+from .chunks import dealt, thread_chunks
+from .storage import FLOATS, WEIGHT, ArrayForm, Count, Packed, Storage, as_u16, from_u16
 
-# Of the places that a mask of blocks or groups keeps, so many may hold a zero all the same: a filter that
-# its batch norm scaled to nothing, a weight that was trained to it.
-ACCIDENTAL_ZEROS = 0.01
-
-LARGEST_GROUP = 8  # rows whose sums fit in vector registers together with a few vectors of outputs
-ENOUGH_FILL = 1.05  # stored weights over nonzeros, up to which smaller groups are not tried
-GROUP_OVERHEAD = {1: 2.0, 2: 1.2, 3: 1.1}  # what a multiply costs in small groups: a load serves few
 LARGEST_GAP = 255
-LARGEST_CHAIN = 1 << 26  # entries of a matrix that similarity is computed for
+NARROW = 1 << 16  # numbers below it are kept in 16 bits
 
 
 @dataclass(frozen=True)
-class SharedColumns(Scheme):
-    """Base of the schemes whose filters share columns in groups."""
+class ColumnGroups(Storage):
+    """``filters_per_group`` filters that share columns, in units of ``unit`` channels, in blocks of
+    ``channel_block`` of all channels (0: one block) of a convolution of ``groups`` groups."""
 
-    @abstractmethod
-    def filter_groups(self, weight: np.ndarray) -> np.ndarray:
-        """The filters of ``weight`` in groups that share columns, i64 [groups, size] (``group_rows``)."""
+    filters_per_group: int = 1
+    unit: int = 1
+    channel_block: int = 0
+    groups: int = 1
+    name: ClassVar[str] = "column_groups"
 
-    @abstractmethod
-    def in_groups_of(self, filters: int) -> SharedColumns:
-        """The scheme of which so many filters share columns."""
+    def why_not(self, scheme: Scheme, shape: Sequence[int]) -> str:
+        if not isinstance(scheme, SharedColumns) or len(shape) < 3:
+            return f"expected a convolution whose filters share columns, found {scheme.name} {list(shape)}"
+        channels, block = shape[1] * self.groups, self._block(shape)
+        if self.groups < 1 or shape[0] % self.groups:
+            return f"expected groups that divide {shape[0]} filters, found {self.groups}"
+        if self.filters_per_group < 1:
+            return f"expected a filters_per_group of 1 or more, found {self.filters_per_group}"
+        if block < 1 or channels % block:
+            return f"expected a channel_block that divides {channels} channels, found {block}"
+        if self.unit < 1 or block % self.unit:
+            return f"expected a unit that divides {block} channels of a block, found {self.unit}"
+        return ""
 
-    @property
-    def channels_together(self) -> int:
-        """Neighbouring channels that keep the same places."""
-        return 1
+    def arrays(self, weight: np.ndarray, scheme: Scheme, order: np.ndarray | None) -> dict[str, np.ndarray]:
+        """``order`` lists the filters group by group; a short group repeats one. The groups are dealt into
+        ``thread_chunks`` of near-equal work, one after the other."""
+        whole = ungrouped(weight, self.groups)
+        groups = self._groups(whole, scheme, order)
+        blocks = _blocks(whole, self.unit, self._block(weight.shape))
+        kept = blocks.any(axis=-1).reshape(*blocks.shape[:2], -1)  # [F, B, units of a block]
+        slices = blocks.shape[2]
+        edges = np.arange(slices) * (kept.shape[2] // slices)  # the first unit of each slice
+        work = np.array([np.count_nonzero(kept[group].any(axis=0)) for group in groups])
+        groups = groups[np.concatenate(dealt(work, thread_chunks(len(groups))))]
+        lengths, before, gaps = [0], [], []
+        values = [np.empty((0, self.unit, groups.shape[1]), np.float32)]
+        for block in range(blocks.shape[1]):
+            units = blocks[:, block].reshape(len(whole), -1, self.unit).transpose(1, 2, 0)  # [units, U, F]
+            for group in groups:
+                stored = _bridged(np.flatnonzero(kept[group, block].any(axis=0)))
+                firsts = np.searchsorted(stored, edges)
+                gaps.append(np.diff(stored, prepend=0).astype(np.uint8))
+                values.append(units[stored][:, :, group])
+                lengths.extend(np.diff(firsts, append=len(stored)))
+                before.extend(np.append(stored, 0)[firsts - 1])  # nothing is before the first: 0
+        arrays = {"start": np.cumsum(lengths).astype(np.int32),
+                  "reorder": _narrow(groups.ravel(), len(whole)),
+                  "gap": np.concatenate(gaps).view(np.int8), WEIGHT: np.concatenate(values)}
+        return arrays | ({"before": _narrow(np.array(before), kept.shape[2])} if slices > 1 else {})
 
+    def unpack(self, packed: Packed) -> np.ndarray:
+        arrays, (filters, channels, *kernel) = packed.arrays, packed.shape
+        whole = np.zeros((filters, channels * self.groups, *kernel), np.float32)
+        blocks = _blocks(whole, self.unit, self._block(packed.shape))  # a view
+        _, _, slices, own, taps, _ = blocks.shape
+        groups = from_u16(arrays["reorder"]).reshape(-1, self.filters_per_group)
+        gaps = arrays["gap"].view(np.uint8).astype(np.int64)
+        for row, (first, last) in enumerate(pairwise(arrays["start"][::slices])):
+            block, group = divmod(row, len(groups))
+            at = np.unravel_index(np.cumsum(gaps[first:last]), (slices, own, taps))
+            blocks[(groups[group][:, None], block, *at)] = arrays[WEIGHT][first:last].transpose(2, 0, 1)
+        return regrouped(whole, self.groups)
 
-def matrix_of(weight: np.ndarray) -> np.ndarray:
-    """A weight as [rows, columns], without a copy: the GEMM view of a convolution."""
-    return weight.reshape(len(weight), -1)
+    def forms(self, scheme: Scheme, shape: Sequence[int]) -> dict[str, ArrayForm]:
+        slices, block = three(shape[2:])[0], self._block(shape)
+        rows = shape[1] * self.groups // block * slices  # of each group
+        forms = {"start": ArrayForm(("int32",), (Count("groups", rows, 1),)),
+                 "reorder": ArrayForm((_narrow_type(shape[0]),), (Count("groups", self.filters_per_group),)),
+                 "gap": ArrayForm(("int8",), (Count("units"),)),
+                 WEIGHT: ArrayForm(FLOATS, (Count("units"), self.unit, self.filters_per_group))}
+        if slices > 1:
+            units = block // self.unit * prod(shape[2:])
+            forms["before"] = ArrayForm((_narrow_type(units),), (Count("groups", rows),))
+        return forms
 
+    def _block(self, shape: Sequence[int]) -> int:
+        return self.channel_block or shape[1] * self.groups
 
-def nothing_to_share(weight: np.ndarray) -> str:
-    """Why it is useless to look for structure in ``weight``: too few zeros or nothing else; else empty."""
-    nonzeros = np.count_nonzero(weight)
-    if nonzeros == weight.size:
-        return "no weight is zero"
-    if nonzeros > (1 - ACCIDENTAL_ZEROS) * weight.size:
-        return f"only {1 - nonzeros / weight.size:.2%} of its weights are zero"
-    return "" if nonzeros else "no weight is left"
-
-
-def plausible_sizes(misfits: np.ndarray, sizes: Iterable[int], spare: float) -> list[int]:
-    """Of ``sizes``, those whose groups of neighbours few ``misfits`` lie in; the others cannot fit.
-
-    ``misfits`` [M - 1] counts the entries that rule out a shared set between each row and the next. Each is
-    a zero in a group's hull, of which there may be ``spare``; a zero counts in two pairs at most.
-    """
-    pair = np.arange(len(misfits))
-    return [size for size in sizes if size <= len(misfits) + 1
-            and misfits[pair % size != size - 1].sum() <= 2 * spare]
-
-
-def row_sets(matrix: np.ndarray) -> np.ndarray:
-    """For each row of ``matrix`` [M, K] the number of its set of kept columns, in order of appearance."""
-    known: dict[bytes, int] = {}
-    return np.array([known.setdefault(np.packbits(row != 0).tobytes(), len(known)) for row in matrix],
-                    np.int64)
-
-
-def group_rows(matrix: np.ndarray, size: int) -> np.ndarray:
-    """The rows of ``matrix`` [M, K] in groups that share columns, i64 [groups, size], longest first.
-
-    Rows of equal sets come together. Of what is left over, similar rows share a group where at least half
-    of a row's columns are the group's already; a group with too few rows repeats its last one.
-    """
-    sets = row_sets(matrix)
-    by_set = np.argsort(sets, kind="stable")
-    groups, left = [], []
-    for members in np.split(by_set, np.flatnonzero(np.diff(sets[by_set])) + 1):
-        whole = len(members) // size * size
-        groups.append(members[:whole].reshape(-1, size))
-        left.append(members[whole:])
-    joined = np.concatenate([*groups, *_join(matrix, np.concatenate(left), size)])
-    lengths = np.array([np.count_nonzero(matrix[group[0]]) for group in joined])
-    return joined[np.lexsort((joined[:, 0], -lengths))]
-
-
-def _join(matrix: np.ndarray, rows: np.ndarray, size: int) -> list[np.ndarray]:
-    """Groups of rows whose sets differ, each [1, size]."""
-    if len(rows) * matrix.shape[1] <= LARGEST_CHAIN:
-        rows = similarity_chain(rows, np.where(matrix[rows] != 0, 0, -1))
-    groups: list[list[int]] = []
-    shared = np.zeros(matrix.shape[1], bool)
-    for row in rows:
-        kept = matrix[row] != 0
-        fits = groups and len(groups[-1]) < size
-        if fits and 2 * np.count_nonzero(kept & shared) >= np.count_nonzero(kept):
-            groups[-1].append(int(row))
-            shared |= kept
-        else:
-            groups.append([int(row)])
-            shared = kept
-    return [np.array([group + group[-1:] * (size - len(group))]) for group in groups]
-
-
-def shared_columns(matrix: np.ndarray, group: np.ndarray) -> np.ndarray:
-    """The columns, increasing, that any row of ``group`` keeps."""
-    return np.flatnonzero((matrix[group] != 0).any(axis=0))
-
-
-def stored_weights(matrix: np.ndarray, groups: np.ndarray) -> int:
-    """Weights that ``groups`` store: every row of a group holds all of the group's columns."""
-    return sum(len(shared_columns(matrix, group)) for group in groups) * groups.shape[1]
-
-
-def best_groups(matrix: np.ndarray, rows: int) -> np.ndarray:
-    """The groups (``group_rows``) of ``matrix`` that run fastest where ``rows`` neighbours are meant to
-    share columns.
-
-    Smaller groups are considered only where that size stores many zeros.
-    """
-    natural = natural_size(rows)
-    best = group_rows(matrix, natural)
-    stored = stored_weights(matrix, best)
-    cost = stored * GROUP_OVERHEAD.get(natural, 1.0)
-    if stored > ENOUGH_FILL * np.count_nonzero(matrix):
-        for size in (s for s in (4, 2, 1) if s < natural):
-            groups = group_rows(matrix, size)
-            if stored_weights(matrix, groups) * GROUP_OVERHEAD.get(size, 1.0) < cost:
-                best, cost = groups, stored_weights(matrix, groups) * GROUP_OVERHEAD.get(size, 1.0)
-    return best
+    def _groups(self, whole: np.ndarray, scheme: Scheme, order: np.ndarray | None) -> np.ndarray:
+        """The filters of each group, [G, S]."""
+        assert isinstance(scheme, SharedColumns)
+        found = scheme.filter_groups(whole) if order is None else np.asarray(order, np.intp)
+        filters = set(range(len(whole)))
+        if found.size % self.filters_per_group or set(found.ravel().tolist()) != filters:
+            raise EspalierError(f"expected a filter_order of all {len(whole)} filters in groups of "
+                                f"{self.filters_per_group}, found {found.ravel().tolist()}; "
+                                f"run sparse-reorder-filters")
+        return found.reshape(-1, self.filters_per_group)
 
 
 def ungrouped(weight: np.ndarray, groups: int) -> np.ndarray:
@@ -172,59 +141,30 @@ def ungrouped(weight: np.ndarray, groups: int) -> np.ndarray:
     return whole.reshape(filters, groups * channels, *weight.shape[2:])
 
 
-def pack_columns(weight: np.ndarray, groups: np.ndarray, unit: int, channel_block: int,
-                 ) -> dict[str, np.ndarray]:
-    """The arrays of ``weight`` [F, C, *kernel]; ``unit`` divides ``channel_block``, which divides C.
-
-    The ``groups`` [G, S] are dealt into ``thread_chunks`` of near-equal work, one after the other.
-    """
-    blocks = _blocks(weight, unit, channel_block)
-    kept = blocks.any(axis=-1).reshape(*blocks.shape[:2], -1)  # [F, B, units of a block]
-    slices = blocks.shape[2]
-    edges = np.arange(slices) * (kept.shape[2] // slices)
-    work = np.array([np.count_nonzero(kept[group].any(axis=0)) for group in groups])
-    groups = groups[np.concatenate(dealt(work, thread_chunks(len(groups))))]
-    lengths, before, gaps, values = [0], [], [], [np.empty((0, unit, groups.shape[1]), np.float32)]
-    for block in range(blocks.shape[1]):
-        units = blocks[:, block].reshape(len(weight), -1, unit).transpose(1, 2, 0)  # [units, U, F]
-        for group in groups:
-            stored = _bridged(np.flatnonzero(kept[group, block].any(axis=0)))
-            firsts = np.searchsorted(stored, edges)
-            gaps.append(np.diff(stored, prepend=0).astype(np.uint8))
-            values.append(units[stored][:, :, group])
-            lengths.extend(np.diff(firsts, append=len(stored)))
-            before.extend(np.append(stored, 0)[firsts - 1])  # nothing is before the first: 0
-    arrays = {"start": np.cumsum(lengths).astype(np.int32), "reorder": _narrow(groups.ravel(), len(weight)),
-              "gap": np.concatenate(gaps).view(np.int8), "weight": np.concatenate(values)}
-    return arrays | ({"before": _narrow(np.array(before), kept.shape[2])} if slices > 1 else {})
+def regrouped(whole: np.ndarray, groups: int) -> np.ndarray:
+    """The inverse of ``ungrouped``: [F, C, *kernel] as [F, C / groups, *kernel]."""
+    if groups == 1:
+        return whole
+    filters, channels = whole.shape[:2]
+    split = whole.reshape(groups, filters // groups, groups, channels // groups, *whole.shape[2:])
+    own = np.stack([split[group, :, group] for group in range(groups)])
+    return own.reshape(filters, channels // groups, *whole.shape[2:])
 
 
 def _blocks(weight: np.ndarray, unit: int, channel_block: int) -> np.ndarray:
-    """``weight`` [F, C, *kernel] as [F, B, slices, channel / U, places of a slice, U]."""
+    """``weight`` [F, C, *kernel] as [F, B, slices, channel / U, taps of a slice, U]."""
     filters, channels, *kernel = weight.shape
     shape = filters, channels // channel_block, channel_block // unit, unit, three(kernel)[0], -1
     return weight.reshape(shape).transpose(0, 1, 4, 2, 5, 3)
 
 
+def _narrow_type(count: int) -> str:
+    return "int16" if count <= NARROW else "int32"
+
+
 def _narrow(numbers: np.ndarray, count: int) -> np.ndarray:
     """Numbers below ``count`` as uint16 bits where they fit."""
-    return numbers.astype(np.uint16).view(np.int16) if count <= 1 << 16 else numbers.astype(np.int32)
-
-
-def unpack_columns(arrays: Mapping[str, np.ndarray], shape: Sequence[int], channel_block: int) -> np.ndarray:
-    """The dense f32 weight of ``shape`` [F, C, *kernel] behind ``pack_columns``."""
-    dense = np.zeros(tuple(shape), np.float32)
-    blocks = _blocks(dense, arrays["weight"].shape[1], channel_block)  # a view
-    _, _, slices, channels, places, _ = blocks.shape
-    order = arrays["reorder"]
-    order = (order.view(np.uint16) if order.dtype == np.int16 else order).astype(np.intp)
-    groups = order.reshape(-1, arrays["weight"].shape[2])
-    gaps = arrays["gap"].view(np.uint8).astype(np.int64)
-    for row, (first, last) in enumerate(pairwise(arrays["start"][::slices])):
-        block, group = divmod(row, len(groups))
-        at = np.unravel_index(np.cumsum(gaps[first:last]), (slices, channels, places))
-        blocks[(groups[group][:, None], block, *at)] = arrays["weight"][first:last].transpose(2, 0, 1)
-    return dense
+    return as_u16(numbers) if count <= NARROW else numbers.astype(np.int32)
 
 
 def _bridged(units: np.ndarray) -> np.ndarray:
@@ -235,10 +175,3 @@ def _bridged(units: np.ndarray) -> np.ndarray:
     last = np.cumsum(steps) - 1
     result = np.repeat(units, steps)
     return result - (np.repeat(last, steps) - np.arange(len(result))) * LARGEST_GAP
-
-
-def natural_size(rows: int) -> int:
-    """Rows a group where ``rows`` share columns: at most LARGEST_GROUP, with as little padding as can be."""
-    if rows <= LARGEST_GROUP:
-        return rows
-    return min(range(LARGEST_GROUP, LARGEST_GROUP // 2 - 1, -1), key=lambda size: -(-rows // size) * size)

@@ -1,115 +1,184 @@
-"""FKW (filter, kernel, weight) storage of PatDNN, shared by every scheme whose kernels follow a pattern
-library.
+"""FKW (filter, kernel, weight) a channel block: the storage of kernels that follow a pattern library.
 
-    offset  [F + 1]        i32   start of each stored filter, in kernels
-    reorder [F]            i32   original filter of each stored filter
-    index   [K]            i16   input channel of each kept kernel (uint16 bits, so up to 65535 channels)
-    stride  [F, P + 1]     i16   kernels before each pattern inside the filter (uint16 bits), from 0
-    weight  [K, entries]   f32   values at the pattern's places, row-major
+The channels are cut into B blocks; each block has an FKW of its own, one after the other. A *row* is (block,
+filter group), and ``filters_per_group`` filters share a row: a stored kernel then holds one weight for each
+of its class's terms (filter of the group, tap), so one loaded input serves several filters (LRE, filter
+level).
 
-Inside a filter, kernels are sorted by pattern, then channel (Niu et al., ASPLOS 2020, figure on FKW;
-papers.md 1.3).
+    offset  [B * F/G + 1]          i32   start of each row, in kernels
+    reorder [B * F]                i32   original filter of each place of each row
+    stride  [B * F/G, classes + 1] i16   kernels before each class inside the row, from 0 (uint16 bits)
+    index   [K]                    i16   channel of each kernel inside its block (uint16 bits)
+    weight  [sum of terms]         f32   in the order of the kernels, then of the class's terms
+    start   [B * F/G]              i32   start of each row in ``weight``; only where classes differ in terms
+
+Inside a row, kernels are sorted by class, then channel. With one block and groups of one filter this is FKW
+exactly as PatDNN defines it (Niu et al., ASPLOS 2020, figure on FKW; its example is a test).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import prod
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 
-from ..errors import EspalierError
-from ..schemes.scheme import Cost, is_nonzero, largest
+from ..schemes.kernels import Kernels, KernelScheme
+from ..schemes.scheme import Scheme
+from .chunks import dealt, thread_chunks
+from .storage import FLOATS, WEIGHT, ArrayForm, Count, Packed, Storage, as_u16, checked_order, from_u16
 
-Library = tuple[tuple[int, ...], ...]
-MAX_CHANNELS = 65535
-
-
-def kernels_of(weight: np.ndarray) -> np.ndarray:
-    """A convolution weight [F, C, *kernel] as [F, C, places], without a copy."""
-    return weight.reshape(*weight.shape[:2], -1)
+Terms = tuple[tuple[int, int], ...]  # (filter of the group, tap) of each weight of a stored kernel
+LARGEST = 1 << 16  # numbers that 16 bits hold
 
 
-def pack_fkw(weight: np.ndarray, ids: np.ndarray, library: Library,
-             order: np.ndarray | None) -> dict[str, np.ndarray]:
-    """The five arrays of ``weight`` [F, C, *kernel]; ``ids`` [F, C]: each kernel's pattern, -1 where cut."""
-    filters, channels = ids.shape
-    if channels > MAX_CHANNELS:
-        raise EspalierError(f"FKW indexes at most {MAX_CHANNELS} input channels, found {channels}")
-    order = checked_order(order, filters)
-    rows, columns = np.nonzero(ids[order] >= 0)
-    pattern = ids[order[rows], columns]
-    by_pattern = np.lexsort((columns, pattern, rows))
-    rows, columns, pattern = rows[by_pattern], columns[by_pattern], pattern[by_pattern]
+class _Kernels(NamedTuple):
+    """The stored kernels of a layer: filter group, channel and class of each, in any order."""
 
-    counts = np.bincount(rows * len(library) + pattern, minlength=filters * len(library)).reshape(filters, -1)
-    stride = np.zeros((filters, len(library) + 1), np.int64)
-    np.cumsum(counts, axis=1, out=stride[:, 1:])
-    offset = np.zeros(filters + 1, np.int32)
-    np.cumsum(stride[:, -1], out=offset[1:])
-
-    places = np.array(library, np.intp)
-    values = kernels_of(weight)[order[rows][:, None], columns[:, None], places[pattern]]
-    return {"offset": offset, "reorder": order.astype(np.int32), "index": _as_i16(columns),
-            "stride": _as_i16(stride), "weight": np.ascontiguousarray(values, np.float32)}
+    groups: np.ndarray
+    channels: np.ndarray
+    classes: np.ndarray
 
 
-def unpack_fkw(arrays: Mapping[str, np.ndarray], shape: Sequence[int], library: Library) -> np.ndarray:
-    """The dense float32 weight of ``shape`` [F, C, *kernel] behind the five arrays."""
-    dense = np.zeros(tuple(shape), np.float32)
-    kernels = kernels_of(dense)
-    rows = np.repeat(arrays["reorder"], np.diff(arrays["offset"]))
-    runs = np.diff(_from_i16(arrays["stride"]), axis=1)
-    pattern = np.repeat(np.tile(np.arange(len(library)), len(runs)), runs.ravel())
-    places = np.array(library, np.intp)
-    kernels[rows[:, None], _from_i16(arrays["index"])[:, None], places[pattern]] = arrays["weight"]
-    return dense
+@dataclass(frozen=True)
+class Fkw(Storage):
+    """FKW of a convolution of ``groups`` groups, in blocks of ``channel_block`` of all its channels (0: one
+    block), ``filters_per_group`` filters a row."""
+
+    filters_per_group: int = 1
+    channel_block: int = 0
+    groups: int = 1
+    name: ClassVar[str] = "fkw"
+
+    def why_not(self, scheme: Scheme, shape: Sequence[int]) -> str:
+        if not isinstance(scheme, KernelScheme) or len(shape) < 3:
+            return f"expected a convolution whose kernels follow patterns, found {scheme.name} {list(shape)}"
+        channels, block = shape[1] * self.groups, self._block(shape)
+        if self.filters_per_group < 1 or shape[0] % self.filters_per_group:
+            return f"expected filters_per_group to divide {shape[0]} filters, found {self.filters_per_group}"
+        if self.filters_per_group > 1 and len(scheme.patterns(shape[2:])) > 1:
+            return f"expected one pattern, for filters share rows, found {len(scheme.patterns(shape[2:]))}"
+        if self.groups < 1 or shape[0] % self.groups or (self.groups > 1 and self.filters_per_group > 1):
+            return f"expected groups that divide {shape[0]} filters, each in a row of its own"
+        if block < 1 or channels % block:
+            return f"expected a channel_block that divides {channels} channels, found {block}"
+        if block >= LARGEST:
+            return f"it indexes at most {LARGEST - 1} input channels, found {block}"
+        return ""
+
+    def classes(self, scheme: Scheme, kernel: Sequence[int]) -> tuple[Terms, ...]:
+        """The kernel classes of kernels of size ``kernel``: one a pattern; where filters share rows, one for
+        each set of filters of a row that keep a channel. Set s holds filter f where bit f is 1."""
+        assert isinstance(scheme, KernelScheme)
+        patterns = scheme.patterns(kernel)
+        if self.filters_per_group == 1:
+            return tuple(tuple((0, tap) for tap in pattern) for pattern in patterns)
+        return tuple(tuple((f, tap) for tap in patterns[0] for f in range(self.filters_per_group)
+                           if kept >> f & 1) for kept in range(1, 1 << self.filters_per_group))
+
+    def arrays(self, weight: np.ndarray, scheme: Scheme, order: np.ndarray | None) -> dict[str, np.ndarray]:
+        """``order`` [F] lists the filters as to be stored (FKR).
+
+        Where there are several blocks the groups are dealt into ``thread_chunks`` of near-equal work, which
+        stay together in every block (a thread owns chunks); inside a chunk and a block, rows of equal run
+        lengths become neighbours, which the branch predictor rewards.
+        """
+        assert isinstance(scheme, KernelScheme)
+        filters, group = weight.shape[0], self.filters_per_group
+        channel_block = self._block(weight.shape)
+        groups, blocks = filters // group, weight.shape[1] * self.groups // channel_block
+        order = checked_order(order, filters)
+        classes = self.classes(scheme, weight.shape[2:])
+        kernels = self._stored(scheme.kernels(weight[order]), weight.shape)
+        base = order[kernels.groups * group] // (filters // self.groups) * weight.shape[1]
+        absolute = kernels.channels + base
+        block = absolute // channel_block
+        runs = np.zeros((blocks, groups, len(classes)), np.int64)
+        np.add.at(runs, (block, kernels.groups, kernels.classes), 1)
+        rows = _row_order(runs)
+
+        # where each filter group comes in its block, and with that the row of each kernel
+        place = np.empty((blocks, groups), np.int64)
+        place[np.arange(blocks)[:, None], rows] = np.arange(groups)
+        row = block * groups + place[block, kernels.groups]
+        by_row = np.lexsort((kernels.channels, kernels.classes, row))
+        stored = _Kernels(*(each[by_row] for each in kernels))
+        absolute = absolute[by_row]
+
+        counts = runs[np.arange(blocks)[:, None], rows].reshape(blocks * groups, -1)
+        stride = np.concatenate([np.zeros((len(counts), 1), np.int64), np.cumsum(counts, axis=1)], axis=1)
+        terms = np.array([len(t) for t in classes])
+        starts = np.concatenate([[0], np.cumsum(terms[stored.classes])])
+        values = np.empty(int(starts[-1]), np.float32)
+        dense = weight.reshape(filters, weight.shape[1], -1)
+        for kind, kind_terms in enumerate(classes):
+            here = np.flatnonzero(stored.classes == kind)
+            for at, (f, tap) in enumerate(kind_terms):
+                members = order[stored.groups[here] * group + f]
+                values[starts[here] + at] = dense[members, stored.channels[here], tap]
+        offset = np.concatenate([[0], np.cumsum(stride[:, -1])])
+        index = absolute % channel_block
+        arrays = {"offset": offset.astype(np.int32),
+                  "reorder": order[rows.reshape(-1, 1) * group + np.arange(group)].ravel().astype(np.int32),
+                  "stride": as_u16(stride), "index": as_u16(index), WEIGHT: values}
+        if len(set(terms.tolist())) > 1:
+            arrays["start"] = starts[offset[:-1]].astype(np.int32)
+        return arrays
+
+    def unpack(self, packed: Packed) -> np.ndarray:
+        arrays, shape = packed.arrays, packed.shape
+        group, classes = self.filters_per_group, self.classes(packed.scheme, shape[2:])
+        dense = np.zeros((*shape[:2], prod(shape[2:])), np.float32)
+        runs = np.diff(from_u16(arrays["stride"]), axis=1)
+        row = np.repeat(np.arange(len(runs)), runs.sum(axis=1))
+        kind = np.repeat(np.tile(np.arange(len(classes)), len(runs)), runs.ravel())
+        starts = np.concatenate([[0], np.cumsum(np.array([len(terms) for terms in classes])[kind])])
+        block = row // (shape[0] // group)
+        channel = block * self._block(shape) + from_u16(arrays["index"])[: len(row)]
+        for number, terms in enumerate(classes):
+            here = np.flatnonzero(kind == number)
+            for at, (f, tap) in enumerate(terms):
+                members = arrays["reorder"][row[here] * group + f].astype(np.intp)
+                own = channel[here] - members // (shape[0] // self.groups) * shape[1]
+                dense[members, own, tap] = arrays[WEIGHT][starts[here] + at]
+        return dense.reshape(shape)
+
+    def forms(self, scheme: Scheme, shape: Sequence[int]) -> dict[str, ArrayForm]:
+        classes = self.classes(scheme, shape[2:])
+        blocks = shape[1] * self.groups // self._block(shape)
+        rows = blocks * (shape[0] // self.filters_per_group)
+        forms = {"offset": ArrayForm(("int32",), (rows + 1,)),
+                 "reorder": ArrayForm(("int32",), (blocks * shape[0],)),
+                 "stride": ArrayForm(("int16",), (rows, len(classes) + 1)),
+                 "index": ArrayForm(("int16",), (Count("kernels"),)),
+                 WEIGHT: ArrayForm(FLOATS, (Count("weights"),))}
+        differ = len({len(terms) for terms in classes}) > 1
+        return forms | ({"start": ArrayForm(("int32",), (rows,))} if differ else {})
+
+    def _block(self, shape: Sequence[int]) -> int:
+        return self.channel_block or shape[1] * self.groups
+
+    def _stored(self, kept: Kernels, shape: Sequence[int]) -> _Kernels:
+        """The kernels of rows: those of a row's filters at one channel are one stored kernel."""
+        if self.filters_per_group == 1:
+            return _Kernels(kept.filters, kept.channels, kept.patterns)
+        group = self.filters_per_group
+        sets = np.zeros((shape[0] // group, shape[1]), np.int64)
+        np.add.at(sets, (kept.filters // group, kept.channels), 1 << kept.filters % group)
+        rows, channels = np.nonzero(sets)
+        return _Kernels(rows, channels, sets[rows, channels] - 1)
 
 
-def fkw_cost(weight: np.ndarray, library: Library) -> Cost:
-    """The cost of ``weight`` in FKW with ``library``; every kept kernel stores all entries of its pattern."""
-    mask = is_nonzero(kernels_of(weight))
-    filters, kept = len(mask), int(np.count_nonzero(mask.any(axis=2)))
-    stored = kept * len(library[0])
-    index_bytes = 4 * (filters + 1) + 4 * filters + 2 * kept + 2 * filters * (len(library) + 1)
-    return Cost(stored, int(np.count_nonzero(mask)), 4 * stored, index_bytes, 4 * weight.size)
-
-
-def common_count(kept: np.ndarray) -> int:
-    """The most frequent positive count in ``kept`` (of equals the larger): what a kernel keeps by design."""
-    histogram = np.bincount(kept.ravel())
-    histogram[0] = 0
-    return int(len(histogram) - 1 - np.argmax(histogram[::-1]))
-
-
-def checked_order(order: np.ndarray | None, filters: int) -> np.ndarray:
-    """``order`` as an index array, or the identity; raises ``EspalierError`` unless it is a permutation."""
-    if order is None:
-        return np.arange(filters)
-    order = np.asarray(order, np.intp)
-    if order.shape != (filters,) or not np.array_equal(np.sort(order), np.arange(filters)):
-        raise EspalierError(f"expected a permutation of {filters} filters, found {order.size} entries")
-    return order
-
-
-def keep_kernels(norms: np.ndarray, rate: float, balance: str) -> np.ndarray:
-    """Mask of the kernels that stay: one in ``rate`` of ``norms`` [F, C], the largest ones, at least one.
-
-    ``balance``: ``layer`` ranks all kernels together (PatDNN), ``filter`` keeps equally many in each filter
-    (PCONV).
-    """
-    if rate < 1:
-        raise EspalierError(f"connectivity keeps one kernel in `rate`: expected at least 1, found {rate:g}")
-    if balance == "layer":
-        return largest(norms, max(1, round(norms.size / rate)))
-    if balance == "filter":
-        keep = max(1, round(norms.shape[1] / rate))
-        return np.stack([largest(row, keep) for row in norms])
-    raise EspalierError(f"unknown balance '{balance}': expected layer or filter")
-
-
-def _as_i16(values: np.ndarray) -> np.ndarray:
-    return values.astype(np.uint16).view(np.int16)
-
-
-def _from_i16(values: np.ndarray) -> np.ndarray:
-    return np.ascontiguousarray(values).view(np.uint16).astype(np.intp)
+def _row_order(runs: np.ndarray) -> np.ndarray:
+    """The filter groups of each block in storage order, [blocks, groups]; ``runs`` [blocks, groups,
+    classes]."""
+    blocks, groups, _ = runs.shape
+    if blocks == 1:
+        return np.arange(groups)[None]
+    members = dealt(runs.sum(axis=(0, 2)), thread_chunks(groups))
+    result = np.empty((blocks, groups), np.int64)
+    for block in range(blocks):
+        result[block] = np.concatenate([m[np.lexsort(runs[block, m].T[::-1])] for m in members])
+    return result

@@ -22,3 +22,11 @@ def interleave_gates(rows: np.ndarray, gates: int, lanes: int) -> np.ndarray:
     padded[:, :hidden] = rows.reshape(gates, hidden, *rows.shape[1:])
     grouped = padded.reshape(gates, groups, lanes, *rows.shape[1:]).swapaxes(0, 1)
     return np.ascontiguousarray(grouped).reshape(-1, *rows.shape[1:])
+
+
+def separate_gates(rows: np.ndarray, gates: int, lanes: int, count: int) -> np.ndarray:
+    """The inverse of ``interleave_gates``: the ``count`` = gates * H rows in PyTorch's order."""
+    hidden = count // gates
+    grouped = rows.reshape(unit_groups(hidden, lanes), gates, lanes, *rows.shape[1:]).swapaxes(0, 1)
+    padded = grouped.reshape(gates, -1, *rows.shape[1:])
+    return np.ascontiguousarray(padded[:, :hidden]).reshape(count, *rows.shape[1:])

@@ -1,6 +1,6 @@
 """Storage of sparse matrices for matrix-vector products: vectors run along rows, weights stream once.
 
-BCRC's shared columns (GRIM; papers.md, section 3.3) in slices (SELL-C-sigma; Kreutzer et al., SIAM 2014). A
+BCRC's shared columns (GRIM, TPAMI 2022) in slices (SELL-C-sigma; Kreutzer et al., SIAM 2014). A
 *lane* is a group of 1, 2 or 4 neighbouring rows with the columns that any of them keeps. The lanes of a
 slice walk through the columns together: an entry holds at most one column of each, all of them inside one
 window of the input, from which vector loads and permutes, or gathers, fetch them:
@@ -17,23 +17,32 @@ slices of their own; lanes are sorted by length inside a unit.
     index   [E, L]    i8    uint8 bits
     weight  [E, G, L] f32   0 where a row does not keep the column, or the lane has none
 
+With ``gates`` above 1 the rows are those of a recurrent layer, in the order of ``gates.py``.
+
 Where loads can only bring one scalar at a time, vectors run along the rows of a group of 4 instead. There,
 and where vectors run along many inputs, weights lie as [E, L, G] (``by_lane``).
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
 from ..devices.cores import Core
+from ..errors import EspalierError
+from ..schemes.scheme import Scheme
+from .gates import interleave_gates, separate_gates, unit_groups
+from .storage import FLOATS, WEIGHT, ArrayForm, Count, Packed, Storage
 
 GROUPS = (4, 2, 1)  # rows of a lane
 UNIT_ROWS = 128
 MOST_TOGETHER = 4  # indivisible runs of rows in a unit
 ALIGNMENT = 16  # windows start at multiples of it, except at the end of the matrix
 LARGEST_ADVANCE = 240
+LARGEST_BYTE = 255
 PERMUTED = 64  # the window that permutes fetch from: four registers
 STREAMED = 1 << 18  # from so many weights of single rows on a wider window: fewer lanes wait, so less streams
 STREAMED_WINDOW = 192
@@ -52,15 +61,33 @@ def few_inputs(lanes: int) -> int:
 
 
 @dataclass(frozen=True)
-class Slices:
-    """What code for a packed matrix is specialised by: the ``rows`` of a unit, how many of them make a
-    ``group``, the ``lanes`` of a slice, and the ``window`` of an entry."""
+class Sell(Storage):
+    """The ``rows`` of a unit, how many of them make a ``group``, the ``lanes`` of a slice, the ``window`` of
+    an entry, and the ``gates`` of a recurrent layer (1: a linear one)."""
 
     rows: int
     group: int
     lanes: int
     window: int
     by_lane: bool = False
+    gates: int = 1
+    name: ClassVar[str] = "sell"
+
+    @staticmethod
+    def choose(weight: np.ndarray, lanes: int, core: Core, gates: int = 1, many: bool = False) -> Sell:
+        """What suits ``weight`` [M, K] on ``core``. ``many``: it serves so many inputs that vectors run along
+        them. Units hold whole runs of rows: of a recurrent layer, the ``gates`` of ``lanes`` hidden units;
+        of a linear one, as many as fill slices, up to UNIT_ROWS."""
+        rows = interleave_gates(weight, gates, lanes) if gates > 1 else weight
+        window, fetching = (GATHERED, LOAD_COST) if many else _fetching(core, lanes)
+        full = GROUPS[0] * lanes
+        run = gates * lanes if gates > 1 else min(UNIT_ROWS, -(-len(rows) // full) * full)
+        kept = rows != 0
+        group = choose_group(kept, fetching)
+        if window == PERMUTED and group == 1 and np.count_nonzero(kept) >= STREAMED:
+            window = STREAMED_WINDOW
+        by_lane = group == GROUPS[0] and (many or not core.gathers)
+        return Sell(_unit_rows(len(rows), lanes, group, run), group, lanes, window, by_lane, gates)
 
     @property
     def per_unit(self) -> int:
@@ -72,58 +99,64 @@ class Slices:
         """Rows of a unit with those that fill its last slice."""
         return self.per_unit * self.group * self.lanes
 
+    def why_not(self, scheme: Scheme, shape: Sequence[int]) -> str:
+        if len(shape) != 2:
+            return f"expected a matrix, found a weight of rank {len(shape)}"
+        if min(self.rows, self.lanes, self.window, self.gates) < 1 or self.group not in GROUPS:
+            return f"expected sizes of 1 or more, and a group of {GROUPS}, found {self}"
+        if self.rows % self.group or self.rows // self.group > LARGEST_BYTE or self.window > GATHERED:
+            return f"expected at most {LARGEST_BYTE} groups, and a window of {GATHERED}, found {self}"
+        if self.gates > 1 and (shape[0] % self.gates or self.rows % (self.gates * self.lanes)):
+            return f"expected units of whole runs of {self.gates} gates of {self.lanes} units, found {self}"
+        return ""
 
-@dataclass(frozen=True)
-class PackedSlices:
-    """A packed matrix [M, K]: its storage ``arrays`` and their ``slices``."""
+    def arrays(self, weight: np.ndarray, scheme: Scheme, order: np.ndarray | None) -> dict[str, np.ndarray]:
+        if order is not None:
+            raise EspalierError("storage sell sorts rows by itself: expected no order")
+        rows = interleave_gates(weight, self.gates, self.lanes) if self.gates > 1 else weight
+        place, entries = _entries(_grouped(rows != 0, self.group), self)
+        work = np.bincount(entries.owner // self.per_unit, minlength=len(place) // self.per_unit)
+        counts = np.bincount(entries.owner, minlength=len(place))
+        packed = {"edges": _edges(work + 1.0),
+                  "start": np.concatenate([[0], np.cumsum(counts)]).astype(np.int32),
+                  "place": place.astype(np.uint8), "advance": entries.advance.astype(np.uint8),
+                  "index": entries.index, WEIGHT: _weights(rows, place, entries, self)}
+        for name in ("advance", "index", WEIGHT):  # arrays are never empty: an entry that no slice counts
+            if not len(packed[name]):
+                packed[name] = np.zeros((1, *packed[name].shape[1:]), packed[name].dtype)
+        return {name: array.view(np.int8) if array.dtype == np.uint8 else array
+                for name, array in packed.items()}
 
-    arrays: dict[str, np.ndarray]
-    slices: Slices
+    def unpack(self, packed: Packed) -> np.ndarray:
+        arrays = packed.arrays
+        start, total = arrays["start"], np.cumsum(arrays["advance"].view(np.uint8), dtype=np.int64)
+        owner = np.repeat(np.arange(len(start) - 1), np.diff(start))
+        before = np.concatenate([[0], total])[start[owner]]
+        column = (total[: len(owner)] - before)[:, None] + arrays["index"].view(np.uint8)[: len(owner)]
+        values = arrays[WEIGHT][: len(owner)]
+        values = values.swapaxes(1, 2) if self.by_lane else values
+        entry, row, lane = np.nonzero(values)
+        group = arrays["place"].view(np.uint8)[owner[entry], lane].astype(np.int64)
+        first = owner[entry] // self.per_unit * self.rows + group * self.group
+        dense = np.zeros((self._stored_rows(packed.shape), packed.shape[1]), np.float32)
+        dense[first + row, column[entry, lane]] = values[entry, row, lane]
+        return separate_gates(dense, self.gates, self.lanes, packed.shape[0]) if self.gates > 1 else dense
 
+    def forms(self, scheme: Scheme, shape: Sequence[int]) -> dict[str, ArrayForm]:
+        slices = -(-self._stored_rows(shape) // self.rows) * self.per_unit
+        inner = (self.lanes, self.group) if self.by_lane else (self.group, self.lanes)
+        return {"edges": ArrayForm(("int32",), (Count("shares", plus=1),)),
+                "start": ArrayForm(("int32",), (slices + 1,)),
+                "place": ArrayForm(("int8",), (slices, self.lanes)),
+                "advance": ArrayForm(("int8",), (Count("entries"),)),
+                "index": ArrayForm(("int8",), (Count("entries"), self.lanes)),
+                WEIGHT: ArrayForm(FLOATS, (Count("entries"), *inner))}
 
-def pack_slices(weight: np.ndarray, lanes: int, core: Core, run: int | None = None,
-                many: bool = False) -> PackedSlices:
-    """``weight`` f32 [M, K] for ``core``; units hold whole runs of ``run`` rows, a multiple of 4 (None: as
-    many as fill slices, up to UNIT_ROWS). ``many``: it serves so many inputs that vectors run along them."""
-    window, fetching = (GATHERED, LOAD_COST) if many else _fetching(core, lanes)
-    if run is None:
-        full = GROUPS[0] * lanes
-        run = min(UNIT_ROWS, -(-len(weight) // full) * full)
-    kept = weight != 0
-    group = choose_group(kept, fetching)
-    if window == PERMUTED and group == 1 and np.count_nonzero(kept) >= STREAMED:
-        window = STREAMED_WINDOW
-    rows = _unit_rows(len(weight), lanes, group, run)
-    by_lane = group == GROUPS[0] and (many or not core.gathers)
-    slices = Slices(rows, group, lanes, window, by_lane)
-    place, entries = _entries(_grouped(kept, group), slices)
-    work = np.bincount(entries.owner // slices.per_unit, minlength=len(place) // slices.per_unit)
-    counts = np.bincount(entries.owner, minlength=len(place))
-    packed = {"edges": _edges(work + 1.0), "start": np.concatenate([[0], np.cumsum(counts)]).astype(np.int32),
-              "place": place.astype(np.uint8), "advance": entries.advance.astype(np.uint8),
-              "index": entries.index, "weight": _weights(weight, place, entries, slices)}
-    for name in ("advance", "index", "weight"):  # arrays are never empty: an entry that no slice counts
-        if not len(packed[name]):
-            packed[name] = np.zeros((1, *packed[name].shape[1:]), packed[name].dtype)
-    return PackedSlices({name: array.view(np.int8) if array.dtype == np.uint8 else array
-                         for name, array in packed.items()}, slices)
-
-
-def unpack_slices(packed: PackedSlices, shape: tuple[int, int]) -> np.ndarray:
-    """The dense f32 [M, K] behind ``pack_slices``."""
-    arrays, slices = packed.arrays, packed.slices
-    start, total = arrays["start"], np.cumsum(arrays["advance"].view(np.uint8), dtype=np.int64)
-    owner = np.repeat(np.arange(len(start) - 1), np.diff(start))
-    before = np.concatenate([[0], total])[start[owner]]
-    column = (total[: len(owner)] - before)[:, None] + arrays["index"].view(np.uint8)[: len(owner)]
-    values = arrays["weight"][: len(owner)]
-    values = values.swapaxes(1, 2) if slices.by_lane else values
-    entry, row, lane = np.nonzero(values)
-    group = arrays["place"].view(np.uint8)[owner[entry], lane].astype(np.int64)
-    first = owner[entry] // slices.per_unit * slices.rows + group * slices.group
-    dense = np.zeros(shape, np.float32)
-    dense[first + row, column[entry, lane]] = values[entry, row, lane]
-    return dense
+    def _stored_rows(self, shape: Sequence[int]) -> int:
+        """Rows of the matrix with those that fill up the last groups of hidden units."""
+        if self.gates == 1:
+            return shape[0]
+        return unit_groups(shape[0] // self.gates, self.lanes) * self.gates * self.lanes
 
 
 def choose_group(kept: np.ndarray, fetching: float) -> int:
@@ -170,7 +203,7 @@ class _Entries:
     used: np.ndarray
 
 
-def _entries(lists: np.ndarray, slices: Slices) -> tuple[np.ndarray, _Entries]:
+def _entries(lists: np.ndarray, slices: Sell) -> tuple[np.ndarray, _Entries]:
     """The places of the lanes of all slices, [S, L], and their entries; ``lists`` bool [groups, K].
 
     All slices advance together, an entry a turn.
@@ -207,7 +240,7 @@ def _columns(lists: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         [*columns, np.array([lists.shape[1]], np.int32)])
 
 
-def _sorted_lanes(counts: np.ndarray, slices: Slices) -> tuple[np.ndarray, np.ndarray]:
+def _sorted_lanes(counts: np.ndarray, slices: Sell) -> tuple[np.ndarray, np.ndarray]:
     """The place of each lane in its unit and the group of rows that it is, [S, L], longest first in a unit;
     ``counts`` columns of each group. Lanes that only fill up are no group of the matrix."""
     own, lanes = slices.rows // slices.group, slices.per_unit * slices.lanes
@@ -219,7 +252,7 @@ def _sorted_lanes(counts: np.ndarray, slices: Slices) -> tuple[np.ndarray, np.nd
     return place.reshape(-1, slices.lanes), member.reshape(-1, slices.lanes)
 
 
-def _weights(weight: np.ndarray, place: np.ndarray, entries: _Entries, slices: Slices) -> np.ndarray:
+def _weights(weight: np.ndarray, place: np.ndarray, entries: _Entries, slices: Sell) -> np.ndarray:
     """The weights of all entries, [E, G, L] or [E, L, G]; some entries at a time, for places take more memory
     than weights."""
     unit = np.arange(len(place))[:, None] // slices.per_unit

@@ -104,7 +104,7 @@ class _BlockLifter:
             residual = None if conv.residual is None else self._on_grid(conv.residual, grid)
             new = PackedConvOp(
                 input=source[0] if source else conv.input, **storage_operands(conv.storage),
-                storage_names=conv.storage_names,
+                packing=conv.packing, storage_names=conv.storage_names,
                 weight_shape=conv.weight_shape, strides=conv.strides, padding_low=conv.padding_low,
                 padding_high=conv.padding_high, dilations=conv.dilations, groups=conv.groups,
                 activation=conv.activation,

@@ -84,7 +84,7 @@ class SelectKernelsPass(Pass):
         if isinstance(layer, ConvOp):
             group, block = _group_and_block(layer, chosen, weight, core)
             if self.longest_sum and not isinstance(chosen, SharedColumns):  # whose blocks are short anyway
-                kept = prod(weight.shape[2:]) * chosen.cost(weight).macs_per_output / weight.size
+                kept = prod(weight.shape[2:]) * chosen.multiply_adds(weight) / weight.size
                 block = shorter_block(block, kept, self.longest_sum)
             attributes["filters_per_group"] = i64(group)
             attributes["channel_block"] = i64(block)
@@ -94,7 +94,7 @@ class SelectKernelsPass(Pass):
         if isinstance(scheme, Dense):
             return scheme, "dense: no weight is zero" if weight.all() else "dense: nothing to gain"
         predict = linear_ms if linear else convolution_ms
-        stored = scheme.cost(weight).macs_per_output
+        stored = scheme.multiply_adds(weight)
         share, limit = stored / weight.size, predict(Dense(), weight.size) / predict(scheme, weight.size)
         facts = f"{share:.1%} of the multiply-adds, pays below {limit:.1%}"
         if self.kernel == "dense" or (self.kernel == "auto" and share >= limit):
@@ -108,7 +108,7 @@ def _group_and_block(conv: ConvOp, scheme: Scheme, weight: np.ndarray, core: Cor
     if isinstance(scheme, SharedColumns):
         whole = ungrouped(weight, shape.groups)
         size = scheme.filter_groups(whole).shape[1]
-        kept = scheme.cost(weight).macs_per_output / whole[0].size / len(weight)
+        kept = scheme.multiply_adds(weight) / whole[0].size / len(weight)
         return size, shared_channel_block(whole.shape[1], prod(weight.shape[2:]), kept,
                                           scheme.channels_together)
     if shape.kind != "plain":

@@ -76,7 +76,8 @@ func.func @free_batch(%g: tensor<5x?x12xf32>, %h: tensor<?x4xf32>, %w: tensor<12
 
 func.func @storage(%g: tensor<?x1x6xf32>, %h: tensor<1x2xf32>, %w: tensor<1x2x3x16xf32>) {
   // expected-error @below {{'sparse.packed_gru' op expected one storage name for each of 1 storage operands, found ['base', 'weight']}}
-  %y = "sparse.packed_gru"(%g, %h, %w) {storage_names = ["base", "weight"], weight_shape = [6, 2],
+  %y = "sparse.packed_gru"(%g, %h, %w) {packing = {storage = "dense_rows", lanes = 16, vectors = 3, gates = 3},
+      storage_names = ["base", "weight"], weight_shape = [6, 2],
       direction = "forward", scheme = #sparse.dense, kernel = "dense",
       operandSegmentSizes = array<i32: 1, 1, 0, 1, 0, 0, 0, 0, 0, 0, 0>}
       : (tensor<?x1x6xf32>, tensor<1x2xf32>, tensor<1x2x3x16xf32>) -> tensor<?x1x2xf32>

@@ -163,7 +163,8 @@ func.func @lift(%x: tensor<1x2x8x8xf32>) {
 
 func.func @packed(%x: tensor<1x4xf32>, %p: tensor<3xi32>) {
   // expected-error @below {{expected one storage name for each of 1 storage operands, found ['indptr', 'columns']}}
-  %0 = "sparse.packed_linear"(%x, %p) {storage_names = ["indptr", "columns"], weight_shape = [2, 4],
+  %0 = "sparse.packed_linear"(%x, %p) {packing = {storage = "csr"},
+      storage_names = ["indptr", "columns"], weight_shape = [2, 4],
       activation = "none", scheme = #sparse.unstructured, kernel = "sparse",
       operandSegmentSizes = array<i32: 1, 0, 1, 0, 0, 0, 0, 0, 0, 0>} : (tensor<1x4xf32>, tensor<3xi32>) -> tensor<1x2xf32>
   return
@@ -172,7 +173,7 @@ func.func @packed(%x: tensor<1x4xf32>, %p: tensor<3xi32>) {
 // -----
 
 func.func @no_rows(%x: tensor<1x2xf32>, %w: tensor<3x2xf32>) {
-  // expected-error @below {{expected a scheme with rows of 1 or more, found #sparse.bcr<0 : i64, 16 : i64>}}
+  // expected-error @below {{expected a scheme that is possible, found #sparse.bcr<0 : i64, 16 : i64>: a block has at least 1 x 1 weights, found 0 x 16}}
   %0 = "sparse.linear"(%x, %w) {activation = "none", scheme = #sparse.bcr<0, 16>,
       operandSegmentSizes = array<i32: 1, 1, 0>} : (tensor<1x2xf32>, tensor<3x2xf32>) -> tensor<1x3xf32>
   return

@@ -72,11 +72,12 @@ func.func @layouts(%x: tensor<1x2x8x8xf32>) -> tensor<1x2x4x4xf32> {
 
 // CHECK-LABEL: @packed
 // CHECK: "sparse.packed_linear"
-// CHECK-SAME: storage_names = ["indptr", "columns", "weight"]
-func.func @packed(%x: tensor<1x4xf32>, %p: tensor<3xi32>, %c: tensor<2xi32>, %w: tensor<2xf32>) -> tensor<1x2xf32> {
-  %0 = "sparse.packed_linear"(%x, %p, %c, %w) {storage_names = ["indptr", "columns", "weight"], weight_shape = [2, 4],
+// CHECK-SAME: storage_names = ["indptr", "reorder", "columns", "weight"]
+func.func @packed(%x: tensor<1x4xf32>, %p: tensor<3xi32>, %r: tensor<2xi32>, %c: tensor<2xi32>, %w: tensor<2xf32>) -> tensor<1x2xf32> {
+  %0 = "sparse.packed_linear"(%x, %p, %r, %c, %w) {packing = {storage = "csr"},
+      storage_names = ["indptr", "reorder", "columns", "weight"], weight_shape = [2, 4],
       activation = "none", scheme = #sparse.unstructured, kernel = "sparse",
-      operandSegmentSizes = array<i32: 1, 0, 1, 1, 1, 0, 0, 0, 0, 0>}
-      : (tensor<1x4xf32>, tensor<3xi32>, tensor<2xi32>, tensor<2xf32>) -> tensor<1x2xf32>
+      operandSegmentSizes = array<i32: 1, 0, 1, 1, 1, 1, 0, 0, 0, 0>}
+      : (tensor<1x4xf32>, tensor<3xi32>, tensor<2xi32>, tensor<2xi32>, tensor<2xf32>) -> tensor<1x2xf32>
   return %0 : tensor<1x2xf32>
 }

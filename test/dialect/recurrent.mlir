@@ -32,7 +32,8 @@ func.func @lstm(%g: tensor<9x1x16xf32>, %h: tensor<1x4xf32>, %w: tensor<16x4xf32
 // CHECK-LABEL: @packed
 // CHECK: "sparse.packed_gru"({{.*}}) {direction = "forward", kernel = "dense"
 func.func @packed(%g: tensor<?x1x6xf32>, %h: tensor<1x2xf32>, %w: tensor<1x2x3x16xf32>) -> tensor<?x1x2xf32> {
-  %y = "sparse.packed_gru"(%g, %h, %w) {storage_names = ["weight"], weight_shape = [6, 2], direction = "forward",
+  %y = "sparse.packed_gru"(%g, %h, %w) {packing = {storage = "dense_rows", lanes = 16, vectors = 3, gates = 3},
+      storage_names = ["weight"], weight_shape = [6, 2], direction = "forward",
       scheme = #sparse.dense, kernel = "dense", operandSegmentSizes = array<i32: 1, 1, 0, 1, 0, 0, 0, 0, 0, 0, 0>}
       : (tensor<?x1x6xf32>, tensor<1x2xf32>, tensor<1x2x3x16xf32>) -> tensor<?x1x2xf32>
   return %y : tensor<?x1x2xf32>

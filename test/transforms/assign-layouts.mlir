@@ -19,12 +19,14 @@
 // CHECK: return %[[U]]
 func.func @chain(%x: tensor<1x1x6x6xf32>) -> tensor<1x1x6x6xf32> {
   %w = arith.constant dense<1.0> : tensor<1x1x1xf32>
-  %y = "sparse.packed_conv"(%x, %w) {storage_names = ["weight"], weight_shape = [1, 1, 1, 1], strides = [1, 1],
+  %y = "sparse.packed_conv"(%x, %w) {packing = {storage = "dense_kernels", filters_per_group = 1},
+      storage_names = ["weight"], weight_shape = [1, 1, 1, 1], strides = [1, 1],
       padding_low = [0, 0], padding_high = [0, 0], dilations = [1, 1], groups = 1, activation = "none", layer = "first",
       scheme = #sparse.dense, kernel = "dense", filters_per_group = 1, pool = [1, 1], input_layout = #sparse.plain,
       output_layout = #sparse.plain, operandSegmentSizes = array<i32: 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0>}
       : (tensor<1x1x6x6xf32>, tensor<1x1x1xf32>) -> tensor<1x1x6x6xf32>
-  %z = "sparse.packed_conv"(%y, %w) {storage_names = ["weight"], weight_shape = [1, 1, 1, 1], strides = [1, 1],
+  %z = "sparse.packed_conv"(%y, %w) {packing = {storage = "dense_kernels", filters_per_group = 1},
+      storage_names = ["weight"], weight_shape = [1, 1, 1, 1], strides = [1, 1],
       padding_low = [0, 0], padding_high = [0, 0], dilations = [1, 1], groups = 1, activation = "none",
       scheme = #sparse.dense, kernel = "dense", filters_per_group = 1, pool = [1, 1], input_layout = #sparse.plain,
       output_layout = #sparse.plain, operandSegmentSizes = array<i32: 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0>}
@@ -51,7 +53,8 @@ func.func @chain(%x: tensor<1x1x6x6xf32>) -> tensor<1x1x6x6xf32> {
 // UNFUSED-SAME: output_layout = #sparse.lanes<[2, 2], [4, 4]>
 func.func @fused_pool(%x: tensor<1x1x8x8xf32>) -> tensor<1x1x4x4xf32> {
   %w = arith.constant dense<1.0> : tensor<1x1x1xf32>
-  %y = "sparse.packed_conv"(%x, %w) {storage_names = ["weight"], weight_shape = [1, 1, 1, 1], strides = [1, 1],
+  %y = "sparse.packed_conv"(%x, %w) {packing = {storage = "dense_kernels", filters_per_group = 1},
+      storage_names = ["weight"], weight_shape = [1, 1, 1, 1], strides = [1, 1],
       padding_low = [0, 0], padding_high = [0, 0], dilations = [1, 1], groups = 1, activation = "relu",
       scheme = #sparse.dense, kernel = "dense", filters_per_group = 1, pool = [1, 1], input_layout = #sparse.plain,
       output_layout = #sparse.plain, operandSegmentSizes = array<i32: 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0>}
@@ -76,7 +79,8 @@ func.func @fused_pool(%x: tensor<1x1x8x8xf32>) -> tensor<1x1x4x4xf32> {
 func.func @unfused_pools(%x: tensor<1x1x8x8xf32>, %v: tensor<1x1x7x8xf32>)
     -> (tensor<1x1x4x4xf32>, tensor<1x1x3x3xf32>, tensor<1x1x4x4xf32>, tensor<1x1x8x8xf32>, tensor<1x1x3x4xf32>) {
   %w = arith.constant dense<1.0> : tensor<1x1x1xf32>
-  %a = "sparse.packed_conv"(%x, %w) {storage_names = ["weight"], weight_shape = [1, 1, 1, 1], strides = [1, 1],
+  %a = "sparse.packed_conv"(%x, %w) {packing = {storage = "dense_kernels", filters_per_group = 1},
+      storage_names = ["weight"], weight_shape = [1, 1, 1, 1], strides = [1, 1],
       padding_low = [0, 0], padding_high = [0, 0], dilations = [1, 1], groups = 1, activation = "none",
       scheme = #sparse.dense, kernel = "dense", filters_per_group = 1, pool = [1, 1], input_layout = #sparse.plain,
       output_layout = #sparse.plain, operandSegmentSizes = array<i32: 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0>}
@@ -84,21 +88,24 @@ func.func @unfused_pools(%x: tensor<1x1x8x8xf32>, %v: tensor<1x1x7x8xf32>)
   %0 = "sparse.pool"(%a) {kind = "average", kernel = [2, 2], strides = [2, 2], padding_low = [0, 0],
       padding_high = [0, 0], input_layout = #sparse.plain, output_layout = #sparse.plain}
       : (tensor<1x1x8x8xf32>) -> tensor<1x1x4x4xf32>
-  %b = "sparse.packed_conv"(%x, %w) {storage_names = ["weight"], weight_shape = [1, 1, 1, 1], strides = [1, 1],
+  %b = "sparse.packed_conv"(%x, %w) {packing = {storage = "dense_kernels", filters_per_group = 1},
+      storage_names = ["weight"], weight_shape = [1, 1, 1, 1], strides = [1, 1],
       padding_low = [0, 0], padding_high = [0, 0], dilations = [1, 1], groups = 1, activation = "none",
       scheme = #sparse.dense, kernel = "dense", filters_per_group = 1, pool = [1, 1], input_layout = #sparse.plain,
       output_layout = #sparse.plain, operandSegmentSizes = array<i32: 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0>}
       : (tensor<1x1x8x8xf32>, tensor<1x1x1xf32>) -> tensor<1x1x8x8xf32>
   %1 = "sparse.pool"(%b) {kind = "max", kernel = [3, 3], strides = [2, 2], padding_low = [0, 0], padding_high = [0, 0],
       input_layout = #sparse.plain, output_layout = #sparse.plain} : (tensor<1x1x8x8xf32>) -> tensor<1x1x3x3xf32>
-  %c = "sparse.packed_conv"(%x, %w) {storage_names = ["weight"], weight_shape = [1, 1, 1, 1], strides = [1, 1],
+  %c = "sparse.packed_conv"(%x, %w) {packing = {storage = "dense_kernels", filters_per_group = 1},
+      storage_names = ["weight"], weight_shape = [1, 1, 1, 1], strides = [1, 1],
       padding_low = [0, 0], padding_high = [0, 0], dilations = [1, 1], groups = 1, activation = "none",
       scheme = #sparse.dense, kernel = "dense", filters_per_group = 1, pool = [1, 1], input_layout = #sparse.plain,
       output_layout = #sparse.plain, operandSegmentSizes = array<i32: 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0>}
       : (tensor<1x1x8x8xf32>, tensor<1x1x1xf32>) -> tensor<1x1x8x8xf32>
   %2 = "sparse.pool"(%c) {kind = "max", kernel = [2, 2], strides = [2, 2], padding_low = [0, 0], padding_high = [0, 0],
       input_layout = #sparse.plain, output_layout = #sparse.plain} : (tensor<1x1x8x8xf32>) -> tensor<1x1x4x4xf32>
-  %d = "sparse.packed_conv"(%v, %w) {storage_names = ["weight"], weight_shape = [1, 1, 1, 1], strides = [1, 1],
+  %d = "sparse.packed_conv"(%v, %w) {packing = {storage = "dense_kernels", filters_per_group = 1},
+      storage_names = ["weight"], weight_shape = [1, 1, 1, 1], strides = [1, 1],
       padding_low = [0, 0], padding_high = [0, 0], dilations = [1, 1], groups = 1, activation = "none",
       scheme = #sparse.dense, kernel = "dense", filters_per_group = 1, pool = [1, 1], input_layout = #sparse.plain,
       output_layout = #sparse.plain, operandSegmentSizes = array<i32: 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0>}
@@ -123,12 +130,14 @@ func.func @unfused_pools(%x: tensor<1x1x8x8xf32>, %v: tensor<1x1x7x8xf32>)
 // CHECK: return
 func.func @residuals(%x: tensor<1x1x6x6xf32>, %r: tensor<1x1x6x6xf32>) -> tensor<1x1x6x6xf32> {
   %w = arith.constant dense<1.0> : tensor<1x1x1xf32>
-  %y = "sparse.packed_conv"(%x, %r, %w) {storage_names = ["weight"], weight_shape = [1, 1, 1, 1], strides = [1, 1],
+  %y = "sparse.packed_conv"(%x, %r, %w) {packing = {storage = "dense_kernels", filters_per_group = 1},
+      storage_names = ["weight"], weight_shape = [1, 1, 1, 1], strides = [1, 1],
       padding_low = [0, 0], padding_high = [0, 0], dilations = [1, 1], groups = 1, activation = "none",
       scheme = #sparse.dense, kernel = "dense", filters_per_group = 1, pool = [1, 1], input_layout = #sparse.plain,
       output_layout = #sparse.plain, operandSegmentSizes = array<i32: 1, 0, 1, 1, 0, 0, 0, 0, 0, 0, 0>}
       : (tensor<1x1x6x6xf32>, tensor<1x1x6x6xf32>, tensor<1x1x1xf32>) -> tensor<1x1x6x6xf32>
-  %z = "sparse.packed_conv"(%y, %y, %w) {storage_names = ["weight"], weight_shape = [1, 1, 1, 1], strides = [1, 1],
+  %z = "sparse.packed_conv"(%y, %y, %w) {packing = {storage = "dense_kernels", filters_per_group = 1},
+      storage_names = ["weight"], weight_shape = [1, 1, 1, 1], strides = [1, 1],
       padding_low = [0, 0], padding_high = [0, 0], dilations = [1, 1], groups = 1, activation = "none",
       scheme = #sparse.dense, kernel = "dense", filters_per_group = 1, pool = [1, 1], input_layout = #sparse.plain,
       output_layout = #sparse.plain, operandSegmentSizes = array<i32: 1, 0, 1, 1, 0, 0, 0, 0, 0, 0, 0>}
@@ -154,7 +163,8 @@ func.func @residuals(%x: tensor<1x1x6x6xf32>, %r: tensor<1x1x6x6xf32>) -> tensor
 // CHECK: return %[[M]]
 func.func @readers(%x: tensor<1x1x6x6xf32>) -> (tensor<1x1x1x1xf32>, tensor<1x1x6x6xf32>) {
   %w = arith.constant dense<1.0> : tensor<1x1x1xf32>
-  %y = "sparse.packed_conv"(%x, %w) {storage_names = ["weight"], weight_shape = [1, 1, 1, 1], strides = [1, 1],
+  %y = "sparse.packed_conv"(%x, %w) {packing = {storage = "dense_kernels", filters_per_group = 1},
+      storage_names = ["weight"], weight_shape = [1, 1, 1, 1], strides = [1, 1],
       padding_low = [0, 0], padding_high = [0, 0], dilations = [1, 1], groups = 1, activation = "none",
       scheme = #sparse.dense, kernel = "dense", filters_per_group = 1, pool = [1, 1], input_layout = #sparse.plain,
       output_layout = #sparse.plain, operandSegmentSizes = array<i32: 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0>}
@@ -182,11 +192,12 @@ func.func @readers(%x: tensor<1x1x6x6xf32>) -> (tensor<1x1x1x1xf32>, tensor<1x1x
 // Nothing to lift for: linear layers, and elementwise ops on planes.
 
 // CHECK-LABEL: func.func @plain
-// CHECK-NOT: lanes
+// CHECK-NOT: sparse.lanes
 // CHECK: return
 func.func @plain(%x: tensor<1x2xf32>, %v: tensor<1x1x6x6xf32>) -> (tensor<1x2xf32>, tensor<1x1x6x6xf32>) {
   %w = arith.constant dense<1.0> : tensor<1x2x4x4xf32>
-  %y = "sparse.packed_linear"(%x, %w) {storage_names = ["weight"], weight_shape = [2, 2], activation = "none",
+  %y = "sparse.packed_linear"(%x, %w) {packing = {storage = "dense_rows", lanes = 4, vectors = 4, gates = 1},
+      storage_names = ["weight"], weight_shape = [2, 2], activation = "none",
       scheme = #sparse.dense, kernel = "dense", operandSegmentSizes = array<i32: 1, 0, 1, 0, 0, 0, 0, 0, 0, 0>}
       : (tensor<1x2xf32>, tensor<1x2x4x4xf32>) -> tensor<1x2xf32>
   %e = tensor.empty() : tensor<1x1x6x6xf32>
@@ -214,7 +225,8 @@ func.func @plain(%x: tensor<1x2xf32>, %v: tensor<1x1x6x6xf32>) -> (tensor<1x2xf3
 // CHECK: "sparse.unlift"(%[[P]]) {{.*}} -> tensor<1x1x1x1x1xf32>
 func.func @volume(%x: tensor<1x1x2x4x4xf32>) -> tensor<1x1x1x1x1xf32> {
   %w = arith.constant dense<1.0> : tensor<1x1x1xf32>
-  %y = "sparse.packed_conv"(%x, %w) {storage_names = ["weight"], weight_shape = [1, 1, 1, 1, 1], strides = [1, 1, 1],
+  %y = "sparse.packed_conv"(%x, %w) {packing = {storage = "dense_kernels", filters_per_group = 1},
+      storage_names = ["weight"], weight_shape = [1, 1, 1, 1, 1], strides = [1, 1, 1],
       padding_low = [0, 0, 0], padding_high = [0, 0, 0], dilations = [1, 1, 1], groups = 1, activation = "none",
       scheme = #sparse.dense, kernel = "dense", filters_per_group = 1, pool = [1, 1, 1], input_layout = #sparse.plain,
       output_layout = #sparse.plain, operandSegmentSizes = array<i32: 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0>}
@@ -222,7 +234,8 @@ func.func @volume(%x: tensor<1x1x2x4x4xf32>) -> tensor<1x1x1x1x1xf32> {
   %p = "sparse.pool"(%y) {kind = "max", kernel = [1, 2, 2], strides = [1, 2, 2], padding_low = [0, 0, 0],
       padding_high = [0, 0, 0], input_layout = #sparse.plain, output_layout = #sparse.plain}
       : (tensor<1x1x2x4x4xf32>) -> tensor<1x1x2x2x2xf32>
-  %z = "sparse.packed_conv"(%p, %w) {storage_names = ["weight"], weight_shape = [1, 1, 1, 1, 1], strides = [1, 1, 1],
+  %z = "sparse.packed_conv"(%p, %w) {packing = {storage = "dense_kernels", filters_per_group = 1},
+      storage_names = ["weight"], weight_shape = [1, 1, 1, 1, 1], strides = [1, 1, 1],
       padding_low = [0, 0, 0], padding_high = [0, 0, 0], dilations = [1, 1, 1], groups = 1, activation = "none",
       scheme = #sparse.dense, kernel = "dense", filters_per_group = 1, pool = [1, 1, 1], input_layout = #sparse.plain,
       output_layout = #sparse.plain, operandSegmentSizes = array<i32: 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0>}
@@ -251,7 +264,8 @@ func.func @volume(%x: tensor<1x1x2x4x4xf32>) -> tensor<1x1x1x1x1xf32> {
 // CHECK: tensor.concat dim(1) {{.*}} -> tensor<1x2x6xf32>
 func.func @joined(%x: tensor<1x1x6xf32>) -> (tensor<1x2x1x3xf32>, tensor<1x1x12xf32>, tensor<1x2x6xf32>) {
   %w = arith.constant dense<1.0> : tensor<1x1x1xf32>
-  %y = "sparse.packed_conv"(%x, %w) {storage_names = ["weight"], weight_shape = [1, 1, 1], strides = [1],
+  %y = "sparse.packed_conv"(%x, %w) {packing = {storage = "dense_kernels", filters_per_group = 1},
+      storage_names = ["weight"], weight_shape = [1, 1, 1], strides = [1],
       padding_low = [0], padding_high = [0], dilations = [1], groups = 1, activation = "none",
       scheme = #sparse.dense, kernel = "dense", filters_per_group = 1, pool = [1], input_layout = #sparse.plain,
       output_layout = #sparse.plain, operandSegmentSizes = array<i32: 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0>}

@@ -117,7 +117,7 @@ func.func @grouped(%x: tensor<1x4x2x2xf32>) -> (tensor<1x4x2x2xf32>, tensor<1x4x
 // CHECK-DAG: dense<{{\[\[}}1, 0, 0, 0], [2, 0, 0, 0]]> : tensor<2x4xi8>
 // CHECK-DAG: dense<{{\[\[\[}}2.0{{.*}}, 1.0{{.*}}, 0.0{{.*}}, 0.0{{.*}}]], {{\[\[}}3.0{{.*}}, 0.0{{.*}}> : tensor<2x1x4xf32>
 // CHECK: "sparse.packed_linear"
-// CHECK-SAME: slices = {by_lane = false, group = 1 : i64, lanes = 4 : i64, rows = 16 : i64, window = 256 : i64}
+// CHECK-SAME: packing = {by_lane = false, gates = 1 : i64, group = 1 : i64, lanes = 4 : i64, rows = 16 : i64, storage = "sell", window = 256 : i64}
 // CHECK-SAME: storage_names = ["edges", "start", "place", "advance", "index", "weight"], weight_shape = [2, 3]
 // CHECK: tensor<1x3x4x4xf32>
 // CHECK: "sparse.packed_linear"
@@ -141,7 +141,7 @@ func.func @linear(%x: tensor<1x3xf32>) -> (tensor<1x2xf32>, tensor<1x2xf32>, ten
 // CHECK: dense<{{\[\[}}0, 0, 0, 0], [2, 0, 0, 0]]> : tensor<2x4xi8>
 // CHECK: dense<{{\[\[\[}}1.0{{.*}}], [3.0{{.*}}]], {{\[\[}}2.0{{.*}}], [4.0{{.*}}]]]> : tensor<2x2x4xf32>
 // CHECK: "sparse.packed_linear"
-// CHECK-SAME: slices = {by_lane = false, group = 2 : i64
+// CHECK-SAME: packing = {by_lane = false, gates = 1 : i64, group = 2 : i64
 // CHECK-SAME: weight_shape = [2, 4]
 func.func @groups(%x: tensor<1x4xf32>) -> tensor<1x2xf32> {
   %w = arith.constant dense<[[1.0, 0.0, 2.0, 0.0], [3.0, 0.0, 4.0, 0.0]]> : tensor<2x4xf32>
@@ -218,7 +218,7 @@ func.func @ordered(%x: tensor<1x4x2x2xf32>) -> tensor<1x4x2x2xf32> {
 
 // CHECK-LABEL: func.func @many
 // CHECK: "sparse.packed_linear"
-// CHECK-SAME: slices = {by_lane = true, group = 4 : i64, lanes = 4 : i64, rows = 16 : i64, window = 256 : i64}
+// CHECK-SAME: packing = {by_lane = true, gates = 1 : i64, group = 4 : i64, lanes = 4 : i64, rows = 16 : i64, storage = "sell", window = 256 : i64}
 func.func @many(%x: tensor<?x2xf32>) -> tensor<?x4xf32> {
   %w = arith.constant dense<[[1.0, 0.0], [2.0, 0.0], [3.0, 0.0], [4.0, 0.0]]> : tensor<4x2xf32>
   %y = "sparse.linear"(%x, %w) {activation = "none", scheme = #sparse.bcr<4 : i64, 2 : i64>,

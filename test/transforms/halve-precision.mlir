@@ -17,7 +17,8 @@
 func.func @layers(%x: tensor<1x1x6x6xf32>, %b: tensor<1xf32>) -> tensor<1x1x6x6xf32> {
   %w = arith.constant dense<1.5> : tensor<1x1x1xf32>
   %l = "sparse.lift"(%x) {layout = #sparse.lanes<[2, 2], [6, 6]>} : (tensor<1x1x6x6xf32>) -> tensor<1x1x9x4xf32>
-  %y = "sparse.packed_conv"(%l, %b, %w) {storage_names = ["weight"], weight_shape = [1, 1, 1, 1], strides = [1, 1], padding_low = [0, 0],
+  %y = "sparse.packed_conv"(%l, %b, %w) {packing = {storage = "dense_kernels", filters_per_group = 1},
+      storage_names = ["weight"], weight_shape = [1, 1, 1, 1], strides = [1, 1], padding_low = [0, 0],
       padding_high = [0, 0], dilations = [1, 1], groups = 1, activation = "none", layer = "conv",
       scheme = #sparse.dense, kernel = "dense", filters_per_group = 1, pool = [1, 1],
       input_layout = #sparse.lanes<[2, 2], [6, 6]>, output_layout = #sparse.lanes<[2, 2], [6, 6]>,
@@ -48,7 +49,8 @@ func.func @head(%x: tensor<1x4x6x6xf32>) -> tensor<1x2xf32> {
       padding_high = [0, 0], input_layout = #sparse.lanes<[2, 2], [6, 6]>, output_layout = #sparse.plain}
       : (tensor<1x4x9x4xf32>) -> tensor<1x4x1x1xf32>
   %f = tensor.collapse_shape %m [[0], [1, 2, 3]] : tensor<1x4x1x1xf32> into tensor<1x4xf32>
-  %y = "sparse.packed_linear"(%f, %w) {storage_names = ["weight"], weight_shape = [2, 4], activation = "none",
+  %y = "sparse.packed_linear"(%f, %w) {packing = {storage = "dense_rows", lanes = 4, vectors = 4, gates = 1},
+      storage_names = ["weight"], weight_shape = [2, 4], activation = "none",
       scheme = #sparse.dense, kernel = "dense", operandSegmentSizes = array<i32: 1, 0, 1, 0, 0, 0, 0, 0, 0, 0>}
       : (tensor<1x4xf32>, tensor<1x4x4x4xf32>) -> tensor<1x2xf32>
   return %y : tensor<1x2xf32>

@@ -22,7 +22,8 @@
 // WIDE: vector.store %[[Y]], {{.*}} : memref<1x1x9x4xf16>, vector<4xf16>
 func.func @point(%x: tensor<1x2x9x4xf16>, %b: tensor<1xf32>) -> tensor<1x1x9x4xf16> {
   %w = arith.constant dense<1.5> : tensor<1x2x1xf16>
-  %y = "sparse.packed_conv"(%x, %b, %w) {storage_names = ["weight"], weight_shape = [1, 2, 1, 1], strides = [1, 1],
+  %y = "sparse.packed_conv"(%x, %b, %w) {packing = {storage = "dense_kernels", filters_per_group = 1},
+      storage_names = ["weight"], weight_shape = [1, 2, 1, 1], strides = [1, 1],
       padding_low = [0, 0], padding_high = [0, 0], dilations = [1, 1], groups = 1, activation = "none",
       scheme = #sparse.dense, kernel = "dense", filters_per_group = 1, pool = [1, 1],
       input_layout = #sparse.lanes<[2, 2], [6, 6]>, output_layout = #sparse.lanes<[2, 2], [6, 6]>,

@@ -36,13 +36,15 @@
 // CHECK: return %[[T]]
 func.func @shared(%x: tensor<3x1x2x6xf32>) -> (tensor<3x1x3x4xf32>, tensor<3x1x3x4xf32>) {
   %w = arith.constant dense<1.0> : tensor<1x1x2xf32>
-  %y = "sparse.packed_conv"(%x, %w) {storage_names = ["weight"], weight_shape = [1, 1, 1, 2], strides = [1, 1],
+  %y = "sparse.packed_conv"(%x, %w) {packing = {storage = "dense_kernels", filters_per_group = 1},
+      storage_names = ["weight"], weight_shape = [1, 1, 1, 2], strides = [1, 1],
       padding_low = [0, 0], padding_high = [0, 0], dilations = [1, 1], groups = 1, activation = "relu", layer = "one",
       scheme = #sparse.dense, kernel = "dense", filters_per_group = 1, pool = [1, 1], input_layout = #sparse.plain,
       output_layout = #sparse.lanes<[2, 2], [2, 5]>, tile = [1, 2],
       operandSegmentSizes = array<i32: 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0>}
       : (tensor<3x1x2x6xf32>, tensor<1x1x2xf32>) -> tensor<3x1x3x4xf32>
-  %z = "sparse.packed_conv"(%x, %w) {storage_names = ["weight"], weight_shape = [1, 1, 1, 2], strides = [1, 1],
+  %z = "sparse.packed_conv"(%x, %w) {packing = {storage = "dense_kernels", filters_per_group = 1},
+      storage_names = ["weight"], weight_shape = [1, 1, 1, 2], strides = [1, 1],
       padding_low = [0, 0], padding_high = [0, 0], dilations = [1, 1], groups = 1, activation = "relu", layer = "two",
       scheme = #sparse.dense, kernel = "dense", filters_per_group = 1, pool = [1, 1], input_layout = #sparse.plain,
       output_layout = #sparse.lanes<[2, 2], [2, 5]>, tile = [1, 2],
@@ -70,6 +72,7 @@ func.func @patterns(%x: tensor<2x2x2x3xf32>) -> tensor<2x2x1x4xf32> {
   %index = arith.constant dense<[0, 1, 1, 0]> : tensor<4xi16>
   %weight = arith.constant dense<[1.0, 2.0, 3.0, 4.0]> : tensor<4xf32>
   %y = "sparse.packed_conv"(%x, %offset, %reorder, %stride, %index, %weight) {
+      packing = {storage = "fkw", filters_per_group = 1, channel_block = 0, groups = 1},
       storage_names = ["offset", "reorder", "stride", "index", "weight"], weight_shape = [2, 2, 1, 2], strides = [1, 1],
       padding_low = [0, 0], padding_high = [0, 0], dilations = [1, 1], groups = 1, activation = "none",
       scheme = #sparse.pattern<[1, 2], [[0], [1]]>, kernel = "sparse", filters_per_group = 1, pool = [1, 1],
@@ -108,7 +111,8 @@ func.func @others(%x: tensor<1x2x4x4xf32>, %v: tensor<1x2xf32>)
       : (tensor<1x2x5x4xf32>) -> tensor<1x2x1x1xf32>
   %w = arith.constant dense<1.0> : tensor<1x2x4x4xf32>
   %b = arith.constant dense<1.0> : tensor<3xf32>
-  %y = "sparse.packed_linear"(%v, %b, %w) {storage_names = ["weight"], weight_shape = [3, 2], activation = "none",
+  %y = "sparse.packed_linear"(%v, %b, %w) {packing = {storage = "dense_rows", lanes = 4, vectors = 4, gates = 1},
+      storage_names = ["weight"], weight_shape = [3, 2], activation = "none",
       scheme = #sparse.dense, kernel = "dense", operandSegmentSizes = array<i32: 1, 1, 1, 0, 0, 0, 0, 0, 0, 0>}
       : (tensor<1x2xf32>, tensor<3xf32>, tensor<1x2x4x4xf32>) -> tensor<1x3xf32>
   return %u, %m, %y : tensor<1x2x2x2xf32>, tensor<1x2x1x1xf32>, tensor<1x3xf32>
@@ -175,7 +179,8 @@ func.func @read_again(%x: tensor<1x1x4x4xf32>, %y: tensor<1x2x4x4xf32>)
 // CHECK-NOT: call
 func.func @volume(%x: tensor<1x1x2x4xf32>) -> tensor<1x1x2x4xf32> {
   %w = arith.constant dense<1.0> : tensor<1x1x3xf32>
-  %y = "sparse.packed_conv"(%x, %w) {storage_names = ["weight"], weight_shape = [1, 1, 3, 1, 1], strides = [1, 1, 1],
+  %y = "sparse.packed_conv"(%x, %w) {packing = {storage = "dense_kernels", filters_per_group = 1},
+      storage_names = ["weight"], weight_shape = [1, 1, 3, 1, 1], strides = [1, 1, 1],
       padding_low = [1, 0, 0], padding_high = [1, 0, 0], dilations = [1, 1, 1], groups = 1, activation = "none",
       scheme = #sparse.dense, kernel = "dense", filters_per_group = 1, pool = [1, 1, 1],
       input_layout = #sparse.lanes<[2, 2], [2, 2, 2]>, output_layout = #sparse.lanes<[2, 2], [2, 2, 2]>,
@@ -202,7 +207,8 @@ func.func @block(%x: tensor<1x4x2x4xf32>) -> tensor<1x4x2x4xf32> {
   %reorder = arith.constant dense<[0, 2, 1, 3]> : tensor<4xi16>
   %gap = arith.constant dense<[0, 2, 1, 2]> : tensor<4xi8>
   %weight = arith.constant dense<1.0> : tensor<4x1x2xf32>
-  %y = "sparse.packed_conv"(%x, %start, %reorder, %gap, %weight) {storage_names = ["start", "reorder", "gap", "weight"],
+  %y = "sparse.packed_conv"(%x, %start, %reorder, %gap, %weight) {packing = {storage = "column_groups", filters_per_group = 2, unit = 1, channel_block = 0, groups = 1},
+      storage_names = ["start", "reorder", "gap", "weight"],
       weight_shape = [4, 4, 1, 1], strides = [1, 1], padding_low = [0, 0], padding_high = [0, 0], dilations = [1, 1],
       groups = 1, activation = "relu", layer = "shared", scheme = #sparse.bcr<2 : i64, 2 : i64>, kernel = "sparse",
       filters_per_group = 2, pool = [1, 1], input_layout = #sparse.lanes<[2, 2], [2, 4]>,
@@ -235,13 +241,15 @@ func.func @block(%x: tensor<1x4x2x4xf32>) -> tensor<1x4x2x4xf32> {
 func.func @large(%x: tensor<1x1x65537x16xf32>, %v: tensor<1x1x16385x16xf32>)
     -> (tensor<1x1x65537x16xf32>, tensor<1x1x16385x16xf32>) {
   %w = arith.constant dense<1.0> : tensor<1x1x2xf32>
-  %y = "sparse.packed_conv"(%x, %w) {storage_names = ["weight"], weight_shape = [1, 1, 1, 2], strides = [1, 1],
+  %y = "sparse.packed_conv"(%x, %w) {packing = {storage = "dense_kernels", filters_per_group = 1},
+      storage_names = ["weight"], weight_shape = [1, 1, 1, 2], strides = [1, 1],
       padding_low = [0, 0], padding_high = [0, 1], dilations = [1, 1], groups = 1, activation = "none",
       scheme = #sparse.dense, kernel = "dense", filters_per_group = 1, pool = [1, 1], tile = [1, 2],
       input_layout = #sparse.lanes<[4, 4], [1024, 1024]>, output_layout = #sparse.lanes<[4, 4], [1024, 1024]>,
       operandSegmentSizes = array<i32: 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0>}
       : (tensor<1x1x65537x16xf32>, tensor<1x1x2xf32>) -> tensor<1x1x65537x16xf32>
-  %z = "sparse.packed_conv"(%v, %w) {storage_names = ["weight"], weight_shape = [1, 1, 1, 2], strides = [1, 1],
+  %z = "sparse.packed_conv"(%v, %w) {packing = {storage = "dense_kernels", filters_per_group = 1},
+      storage_names = ["weight"], weight_shape = [1, 1, 1, 2], strides = [1, 1],
       padding_low = [0, 0], padding_high = [0, 1], dilations = [1, 1], groups = 1, activation = "none",
       scheme = #sparse.dense, kernel = "dense", filters_per_group = 1, pool = [1, 1], tile = [1, 2],
       input_layout = #sparse.lanes<[4, 4], [512, 512]>, output_layout = #sparse.lanes<[4, 4], [512, 512]>,

@@ -28,8 +28,7 @@ from ...dialect.layouts import LanesAttr, PlainAttr, layout_of
 from ...dialect.ops import LiftOp, PoolOp, UnliftOp
 from ...dialect.packed import PackedConvOp, PackedLinearOp
 from ...dialect.recurrent import PackedGruOp, PackedLstmOp
-from ...dialect.schemes import scheme_of
-from ...dialect.slices import slices_of
+from ...dialect.storages import storage_of
 from ...errors import op_error
 from ...geometry.convolution import Convolution
 from ...geometry.layouts import LaneGrid, Plain
@@ -39,8 +38,8 @@ from ...ir.mlir import bindings, ir
 from ...ir.values import element_of, integer_array, integers, shape_of, strings
 from ...ir.walk import operations
 from ...passes import Pass, PassContext, option
-from ...schemes import Dense
 from ...storage.gates import interleave_gates
+from ...storage.sell import Sell
 from ..buffers.arguments import append_argument, dynamic_memref, public_functions, set_size
 from ..buffers.joined_outputs import JoinedOutputs, allocate
 from ..buffers.time_steps import for_each_step, row_of
@@ -273,7 +272,8 @@ class _FunctionLowering:
     def _linear(self, linear: PackedLinearOp) -> Value:
         (rows, columns), (batch, _) = integers(linear.weight_shape), shape_of(linear.input)
         storage, names = list(linear.storage), strings(linear.storage_names)
-        slices = None if isinstance(scheme_of(linear), Dense) else slices_of(linear)
+        packing = storage_of(linear)
+        slices = packing if isinstance(packing, Sell) else None
         lanes = slices.lanes if slices else shape_of(storage[-1])[-1]
         free = batch == ir.ShapedType.get_dynamic_size()
         kernel = LinearKernel(None if free else batch, rows, columns, lanes, self.core.registers,
@@ -290,7 +290,8 @@ class _FunctionLowering:
         """A first step from the initial state and a loop over the others, each from the output before it."""
         kind = "lstm" if isinstance(layer, PackedLstmOp) else "gru"
         storage, names = list(layer.storage), strings(layer.storage_names)
-        slices = None if isinstance(scheme_of(layer), Dense) else slices_of(layer)
+        packing = storage_of(layer)
+        slices = packing if isinstance(packing, Sell) else None
         lanes = slices.lanes if slices else shape_of(storage[-1])[-1]
         batch, hidden = shape_of(layer.initial)
         kernel = RecurrentKernel(kind, batch, hidden, lanes, self.core.registers, slices)

@@ -19,8 +19,8 @@ from functools import partial
 
 from ....devices.cores import Core
 from ....ir.mlir import ir
-from ....storage.dense_rows import DENSE_VECTORS
-from ....storage.sell import Slices, few_inputs
+from ....storage.dense import DENSE_VECTORS
+from ....storage.sell import Sell, few_inputs
 from ..emit.builder import Builder, Value, arith, func, memref, private_function, vector
 from .sell import SliceEmitter
 
@@ -38,7 +38,7 @@ class LinearKernel:
     lanes: int
     registers: int
     activation: str
-    slices: Slices | None = None
+    slices: Sell | None = None
 
     @property
     def padded_rows(self) -> int:
@@ -156,7 +156,7 @@ def _store_part(b: Builder, value: Value, count: int, output: Value, n: Value, f
 
 
 class _SliceRows:
-    def __init__(self, b: Builder, kernel: LinearKernel, slices: Slices, arguments: list[Value],
+    def __init__(self, b: Builder, kernel: LinearKernel, slices: Sell, arguments: list[Value],
                  storage_names: Sequence[str]) -> None:
         self.b, self.kernel, self.unit_rows, self.sums_rows = b, kernel, slices.rows, slices.padded_rows
         self.input, self.output, self.bias, *rest = arguments

@@ -19,7 +19,7 @@ from ....devices.cores import Core
 from ....dialect.recurrent import GRU_GATES, LSTM_GATES
 from ....ir.mlir import ir
 from ....storage.gates import unit_groups
-from ....storage.sell import Slices
+from ....storage.sell import Sell
 from ..emit.builder import Builder, Value, arith, each_group, func, private_function, vector
 from ..emit.transcendental import sigmoid, tanh
 from .sell import SliceEmitter
@@ -37,7 +37,7 @@ class RecurrentKernel:
     hidden: int
     lanes: int
     registers: int
-    slices: Slices | None = None
+    slices: Sell | None = None
 
     @property
     def gates(self) -> int:
@@ -90,7 +90,7 @@ class _Emitter:
 
     # -- sums ----------------------------------------------------------------------------------
 
-    def _sparse_unit(self, emitter: SliceEmitter, slices: Slices, unit: Value) -> None:
+    def _sparse_unit(self, emitter: SliceEmitter, slices: Sell, unit: Value) -> None:
         """The groups of one unit."""
         b, kernel, width = self.b, self.kernel, self.kernel.gates * self.kernel.lanes
         first = b.multiply(unit, slices.rows // width)

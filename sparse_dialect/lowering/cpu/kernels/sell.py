@@ -20,7 +20,7 @@ from math import prod
 
 from ....ir.mlir import ir
 from ....ir.values import element_of
-from ....storage.sell import GATHERED, PERMUTED, Slices
+from ....storage.sell import GATHERED, PERMUTED, Sell
 from ..emit.builder import CACHE_LINE, Builder, Value, arith, each_group, llvm, vector
 
 NEAR_BYTES, FAR_BYTES = 48 * CACHE_LINE, 128 * CACHE_LINE  # how far ahead weights are asked for
@@ -31,7 +31,7 @@ class SliceEmitter:
     """Emits sums of slices; ``storage`` holds the arrays by name. Create it where code for all slices can
     go: at the top of the kernel."""
 
-    def __init__(self, b: Builder, slices: Slices, storage: Mapping[str, Value]) -> None:
+    def __init__(self, b: Builder, slices: Sell, storage: Mapping[str, Value]) -> None:
         self.b, self.slices = b, slices
         self.rows = Builder(b.entry, slices.group, b.core, b.element)
         self.start, self.place, self.advance, self.index, self.weight = (

@@ -14,22 +14,20 @@ from ....devices.cores import Core
 from ....dialect.layouts import layout_of
 from ....dialect.packed import PackedConvOp
 from ....dialect.schemes import scheme_of
+from ....dialect.storages import storage_of
 from ....errors import op_error
 from ....geometry.convolution import Convolution
 from ....geometry.layouts import LaneGrid, three
 from ....geometry.window import ONES, Window
 from ....ir.constants import weight_of
 from ....ir.mlir import ir
-from ....ir.values import integers, shape_of, strings
-from ....schemes import Connectivity, Dense, SharedColumns
-from ....storage.blocked_fkw import thread_chunks
+from ....ir.values import integers, shape_of
+from ....storage import ColumnGroups, DenseKernels, Fkw
+from ....storage.chunks import thread_chunks
 from ..kernels.column_groups import ColumnsKernel, columns_tables, emit_columns_kernel, unit_visits
 from ..kernels.kernel_classes import ConvKernel, KernelClass, emit_conv_kernel
 from .conv_plan import ConvPlan, cut, plan_conv, plane_shape, tables
 from .tiles import choose_columns_tile, choose_tile
-
-COLUMN_ARRAYS = ("start", "reorder", "gap", "weight")  # of storage/column_groups.py
-DEEP_ARRAYS = (*COLUMN_ARRAYS, "before")  # of kernels of several slices
 
 
 @dataclass(frozen=True)
@@ -78,40 +76,37 @@ def plan_packed_conv(conv: PackedConvOp, core: Core, by_chunk: bool = False) -> 
               "by_chunk": by_chunk}
     tile = three(integers(attributes["tile"])) if "tile" in attributes else None
     kernel: ConvKernel | ColumnsKernel
-    if isinstance(scheme_of(conv), SharedColumns):
-        kernel, tile = _columns_kernel(conv, common, window, core, tile)
+    storage = storage_of(conv)
+    if isinstance(storage, ColumnGroups):
+        kernel, tile = _columns_kernel(conv, storage, common, window, core, tile)
+    elif isinstance(storage, Fkw | DenseKernels):
+        kernel, tile = _conv_kernel(conv, storage, known, common, core, tile)
     else:
-        kernel, tile = _conv_kernel(conv, known, common, core, tile)
+        raise op_error(conv, "a storage that a micro-kernel reads", storage.name,
+                       "pack it with sparse-compress-weights")
     plans = [plan_conv(source, target, window, part, origins, known.batch, pooled)
              for part, origins in cut(plane_shape(source, target, window, pooled), tile, pool).items()]
     return PlannedConv(kernel, tuple(plans))
 
 
-def _columns_kernel(conv: PackedConvOp, common: dict[str, Any], window: Window, core: Core,
-                    tile: Any) -> tuple[ColumnsKernel, Any]:
-    names = strings(conv.storage_names)
-    expected = DEEP_ARRAYS if window.kernel[0] > 1 else COLUMN_ARRAYS
-    if names != list(expected):
-        raise op_error(conv, f"the arrays {', '.join(expected)}", ", ".join(names),
-                       "pack it with sparse-compress-weights")
+def _columns_kernel(conv: PackedConvOp, storage: ColumnGroups, common: dict[str, Any], window: Window,
+                    core: Core, tile: Any) -> tuple[ColumnsKernel, Any]:
     _, reorder, _, weight, *_ = list(conv.storage)
     units, unit, size = shape_of(weight)
     groups = shape_of(reorder)[0] // size
-    kernel = ColumnsKernel(**common, channel_block=_channel_block(conv, common["channels"]),
+    kernel = ColumnsKernel(**common, channel_block=storage.channel_block or common["channels"],
                            chunks=_chunks(conv, groups, common["by_chunk"]), group_count=groups, size=size,
                            unit=unit, sub_tile=ONES)
     return choose_columns_tile(kernel, window, units, core, tile)
 
 
-def _conv_kernel(conv: PackedConvOp, known: Convolution, common: dict[str, Any], core: Core,
-                 tile: Any) -> tuple[ConvKernel, Any]:
-    scheme, channels = scheme_of(conv), known.channels
-    size = ir.IntegerAttr(conv.filters_per_group).value
-    dense = isinstance(scheme, Dense) and known.kind == "plain"
-    if isinstance(scheme, Dense) and not dense:
-        scheme = Connectivity(known.kernel)
-    classes = tuple(KernelClass(terms) for terms in scheme.classes(prod(known.kernel), size))
-    kernel = ConvKernel(**common, channel_block=_channel_block(conv, channels),
+def _conv_kernel(conv: PackedConvOp, storage: Fkw | DenseKernels, known: Convolution, common: dict[str, Any],
+                 core: Core, tile: Any) -> tuple[ConvKernel, Any]:
+    channels, size = known.channels, storage.filters_per_group
+    dense = isinstance(storage, DenseKernels)
+    classes = tuple(KernelClass(terms) for terms in storage.classes(scheme_of(conv), known.kernel))
+    block = storage.channel_block or channels if isinstance(storage, Fkw) else _channel_block(conv, channels)
+    kernel = ConvKernel(**common, channel_block=block,
                         chunks=_chunks(conv, known.filters // size, common["by_chunk"]), group=size,
                         classes=classes, dense=dense, fetches=_fetches(conv, common, core))
     stored = channels * kernel.groups if dense else shape_of(list(conv.storage)[3])[0]

@@ -1,15 +1,13 @@
-"""Scheme ``bcr`` (GRIM's BCR): its projection, detection, BCRC storage, and the groups of rows behind its
-kernels."""
+"""Scheme ``bcr`` (GRIM's BCR): its projection, detection, and the groups of rows behind its kernels."""
 
 import time
-from random import Random
 
 import numpy as np
 import pytest
 from espalier.sparse_dialect import EspalierError
 from espalier.sparse_dialect.schedule.detection import detect_scheme
 from espalier.sparse_dialect.schemes import Bcr
-from espalier.sparse_dialect.storage.column_groups import (
+from espalier.sparse_dialect.schemes.shared_columns import (
     best_groups,
     group_rows,
     natural_size,
@@ -44,49 +42,8 @@ def kept_in_blocks(weight: np.ndarray, rows: int, columns: int) -> list[tuple[in
     return [(int(b.sum()), int(b.any(axis=1).sum()), int(b.any(axis=0).sum())) for b in blocks]
 
 
-# -- storage -------------------------------------------------------------------------------------------------
-
-
-def test_bcrc_reproduces_the_papers_example() -> None:
-    packed = Bcr(2, 3).pack(papers_example())
-    assert list(packed) == ["reorder", "offset", "occurrence", "stride", "column", "weight"]
-    assert packed["reorder"].tolist() == [0, 2, 1, 3]
-    assert packed["offset"].tolist() == [0, 3, 6, 8, 10]
-    assert packed["occurrence"].tolist() == [0, 2, 4]
-    assert packed["stride"].tolist() == [0, 3, 5]
-    assert packed["column"].tolist() == [0, 1, 4, 2, 5]
-    assert packed["weight"].tolist() == [10, 11, 14, 30, 31, 34, 22, 25, 42, 45]
-
-
-def test_columns_are_stored_once_a_group_and_narrow_where_they_can_be() -> None:
-    wide = np.zeros((2, 70000), np.float32)
-    wide[:, 69999] = 1
-    packed = Bcr(2, 16).pack(wide)
-    assert packed["column"].tolist() == [69999]
-    assert packed["column"].dtype == np.int32
-    narrow = Bcr(2, 16).pack(wide[:, 4464:])
-    assert narrow["column"].view(np.uint16).tolist() == [65535]
-    assert np.array_equal(Bcr(2, 16).unpack(narrow, (2, 65536)), wide[:, 4464:])
-
-
 MASKS = st.tuples(st.integers(1, 9), st.integers(1, 9)).flatmap(
     lambda shape: arrays(np.float32, shape, elements=st.sampled_from([0, 0, 1, -2, 0.5])))
-
-
-@settings(max_examples=200, deadline=None)
-@given(MASKS, st.integers(1, 5), st.integers(1, 5), st.randoms())
-def test_any_mask_packs_exactly_in_any_order(weight: np.ndarray, rows: int, columns: int,
-                                             random: Random) -> None:
-    scheme = Bcr(rows, columns)
-    order = list(range(len(weight)))
-    random.shuffle(order)
-    for packed in (scheme.pack(weight), scheme.pack(weight, np.array(order))):
-        assert np.array_equal(scheme.unpack(packed, weight.shape), weight)
-        assert packed["weight"].size == np.count_nonzero(weight)
-    cost, packed = scheme.cost(weight), scheme.pack(weight)
-    assert cost.weight_bytes == packed["weight"].nbytes
-    assert cost.index_bytes == sum(a.nbytes for name, a in packed.items() if name != "weight")
-    assert cost.macs_per_output >= cost.nonzeros == np.count_nonzero(weight)
 
 
 @settings(max_examples=200, deadline=None)
@@ -171,14 +128,12 @@ def test_blocks_of_any_size_are_detected(height: int, width: int, rows: int, col
     found = Bcr.detect(weight)
     assert found is not None
     assert found.fits(weight)
-    assert np.array_equal(found.unpack(found.pack(weight), weight.shape), weight)
 
 
 def test_accidental_zeros_do_not_hide_a_block() -> None:
     weight = Bcr.project(random_weight(64, 128), rows=4, columns=16, rate=4)
     weight[5, np.flatnonzero(weight[5])[:4]] = 0
     assert detect_scheme(weight) == Bcr(4, 16)
-    assert np.array_equal(Bcr(4, 16).unpack(Bcr(4, 16).pack(weight), weight.shape), weight)
 
 
 def test_masks_without_blocks_are_not_claimed() -> None:
@@ -207,8 +162,7 @@ def test_detection_of_a_hundred_million_weights_takes_seconds() -> None:
     lambda: Bcr.project(random_weight(8, 8), rows=16, columns=4),
     lambda: Bcr.project(random_weight(8, 8), rows=4, columns=9),
     lambda: Bcr.project(random_weight(8, 8), rows=4, columns=4, rate=0.5),
-    lambda: Bcr.project(random_weight(8, 8), rows=4, columns=4, rate=2, row_rate=3),
-    lambda: Bcr(4, 4).pack(random_weight(8, 8), np.zeros(8, np.int64))])
+    lambda: Bcr.project(random_weight(8, 8), rows=4, columns=4, rate=2, row_rate=3)])
 def test_wrong_use_is_a_clear_error(make: object) -> None:
     with pytest.raises(EspalierError):
         make()  # type: ignore[operator]

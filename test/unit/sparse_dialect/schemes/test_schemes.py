@@ -11,10 +11,10 @@ from espalier.sparse_dialect.schemes import (
     Kgs,
     Pattern,
     Scheme,
-    SharedColumns,
     Unstructured,
     natural_library,
 )
+from espalier.sparse_dialect.schemes.kernels import KernelScheme
 from espalier.sparse_dialect.schemes.scheme import largest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -38,16 +38,13 @@ def patdnn_example() -> np.ndarray:
     return weight.reshape(4, 4, 3, 3)
 
 
-def test_fkw_reproduces_the_papers_example() -> None:
-    weight = patdnn_example()
-    packed = Pattern((3, 3), CORNERS[:2]).pack(weight, order=np.array([0, 1, 3, 2]))
-    assert packed["offset"].tolist() == [0, 2, 4, 6, 9]
-    assert packed["reorder"].tolist() == [0, 1, 3, 2]
-    assert packed["index"].tolist() == [3, 1, 2, 0, 1, 3, 1, 2, 3]
-    assert packed["stride"].tolist() == [[0, 1, 2], [0, 1, 2], [0, 0, 2], [0, 0, 3]]
-    assert packed["weight"].shape == (9, 4)
-    assert packed["weight"][0].tolist() == pytest.approx([3.1, 3.2, 3.3, 3.4])  # filter 0, channel 3
-    assert [packed[name].dtype.name for name in packed] == ["int32", "int32", "int16", "int16", "float32"]
+def covered(scheme: KernelScheme, weight: np.ndarray) -> bool:
+    """Whether every nonzero lies in a kept kernel, at a tap of its pattern, and no tap comes twice."""
+    kernels, library = scheme.kernels(weight), scheme.patterns(weight.shape[2:])
+    kept = np.zeros((*weight.shape[:2], int(np.prod(weight.shape[2:]))), int)
+    for f, c, p in zip(kernels.filters, kernels.channels, kernels.patterns, strict=True):
+        kept[f, c, list(library[p])] += 1
+    return bool((kept <= 1).all() and (kept.reshape(weight.shape)[weight != 0] == 1).all())
 
 
 def test_detection_finds_the_papers_library() -> None:
@@ -59,8 +56,7 @@ def test_a_kept_weight_that_is_zero_stays_inside_its_pattern() -> None:
     weight[0, 1, 1, 1] = 0
     scheme = detect_scheme(weight)
     assert scheme == Pattern((3, 3), CORNERS[:2])
-    assert scheme.pack(weight)["weight"].shape == (9, 4)
-    assert np.array_equal(scheme.unpack(scheme.pack(weight), weight.shape), weight)
+    assert scheme.multiply_adds(weight) == 9 * 4
 
 
 def test_short_kernels_no_pattern_covers_share_new_patterns() -> None:
@@ -71,7 +67,7 @@ def test_short_kernels_no_pattern_covers_share_new_patterns() -> None:
     assert isinstance(scheme, Pattern)
     assert len(scheme.library) == 3
     assert scheme.entries == 4
-    assert np.array_equal(scheme.unpack(scheme.pack(weight), weight.shape), weight)
+    assert covered(scheme, weight)
 
 
 @pytest.mark.parametrize(("shape", "entries", "patterns"), [
@@ -85,8 +81,7 @@ def test_projected_patterns_are_detected_and_survive_packing(shape: tuple[int, .
     assert scheme is not None
     assert scheme.entries == entries
     assert len(scheme.library) <= patterns
-    order = np.random.default_rng(1).permutation(shape[0])
-    assert np.array_equal(scheme.unpack(scheme.pack(weight, order), shape), weight)
+    assert covered(scheme, weight)
 
 
 def test_patterns_are_rejected_with_the_place_of_the_first_offender() -> None:
@@ -125,8 +120,8 @@ def test_a_few_accidental_zeros_do_not_break_connectivity() -> None:
     kept = np.argwhere(weight.any(axis=(2, 3)))[0]
     weight[*kept, 0, 0] = 0
     scheme = detect_scheme(weight)
-    assert scheme == Connectivity((3, 3))
-    assert np.array_equal(scheme.unpack(scheme.pack(weight), weight.shape), weight)
+    assert isinstance(scheme, Connectivity)
+    assert covered(scheme, weight)
 
 
 def test_the_reason_names_every_scheme_passed_over() -> None:
@@ -155,40 +150,20 @@ VALUES = st.sampled_from([0, 0, 0, 1, -2, 0.5])
 
 @settings(max_examples=300, deadline=None)
 @given(SHAPES.flatmap(lambda shape: arrays(np.float32, shape, elements=VALUES)))
-def test_whatever_the_mask_packing_is_exact_and_its_cost_is_true(weight: np.ndarray) -> None:
+def test_whatever_the_mask_a_scheme_covers_it_or_says_why_not(weight: np.ndarray) -> None:
     for name in SCHEMES:
         scheme = SCHEMES[name].detect(weight)
         assert (scheme is None) == bool(SCHEMES[name].why_not(weight))
         if scheme is None:
             continue
-        packed = scheme.pack(weight)
-        assert np.array_equal(scheme.unpack(packed, weight.shape), weight)
-        cost = scheme.cost(weight)
-        assert cost.nonzeros == np.count_nonzero(weight)
-        # kernels on shared columns run groups of their own
-        assert cost.macs_per_output == packed["weight"].size or isinstance(scheme, SharedColumns)
-        assert cost.weight_bytes == packed["weight"].nbytes
-        assert cost.index_bytes == sum(a.nbytes for n, a in packed.items() if n != "weight")
-        assert cost.dense_bytes == weight.nbytes
-
-
-def test_channels_beyond_32767_keep_their_unsigned_bits() -> None:
-    weight = np.zeros((1, 40000, 1, 1), np.float32)
-    weight[0, [5, 39999]] = 1
-    packed = Connectivity((1, 1)).pack(weight)
-    assert packed["index"].view(np.uint16).tolist() == [5, 39999]
-    assert np.array_equal(Connectivity((1, 1)).unpack(packed, weight.shape), weight)
-    with pytest.raises(EspalierError, match="at most 65535 input channels, found 65536"):
-        Connectivity((1, 1)).pack(np.ones((1, 65536, 1, 1), np.float32))
+        assert scheme.multiply_adds(weight) >= np.count_nonzero(weight)
+        if isinstance(scheme, KernelScheme) and weight.ndim > 2:
+            assert covered(scheme, weight)
 
 
 @pytest.mark.parametrize("make", [
     lambda: Pattern((3, 3), ((0, 9),)), lambda: Pattern((3, 3), ((1, 0),)),
     lambda: Pattern((3, 3), ((0,), (0, 1))),
-    lambda: Pattern((3, 3), CORNERS[:1]).pack(patdnn_example()),
-    lambda: Pattern((1, 3), ((0,),)).pack(patdnn_example()),
-    lambda: Pattern((3, 3), CORNERS).pack(patdnn_example(), np.array([0, 1, 1, 2])),
-    lambda: Dense().pack(patdnn_example(), np.arange(4)),
     lambda: Pattern.project(random_weight(2, 2, 3, 3), entries=10),
     lambda: Pattern.project(random_weight(2, 2, 3, 3), connectivity=0.5),
     lambda: Pattern.project(random_weight(2, 2, 3, 3), connectivity=2, balance="net"),

@@ -17,15 +17,11 @@ from espalier.sparse_dialect.lowering.cpu.kernels.column_groups import (
     unit_visits,
 )
 from espalier.sparse_dialect.lowering.cpu.plan.conv_plan import ConvPlan, plan_conv
-from espalier.sparse_dialect.storage.blocked_fkw import thread_chunks
-from espalier.sparse_dialect.storage.column_groups import (
-    best_groups,
-    group_rows,
-    matrix_of,
-    pack_columns,
-    ungrouped,
-    unpack_columns,
-)
+from espalier.sparse_dialect.schemes import Bcr
+from espalier.sparse_dialect.schemes.shared_columns import group_rows, matrix_of
+from espalier.sparse_dialect.storage import ColumnGroups
+from espalier.sparse_dialect.storage.chunks import thread_chunks
+from espalier.sparse_dialect.storage.column_groups import ungrouped
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from support.conv_harness import POINT, SAME, ConvRun
@@ -56,10 +52,11 @@ class Run(ConvRun):
     def pack(self, seed: int) -> tuple[np.ndarray, list[np.ndarray]]:
         case, block = self.case, self.case.block or self.case.channels
         weight = shared_weight(case, seed)
-        whole = ungrouped(weight, case.groups)
-        packed = pack_columns(whole, group_rows(matrix_of(whole), case.size), case.unit, block)
-        assert np.array_equal(unpack_columns(packed, whole.shape, block), whole)
-        return weight, list(packed.values())
+        order = group_rows(matrix_of(ungrouped(weight, case.groups)), case.size).ravel()
+        storage = ColumnGroups(case.size, case.unit, block, case.groups)
+        packed = storage.pack(weight, Bcr(case.size, 1), order)
+        assert np.array_equal(packed.unpack(), weight)
+        return weight, list(packed.arrays.values())
 
     def make_kernel(self, common: dict[str, Any]) -> ColumnsKernel:
         case = self.case
@@ -228,61 +225,6 @@ def test_levels_of_load_elimination_give_the_same_bits_and_share_loads() -> None
     after = {level: run.compiled[0].loads["loads after"] for level, run in runs.items()}
     assert after["none"] == after["kernel"] == before
     assert after["filter"] < before / 5  # the loops' loads by 8; packing loads each line once anyway
-
-
-# -- storage -------------------------------------------------------------------------------------------------
-
-
-def test_storage_is_what_its_description_says() -> None:
-    """Two channel blocks; rows 0 and 2 keep (channel 0, place 1) and (channel 3, place 0), row 1 nothing."""
-    weight = np.zeros((3, 4, 1, 2), np.float32)
-    weight[[0, 2], 0, 0, 1] = 1, 2
-    weight[[0, 2], 3, 0, 0] = 3, 4
-    packed = pack_columns(weight, np.array([[0, 2], [1, 1]]), 1, 2)
-    assert packed["reorder"].tolist() == [0, 2, 1, 1]
-    assert packed["start"].tolist() == [0, 1, 1, 2, 2]
-    assert packed["gap"].tolist() == [1, 2]
-    assert packed["weight"].tolist() == [[[1, 2]], [[3, 4]]]
-
-
-def test_slices_of_a_kernel_come_one_after_the_other() -> None:
-    """Places (slice, place): 0, 1 and 2, 1 of channel 0; 1, 0 of channel 1. Two places a slice."""
-    weight = np.zeros((1, 2, 3, 1, 2), np.float32)
-    weight[0, 0, 0, 0, 1], weight[0, 0, 2, 0, 1], weight[0, 1, 1, 0, 0] = 1, 3, 2
-    packed = pack_columns(weight, np.array([[0]]), 1, 2)
-    assert packed["weight"].ravel().tolist() == [1, 2, 3]
-    assert np.cumsum(packed["gap"]).tolist() == [1, 6, 9]
-    assert packed["start"].tolist() == [0, 1, 2, 3]
-    assert packed["before"].tolist() == [0, 1, 6]
-    assert np.array_equal(unpack_columns(packed, weight.shape, 2), weight)
-
-
-def test_units_hold_all_their_channels_and_gaps_are_bridged() -> None:
-    weight = np.zeros((2, 1200, 1), np.float32)
-    weight[0, 5] = weight[1, 1199] = 1
-    packed = pack_columns(weight, np.array([[0, 1]]), 2, 1200)
-    assert np.cumsum(packed["gap"].view(np.uint8)).tolist() == [2, 89, 344, 599]
-    assert packed["weight"].shape == (4, 2, 2)
-    assert np.array_equal(unpack_columns(packed, weight.shape, 1200), weight)
-
-
-def test_threads_get_groups_of_equal_work() -> None:
-    weight = np.zeros((8, 100, 1), np.float32)
-    for row, length in enumerate((100, 90, 50, 40, 30, 20, 15, 5)):
-        weight[row, :length] = 1
-    groups = best_groups(matrix_of(weight), 1)
-    packed = pack_columns(weight, groups, 1, 100)
-    work = np.diff(packed["start"]).reshape(4, 2).sum(axis=1)
-    assert work.tolist() == [105, 105, 70, 70]
-
-
-def test_index_bytes_are_a_small_share_of_csrs() -> None:
-    """One byte for 8 filters x 4 channels, where CSR has 4 bytes for each weight."""
-    weight = shared_weight(Case("kgs", window=Window.of((3, 3, 3)), channels=64, filters=64, size=8,
-                                unit=4), 0)
-    packed = pack_columns(weight, group_rows(matrix_of(weight), 8), 4, 16)
-    index = sum(array.nbytes for name, array in packed.items() if name != "weight")
-    assert index < 4 * np.count_nonzero(weight) / 50
 
 
 def test_a_region_is_evenly_spaced_whatever_stride_and_dilation() -> None:

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from espalier.sparse_dialect.devices.cores import CORES
 from espalier.sparse_dialect.lowering.cpu.kernels.dense_rows import LinearKernel, emit_linear_kernel
-from espalier.sparse_dialect.storage.dense_rows import pack_dense_rows
-from espalier.sparse_dialect.storage.sell import few_inputs, pack_slices
+from espalier.sparse_dialect.schemes import Dense, Unstructured
+from espalier.sparse_dialect.storage import DenseRows, Sell
+from espalier.sparse_dialect.storage.sell import few_inputs
 from support.kernel_harness import Compiled, aligned, close, held_as, random, unset
 
 
@@ -41,11 +42,11 @@ class Run:
     def __init__(self, case: Case) -> None:
         weight, slices = masked(case), None
         if case.storage == "dense":
-            arrays = pack_dense_rows(weight, case.lanes)
+            arrays = DenseRows(case.lanes).pack(weight, Dense()).arrays
         else:
             many = case.free or case.batch >= few_inputs(case.lanes)
-            packed = pack_slices(weight, case.lanes, CORES[case.core], many=many)
-            arrays, slices = packed.arrays, packed.slices
+            slices = Sell.choose(weight, case.lanes, CORES[case.core], many=many)
+            arrays = slices.pack(weight, Unstructured()).arrays
         x, bias = random(case.batch, case.columns, seed=1), random(case.rows, seed=2)
         registers = 16 if case.lanes == 8 else 32
         self.layer = LinearKernel(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from math import prod
 from typing import Any
 
 import numpy as np
@@ -18,8 +17,8 @@ from espalier.sparse_dialect.lowering.cpu.kernels.kernel_classes import (
 )
 from espalier.sparse_dialect.lowering.cpu.plan.conv_plan import ConvPlan
 from espalier.sparse_dialect.schemes import Connectivity, Dense, Pattern, Scheme, Unstructured
-from espalier.sparse_dialect.storage.blocked_fkw import StoredKernels, pack_blocked, thread_chunks
-from espalier.sparse_dialect.transforms.compress_weights import pack_dense
+from espalier.sparse_dialect.storage import DenseKernels, Fkw
+from espalier.sparse_dialect.storage.chunks import thread_chunks
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from support.conv_harness import POINT, SAME, ConvRun
@@ -52,9 +51,10 @@ class Run(ConvRun):
 
     def make_kernel(self, common: dict[str, Any]) -> ConvKernel:
         case = self.case
-        terms = self.scheme.classes(prod(case.window.kernel), case.group)
+        storage = storage_of(case)
+        terms = storage.classes(self.scheme, case.window.kernel)
         return ConvKernel(**common, group=case.group, classes=tuple(map(KernelClass, terms)),
-                          dense=isinstance(self.scheme, Dense), fetches=case.fetches,
+                          dense=isinstance(storage, DenseKernels), fetches=case.fetches,
                           chunks=thread_chunks(case.filters // case.group))
 
     def emitter(self, plan: ConvPlan) -> Emit:
@@ -76,7 +76,7 @@ def make_weight(case: Case, seed: int) -> tuple[np.ndarray, Scheme]:
         case "unstructured":
             return weight * (generator.random(shape) < 0.3), Unstructured()
         case "grouped":
-            return weight, Connectivity(case.window.kernel)
+            return weight, Dense()
     library = np.zeros((4, 9), bool)
     for at, places in enumerate(CORNERS):
         library[at, list(places)] = True
@@ -84,20 +84,19 @@ def make_weight(case: Case, seed: int) -> tuple[np.ndarray, Scheme]:
     return weight * patterns * kept[:, :, None, None, None], Pattern(case.window.kernel, CORNERS)
 
 
+def storage_of(case: Case) -> Fkw | DenseKernels:
+    """What the case's kernel reads."""
+    if case.scheme == "dense":
+        return DenseKernels(case.group)
+    return Fkw(case.group, case.block or case.channels, case.groups)
+
+
 def pack(case: Case, weight: np.ndarray, scheme: Scheme) -> list[np.ndarray]:
     """The storage arrays, filters in an order of their own."""
-    if isinstance(scheme, Dense):
-        return [pack_dense(weight, case.group)]
-    order = np.random.default_rng(1).permutation(case.filters)
-    classes = scheme.classes(prod(case.window.kernel), case.group)
-    if case.groups > 1:
-        order = np.arange(case.filters)
-    kernels = scheme.stored_kernels(weight[order], case.group)
-    if case.scheme == "grouped":
-        every = np.indices(weight.shape[:2]).reshape(2, -1)
-        kernels = StoredKernels(every[0], every[1], np.zeros(every.shape[1], np.int64))
-    block = case.block or case.channels
-    return list(pack_blocked(weight, classes, kernels, order, case.group, block, case.groups).values())
+    order = np.random.default_rng(1).permutation(case.filters) if case.groups == 1 else None
+    packed = storage_of(case).pack(weight, scheme, None if case.scheme == "dense" else order)
+    assert np.array_equal(packed.unpack(), weight)
+    return list(packed.arrays.values())
 
 
 IN_PLACE = Case("pattern", height=40, width=40, fetches=True)

@@ -13,9 +13,9 @@ from espalier.sparse_dialect.lowering.cpu.kernels.recurrent import (
     RecurrentKernel,
     emit_recurrent_kernel,
 )
-from espalier.sparse_dialect.storage.dense_rows import pack_dense_rows
+from espalier.sparse_dialect.schemes import Dense, Unstructured
+from espalier.sparse_dialect.storage import DenseRows, Sell
 from espalier.sparse_dialect.storage.gates import interleave_gates
-from espalier.sparse_dialect.storage.sell import pack_slices
 from hypothesis import given
 from hypothesis import strategies as st
 from support.kernel_harness import Compiled, aligned, close, held_as, random, unset
@@ -48,18 +48,19 @@ class Run:
     def __init__(self, case: Case) -> None:
         torch.manual_seed(0)
         cell = {"gru": torch.nn.GRUCell, "lstm": torch.nn.LSTMCell}[case.kind](INPUT, case.hidden)
-        gates, width = GATES[case.kind], GATES[case.kind] * case.lanes
+        gates = GATES[case.kind]
         weight = cell.weight_hh.detach().numpy()
         if case.storage != "dense":
             kept = np.random.default_rng(0).random(weight.shape) < case.density
             weight *= np.repeat(kept[::4], 4, axis=0)[: len(weight)] if case.blocks else kept
-        rows, slices = interleave_gates(weight, gates, case.lanes), None
+        slices = None
         if case.storage == "dense":
-            arrays = pack_dense_rows(rows, case.lanes, gates)
+            arrays = DenseRows(case.lanes, gates, gates).pack(weight, Dense()).arrays
             self.units = len(arrays["weight"])
         else:
-            packed = pack_slices(rows, case.lanes, CORES[case.core], width)
-            arrays, slices, self.units = packed.arrays, packed.slices, len(packed.arrays["edges"]) - 1
+            slices = Sell.choose(weight, case.lanes, CORES[case.core], gates)
+            arrays = slices.pack(weight, Unstructured()).arrays
+            self.units = len(arrays["edges"]) - 1
         bias = interleave_gates(cell.bias_hh.detach().numpy(), gates, case.lanes)
         x = torch.from_numpy(random(case.batch, INPUT, seed=1))
         state, memory = random(case.batch, case.hidden, seed=2), random(case.batch, case.hidden, seed=3)

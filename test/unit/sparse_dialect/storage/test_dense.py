@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from espalier.sparse_dialect.storage.dense_rows import pack_dense_rows
+from espalier.sparse_dialect.schemes import Dense
+from espalier.sparse_dialect.storage import DenseRows
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 def test_dense_rows(rows: int, columns: int, lanes: int, vectors: int) -> None:
     """Element [u, k, i, l] is row (u * vectors + i) * lanes + l of column k; zero beyond the last row."""
     weight = np.arange(1, rows * columns + 1, dtype=np.float32).reshape(rows, columns)
-    packed = pack_dense_rows(weight, lanes, vectors)["weight"]
+    packed = DenseRows(lanes, vectors).pack(weight, Dense()).arrays["weight"]
     width = vectors * lanes
     assert packed.shape == (-(-rows // width), columns, vectors, lanes)
     flat = packed.transpose(0, 2, 3, 1).reshape(-1, columns)

@@ -1,4 +1,4 @@
-"""Blocked FKW: the dense weight comes back from the arrays, for any mask, filter group and channel block."""
+"""FKW: PatDNN's own arrays where there is one block; read as kernels read it, the dense weight comes back."""
 
 from __future__ import annotations
 
@@ -6,8 +6,11 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
-from espalier.sparse_dialect.schemes import Connectivity, Pattern, Scheme, Unstructured, filter_order
-from espalier.sparse_dialect.storage.blocked_fkw import StoredKernels, Terms, pack_blocked, thread_chunks
+from espalier.sparse_dialect.errors import EspalierError
+from espalier.sparse_dialect.schemes import Connectivity, Dense, Pattern, Scheme, Unstructured, filter_order
+from espalier.sparse_dialect.storage import Fkw
+from espalier.sparse_dialect.storage.chunks import thread_chunks
+from espalier.sparse_dialect.storage.fkw import Terms
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -64,13 +67,13 @@ def masked(scheme: str, shape: tuple[int, ...], seed: int) -> tuple[np.ndarray, 
 
 
 def pack(
-    weight: np.ndarray, scheme: Scheme, group: int, block: int, order: np.ndarray | None = None
+    weight: np.ndarray, scheme: Scheme, group: int, block: int, order: np.ndarray | None = None,
+    groups: int = 1
 ) -> tuple[Arrays, tuple[Terms, ...]]:
-    order = np.arange(len(weight)) if order is None else order
-    classes = scheme.classes(int(np.prod(weight.shape[2:])), group)
-    return pack_blocked(
-        weight, classes, scheme.stored_kernels(weight[order], group), order, group, block
-    ), classes
+    storage = Fkw(group, block, groups)
+    packed = storage.pack(weight, scheme, order)
+    np.testing.assert_array_equal(packed.unpack(), weight)
+    return dict(packed.arrays), storage.classes(scheme, weight.shape[2:])
 
 
 @settings(max_examples=60, deadline=None)
@@ -91,29 +94,58 @@ def test_dense_weight_comes_back(scheme: str, blocks: int, group: int, seed: int
     np.testing.assert_array_equal(unpack_blocked(arrays, classes, shape, group, 12 // blocks), weight)
 
 
+def patdnn(weight: np.ndarray, scheme: Pattern | Connectivity, order: np.ndarray) -> Arrays:
+    """The five arrays of PatDNN's FKW (Niu et al., ASPLOS 2020), by plain loops."""
+    ids, library = scheme.assign(weight), scheme.patterns(weight.shape[2:])
+    offset, index, stride, values = [0], [], [], []
+    for f in order:
+        kernels = sorted((int(ids[f, c]), c) for c in range(weight.shape[1]) if ids[f, c] >= 0)
+        stride.append([sum(p < pattern for p, _ in kernels) for pattern in range(len(library) + 1)])
+        index += [c for _, c in kernels]
+        values += [weight[f, c].flat[tap] for p, c in kernels for tap in library[p]]
+        offset.append(len(index))
+    return {"offset": np.array(offset, np.int32), "reorder": np.array(order, np.int32),
+            "stride": np.array(stride, np.int16), "index": np.array(index, np.int16),
+            "weight": np.array(values, np.float32)}
+
+
 @pytest.mark.parametrize("scheme", ["connectivity", "pattern"])
 @pytest.mark.parametrize("seed", range(3))
-def test_one_block_is_fkw(scheme: str, seed: int) -> None:
-    """With one block and no groups the arrays are those of PatDNN's FKW, in FKR's order too."""
+def test_one_block_is_patdnns_fkw_to_the_byte(scheme: str, seed: int) -> None:
     weight, value = masked(scheme, (16, 10, 3, 3), seed)
     assert isinstance(value, Pattern | Connectivity)
     order = filter_order(value.assign(weight))
-    arrays, _ = pack(weight, value, 1, 10, order)
-    fkw = value.pack(weight, order)
-    assert set(fkw) == set(arrays)
-    for name, array in fkw.items():
-        assert arrays[name].dtype == array.dtype, name
-        np.testing.assert_array_equal(arrays[name], array.reshape(arrays[name].shape), name)
+    arrays, expected = pack(weight, value, 1, 10, order)[0], patdnn(weight, value, order)
+    assert {name: (array.dtype, array.tobytes()) for name, array in arrays.items()} == {
+        name: (array.dtype, array.tobytes()) for name, array in expected.items()}
+
+
+def patdnn_example() -> np.ndarray:
+    """The paper's example: 4 filters, 4 channels, {channel: pattern}."""
+    kernels = [{1: 2, 3: 1}, {0: 2, 2: 1}, {1: 2, 2: 2, 3: 2}, {1: 2, 3: 2}]
+    weight = np.zeros((4, 4, 9), np.float32)
+    for f, row in enumerate(kernels):
+        for c, pattern in row.items():
+            weight[f, c, list(CORNERS[pattern - 1])] = 10 * f + c + np.array([0.1, 0.2, 0.3, 0.4])
+    return weight.reshape(4, 4, 3, 3)
+
+
+def test_the_papers_example() -> None:
+    packed = Fkw().pack(patdnn_example(), Pattern((3, 3), CORNERS[:2]), np.array([0, 1, 3, 2])).arrays
+    assert list(packed) == ["offset", "reorder", "stride", "index", "weight"]
+    assert packed["offset"].tolist() == [0, 2, 4, 6, 9]
+    assert packed["reorder"].tolist() == [0, 1, 3, 2]
+    assert packed["index"].tolist() == [3, 1, 2, 0, 1, 3, 1, 2, 3]
+    assert packed["stride"].tolist() == [[0, 1, 2], [0, 1, 2], [0, 0, 2], [0, 0, 3]]
+    assert packed["weight"][:4].tolist() == pytest.approx([3.1, 3.2, 3.3, 3.4])  # filter 0, channel 3
+    assert [array.dtype.name for array in packed.values()] == ["int32", "int32", "int16", "int16", "float32"]
 
 
 @pytest.mark.parametrize("convolution_groups", [2, 4])
 def test_grouped_convolutions_use_absolute_channels(convolution_groups: int) -> None:
     shape = (8, 8 // convolution_groups, 3, 3)
-    weight, scheme = random_weight(shape, 0), Connectivity((3, 3))
-    every = np.indices(shape[:2]).reshape(2, -1)
-    kernels = StoredKernels(every[0], every[1], np.zeros(every.shape[1], np.int64))
-    classes = scheme.classes(9, 1)
-    arrays = pack_blocked(weight, classes, kernels, np.arange(8), 1, 8, convolution_groups)
+    weight = random_weight(shape, 0)
+    arrays, classes = pack(weight, Dense(), 1, 8, groups=convolution_groups)
     assert arrays["index"].max() == 7
     np.testing.assert_array_equal(unpack_blocked(arrays, classes, shape, 1, 8, convolution_groups), weight)
 
@@ -121,9 +153,7 @@ def test_grouped_convolutions_use_absolute_channels(convolution_groups: int) -> 
 @pytest.mark.parametrize("block", [8, 4])
 def test_grouped_and_sparse(block: int) -> None:
     weight, scheme = masked("pattern", (8, 4, 3, 3), 7)
-    classes = scheme.classes(9, 1)
-    kernels = scheme.stored_kernels(weight, 1)
-    arrays = pack_blocked(weight, classes, kernels, np.arange(8), 1, block, 2)
+    arrays, classes = pack(weight, scheme, 1, block, groups=2)
     np.testing.assert_array_equal(unpack_blocked(arrays, classes, weight.shape, 1, block, 2), weight)
 
 
@@ -184,3 +214,22 @@ def test_index_and_stride_count_beyond_32767() -> None:
     assert arrays["index"].view(np.uint16).max() == 39999
     assert arrays["stride"].view(np.uint16)[0, 1] == 40000
     np.testing.assert_array_equal(unpack_blocked(arrays, classes, weight.shape, 1, 40000), weight)
+
+
+@pytest.mark.parametrize(("storage", "scheme", "order", "message"), [
+    (Fkw(), Pattern((3, 3), CORNERS[:1]), None, "no pattern of the library covers"),
+    (Fkw(), Pattern((1, 3), ((0,),)), None, "expected kernels of"),
+    (Fkw(), Pattern((3, 3), CORNERS), [0, 1, 1, 2], "expected a permutation of 4 filters"),
+    (Fkw(3), Connectivity((3, 3)), None, "expected filters_per_group to divide 4 filters, found 3"),
+    (Fkw(2), Pattern((3, 3), CORNERS), None, "expected one pattern, for filters share rows, found 4"),
+    (Fkw(1, 3), Pattern((3, 3), CORNERS), None, "expected a channel_block that divides 4 channels, found 3"),
+    (Fkw(groups=3), Pattern((3, 3), CORNERS), None, "expected groups that divide 4 filters")])
+def test_what_fkw_cannot_keep_is_a_clear_error(storage: Fkw, scheme: Scheme, order: list[int] | None,
+                                               message: str) -> None:
+    with pytest.raises(EspalierError, match=message):
+        storage.pack(patdnn_example(), scheme, None if order is None else np.array(order))
+
+
+def test_more_channels_than_16_bits_count_are_refused() -> None:
+    with pytest.raises(EspalierError, match="at most 65535 input channels, found 65536"):
+        Fkw().pack(np.ones((1, 65536, 1, 1), np.float32), Connectivity((1, 1)))

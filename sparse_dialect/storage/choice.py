@@ -1,0 +1,40 @@
+"""Which storage a layer's weight is kept in, from what its schedule says."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import gcd
+
+import numpy as np
+
+from ..devices.cores import Core
+from ..schemes.dense import Dense
+from ..schemes.scheme import Scheme
+from ..schemes.shared_columns import SharedColumns
+from .column_groups import ColumnGroups
+from .dense import DENSE_VECTORS, DenseKernels, DenseRows
+from .fkw import Fkw
+from .sell import Sell
+from .storage import Storage
+
+
+def convolution_storage(scheme: Scheme, shape: Sequence[int], groups: int, filters_per_group: int,
+                        channel_block: int) -> Storage:
+    """What the kernels of a convolution of ``groups`` groups and a weight of ``shape`` [F, C/groups, *kernel]
+    read."""
+    depthwise = groups == shape[0] and shape[1] == 1
+    if isinstance(scheme, Dense) and (groups == 1 or depthwise):
+        return DenseKernels(filters_per_group)
+    if isinstance(scheme, SharedColumns):
+        unit = gcd(scheme.channels_together, channel_block)
+        return ColumnGroups(filters_per_group, unit, channel_block, groups)
+    return Fkw(filters_per_group, channel_block, groups)
+
+
+def matrix_storage(scheme: Scheme, weight: np.ndarray, lanes: int, core: Core, gates: int,
+                   many: bool) -> Storage:
+    """What the kernels of a linear (``gates`` = 1) or recurrent layer of ``weight`` [M, K] read; ``many``: so
+    many inputs share it that vectors run along them."""
+    if isinstance(scheme, Dense):
+        return DenseRows(lanes, gates if gates > 1 else DENSE_VECTORS, gates)
+    return Sell.choose(weight, lanes, core, gates, many)
