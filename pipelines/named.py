@@ -43,6 +43,8 @@ PIPELINES = {
     "sparse-prepare": Named("linalg to packed sparse ops with layouts, on tensors", PREPARE),
     "sparse-prepare-fp16": Named("sparse-prepare with weights, and tensors on lane grids, in f16",
                                  PREPARE_FP16),
+    "sparse-to-reference": Named("sparse-prepare, then every sparse op as plain linalg: slow, and what other "
+                                 "lowerings are compared with", (*PREPARE, "sparse-lower-to-reference")),
     "sparse-to-vector": Named("sparse-prepare, then vector code with redundant loads removed",
                               (*PREPARE, *VECTOR)),
     "sparse-to-loops": Named("sparse-to-vector, then buffers, loops and one arena",
