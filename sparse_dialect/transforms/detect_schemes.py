@@ -29,9 +29,8 @@ class DetectSchemesPass(Pass):
     """
     Replaces #sparse.undetected on every layer by the scheme that the weight's zeros follow.
 
-    Of kgs, bcr, connectivity, pattern and unstructured it takes the one that fits and runs
-    fastest by the cost model, dense where none fits. `reason` records why those before the chosen one in
-    this order were passed over. A layer that already carries a scheme is left alone. NaN and infinite
+    Of all schemes that fit it takes the one that runs fastest by the cost model, dense where none fits.
+    `reason` records why those tried before the chosen one (the most structured first) were passed over. A layer that already carries a scheme is left alone. NaN and infinite
     weights are errors.
     """
 

@@ -6,9 +6,12 @@ import numpy as np
 import pytest
 from espalier.sparse_dialect.dialect.dialect import register_dialect
 from espalier.sparse_dialect.dialect.packed import STORAGE_SLOTS, PackedLinearOp, storage_operands
+from espalier.sparse_dialect.dialect.storages import storage_attribute
 from espalier.sparse_dialect.ir.constants import constant, constant_of
 from espalier.sparse_dialect.ir.mlir import ir
 from espalier.sparse_dialect.ir.values import integer_array, string_array
+from espalier.sparse_dialect.schemes import Unstructured
+from espalier.sparse_dialect.storage import Csr
 
 
 def test_packed_linear_holds_arrays_of_different_types():
@@ -17,11 +20,12 @@ def test_packed_linear_holds_arrays_of_different_types():
     with context, ir.Location.unknown():
         module = ir.Module.create()
         with ir.InsertionPoint(module.body):
-            arrays = [np.arange(3, dtype=np.int32), np.arange(2, dtype=np.int16), np.ones(2, np.float32)]
+            packed = Csr().pack(np.eye(2, 4, dtype=np.float32), Unstructured())
+            arrays = list(packed.arrays.values())
             op = PackedLinearOp(
                 input=constant(np.zeros((1, 4), np.float32)),
                 output=ir.RankedTensorType.get([1, 2], ir.F32Type.get()),
-                storage_names=string_array(["indptr", "columns", "weight"]),
+                packing=storage_attribute(packed.storage), storage_names=string_array(list(packed.arrays)),
                 weight_shape=integer_array([2, 4]),
                 activation=ir.StringAttr.get("none"), scheme=ir.Attribute.parse("#sparse.unstructured"),
                 kernel=ir.StringAttr.get("sparse"), **storage_operands([constant(a) for a in arrays]))
