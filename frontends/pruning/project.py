@@ -16,6 +16,7 @@ from torch import nn
 
 from ...sparse_dialect.errors import EspalierError
 from ...sparse_dialect.schemes import (
+    NM,
     Bcr,
     Connectivity,
     Kgs,
@@ -27,6 +28,7 @@ from .spec import (
     BcrSpec,
     ConnectivitySpec,
     KgsSpec,
+    NmSpec,
     PatternSpec,
     PruneSpec,
     UnstructuredSpec,
@@ -102,6 +104,8 @@ def _projection(layer: Layer, spec: PruneSpec, library: Library | None) -> Proje
             return lambda weight: Connectivity.project(weight, rate=rate, balance=spec.balance)
         case UnstructuredSpec() if layer.cuttable:
             return partial(Unstructured.project, rate=spec.rate)
+        case NmSpec() if layer.cuttable:
+            return partial(NM.project, n=spec.n, m=spec.m)
         case KgsSpec() if layer.cuttable:
             return partial(Kgs.project, filters=spec.filters, channels=spec.channels, rate=spec.rate,
                            vanilla=spec.vanilla, score=spec.score)
@@ -116,6 +120,8 @@ def _matrix_projection(spec: PruneSpec) -> Projection | None:
     """What ``spec`` does to a matrix, or None where it does not cover it."""
     if isinstance(spec, BcrSpec):
         return _block_projection(spec) if spec.layers in ("all", "matrices") else None
+    if isinstance(spec, NmSpec):
+        return partial(NM.project, n=spec.n, m=spec.m)
     rate = getattr(spec, "linear", 1)
     return partial(Unstructured.project, rate=rate) if rate > 1 else None
 

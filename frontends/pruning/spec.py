@@ -90,6 +90,21 @@ class UnstructuredSpec(PruneSpec):
 
 
 @dataclass(frozen=True, kw_only=True)
+class NmSpec(PruneSpec):
+    """N:M: of every ``m`` neighbouring input channels ``n`` stay, in every convolution but the first and the
+    depthwise ones, and in linear layers."""
+
+    name: ClassVar[str] = "n_m"
+    n: int = 2
+    m: int = 4
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.n >= self.m:
+            raise EspalierError(f"--prune n_m: n must be below m, found {self.n} and {self.m}")
+
+
+@dataclass(frozen=True, kw_only=True)
 class BcrSpec(PruneSpec):
     """GRIM's BCR: one weight in ``rate`` stays, in every block of ``rows`` x ``columns`` of the matrix.
 

@@ -30,8 +30,8 @@ class DetectSchemesPass(Pass):
     Replaces #sparse.undetected on every layer by the scheme that the weight's zeros follow.
 
     Of all schemes that fit it takes the one that runs fastest by the cost model, dense where none fits.
-    `reason` records why those tried before the chosen one (the most structured first) were passed over. A layer that already carries a scheme is left alone. NaN and infinite
-    weights are errors.
+    `reason` records why those tried before the chosen one (the most structured first) were passed over. A
+    layer that already carries a scheme is left alone. NaN and infinite weights are errors.
     """
 
     name = "sparse-detect-schemes"

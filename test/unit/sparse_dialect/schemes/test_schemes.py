@@ -128,7 +128,7 @@ def test_the_reason_names_every_scheme_passed_over() -> None:
     assert explain_scheme(random_weight(4, 4)).reason == (
         "not kgs: a matrix has no kernels; not bcr: no weight is zero; "
         "not connectivity: a matrix has no kernels; not pattern: a matrix has no kernels; "
-        "not unstructured: no weight is zero")
+        "not n_m: no weight is zero; not unstructured: no weight is zero")
     assert explain_scheme(Kgs.project(random_weight(8, 8, 3, 3))).reason == ""
 
 
