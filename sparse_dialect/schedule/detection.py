@@ -33,7 +33,8 @@ def explain_scheme(weight: np.ndarray, order: Sequence[str] = ()) -> Detection:
     unknown = [name for name in order if name not in SCHEMES]
     if unknown:
         raise EspalierError(f"unknown scheme '{unknown[0]}': expected one of {', '.join(SCHEMES)}")
-    names = [name for name in dict.fromkeys(order or SCHEMES) if name != Dense.name]
+    known = order or sorted(SCHEMES, key=lambda name: SCHEMES[name].last_resort)
+    names = [name for name in dict.fromkeys(known) if name != Dense.name]
     found = {name: SCHEMES[name].detect(weight) for name in names}
     times = {name: predicted_ms(scheme, weight) for name, scheme in found.items() if scheme is not None}
     chosen = min(times, key=lambda name: times[name]) if times else None

@@ -17,6 +17,7 @@ class Dense(KernelScheme):
     """The weight as it is: every kernel keeps all of its taps."""
 
     name: ClassVar[str] = "dense"
+    last_resort: ClassVar[bool] = True
 
     @classmethod
     def detect(cls, weight: np.ndarray) -> Dense:

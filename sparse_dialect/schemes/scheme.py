@@ -24,6 +24,7 @@ class Scheme(ABC):
     """Base of every scheme; subclasses set ``name`` and register by it."""
 
     name: ClassVar[str]
+    last_resort: ClassVar[bool] = False  # fits where no structure does: detection tries it after all others
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()

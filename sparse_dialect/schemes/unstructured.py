@@ -17,6 +17,7 @@ class Unstructured(SingleWeights):
     """Any weight is kept or cut."""
 
     name: ClassVar[str] = "unstructured"
+    last_resort: ClassVar[bool] = True
 
     @classmethod
     def detect(cls, weight: np.ndarray) -> Unstructured | None:
