@@ -50,8 +50,15 @@ def compile(model: Any, example_inputs: Sequence[Any] = (), *, target: Target | 
     return compile_model(model, example_inputs, target, options, progress)
 
 
-def load(path: str) -> CompiledModel:
-    """The compiled model in a file that ``CompiledModel.save`` or ``espalier compile`` wrote."""
+def load(path: str, *, sha256: str = "", verify_key: str = "", mmap: bool = True) -> CompiledModel:
+    """
+    The compiled model in a file that ``CompiledModel.save`` or ``espalier compile`` wrote.
+
+    A compiled model is a program: load only what you trust. ``sha256`` (64 hexadecimal digits) and
+    ``verify_key`` (the path of a public Ed25519 key in PEM, for the signature in ``path`` + ``.sig``) say
+    which file is meant, and are checked before anything in it runs. ``mmap=False`` reads the file instead of
+    mapping it, so that it may change while the model lives. Raises ``EspalierError`` in one line.
+    """
     from .runtime.compiled_model import CompiledModel
 
-    return CompiledModel.load(path)
+    return CompiledModel.load(path, sha256=sha256, verify_key=verify_key, mmap=mmap)

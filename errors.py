@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from difflib import get_close_matches
 from importlib import import_module
 from typing import Any
 
+# Control characters but tab and line feed, and marks that turn the direction of text.
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+
+
+def printable(text: object) -> str:
+    """``text`` without control characters, a ? for each: names come from files, and terminals obey them."""
+    return _CONTROL.sub("?", str(text))
+
 
 class EspalierError(Exception):
     """Bad input: the message is complete as it stands, and tools print it alone, with exit code 1."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(printable(message))
 
 
 class MissingPackage(EspalierError):
@@ -17,7 +29,7 @@ class MissingPackage(EspalierError):
 
 
 # What the extras of pyproject.toml bring, by the name that is imported.
-EXTRAS = {"torch": "torch", "llvmlite": "aot", "ziglang": "aot",
+EXTRAS = {"torch": "torch", "llvmlite": "aot", "ziglang": "aot", "cryptography": "sign",
           "onnx": "peers", "onnxruntime": "peers", "openvino": "peers", "ncnn": "peers", "pnnx": "peers",
           "MNN": "peers", "ai_edge_litert": "litert", "litert_torch": "litert"}
 

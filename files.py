@@ -1,8 +1,17 @@
-"""Writing a file so that it appears whole or not at all; where files that can be made again are kept."""
+"""Writing a file so that it appears whole or not at all; folders for a while; where files that can be made
+again are kept.
+
+What is temporary is locked (flock) by the process that uses it, and the system drops the locks of a process
+that was killed. So the next one knows what is stale, and removes it.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
+import re
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,7 +36,9 @@ def replacing(path: str | Path) -> Iterator[BinaryIO]:
             with target.open("wb") as device:
                 yield device
             return
-        descriptor, temporary = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".tmp", dir=target.parent)
+        prefix = f".{target.name[:200]}.espalier-"
+        _remove_stale(target.parent, prefix, ".tmp")
+        descriptor, temporary = _locked_file(target.parent, prefix, ".tmp")
         try:
             with open(descriptor, "wb") as file:
                 yield file
@@ -40,6 +51,68 @@ def replacing(path: str | Path) -> Iterator[BinaryIO]:
             raise
     except OSError as error:
         raise EspalierError(f"cannot write '{path}': {error.strerror or error}") from error
+
+
+@contextmanager
+def temporary_folder(prefix: str) -> Iterator[Path]:
+    """An empty folder of this process alone, gone behind the block; those of the same ``prefix`` (such as
+    ``espalier-link-``) that killed processes left go first. ``EspalierError`` where it cannot be made."""
+    try:
+        base = Path(tempfile.gettempdir())
+        _remove_stale(base, prefix, "")
+        lock, folder = _locked_folder(base, prefix)
+    except OSError as error:
+        raise EspalierError(f"cannot make a temporary folder: {error.strerror or error}; set TMPDIR to a "
+                            f"folder that can be written") from error
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        os.close(lock)
+
+
+def _locked_folder(base: Path, prefix: str) -> tuple[int, Path]:
+    """A new folder, locked by the descriptor before it."""
+    while True:
+        folder = Path(tempfile.mkdtemp(prefix=prefix, dir=base))
+        with contextlib.suppress(FileNotFoundError):  # taken for stale before it was locked
+            lock = os.open(folder, os.O_RDONLY)
+            with contextlib.suppress(OSError):
+                fcntl.flock(lock, fcntl.LOCK_EX)
+            if folder.exists():
+                return lock, folder
+            os.close(lock)
+
+
+def _locked_file(folder: Path, prefix: str, suffix: str) -> tuple[int, str]:
+    """A new file, open for writing and locked, and its path."""
+    while True:
+        descriptor, path = tempfile.mkstemp(prefix=prefix, suffix=suffix, dir=folder)
+        with contextlib.suppress(OSError):  # a file system without locks: nothing counts as stale there
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        if os.path.exists(path):
+            return descriptor, path
+        os.close(descriptor)  # another process took it for stale before it was locked
+
+
+def _remove_stale(folder: Path, prefix: str, suffix: str) -> None:
+    """Removes our own files and folders of that name that no process has locked."""
+    name = re.compile(re.escape(prefix) + "[a-z0-9_]{8}" + re.escape(suffix))  # tempfile's
+    for entry in os.scandir(folder):
+        if not name.fullmatch(entry.name):
+            continue
+        with contextlib.suppress(OSError):  # someone else's, or gone by now, or in use
+            if entry.stat(follow_symlinks=False).st_uid != os.getuid() or entry.is_symlink():
+                continue
+            descriptor = os.open(entry.path, os.O_RDONLY | os.O_NONBLOCK)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if entry.is_dir(follow_symlinks=False):
+                    shutil.rmtree(entry.path, ignore_errors=True)
+                else:
+                    os.unlink(entry.path)
+            finally:
+                os.close(descriptor)
 
 
 def check_writable(path: str | Path) -> None:

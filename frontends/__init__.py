@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import EspalierError, optional, unknown
 from .models import NETWORKS, reference_model
-from .quiet import quiet
 
 if TYPE_CHECKING:
     from torch import nn
@@ -19,14 +18,15 @@ if TYPE_CHECKING:
 __all__ = ["NETWORKS", "load_model", "load_program", "reference_model"]
 
 
-def load_model(spec: str, prune: str | None = None, seed: int = 0,
-               steps: int | None = None) -> tuple[Model, tuple[Any, ...]]:
+def load_model(spec: str, prune: str | None = None, seed: int = 0, steps: int | None = None,
+               trust: bool = False) -> tuple[Model, tuple[Any, ...]]:
     """What the user calls MODEL, with example inputs: a module, a program, or the path of an ``.mlir`` file.
 
     ``spec`` is a reference network's name, ``path.py:function`` (the function returns ``(module,
     example_inputs)``), a ``.pt2`` file or an ``.mlir`` file (whose example inputs are empty: its function's
     types say them). ``prune`` applies to the first two, ``seed`` and ``steps`` (time steps of the example)
-    to reference networks. Raises ``EspalierError`` that names what is wrong.
+    to reference networks. A ``.pt2`` file that could run code when it is read needs ``trust``; a Python file
+    is run as it is. Raises ``EspalierError`` that names what is wrong.
     """
     path, colon, function = spec.rpartition(":")
     if spec in NETWORKS:
@@ -39,7 +39,7 @@ def load_model(spec: str, prune: str | None = None, seed: int = 0,
         raise unknown("model", spec, [*NETWORKS, "path.py:function", "a .pt2 file", "an .mlir file"])
     if prune:
         raise EspalierError(f"{spec}: --prune works on reference networks and path.py:function only")
-    return load_program(spec) if spec.endswith(".pt2") else (_existing(spec), ())
+    return load_program(spec, trust) if spec.endswith(".pt2") else (_existing(spec), ())
 
 
 def _existing(path: str | Path) -> Path:
@@ -78,18 +78,16 @@ def _from_python(path: Path, name: str, prune: str | None) -> tuple[nn.Module, t
     return module.eval(), inputs
 
 
-def load_program(path: str | Path) -> tuple[ExportedProgram, tuple[Any, ...]]:
-    """A program that ``torch.export.save`` wrote, with its example inputs; else an ``EspalierError``."""
-    path = _existing(path)
-    torch = optional("torch", "a .pt2 file")
-    try:
-        with quiet():
-            program = torch.export.load(str(path))
-    except Exception as error:  # a damaged archive fails in many ways inside torch
-        reason = str(error).strip().partition("\n")[0]
-        raise EspalierError(f"{path}: not a torch.export program ({reason})") from error
+def load_program(path: str | Path, trust: bool = False) -> tuple[ExportedProgram, tuple[Any, ...]]:
+    """A program that ``torch.export.save`` wrote, with its example inputs; else an ``EspalierError``, also
+    where reading it would run code in it and ``trust`` is not given."""
+    from .torch.pt2 import load_pt2
+
+    program = load_pt2(_existing(path), trust)
     if program.example_inputs is None:
         raise EspalierError(f"{path}: the program was saved without example inputs")
+    if len(program.example_inputs) != 2:
+        raise EspalierError(f"{path}: the program's example inputs are no pair of inputs and keywords")
     inputs, keywords = program.example_inputs
     if keywords:
         raise EspalierError(f"{path}: keyword inputs are not supported, found {', '.join(keywords)}")

@@ -15,6 +15,7 @@ from ..pipelines.target import Target
 from ..runtime.compiled_model import CompiledModel
 from ..runtime.model_file import ModelFile
 from ..sparse_dialect.ir.mlir import ir
+from .quiet import ONE_AT_A_TIME
 
 
 def compile_model(model: Any, example_inputs: Sequence[Any] = (), target: Target | None = None,
@@ -60,6 +61,11 @@ def _torch_outputs(model: Any, example_inputs: Sequence[Any]) -> list[np.ndarray
     module = model.module() if hasattr(model, "graph_module") else model
     if not callable(module) or isinstance(module, str | Path):
         return None
+    with ONE_AT_A_TIME:  # other threads may compile the same module
+        return _outputs_of(module, example_inputs)
+
+
+def _outputs_of(module: Any, example_inputs: Sequence[Any]) -> list[np.ndarray] | None:
     import torch
     from torch.utils._pytree import tree_leaves
 

@@ -133,7 +133,6 @@ def compile_linalg(module: ir.Module, options: CompileOptions, target: Target,
         "outputs": [asdict(s) for s in outputs],
         "layers": [asdict(layer) for layer in layers], "labels": labels,
         "messages": messages, "sizes": sizes}
-    # over the text: equal modules differ in their bytecode (its order of uses and strings)
     return ModelFile(manifest, _bytecode(root), weights, fingerprint_of(f"{target} {root}".encode(), weights))
 
 
@@ -157,8 +156,10 @@ def _texts(root: ir.Operation, name: str) -> list[str]:
 
 
 def _bytecode(root: ir.Operation) -> bytes:
+    """Equal modules give equal bytes: bytecode keeps the order of each value's uses, which depends on hash
+    tables inside upstream's passes, and which a clone sets anew."""
     stream = io.BytesIO()
-    root.write_bytecode(stream)
+    root.clone().operation.write_bytecode(stream)
     return stream.getvalue()
 
 

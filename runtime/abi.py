@@ -28,6 +28,7 @@ from ..errors import EspalierError, unknown
 
 VERSION = 2  # ESPALIER_ABI in c/espalier.h
 MAX_RANK = 8
+MAX_THREADS = 256
 FREE = -1
 SEQUENTIAL = 1
 DTYPES = {name: code for code, name in enumerate(

@@ -17,7 +17,8 @@ from .devices import DEVICES
 from .executors.jit import JitExecutor
 from .model_file import ModelFile
 from .records import LayerRecord
-from .tensors import checked_inputs, empty_outputs, tensor_specs
+from .tensors import array_of, checked_inputs, checked_threads, empty_outputs, tensor_specs
+from .trust import Trust
 
 
 class CompiledModel:
@@ -58,8 +59,7 @@ class CompiledModel:
 
         Raises ``EspalierError`` for a wrong number, shape or dtype of inputs, or ``threads`` < 1.
         """
-        if threads < 1:
-            raise EspalierError(f"expected at least one thread, found {threads}")
+        threads = checked_threads(threads)
         checked = checked_inputs(self.inputs, inputs)
         outputs = empty_outputs(self.inputs, checked, self.outputs)
         self._execute(checked, outputs, threads)
@@ -69,9 +69,7 @@ class CompiledModel:
         """Runs on torch tensors or numpy arrays and answers in kind; one output comes alone, several as a
         tuple."""
         tensors = any(hasattr(value, "detach") for value in inputs)
-        arrays = [value.detach().cpu().numpy() if hasattr(value, "detach") else np.asarray(value)
-                  for value in inputs]
-        outputs: list[Any] = list(self.run(arrays))
+        outputs: list[Any] = list(self.run([array_of(value) for value in inputs]))
         if tensors:
             import torch
 
@@ -92,6 +90,7 @@ class CompiledModel:
 
         The cycle counter is scaled to the run's wall time.
         """
+        threads = checked_threads(threads)
         checked = checked_inputs(self.inputs, inputs)
         outputs = empty_outputs(self.inputs, checked, self.outputs)
         begin = time.perf_counter()
@@ -121,9 +120,17 @@ class CompiledModel:
         self._file.write(path)
 
     @classmethod
-    def load(cls, path: str | Path) -> CompiledModel:
-        """Reads a compiled-model file; weights are mapped, not copied."""
-        return cls(ModelFile.read(path))
+    def load(cls, path: str | Path, *, sha256: str = "", verify_key: str | Path = "",
+             mmap: bool = True) -> CompiledModel:
+        """Reads a compiled-model file; weights are mapped, not copied, unless ``mmap`` is False.
+
+        A compiled model is a program: see ``espalier.load``.
+        """
+        return cls(ModelFile.read(path, mmap=mmap, trust=Trust(sha256, verify_key)))
+
+    def __reduce__(self) -> tuple[Any, tuple[bytes]]:
+        """Pickled, and copied, as the bytes of the model file; the code is loaded anew."""
+        return _loaded, (self._file.to_bytes(),)
 
     def _execute(self, inputs: list[np.ndarray], outputs: list[np.ndarray], threads: int) -> np.ndarray:
         if self._executor is None:
@@ -131,6 +138,11 @@ class CompiledModel:
                                 f"{target_text(self._file.manifest)}, this machine is {platform.machine()}; "
                                 f"use: espalier run FILE --device DEVICE ({DEVICES})")
         return self._executor.run(inputs, outputs, threads)
+
+
+def _loaded(data: bytes) -> CompiledModel:
+    """What unpickling calls."""
+    return CompiledModel(ModelFile.from_bytes(data))
 
 
 def _reason(error: Exception) -> str:

@@ -17,7 +17,7 @@ import json
 import struct
 import zipfile
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -27,6 +27,8 @@ import numpy as np
 from ..errors import EspalierError
 from ..files import replacing
 from .abi import FREE, describe
+from .memory import zeroed
+from .trust import ANY_FILE, Trust
 
 FORMAT = "espalier-model"
 VERSION = 2
@@ -62,13 +64,23 @@ class ModelFile:
 
     def write(self, path: str | Path) -> None:
         """Writes the file whole or not at all (see ``replacing``)."""
+        with replacing(path) as file:
+            self._write_to(file)
+
+    def to_bytes(self) -> bytes:
+        """What ``write`` writes."""
+        stream = io.BytesIO()
+        self._write_to(stream)
+        return stream.getvalue()
+
+    def _write_to(self, file: BinaryIO) -> None:
         header = {"format": FORMAT, "version": VERSION, "fingerprint": self.fingerprint,
                   "inputs": len(self.sample_inputs), "outputs": len(self.sample_outputs),
                   "runner": bool(self.runner),
                   "manifest": self.manifest}
         abi = describe(self.manifest, self.fingerprint)
         weights = np.ascontiguousarray(self.weights).reshape(-1).view(np.uint8)
-        with replacing(path) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+        with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
             _add(archive, "manifest.json", json.dumps(header, indent=1).encode())
             _add(archive, "abi", abi)
             _add(archive, "code", self.code)
@@ -80,23 +92,40 @@ class ModelFile:
                 _add(archive, "runner", self.runner)
 
     @classmethod
-    def read(cls, path: str | Path, verify: bool = True) -> ModelFile:
+    def read(cls, path: str | Path, verify: bool = True, mmap: bool = True,
+             trust: Trust = ANY_FILE) -> ModelFile:
         """Reads ``path``, mapping the weights.
 
         The CRC-32 of the small members is always checked, that of the weights unless ``verify`` is False
-        (checking reads them once, about a second per GiB). A file that is truncated, foreign, damaged or of
-        a newer version raises an EspalierError that names it.
+        (checking reads them once, about a second per GiB). With ``mmap=False`` the whole file is read into
+        memory: it may then change or vanish. So it is where ``trust`` asks for something, which is checked on
+        these bytes. A file that is truncated, foreign, damaged, of a newer version or not the one that
+        ``trust`` means raises an EspalierError that names it.
         """
         try:
             with open(path, "rb") as file:
-                return cls._parse(path, file, verify)
+                if mmap and not trust.asked:
+                    return cls._parse(path, file, lambda *span: _map(path, *span), verify)
+                data = file.read()
+            trust.check(data, path)
+            return cls._parse(path, io.BytesIO(data), lambda *span: _copied(data, *span), verify)
         except OSError as error:
             raise EspalierError(f"cannot read '{path}': {error.strerror or error}") from error
         except _DAMAGE as error:
             raise EspalierError(f"'{path}' is damaged or truncated: {error}") from error
 
     @classmethod
-    def _parse(cls, path: str | Path, file: BinaryIO, verify: bool) -> ModelFile:
+    def from_bytes(cls, data: bytes) -> ModelFile:
+        """The model in the bytes that ``to_bytes`` gave; raises as ``read`` does."""
+        try:
+            return cls._parse("<bytes>", io.BytesIO(data), lambda *span: _copied(data, *span), True)
+        except _DAMAGE as error:
+            raise EspalierError(f"the model's bytes are damaged or truncated: {error}") from error
+
+    @classmethod
+    def _parse(cls, path: str | Path, file: BinaryIO, take: Callable[[int, int], np.ndarray],
+               verify: bool) -> ModelFile:
+        """``take``: the bytes of a span of the file, u8."""
         if file.read(4) != b"PK\x03\x04":
             raise EspalierError(f"'{path}' is not an Espalier model file (write one with: espalier compile)")
         size = file.seek(0, io.SEEK_END)
@@ -115,7 +144,7 @@ class ModelFile:
             manifest, fingerprint = dict(header["manifest"]), str(header["fingerprint"])
             if archive.read("abi") != describe(manifest, fingerprint):
                 raise ValueError("member 'abi' does not fit the manifest")
-            weights = _map(path, *spans["weights"])
+            weights = take(*spans["weights"])
             if verify and _crc(weights) != archive.getinfo("weights").CRC:
                 raise ValueError("bad CRC-32 of member 'weights'")
             inputs, outputs = ([_array(archive.read(f"{kind}_{i}.npy")) for i in range(header[f"{kind}s"])]
@@ -185,6 +214,14 @@ def _map(path: str | Path, offset: int, length: int) -> np.ndarray:
     if not length:
         return np.empty(0, np.uint8)  # an empty range cannot be mapped
     return np.memmap(path, np.uint8, "r", offset, (length,))
+
+
+def _copied(data: bytes, offset: int, length: int) -> np.ndarray:
+    """A part of ``data`` on memory that is aligned as a mapped file is, read-only."""
+    copy = zeroed(length)
+    copy[:] = np.frombuffer(data, np.uint8, length, offset)
+    copy.flags.writeable = False
+    return copy
 
 
 def _crc(data: np.ndarray) -> int:

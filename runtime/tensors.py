@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import EspalierError
-from .abi import FREE
+from .abi import FREE, MAX_THREADS
 from .records import TensorSpec
 
 
@@ -18,8 +18,39 @@ def tensor_specs(entries: Iterable[Mapping[str, Any]]) -> tuple[TensorSpec, ...]
                             np.dtype(entry["dtype"]).name) for entry in entries)
 
 
+def array_of(value: Any) -> np.ndarray:
+    """A torch tensor, an array, or nested lists of numbers as an array; else ``EspalierError``."""
+    try:
+        if hasattr(value, "detach"):
+            return np.asarray(value.detach().cpu().numpy())
+        return np.asarray(value)
+    except (TypeError, RuntimeError, ValueError, NotImplementedError, AttributeError) as error:
+        what = " ".join(str(getattr(value, name, "")).removeprefix("torch.")
+                        for name in ("layout", "dtype", "device")).strip() or type(value).__name__
+        raise EspalierError(f"expected a dense tensor of a dtype that NumPy has, found {what}; "
+                            "convert it first") from error
+
+
+def checked_threads(threads: Any) -> int:
+    """``threads`` as a number; ``EspalierError`` where it is none from 1 to 256."""
+    if isinstance(threads, bool) or not isinstance(threads, int | np.integer):
+        raise EspalierError(f"expected a whole number of threads, found {threads!r:.40}")
+    if threads < 1:
+        raise EspalierError(f"expected at least one thread, found {threads}")
+    if threads > MAX_THREADS:
+        raise EspalierError(f"expected at most {MAX_THREADS} threads, found {threads}")
+    return int(threads)
+
+
 def checked_inputs(specs: Sequence[TensorSpec], inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """``inputs``, row-major; ``EspalierError`` for a wrong number, shape or dtype, and for no time steps."""
+    """``inputs``, row-major; ``EspalierError`` for what is no list of arrays, a wrong number, shape or dtype,
+    and for no time steps."""
+    if not isinstance(inputs, list | tuple):
+        raise EspalierError(f"expected a list of arrays, found {type(inputs).__name__}")
+    for spec, value in zip(specs, inputs, strict=False):
+        if not isinstance(value, np.ndarray | np.generic):
+            raise EspalierError(f"input '{spec.name}': expected a numpy array, found "
+                                f"{type(value).__name__}; tensors and lists: call the model itself")
     if len(inputs) != len(specs):
         raise EspalierError(f"expected {len(specs)} inputs, found {len(inputs)}")
     checked = []
@@ -42,7 +73,10 @@ def empty_outputs(specs: Sequence[TensorSpec], inputs: Sequence[np.ndarray],
     """Memory for ``outputs`` of a run on ``inputs``, which tell the size that is free in ``specs``."""
     pairs = zip(specs, inputs, strict=True)
     steps = next((found for pair in pairs if (found := _steps(*pair)) is not None), None)
-    return [np.empty(_sized(spec, steps), spec.dtype) for spec in outputs]
+    try:
+        return [np.empty(_sized(spec, steps), spec.dtype) for spec in outputs]
+    except (MemoryError, ValueError) as error:
+        raise EspalierError(f"out of memory for the outputs: {error}") from error
 
 
 def _steps(spec: TensorSpec, array: np.ndarray) -> int | None:
@@ -60,4 +94,5 @@ def _sized(spec: TensorSpec, steps: int | None) -> tuple[int, ...]:
 def _describe(shape: Sequence[int], dtype: Any, steps: int | None = None) -> str:
     """A shape and type; a free size is T, or its number once that is known."""
     sizes = "x".join(("T" if steps is None else str(steps)) if size == FREE else str(size) for size in shape)
-    return f"{sizes or 'a scalar'} {np.dtype(dtype).name}"
+    order = "" if np.dtype(dtype).isnative else "big-endian "  # we run on little-endian machines only
+    return f"{sizes or 'a scalar'} {order}{np.dtype(dtype).name}"

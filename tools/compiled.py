@@ -28,6 +28,7 @@ class Source:
     prune: str | None = None
     seed: int = 0
     steps: int | None = None
+    trust: bool = False  # a .pt2 file may run code when it is read
 
     @property
     def name(self) -> str:
@@ -39,7 +40,8 @@ class Source:
         """The model (module, exported program or path) and its example inputs; unpruned for dense peers."""
         from ..frontends import load_model
 
-        model, inputs = load_model(self.spec, self.prune if pruned else None, self.seed, self.steps)
+        model, inputs = load_model(self.spec, self.prune if pruned else None, self.seed, self.steps,
+                                   self.trust)
         return model, tuple(inputs)
 
     def compile(self, *, sparse: bool = True, eliminate_redundant_loads: bool = True,
@@ -75,11 +77,11 @@ def arrays(inputs: Sequence[Any]) -> list[np.ndarray]:
     return [np.asarray(x.detach().numpy() if hasattr(x, "detach") else x, order="C") for x in inputs]
 
 
-def load_compiled(path: str | Path) -> CompiledModel:
-    """The compiled model in the file ``path``, ready to run."""
+def load_compiled(path: str | Path, **options: Any) -> CompiledModel:
+    """The compiled model in the file ``path``, ready to run; ``options``: see ``CompiledModel.load``."""
     from .. import CompiledModel
 
-    return CompiledModel.load(path)
+    return CompiledModel.load(path, **options)
 
 
 def torch_module(model: Any) -> Any:

@@ -15,6 +15,7 @@ from .commands.compile import compile_command
 from .commands.inspect import inspect_command
 from .commands.report import report_command
 from .commands.run import run_command
+from .commands.sign import sign_command
 
 app = typer.Typer(cls=Guard, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
                   context_settings={"help_option_names": ["-h", "--help"]})
@@ -24,6 +25,7 @@ app.command("bench")(bench_command)
 app.command("report")(report_command)
 app.command("inspect")(inspect_command)
 app.command("blocksize")(blocksize_command)
+app.command("sign")(sign_command)
 
 
 def _show_version(value: bool) -> None:

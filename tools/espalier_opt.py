@@ -12,13 +12,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ..errors import printable
 from ..files import replacing
 from ..pipelines.diagnostics import Collector, Diagnostic, mismatches
 from ..pipelines.instrument import Instrument
 from ..pipelines.ir_printing import ALL, IRPrinting
 from ..pipelines.pipeline import Nest
 from ..pipelines.registry import default_registry
-from ..pipelines.reproducer import Reproducer, recorded_arguments
+from ..pipelines.reproducer import Reproducer, is_reproducer, recorded_arguments
 from ..pipelines.runner import Runner
 from ..pipelines.statistics import Statistics
 from ..pipelines.timing import Timing
@@ -45,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except EspalierError as error:
         if debug:
             raise
-        print(f"espalier-opt: error: {error}", file=sys.stderr)
+        print(f"espalier-opt: error: {printable(error)}", file=sys.stderr)
         return 1
     except Exception as error:
         if debug:
@@ -61,12 +62,14 @@ def _run(words: list[str]) -> int:
         print(information)
         return 0
     source = _read(arguments.input)
-    recorded = recorded_arguments(source) if isinstance(source, str) else None
-    if recorded is not None and (arguments.run_reproducer or not arguments.has_pipeline):
+    if arguments.run_reproducer:
+        recorded = recorded_arguments(source) if isinstance(source, str) else None
+        if recorded is None:
+            raise EspalierError(f"{arguments.input} is no reproducer: its first line records no pipeline")
         arguments = parse_arguments([*recorded, "--mlir-pass-pipeline-crash-reproducer=", *words])
-        _load_plugins(arguments)
-    elif arguments.run_reproducer:
-        raise EspalierError(f"{arguments.input} is no reproducer: its first line records no pipeline")
+    elif isinstance(source, str) and is_reproducer(source) and not arguments.has_pipeline:
+        print(f"espalier-opt: note: {_shown(arguments.input)} records a pipeline; --run-reproducer runs it",
+              file=sys.stderr)
     pipeline = arguments.pipeline()
     if arguments.dump_pass_pipeline:
         print(f"Pass manager with {len(pipeline.items)} passes:\n{pipeline}", file=sys.stderr)
@@ -180,7 +183,7 @@ def _process(chunk: str | bytes, pipeline: Nest, arguments: Arguments, context: 
     _report(collector.diagnostics, arguments)
     if reproducer is not None and reproducer.written:
         print(f"espalier-opt: note: pass '{reproducer.failing}' failed; "
-              f"'espalier-opt {reproducer.path}' repeats it", file=sys.stderr)
+              f"'{reproducer.command}' repeats it", file=sys.stderr)
     elif reproducer is not None and reproducer.problem:
         print(f"espalier-opt: warning: no reproducer: {reproducer.problem}", file=sys.stderr)
     return None if collector.failed else output
@@ -188,7 +191,7 @@ def _process(chunk: str | bytes, pipeline: Nest, arguments: Arguments, context: 
 
 def _report(diagnostics: Sequence[Diagnostic], arguments: Arguments) -> None:
     for diagnostic in diagnostics:
-        print(diagnostic.text(_shown(arguments.input)), file=sys.stderr)
+        print(printable(diagnostic.text(_shown(arguments.input))), file=sys.stderr)
 
 
 def _instruments(arguments: Arguments, reproducer: Reproducer | None) -> list[Instrument]:

@@ -108,7 +108,7 @@ def _parser() -> _Parser:
         "--mlir-timing": ("timing", "report the time of each pass"),
         "--mlir-pass-statistics": ("statistics", "report what each pass counted"),
         "--dump-pass-pipeline": ("dump_pass_pipeline", "print the pipeline that will run, to stderr"),
-        "--run-reproducer": ("run_reproducer", "run what FILE records (the default if no pass is named)"),
+        "--run-reproducer": ("run_reproducer", "run the pipeline that FILE records"),
         "--show-dialects": ("show_dialects", "list the dialects and exit"),
         "--show-irdl": ("show_irdl", "print the sparse dialect as IRDL, for mlir-opt --irdl-file, and exit"),
         "--list-passes": ("list_passes", "list our passes and pipelines and exit"),

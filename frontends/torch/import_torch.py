@@ -51,7 +51,7 @@ def import_module(module: torch.nn.Module, example_inputs: Sequence[torch.Tensor
             raise EspalierError(f"example input {number}: expected a tensor, found {type(example).__name__}")
     module = fold_masks(module)
     inputs, dynamic_shapes = _with_free_sizes(module, example_inputs)
-    with _inference(module), quiet(), keep_whole():
+    with quiet(), _inference(module), keep_whole():
         try:
             program = torch.export.export(module, inputs, dynamic_shapes=dynamic_shapes, strict=False)
         except Exception as error:  # torch.export raises whatever the model's own code raises

@@ -9,6 +9,7 @@ never mixed.
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -41,6 +42,9 @@ _COUNTER = """
 declare i64 @llvm.read_volatile_register.i64(metadata)
 !1000 = !{!"cntvct_el0"}
 """
+
+
+_ONE_AT_A_TIME = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -87,16 +91,18 @@ class NativeCode:
     @contextmanager
     def _scheduling(self) -> Iterator[None]:
         """Keeps the order that ``sparse-schedule-loads`` gave: LLVM's scheduler would move loads up until
-        accumulators spill. (A switch of the whole process, set only meanwhile.)"""
+        accumulators spill. (A switch of the whole process, set
+        only meanwhile, on one thread at a time.)"""
         kept = CORES[self.target.core].places_loads
         switch = processors.llvmlite().set_option
-        if kept:
-            switch("espalier", "-enable-misched=0")
-        try:
-            yield
-        finally:
+        with _ONE_AT_A_TIME:
             if kept:
-                switch("espalier", "-enable-misched=1")
+                switch("espalier", "-enable-misched=0")
+            try:
+                yield
+            finally:
+                if kept:
+                    switch("espalier", "-enable-misched=1")
 
     @cached_property
     def _machine(self) -> Any:

@@ -17,12 +17,12 @@ import os
 import shlex
 import subprocess
 import sys
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ...errors import EspalierError
+from ...files import temporary_folder
 from ...runtime import c as runtime
 
 _OLDEST_GLIBC = "2.17"  # what AArch64 began with; libraries then load on every later one
@@ -51,7 +51,7 @@ class Linker:
         form = ["-shared", f"-Wl,-soname,{soname}"]
         if self.has_libc:
             return self._link(code, [*form, *_COMPILE, *map(str, runtime.SOURCES), *runtime.LIBRARIES])
-        with tempfile.TemporaryDirectory() as folder:  # stand-ins, so that it asks for the device's own
+        with temporary_folder("espalier-link-") as folder:  # stand-ins, so that it asks for the device's own
             libraries = [str(Path(folder, name)) for name in ("libc.so", "libm.so")]
             for library in libraries:
                 name = f"-Wl,-soname,{Path(library).name}"
@@ -62,7 +62,7 @@ class Linker:
     def static(self, code: bytes) -> bytes:
         """A static library."""
         sources = runtime.SOURCES if self.has_libc else ()
-        with tempfile.TemporaryDirectory() as folder:
+        with temporary_folder("espalier-link-") as folder:
             model, library = Path(folder, "model.o"), Path(folder, "library.a")
             model.write_bytes(code)
             objects = [model]
@@ -79,7 +79,7 @@ class Linker:
                                  *runtime.LIBRARIES], f"{self.triple.partition('-')[0]}-linux-musl")
 
     def _link(self, code: bytes, arguments: Sequence[str], triple: str = "") -> bytes:
-        with tempfile.TemporaryDirectory() as folder:
+        with temporary_folder("espalier-link-") as folder:
             model, linked = Path(folder, "model.o"), Path(folder, "linked")
             model.write_bytes(code)
             _call([*self._driver(triple or self.triple), str(model), *arguments, *_LINK, "-o", str(linked)])

@@ -275,7 +275,7 @@ espalier_status espalier_set_threads(espalier_model *model, unsigned threads)
     const size_t buffers = description->input_count + description->output_count + BUFFER_KINDS;
     size_t scratch;
     espalier_team *team = NULL;
-    if (model->team != NULL && model->team->count == useful)
+    if (model->team != NULL && model->team->count == useful && espalier_team_is_here(model->team))
         return ESPALIER_OK;
     if (!__builtin_mul_overflow(description->scratch, sizeof(float), &scratch))
         team = espalier_team_create(model->code->entry, useful, buffers, scratch);
@@ -424,6 +424,12 @@ espalier_status espalier_run(espalier_model *model, const espalier_const_buffer 
     const espalier_status status = check_buffers(model, inputs, outputs, steps);
     if (status != ESPALIER_OK)
         return status;
+    if (!espalier_team_is_here(model->team)) { /* in a child of fork: nobody waits at the barrier */
+        memset(model->barrier, 0, BARRIER_WORDS * sizeof *model->barrier);
+        const espalier_status started = espalier_set_threads(model, model->team->count);
+        if (started != ESPALIER_OK)
+            return started;
+    }
     for (size_t i = 0; i < description->free_count; i++)
         model->sizes[i] = steps;
     for (unsigned i = 0; i < model->team->count; i++)

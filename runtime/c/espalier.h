@@ -143,7 +143,9 @@ ESPALIER_API espalier_status espalier_reserve(espalier_model *model, int64_t ste
    free, the size of the first such input tells the number of steps. Data must be aligned as their dtype is, and
    outputs must overlap nothing else. Outputs are undefined when the run fails.
 
-   Allocates nothing and takes no lock: workers are woken by a semaphore each, and threads meet at barriers
+   In a child of fork the first run starts the model's threads anew; a fork must not happen during a run.
+
+   Otherwise allocates nothing and takes no lock: workers are woken by a semaphore each, and threads meet at barriers
    in the code that spin on an atomic and yield after 4096 turns. So with more threads than free cores a run
    is slow, not stuck. */
 ESPALIER_API espalier_status espalier_run(

@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 enum { STACK_BYTES = 1 << 20 }; /* musl would give 128 KiB */
 
@@ -45,6 +46,7 @@ espalier_team *espalier_team_create(espalier_entry_fn entry, unsigned threads, s
         free(team);
         return NULL;
     }
+    team->process = getpid();
     team->entry = entry;
     team->count = threads;
     for (unsigned i = 0; i < threads; i++) {
@@ -65,10 +67,11 @@ void espalier_team_destroy(espalier_team *team)
 {
     if (team == NULL)
         return;
+    const bool here = espalier_team_is_here(team);
     team->stopping = true;
     for (unsigned i = 0; i < team->count; i++) {
         espalier_worker *worker = &team->workers[i];
-        if (worker->has_thread) {
+        if (worker->has_thread && here) {
             sem_post(&worker->wake);
             pthread_join(worker->thread, NULL);
             sem_destroy(&worker->wake);
@@ -78,6 +81,11 @@ void espalier_team_destroy(espalier_team *team)
     }
     free(team->workers);
     free(team);
+}
+
+bool espalier_team_is_here(const espalier_team *team)
+{
+    return team->process == getpid();
 }
 
 void espalier_team_run(espalier_team *team, const int64_t *sizes)

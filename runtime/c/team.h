@@ -5,6 +5,7 @@
 #include <pthread.h>
 #include <semaphore.h>
 #include <stdbool.h>
+#include <sys/types.h>
 
 #include "support.h"
 
@@ -21,6 +22,7 @@ typedef struct espalier_worker {
 } espalier_worker;
 
 struct espalier_team {
+    pid_t process;     /* that started the threads: a child of fork has none of them */
     espalier_entry_fn entry;
     const int64_t *sizes;
     bool stopping;
@@ -32,6 +34,9 @@ struct espalier_team {
    system refuses memory or threads. */
 espalier_team *espalier_team_create(espalier_entry_fn entry, unsigned threads, size_t buffers, size_t scratch);
 void espalier_team_destroy(espalier_team *team);
+
+/* Whether the team's threads live in this process. */
+bool espalier_team_is_here(const espalier_team *team);
 
 /* Calls the entry on all threads of the team; the code's last barrier ends the run. */
 void espalier_team_run(espalier_team *team, const int64_t *sizes);

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from ...errors import EspalierError
+from ...files import temporary_folder
 from ..abi import target_text
 from ..model_file import ModelFile
 from ..tensors import checked_inputs, tensor_specs
@@ -96,7 +96,7 @@ def run_on(device: Device, path: Path, file: ModelFile, inputs: Sequence[np.ndar
     outputs = [f"output_{i}.npy" for i in range(len(file.manifest["outputs"]))] if len(inputs) else []
     arguments = [MODEL, "--threads", str(threads), "--repeat", str(repeat)]
     arguments += ["--check"] * check + ["--profile"] * profile
-    with tempfile.TemporaryDirectory(prefix="espalier-device-") as local, device:
+    with temporary_folder("espalier-device-") as local, device:
         runner = Path(local, RUNNER)
         runner.write_bytes(file.runner)
         runner.chmod(0o755)

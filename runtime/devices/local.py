@@ -5,12 +5,13 @@ from __future__ import annotations
 import platform
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 
 from ...errors import EspalierError
+from ...files import temporary_folder
 from .device import Device, Finished
 
 
@@ -24,23 +25,24 @@ class LocalDevice(Device):
 
     def __enter__(self) -> Device:
         self._launcher = self._find_launcher()
-        self._folder = tempfile.TemporaryDirectory(prefix="espalier-local-")
+        self._stack = ExitStack()
+        self._folder = self._stack.enter_context(temporary_folder("espalier-local-"))
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
                  trace: TracebackType | None) -> None:
-        self._folder.cleanup()
+        self._stack.close()
 
     def put(self, source: Path, name: str) -> None:
-        Path(self._folder.name, name).symlink_to(source.resolve())
+        Path(self._folder, name).symlink_to(source.resolve())
 
     def get(self, name: str, target: Path) -> None:
-        shutil.copyfile(Path(self._folder.name, name), target)
+        shutil.copyfile(Path(self._folder, name), target)
 
     def run(self, program: str, arguments: Sequence[str]) -> Finished:
         command = [*self._launcher, f"./{program}", *arguments]
         try:
-            done = subprocess.run(command, cwd=self._folder.name, capture_output=True, text=True, check=False)
+            done = subprocess.run(command, cwd=self._folder, capture_output=True, text=True, check=False)
         except OSError as error:
             reason = error.strerror or error
             raise EspalierError(f"{self.name}: the program does not start: {reason}") from error

@@ -9,9 +9,11 @@ which ends it.
 from __future__ import annotations
 
 import ctypes
+import os
 import queue
 import sys
 import threading
+import weakref
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -24,6 +26,9 @@ from ..abi import check_declared
 from ..memory import zeroed
 
 OPTIMIZATION = 3
+
+
+_executors: weakref.WeakSet[JitExecutor] = weakref.WeakSet()
 
 
 class JitExecutor:
@@ -50,6 +55,14 @@ class JitExecutor:
         self._scratch: list[np.ndarray] = []
         self._workers: list[tuple[queue.SimpleQueue[Any], threading.Thread]] = []
         self._lock = threading.Lock()
+        _executors.add(self)
+
+    def after_fork(self) -> None:
+        """In the child of a fork, which has none of the parent's other threads: workers start anew when they
+        are needed, and nobody waits at the barrier or holds the lock."""
+        self._workers = []
+        self._lock = threading.Lock()
+        self._barrier[:] = 0
 
     def run(self, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray], threads: int) -> np.ndarray:
         """Fills ``outputs``; returns the cycle counter noted behind every statement, i64 [stamps].
@@ -106,6 +119,14 @@ class JitExecutor:
             tasks.put(None)
             if not sys.is_finalizing():  # then daemon threads stand still
                 thread.join()
+
+
+def _after_fork() -> None:
+    for executor in list(_executors):
+        executor.after_fork()
+
+
+os.register_at_fork(after_in_child=_after_fork)
 
 
 def _work(tasks: queue.SimpleQueue[Any], function: Any) -> None:

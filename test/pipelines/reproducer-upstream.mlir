@@ -3,13 +3,13 @@
 // RUN:   --pass-pipeline='builtin.module(cse,func.func(canonicalize),one-shot-bufferize,cse)' 2>&1 \
 // RUN:   | FileCheck %s --check-prefix=ERROR
 // RUN: FileCheck %s --check-prefix=FILE --input-file=%t.repro
-// RUN: not %espalier-opt %t.repro 2>&1 | FileCheck %s --check-prefix=AGAIN
+// RUN: not %espalier-opt %t.repro --run-reproducer 2>&1 | FileCheck %s --check-prefix=AGAIN
 
 // Upstream's own reproducers run as well.
-// RUN: not %espalier-opt %S/Inputs/upstream-reproducer.mlir 2>&1 | FileCheck %s --check-prefix=AGAIN
+// RUN: not %espalier-opt %S/Inputs/upstream-reproducer.mlir --run-reproducer 2>&1 | FileCheck %s --check-prefix=AGAIN
 
 // ERROR: error: op was not bufferized
-// ERROR-NEXT: note: pass 'one-shot-bufferize' failed; 'espalier-opt {{.*}}.repro' repeats it
+// ERROR-NEXT: note: pass 'one-shot-bufferize' failed; 'espalier-opt {{.*}}.repro --run-reproducer' repeats it
 // FILE: --allow-unregistered-dialect
 // FILE-SAME: --pass-pipeline=builtin.module(one-shot-bufferize,cse)
 // FILE-NOT: arith.constant 7

@@ -2,8 +2,17 @@
 // DEFINE: %{opt} = %espalier-opt %s --load-pass-plugin=%S/Inputs/example_passes.py --mlir-pass-pipeline-crash-reproducer=%t.repro
 // RUN: not %{opt} --cse --test-mark --test-refuse --canonicalize 2>&1 | FileCheck %s --check-prefix=ERROR
 // RUN: FileCheck %s --check-prefix=FILE --input-file=%t.repro
-// RUN: not %espalier-opt %t.repro 2>&1 | FileCheck %s --check-prefix=AGAIN
-// RUN: not %espalier-opt %t.repro --run-reproducer 2>&1 | FileCheck %s --check-prefix=AGAIN
+// RUN: not %espalier-opt %t.repro --run-reproducer --load-pass-plugin=%S/Inputs/example_passes.py 2>&1 | FileCheck %s --check-prefix=AGAIN
+
+// A file is no command line: without --run-reproducer it is IR, and with it, it loads no code and writes no file.
+// RUN: %espalier-opt %t.repro 2>&1 | FileCheck %s --check-prefix=DATA
+// RUN: not %espalier-opt %t.repro --run-reproducer 2>&1 | FileCheck %s --check-prefix=NO-PLUGIN
+// RUN: echo "// espalier-opt reproducer: --load-pass-plugin=%S/Inputs/example_passes.py --pass-pipeline=builtin.module(test-mark)" > %t.evil
+// RUN: not %espalier-opt %t.evil --run-reproducer 2>&1 | FileCheck %s --check-prefix=PLUGIN
+// RUN: rm -f %t.out && echo "// espalier-opt reproducer: -o %t.out --pass-pipeline=builtin.module(cse)" > %t.evil
+// RUN: not %espalier-opt %t.evil --run-reproducer 2>&1 | FileCheck %s --check-prefix=OUTPUT
+// RUN: %espalier-opt %t.evil && not ls %t.out
+// RUN: echo "// espalier-opt reproducer: 'open" > %t.evil && not %espalier-opt %t.evil --run-reproducer 2>&1 | FileCheck %s --check-prefix=QUOTE
 
 // A pass that leaves invalid IR, and one with a bug.
 // RUN: not %{opt} --test-break 2>&1 | FileCheck %s --check-prefix=BREAK
@@ -16,11 +25,18 @@
 // RUN: not %espalier-opt %s --run-reproducer 2>&1 | FileCheck %s --check-prefix=FOREIGN
 
 // ERROR: reproducer.mlir:{{[0-9]+}}:8: error: 'arith.constant' expected the value 1 : i32, found 2 : i32; use 1
-// ERROR-NEXT: note: pass 'test-refuse' failed; 'espalier-opt {{.*}}.repro' repeats it
+// ERROR-NEXT: note: pass 'test-refuse' failed; 'espalier-opt {{.*}}.repro --run-reproducer --load-pass-plugin={{.*}}' repeats it
 // ERROR-NOT: Traceback
 // FILE: // espalier-opt reproducer:
 // FILE-SAME: --pass-pipeline=builtin.module(test-refuse,canonicalize)
 // FILE: test.mark = "seen"
+// FILE-NOT: plugin
+// DATA: note: {{.*}}.repro records a pipeline; --run-reproducer runs it
+// DATA: test.mark = "seen"
+// NO-PLUGIN: error: {{.*}}test-refuse
+// PLUGIN: error: the reproducer asks for '--load-pass-plugin={{.*}}', which no file may; where it is wanted, give it on the
+// OUTPUT: error: the reproducer asks for '-o', which no file may
+// QUOTE: error: the reproducer's first line is damaged: No closing quotation
 // AGAIN: error: 'arith.constant' expected the value 1 : i32, found 2 : i32; use 1
 // AGAIN-NOT: repeats it
 // BREAK: error: 'func.func' op requires attribute 'function_type'

@@ -55,7 +55,7 @@ class FakeModel:
         ModelFile(manifest, b"code", np.arange(99, dtype=np.uint8), "0" * 32).write(path)
 
     @classmethod
-    def load(cls, path: str | Path) -> FakeModel:
+    def load(cls, path: str | Path, **options: Any) -> FakeModel:
         return cls(error=ModelFile.read(path).manifest["error"])
 
     def check(self, threads: int = 1) -> float:
@@ -88,7 +88,7 @@ class FakeCompiler:
         return self.model
 
     def load_model(self, spec: str, prune: str | None, seed: int,
-                   steps: int | None) -> tuple[Any, tuple[Any, ...]]:
+                   steps: int | None, trust: bool = False) -> tuple[Any, tuple[Any, ...]]:
         self.seen.append((spec, prune, seed))
         if spec == "nothing":
             raise EspalierError("unknown model 'nothing'")

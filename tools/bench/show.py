@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from rich import box
 from rich.table import Table
-from rich.text import Text
 
+from ..text import plain
 from .layers import LayerTime, median_ratio
 from .measure import Record
 
@@ -26,7 +26,7 @@ def records_table(records: Sequence[Record]) -> Table:
         ratio = "" if base is None or record is base else _compared(record.median_ms / base.median_ms)
         cells = (record.engine, record.variant, str(record.threads), str(record.runs),
                  f"{record.median_ms:.2f}", f"{record.min_ms:.2f}..{record.max_ms:.2f}", ratio)
-        table.add_row(*(Text(cell) for cell in cells), style="bold" if record is base else "")
+        table.add_row(*(plain(cell) for cell in cells), style="bold" if record is base else "")
     return table
 
 
@@ -58,7 +58,7 @@ def layers_table(times: Sequence[LayerTime]) -> Table:
     table.add_column("torch ms", f"{sum(t.torch_ms or 0.0 for t in times):.2f}", justify="right")
     table.add_column("ratio", f"median {ratio:.2f}x" if ratio else "", justify="right")
     for time in times:
-        table.add_row(Text(time.name), f"{time.ours_ms:.3f}",
+        table.add_row(plain(time.name), f"{time.ours_ms:.3f}",
                       "-" if time.torch_ms is None else f"{time.torch_ms:.3f}",
                       "" if time.ratio is None else f"{time.ratio:.2f}x")
     return table

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from ...errors import EspalierError
-from ...files import check_writable
+from ...files import check_writable, temporary_folder
 from ...pipelines.target import Target
 from ..bench.engines import EspalierEngine, TorchEngine
 from ..bench.layers import LayerTime, measure_layers
@@ -27,6 +26,7 @@ from .common import (
     PruneOption,
     SeedOption,
     StepsOption,
+    TrustOption,
     available_cores,
     out,
     progress_bars,
@@ -72,12 +72,13 @@ def bench_command(
         "--count", help="Do not measure: count, under emulation, what one inference executes on --target "
         "aarch64-..., layer by layer.")] = False,
     target: TargetOption = "", mcpu: CpuOption = "", mattr: FeaturesOption = "",
-    precision: PrecisionOption = "fp32", accumulate: AccumulateOption = "", debug: DebugOption = False,
+    precision: PrecisionOption = "fp32", accumulate: AccumulateOption = "",
+    trust: TrustOption = False, debug: DebugOption = False,
 ) -> None:
     """Measure ours sparse, ours dense and PyTorch (and other engines), interleaved in one process."""
     if json is not None:
         check_writable(json)
-    source = Source(model, prune, seed, steps)
+    source = Source(model, prune, seed, steps, trust)
     if counted:
         if threads or layers or trace:
             raise EspalierError("--count takes one thread and every layer: leave out --threads, --layers and "
@@ -94,8 +95,8 @@ def bench_command(
     names = peer_names(against)
     if trace is not None:
         check_writable(trace)
-    with progress_bars() as progress, tempfile.TemporaryDirectory(prefix="espalier-bench-") as folder:
-        field_ = gather(source, names, folder, progress, sparse=not dense)
+    with progress_bars() as progress, temporary_folder("espalier-bench-") as folder:
+        field_ = gather(source, names, str(folder), progress, sparse=not dense)
         records = measure(source.name, field_.engines, threads=counts, warmup=warmup, runs=runs,
                           progress=progress)
         times = {count: measure_layers(field_.ours[0], field_.torch, threads=count, warmup=1, runs=runs,

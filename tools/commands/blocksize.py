@@ -19,6 +19,7 @@ from .common import (
     ModelArgument,
     SeedOption,
     StepsOption,
+    TrustOption,
     out,
     progress_bars,
     show,
@@ -38,7 +39,7 @@ def blocksize_command(
     threads: Annotated[int, typer.Option(min=1, help="Threads to measure on.")] = 1,
     html: Annotated[Path | None, typer.Option(metavar="FILE", help="Also draw the curve.")] = None,
     json: Annotated[Path | None, typer.Option(metavar="FILE", help="Also write the curve as JSON.")] = None,
-    debug: DebugOption = False,
+    trust: TrustOption = False, debug: DebugOption = False,
 ) -> None:
     """Find the smallest block size that runs nearly as fast as coarse pruning (GRIM's offline search)."""
     for path in (html, json):
@@ -48,8 +49,9 @@ def blocksize_command(
     if len(set(wanted)) < 2:
         raise EspalierError(f"--sizes {sizes}: expected two block sizes or more, to compare")
     with progress_bars() as progress:
-        curve = search(Source(model, None, seed, steps), wanted, rate=rate, tolerance=tolerance, runs=runs,
-                       threads=threads, progress=progress)
+        source = Source(model, None, seed, steps, trust)
+        curve = search(source, wanted, rate=rate, tolerance=tolerance, runs=runs, threads=threads,
+                       progress=progress)
     show(curve_table(curve))
     out.print(f"recommended: bcr:rows={curve.recommended.size.rows},columns="
               f"{curve.recommended.size.columns},rate={rate:g} (the smallest within {tolerance:.0%} of "

@@ -17,14 +17,21 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from typer.core import TyperGroup
 
-from ...errors import EXTRAS, EspalierError, missing
+from ...errors import EXTRAS, EspalierError, missing, printable
 from ...files import replacing
 from ..compiled import Progress as Report
 
 _DEBUG = "espalier.debug"
 
-out = Console(highlight=False, soft_wrap=True)
-err = Console(highlight=False, soft_wrap=True, stderr=True)
+class Plain(Console):
+    """Prints text without control characters: names in it come from files."""
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        super().print(*(printable(part) if isinstance(part, str) else part for part in objects), **options)
+
+
+out = Plain(highlight=False, soft_wrap=True)
+err = Plain(highlight=False, soft_wrap=True, stderr=True)
 
 
 class Guard(TyperGroup):
@@ -69,7 +76,7 @@ def _is_usage_error(error: Exception) -> bool:
 def _fail(ctx: Any, message: str, code: int) -> None:
     if ctx.meta.get(_DEBUG):
         err.print_exception()
-    err.print("espalier: " + " ".join(message.split()), markup=False)
+    err.print("espalier: " + printable(" ".join(message.split())), markup=False)
     raise typer.Exit(code) from None
 
 
@@ -86,6 +93,8 @@ PruneOption = Annotated[str | None, typer.Option(
     metavar="SPEC", help="Prune first, e.g. pattern:entries=4,patterns=8,connectivity=3.6,linear=8")]
 StepsOption = Annotated[int | None, typer.Option(
     min=1, help="Time steps of a recurrent network's input (default: 100); others run too.")]
+TrustOption = Annotated[bool, typer.Option(
+    "--trust", help="Read a .pt2 file that may run code as it is read (pickled objects).")]
 SeedOption = Annotated[int, typer.Option(help="Seed of a reference network's weights and input.")]
 DebugOption = Annotated[bool, typer.Option(
     "--debug", help="Show tracebacks.", callback=_remember_debug, is_eager=True)]

@@ -21,6 +21,7 @@ from .common import (
     PruneOption,
     SeedOption,
     StepsOption,
+    TrustOption,
     out,
     progress_bars,
 )
@@ -55,7 +56,8 @@ def compile_command(
     dense: Annotated[bool, typer.Option("--dense", help="Ignore the zeros: our dense kernels.")] = False,
     lre: LreOption = True, target: TargetOption = "", mcpu: CpuOption = "", mattr: FeaturesOption = "",
     precision: PrecisionOption = "fp32", accumulate: AccumulateOption = "",
-    emit: EmitOption = "model", linker: LinkerOption = "", name: NameOption = "", debug: DebugOption = False,
+    emit: EmitOption = "model", linker: LinkerOption = "", name: NameOption = "",
+    trust: TrustOption = False, debug: DebugOption = False,
 ) -> None:
     """Compile MODEL and write one file with code, weights and a recorded run; or, for a target, its code."""
     check_writable(output)
@@ -66,7 +68,7 @@ def compile_command(
         raise EspalierError("--emit, --mcpu, --mattr, --precision, --accumulate, --linker and --name need "
                             "--target")
     start = time.perf_counter()
-    source = Source(model, prune, seed, steps)
+    source = Source(model, prune, seed, steps, trust)
     other = Target.cross(target, mcpu, mattr, precision, accumulate) if target else None
     with progress_bars() as progress:
         if other is None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from ...errors import EspalierError
+from ...files import temporary_folder
 from ...pipelines.target import Target
 from ...programs import lacking
 from ...runtime.devices.qemu import emulator
@@ -92,7 +92,7 @@ def _count_peers(source: Source, names: Sequence[str],
     left_out: list[str] = []
     if not names:
         return peers, left_out
-    with tempfile.TemporaryDirectory(prefix="espalier-count-") as folder:
+    with temporary_folder("espalier-count-") as folder:
         try:
             network = Network(*source.load(pruned=False), folder)
         except EspalierError as error:

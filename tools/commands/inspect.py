@@ -8,10 +8,10 @@ from typing import Annotated, Any
 import typer
 from rich import box
 from rich.table import Table
-from rich.text import Text
 
 from ...runtime.model_file import ModelFile
 from ..report.data import size
+from ..text import plain
 from .common import DebugOption, out, show
 from .run import FileArgument
 
@@ -35,7 +35,7 @@ def inspect_command(
     rows += [("runner", size(len(model.runner)))] if model.runner else []
     rows += [(key, _text(value)) for key, value in model.manifest.items() if key != "layers"]
     for key, value in rows:
-        table.add_row(Text(key, style="bold"), Text(value))
+        table.add_row(plain(key, "bold"), plain(value))
     show(table)
     layers = [layer for layer in model.manifest.get("layers", []) if isinstance(layer, dict)]
     if layers:
@@ -57,5 +57,5 @@ def _layers(layers: list[dict[str, Any]]) -> Table:
         table.add_column(column.replace("_", " "), justify="right" if right else "left")
     for layer in layers:
         *texts, packed = (layer.get(column, "") for column in columns)
-        table.add_row(*(Text(str(text)) for text in texts), size(packed) if packed != "" else "")
+        table.add_row(*(plain(text) for text in texts), size(packed) if packed != "" else "")
     return table

@@ -21,6 +21,7 @@ from .common import (
     PruneOption,
     SeedOption,
     StepsOption,
+    TrustOption,
     out,
     progress_bars,
     show,
@@ -37,13 +38,13 @@ def report_command(
     runs: Annotated[int, typer.Option(min=0, help="Profiled runs; 0 leaves times out.")] = 10,
     html: Annotated[Path | None, typer.Option(metavar="FILE", help="Also draw the report as a page.")] = None,
     json: Annotated[Path | None, typer.Option(metavar="FILE", help="Also write the report as JSON.")] = None,
-    debug: DebugOption = False,
+    trust: TrustOption = False, debug: DebugOption = False,
 ) -> None:
     """Show what the compiler did with every layer, and how long each takes."""
     for path in (html, json):
         if path is not None:
             check_writable(path)
-    source = Source(model, prune, seed, steps)
+    source = Source(model, prune, seed, steps, trust)
     times: list[list[float]] = []
     with progress_bars() as progress:
         compiled, inputs = source.compile(sparse=not dense, eliminate_redundant_loads=lre, progress=progress)

@@ -4,23 +4,32 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 import typer
 from rich import box
 from rich.table import Table
-from rich.text import Text
 
 from ...errors import EspalierError
-from ...files import check_writable, replacing
+from ...files import check_writable, replacing, temporary_folder
 from ...runtime.devices import DEVICES, find_device, run_on
 from ...runtime.model_file import ModelFile
+from ...runtime.trust import Trust, read_file
 from ..compiled import load_compiled
+from ..text import plain
 from .common import DebugOption, out, show
 
+if TYPE_CHECKING:
+    from ...runtime.compiled_model import CompiledModel
+
+Sha256Option = Annotated[str, typer.Option(
+    "--sha256", metavar="HEX", help="Refuse a FILE with another SHA-256.")]
+VerifyOption = Annotated[str, typer.Option(
+    "--verify", metavar="KEY.pem", help="Refuse a FILE that FILE.sig does not prove signed by this key.")]
 FileArgument = Annotated[Path, typer.Argument(metavar="FILE", help="A file that espalier compile wrote.")]
 
 
@@ -38,6 +47,9 @@ def run_command(
         metavar="DEVICE", help=f"Where to run a model compiled with --target: {DEVICES}.")] = "",
     profile: Annotated[bool, typer.Option(
         "--profile", help="Show where the last run's time went on the device.")] = False,
+    sha256: Sha256Option = "", verify: VerifyOption = "",
+    mmap: Annotated[bool, typer.Option(
+        "--mmap/--no-mmap", help="Map FILE, or read it, so that it may change meanwhile.")] = True,
     debug: DebugOption = False,
 ) -> None:
     """Run a compiled model on .npy files, or check it, on this machine or on a device."""
@@ -51,15 +63,31 @@ def run_command(
     for path in output or []:
         check_writable(path)
     arrays = [read_array(path) for path in input or []]
+    trust = Trust(sha256, verify)
     if device:
-        _run_there(device, file, arrays, output or [], check, threads, repeat, profile)
+        with _trusted(file, trust) as path:
+            _run_there(device, path, arrays, output or [], check, threads, repeat, profile)
     else:
-        _run_here(file, arrays, output or [], check, threads, repeat)
+        model = load_compiled(file, sha256=sha256, verify_key=verify, mmap=mmap)
+        _run_here(model, file, arrays, output or [], check, threads, repeat)
 
 
-def _run_here(file: Path, inputs: Sequence[np.ndarray], output: Sequence[Path], check: bool, threads: int,
-              repeat: int) -> None:
-    model = load_compiled(file)
+@contextmanager
+def _trusted(file: Path, trust: Trust) -> Iterator[Path]:
+    """``file``, or a copy of what was checked, which nobody can change before it goes to the device."""
+    if not trust.asked:
+        yield file
+        return
+    data = read_file(file)
+    trust.check(data, file)
+    with temporary_folder("espalier-run-") as folder:
+        copy = Path(folder, file.name)
+        copy.write_bytes(data)
+        yield copy
+
+
+def _run_here(model: CompiledModel, file: Path, inputs: Sequence[np.ndarray], output: Sequence[Path],
+              check: bool, threads: int, repeat: int) -> None:
     if check:
         error = model.check(threads)
         if not error <= model.tolerance:
@@ -129,7 +157,7 @@ def _profile_table(profile: Sequence[tuple[str, float]]) -> Table:
     table.add_column("share", justify="right")
     for label, milliseconds in spent.items():
         share = f"{milliseconds / total:.0%}" if total else "-"
-        table.add_row(Text(label), f"{milliseconds:.3f}", share)
+        table.add_row(plain(label), f"{milliseconds:.3f}", share)
     return table
 
 

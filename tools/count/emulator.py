@@ -6,13 +6,12 @@ import hashlib
 import json
 import os
 import subprocess
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 
 from ...errors import EspalierError
-from ...files import cache_folder
+from ...files import cache_folder, temporary_folder
 from ...programs import path_of
 from ...runtime.devices.qemu import emulator
 
@@ -47,7 +46,7 @@ def count(command: Sequence[str], *, cpu: str, root: Path | None = None, whole: 
     region 0, markers or not. Raises EspalierError when QEMU, its plugins or a C compiler are missing, when
     the program fails, and when several threads ran in its regions: their counts would be mixed up.
     """
-    with tempfile.TemporaryDirectory(prefix="espalier-count-") as folder:
+    with temporary_folder("espalier-count-") as folder:
         result = Path(folder, "counts.json")
         qemu = emulator("aarch64", cpu)
         options = ["-plugin", f"{plugin()},out={result}{',whole=on' if whole else ''}",

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from ...errors import EspalierError
+from ...files import temporary_folder
 from ...runtime.abi import tolerance
 from ...runtime.model_file import ModelFile
 from ..bench.measure import relative_error
@@ -22,7 +22,7 @@ def count_ours(file: ModelFile, inputs: Sequence[np.ndarray]) -> list[tuple[str,
     ``file`` is compiled for an AArch64 target and has a runner. Raises ``EspalierError`` when the outputs
     are not the recorded ones, where there are any.
     """
-    with tempfile.TemporaryDirectory(prefix="espalier-count-") as folder:
+    with temporary_folder("espalier-count-") as folder:
         model, runner = Path(folder, "model.espalier"), Path(folder, "runner")
         file.write(model)
         runner.write_bytes(file.runner)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 
+from ...files import temporary_folder
 from ..bench.measure import relative_error
 from ..bench.peers import PEERS, TOLERANCE, Network, Unavailable, quiet, unavailable
 from .arm_python import CPU, interpreter, wheel
@@ -34,7 +34,7 @@ def count_peer(name: str, network: Network) -> PeerCounts:
     """One inference of ``network`` by the peer ``name``; raises Unavailable with the reason."""
     with quiet(), unavailable():
         files = PEERS[name].convert(network)
-    with tempfile.TemporaryDirectory(prefix=f"espalier-count-{name}-") as scratch:
+    with temporary_folder(f"espalier-count-{name}-") as scratch:
         folder = Path(scratch)
         (folder / "files.json").write_text(json.dumps([os.path.abspath(path) for path in files]))
         np.savez(folder / "inputs.npz", *network.arrays)

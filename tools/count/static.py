@@ -9,9 +9,9 @@ from typing import Any
 
 from rich import box
 from rich.table import Table
-from rich.text import Text
 
 from ...runtime.model_file import ModelFile
+from ..text import plain
 from .loops import REFERENCE_CORES, Loop, Model, cycles, inner_loops
 
 
@@ -52,7 +52,7 @@ def static_table(layers: list[LayerLoops]) -> Table:
     for layer in layers:
         for core, loops in layer.loops.items():
             model = REFERENCE_CORES[core]
-            table.add_row(Text(layer.name), core, model.cpu, *_cells(loops, model))
+            table.add_row(plain(layer.name), core, model.cpu, *_cells(loops, model))
     return table
 
 

@@ -8,9 +8,9 @@ from typing import Any
 
 from rich import box
 from rich.table import Table
-from rich.text import Text
 
 from ...runtime.records import LayerRecord
+from ..text import plain
 from .emulator import Counts
 from .peers import PeerCounts
 
@@ -70,7 +70,7 @@ def counts_table(rows: Sequence[Row], peers: Sequence[PeerCounts]) -> Table:
         table.add_column(title, justify="right")
     for row in rows:
         theirs = (row.peers.get(peer.name) for peer in peers if peer.layers)
-        table.add_row(Text(row.name), " + ".join(row.shapes), *_cells(row.counts),
+        table.add_row(plain(row.name), " + ".join(row.shapes), *_cells(row.counts),
                       *("-" if counts is None else _against(counts, row.counts) for counts in theirs))
     table.add_section()
     table.add_row("espalier", "whole inference", *_cells(total), style="bold")

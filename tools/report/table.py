@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from rich import box
 from rich.table import Table
-from rich.text import Text
 
+from ..text import plain
 from .data import Report, Row, Totals, count, factor, milliseconds, size
 
 
@@ -18,10 +18,11 @@ def report_table(report: Report) -> Table:
               "loads", "pred. ms", "ms")
     for at, (title, total) in enumerate(zip(titles, footer, strict=True)):
         number = at == 4 or at >= 6
-        table.add_column(title, Text(total), justify="right" if number else "left", no_wrap=number or at == 0)
+        table.add_column(title, plain(total), justify="right" if number else "left",
+                         no_wrap=number or at == 0)
     for row in report.rows:
         cells = (row.name, row.op, row.shape, row.scheme, f"{row.sparsity:.1%}", row.kernel, *_numbers(row))
-        table.add_row(*(Text(cell) for cell in cells))
+        table.add_row(*(plain(cell) for cell in cells))
     return table
 
 

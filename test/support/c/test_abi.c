@@ -7,6 +7,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "archive.h"
 #include "description.h"
@@ -239,6 +241,31 @@ static void case_threads(const char *path)
     }
     EXPECT(espalier_set_threads(model, 2) == ESPALIER_OK);
     expect_results(model);
+    espalier_destroy(model);
+}
+
+/* A child of fork has no workers of its own, and starts some; the parent's go on. */
+static void case_fork(const char *path)
+{
+    espalier_model *model = open_model(&espalier_model_affine, path);
+    EXPECT(espalier_set_threads(model, 3) == ESPALIER_OK);
+    expect_results(model);
+    for (int child = 0; child < 3; child++) {
+        const pid_t id = fork();
+        EXPECT(id >= 0);
+        if (id == 0) {
+            alarm(30); /* a hang is a failure */
+            if (child == 1)
+                EXPECT(espalier_set_threads(model, 2) == ESPALIER_OK);
+            expect_results(model);
+            expect_results(model);
+            espalier_destroy(model);
+            _exit(0);
+        }
+        int status = -1;
+        EXPECT(waitpid(id, &status, 0) == id && status == 0);
+        expect_results(model);
+    }
     espalier_destroy(model);
 }
 
@@ -580,7 +607,8 @@ static const struct {
     void (*run)(const char *path);
 } CASES[] = {
     CASE(queries), CASE(run), CASE(memory), CASE(larger_outputs), CASE(null_pointers), CASE(wrong_buffers),
-    CASE(wrong_threads), CASE(threads), CASE(instances), CASE(no_allocation), CASE(no_memory), CASE(failure), CASE(check),
+    CASE(wrong_threads), CASE(threads), CASE(fork), CASE(instances), CASE(no_allocation), CASE(no_memory), CASE(failure),
+    CASE(check),
     CASE(check_differs), CASE(check_not_a_number), CASE(check_misfit), CASE(no_record), CASE(profile),
     CASE(other_code), CASE(other_sizes), CASE(missing), CASE(foreign), CASE(empty), CASE(no_member), CASE(flipped_weights),
     CASE(too_few_weights), CASE(newer), CASE(free_length), CASE(wrong_lengths), CASE(free_check), CASE(replay)};

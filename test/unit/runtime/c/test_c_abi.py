@@ -240,6 +240,8 @@ def test_python_and_c_agree() -> None:
     text = HEADER.read_text()
     assert re.search(r"#define ESPALIER_ABI (\d+)u", text)[1] == str(abi.VERSION)  # type: ignore[index]
     assert re.search(r"#define ESPALIER_MAX_RANK (\d+)", text)[1] == str(abi.MAX_RANK)  # type: ignore[index]
+    threads = re.search(r"#define ESPALIER_MAX_THREADS (\d+)", text)[1]  # type: ignore[index]
+    assert threads == str(abi.MAX_THREADS)
     body = re.search(r"enum espalier_dtype \{(.*?)\}", text, re.S)[1]  # type: ignore[index]
     codes = {name.lower(): int(code) for name, code in re.findall(r"ESPALIER_(\w+) = (\d+)", body)}
     assert codes == abi.DTYPES

@@ -1,0 +1,88 @@
+"""Temporary files and folders: those of killed processes go, those in use stay."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+from espalier.errors import EspalierError
+from espalier.files import replacing, temporary_folder
+
+WRITER = """
+import sys, time
+from espalier.files import replacing, temporary_folder
+with temporary_folder("espalier-test-") as folder, replacing(sys.argv[1]) as file:
+    (folder / "object.o").write_bytes(b"x")
+    file.write(b"half"); file.flush()
+    print("ready", flush=True)
+    time.sleep(100)
+"""
+
+
+@pytest.fixture
+def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The system's folder for temporary files, of this test alone."""
+    folder = tmp_path / "tmp"
+    folder.mkdir()
+    monkeypatch.setenv("TMPDIR", str(folder))
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    return folder
+
+
+def writer(path: Path) -> subprocess.Popen[str]:
+    process = subprocess.Popen([sys.executable, "-c", WRITER, str(path)], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    return process
+
+
+def test_what_a_killed_process_left_goes(tmp_path: Path, temporary: Path) -> None:
+    target = tmp_path / "m"
+    process = writer(target)
+    try:
+        with replacing(target) as file, temporary_folder("espalier-test-"):
+            file.write(b"whole")
+            assert len(list(tmp_path.glob(".m.espalier-*.tmp"))) == 2  # the other one is in use
+            assert len(list(temporary.iterdir())) == 2
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    assert len(list(tmp_path.glob(".m.espalier-*.tmp"))) == 1  # half-written, and nobody's
+    with replacing(target) as file, temporary_folder("espalier-test-"):
+        file.write(b"again")
+    assert target.read_bytes() == b"again"
+    assert not list(tmp_path.glob(".m.*"))
+    assert not list(temporary.iterdir())
+
+
+def test_other_files_stay(tmp_path: Path, temporary: Path) -> None:
+    """Names that only look alike, of files that nobody has locked, and links."""
+    names = (".m.backup.tmp", ".m.espalier-abc.tmp", ".m.espalier-ABCDEFGH.tmp", ".mm.espalier-abcdefgh.tmp")
+    for name in names:
+        (tmp_path / name).touch()
+    (tmp_path / ".m.espalier-abcdefgh.tmp").symlink_to(tmp_path / "elsewhere")
+    (temporary / "espalier-test-notes").mkdir()
+    with replacing(tmp_path / "m") as file, temporary_folder("espalier-test-"):
+        file.write(b"x")
+    assert all((tmp_path / name).exists() for name in names)
+    assert (tmp_path / ".m.espalier-abcdefgh.tmp").is_symlink()
+    assert (temporary / "espalier-test-notes").is_dir()
+
+
+def test_no_temporary_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", "/nowhere/at/all")
+    with pytest.raises(EspalierError, match=r"cannot make a temporary folder: .*set TMPDIR to a folder"), \
+            temporary_folder("espalier-test-"):
+        pass
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_folder_without_permission(tmp_path: Path) -> None:
+    tmp_path.chmod(0o555)
+    with pytest.raises(EspalierError, match="cannot write"), replacing(tmp_path / "m"):
+        pass
