@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import platform
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -15,6 +14,7 @@ from ..errors import EspalierError
 from .abi import target_text, tolerance
 from .devices import DEVICES
 from .executors.jit import JitExecutor
+from .executors.native import NativeExecutor, why_not_here
 from .model_file import ModelFile
 from .records import LayerRecord
 from .tensors import array_of, checked_inputs, checked_threads, empty_outputs, tensor_specs
@@ -32,9 +32,10 @@ class CompiledModel:
             self.outputs = tensor_specs(manifest["outputs"])
             self.layers = tuple(LayerRecord.from_manifest(entry) for entry in manifest["layers"])
             self._labels: list[str] = list(manifest["labels"])
-            # code for another target is no bytecode
-            self._executor = None if manifest["target"].get("triple") else JitExecutor(
-                file.code, file.weights, manifest)
+            # compiled ahead of time, it is made ready when it first runs, if it can run here at all
+            self._executor: JitExecutor | NativeExecutor | None = None
+            if not manifest["target"].get("triple"):
+                self._executor = JitExecutor(file.code, file.weights, manifest)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise EspalierError(
                 f"the model's manifest is not usable: {_reason(error)}; compile the model again") from error
@@ -134,9 +135,11 @@ class CompiledModel:
 
     def _execute(self, inputs: list[np.ndarray], outputs: list[np.ndarray], threads: int) -> np.ndarray:
         if self._executor is None:
-            raise EspalierError(f"the model was compiled ahead of time for "
-                                f"{target_text(self._file.manifest)}, this machine is {platform.machine()}; "
-                                f"use: espalier run FILE --device DEVICE ({DEVICES})")
+            if reason := why_not_here(self._file.manifest["target"]):
+                raise EspalierError(f"the model was compiled ahead of time for "
+                                    f"{target_text(self._file.manifest)}, {reason}; "
+                                    f"use: espalier run FILE --device DEVICE ({DEVICES})")
+            self._executor = NativeExecutor(self._file)
         return self._executor.run(inputs, outputs, threads)
 
 

@@ -9,11 +9,9 @@ which ends it.
 from __future__ import annotations
 
 import ctypes
-import os
 import queue
 import sys
 import threading
-import weakref
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -24,11 +22,9 @@ from ...errors import EspalierError
 from ...sparse_dialect.ir.mlir import bindings, ir
 from ..abi import check_declared
 from ..memory import zeroed
+from .fork import renew_after_fork
 
 OPTIMIZATION = 3
-
-
-_executors: weakref.WeakSet[JitExecutor] = weakref.WeakSet()
 
 
 class JitExecutor:
@@ -55,7 +51,7 @@ class JitExecutor:
         self._scratch: list[np.ndarray] = []
         self._workers: list[tuple[queue.SimpleQueue[Any], threading.Thread]] = []
         self._lock = threading.Lock()
-        _executors.add(self)
+        renew_after_fork(self)
 
     def after_fork(self) -> None:
         """In the child of a fork, which has none of the parent's other threads: workers start anew when they
@@ -119,14 +115,6 @@ class JitExecutor:
             tasks.put(None)
             if not sys.is_finalizing():  # then daemon threads stand still
                 thread.join()
-
-
-def _after_fork() -> None:
-    for executor in list(_executors):
-        executor.after_fork()
-
-
-os.register_at_fork(after_in_child=_after_fork)
 
 
 def _work(tasks: queue.SimpleQueue[Any], function: Any) -> None:

@@ -6,11 +6,13 @@ import copy
 import hashlib
 import os
 import pickle
+import shutil
 import signal
 import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import espalier
@@ -18,7 +20,11 @@ import numpy as np
 import pytest
 import torch
 from espalier.errors import EspalierError
+from espalier.frontends.compile import compile_file
+from espalier.pipelines.codegen.emit import cross_compiled
+from espalier.pipelines.target import Target
 from espalier.runtime.compiled_model import CompiledModel
+from espalier.runtime.executors import native
 from espalier.runtime.model_file import ModelFile
 from torch import nn
 
@@ -160,3 +166,55 @@ def test_a_file_may_be_replaced_while_it_is_mapped(model: CompiledModel, tmp_pat
     (tmp_path / "other").write_bytes(b"")
     os.replace(tmp_path / "other", tmp_path / "m")
     assert bytes(loaded.weights) == before
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork.*:DeprecationWarning")
+def test_compiled_ahead_of_time_for_this_machine(model: CompiledModel, tmp_path: Path,
+                                                 monkeypatch: pytest.MonkeyPatch) -> None:
+    """The library in the file runs in this process, at every number of threads, and in children of fork."""
+    pytest.importorskip("llvmlite", reason="llvmlite is not installed (extra aot)")
+    if os.uname().machine != "x86_64" or shutil.which("gcc") is None:
+        pytest.skip("needs gcc on x86-64")
+    target = Target.cross("x86_64-linux-gnu", "native")
+    module, inputs = network()
+    cross_compiled(compile_file(module, inputs, target), target, "net", "gcc").write(tmp_path / "m")
+    loaded = espalier.load(str(tmp_path / "m"))
+    x = inputs[0].numpy()
+    expected = loaded.run([x])[0]
+    assert np.abs(expected - model.run([x])[0]).max() < 1e-5
+    assert loaded.check(3) < 1e-4
+    assert all(np.array_equal(loaded.run([x], threads)[0], expected) for threads in (1, 2, 4))
+    assert sum(seconds for _, seconds in loaded.timeline([x])) > 0
+    in_child(lambda: np.array_equal(loaded.run([x], 2)[0], expected))
+    assert np.array_equal(pickle.loads(pickle.dumps(loaded)).run([x])[0], expected)
+    with pytest.raises(EspalierError, match="expected at most 256 threads"):
+        loaded.run([x], 257)
+    for code, message in ((b"\x7fELF", "library does not load"), (b"text", "library does not load")):
+        broken = CompiledModel(replace(loaded._file, code=code))
+        with pytest.raises(EspalierError, match=message) as caught:
+            broken.run([x])
+        assert "\n" not in str(caught.value)
+    forged = copy.deepcopy(loaded._file.manifest)
+    forged["sizes"]["arena"] //= 2
+    with pytest.raises(EspalierError, match="damaged: it says arena"):
+        CompiledModel(replace(loaded._file, manifest=forged)).run([x])
+    monkeypatch.setattr(native, "_processor_flags", lambda: {"sse2"})
+    with pytest.raises(EspalierError, match=r"this processor has no .*avx.*; use: espalier run"):
+        CompiledModel(loaded._file).run([x])
+
+
+@pytest.mark.slow
+def test_a_free_length_ahead_of_time(tmp_path: Path) -> None:
+    pytest.importorskip("llvmlite", reason="llvmlite is not installed (extra aot)")
+    if os.uname().machine != "x86_64" or shutil.which("gcc") is None:
+        pytest.skip("needs gcc on x86-64")
+    torch.manual_seed(0)
+    module, x = nn.GRU(5, 8).eval(), torch.randn(4, 1, 5)
+    torch._dynamo.mark_dynamic(x, 0)
+    target = Target.cross("x86_64-linux-gnu")
+    loaded = CompiledModel(cross_compiled(compile_file(module, (x,), target), target, "net", "gcc"))
+    for steps in (1, 7, 3, 30):
+        given = torch.randn(steps, 1, 5)
+        with torch.no_grad():
+            assert (loaded(given)[0] - module(given)[0]).abs().max() < 1e-5
