@@ -31,6 +31,7 @@ from ..sparse_dialect.ir.values import integers, text_of
 from ..sparse_dialect.ir.walk import mentions, operations
 from ..sparse_dialect.lowering.buffers.arguments import public_functions
 from ..sparse_dialect.lowering.buffers.externalize_constants import assemble, externalize, total_bytes
+from ..sparse_dialect.lowering.reference.coverage import RECORD
 from ..sparse_dialect.schedule.cost_model import convolution_ms, linear_ms
 from .named import ARENA, BUFFERS, LLVM, PREPARE, PREPARE_FP16, VECTOR
 from .parser import parse_pipeline
@@ -114,7 +115,7 @@ def compile_linalg(module: ir.Module, options: CompileOptions, target: Target,
         done += len(pipeline.items)
         if number == 0:
             root.verify()
-            layers = _layer_records(root, target)
+            layers = [*_reference_records(root), *_layer_records(root, target)]
         elif number == 1:
             layers = _with_calls(root, layers)
         elif number == 2:
@@ -216,6 +217,22 @@ def _check_planned(root: ir.Operation) -> None:
         if not type_.has_static_shape:
             raise op_error(allocation, "sizes that are fixed or multiples of the number of time steps",
                            str(type_), "fix the number of time steps")
+
+
+def _reference_records(root: ir.Operation) -> list[LayerRecord]:
+    """A record of every layer that no micro-kernel covers."""
+    records = []
+    for number, known in enumerate(root.attributes[RECORD] if RECORD in root.attributes else []):
+        entry = ir.DictAttr(known)
+        weight, output = (integers(entry[name]) for name in ("weight", "output"))
+        places = prod(output[:-1]) if len(weight) == 2 else output[0] * prod(output[2:])
+        macs, size = prod(weight) * places, 4 * prod(weight)
+        records.append(LayerRecord(
+            name=text_of(entry, "layer") or f"reference{number}", op=text_of(entry, "op"),
+            shape=f"{weight[1]} -> {weight[0]}", scheme="dense", sparsity=0.0, kernel="reference",
+            reason=text_of(entry, "reason"), macs_dense=macs, macs_packed=macs, bytes_dense=size,
+            bytes_packed=size, index_bytes=0, loads_before=0, loads_after=0, predicted_ms=None))
+    return records
 
 
 def _layer_records(root: ir.Operation, target: Target) -> list[LayerRecord]:

@@ -20,6 +20,7 @@ class Named:
 
 
 PREPARE = ("inline", "symbol-dce", "convert-elementwise-to-linalg", "sparse-raise-linalg",
+           "sparse-lower-to-reference{uncovered=true}",
            "sparse-detect-schemes", "sparse-select-kernels", "sparse-reorder-filters",
            "sparse-compress-weights", "sparse-assign-layouts", "sparse-fuse-depthwise")
 PREPARE_FP16 = (*PREPARE[:-1], "sparse-halve-precision", PREPARE[-1])  # knows layouts, is known to fusion

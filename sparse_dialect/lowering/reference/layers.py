@@ -22,7 +22,7 @@ from ...dialect.layouts import layout_of
 from ...dialect.packed import Packed
 from ...dialect.storages import packed_weight
 from ...geometry.layouts import LaneGrid, Layout
-from ...ir.constants import constant, weight_of
+from ...ir.constants import constant, constant_of
 from ...ir.mlir import bindings, ir
 from ...ir.values import element_of, integers, shape_of
 from .emit import (
@@ -55,11 +55,13 @@ scf: Any = bindings("dialects.scf")
 LOWEST = float("-inf")
 
 
-def dense_weight(layer: Any) -> np.ndarray:
-    """The weight of a layer, f32, as its storage unpacks where it is packed."""
-    if not isinstance(layer, Packed):
-        return weight_of(layer, layer.weight)
-    return packed_weight(layer).unpack()
+def dense_weight(layer: Any) -> Value:
+    """The weight of a layer, f32: as its storage unpacks where it is packed; it may be computed at run
+    time."""
+    if isinstance(layer, Packed):
+        return constant(packed_weight(layer).unpack(), "weight")
+    known = constant_of(layer.weight)
+    return in_f32(layer.weight) if known is None else constant(known.astype(np.float32), "weight")
 
 
 def convolution(conv: Any) -> list[Value]:
@@ -69,11 +71,11 @@ def convolution(conv: Any) -> list[Value]:
                                                            conv.dilations))
     image = padded(plain(conv, conv.input, "input_layout", len(strides)), low, high, 0)
     batch, channels, *sizes = shape_of(image)
-    filters, _, *kernel = weight.shape
+    filters, _, *kernel = shape_of(weight)
     result = [(size - dilation * (taps - 1) - 1) // stride + 1
               for size, taps, stride, dilation in zip(sizes, kernel, strides, dilations, strict=True)]
     split = regrouped(image, [batch, groups, channels // groups, *sizes])
-    shares = constant(weight.reshape(groups, filters // groups, *weight.shape[1:]).astype(np.float32), "w")
+    shares = regrouped(weight, [groups, filters // groups, *shape_of(weight)[1:]])
 
     sums = with_bias(empty([batch, filters, *result], image), conv.bias, 1)
     sums = regrouped(sums, [batch, groups, filters // groups, *result])
@@ -97,7 +99,7 @@ def convolution(conv: Any) -> list[Value]:
 
 def linear(layer: Any) -> list[Value]:
     """``sparse.linear`` and ``sparse.packed_linear``, of any number of rows."""
-    weight = constant(dense_weight(layer).astype(np.float32), "weight")
+    weight = dense_weight(layer)
     inputs = in_f32(layer.input)
     sums = with_bias(empty(shape_of(layer.output), layer.input), layer.bias, 1)
     value = product(sums, inputs, weight)
@@ -142,7 +144,7 @@ def windows(image: Value, kind: str, kernel: Sequence[int], strides: Sequence[in
 
 def recurrent(layer: Any, lstm: bool) -> list[Value]:
     """``sparse.gru`` and ``sparse.lstm``: the state of every step; of an LSTM the last cell as well."""
-    weight = constant(dense_weight(layer).astype(np.float32), "weight")
+    weight = dense_weight(layer)
     gates, start = in_f32(layer.gates), [in_f32(layer.initial)]
     if lstm:
         start.append(in_f32(layer.cell))

@@ -18,10 +18,11 @@ from typing import Any
 
 from ...dialect.ops import ConvOp, LiftOp, LinearOp, PoolOp, UnliftOp
 from ...dialect.packed import PackedConvOp, PackedLinearOp
-from ...dialect.recurrent import GruOp, LstmOp, PackedGruOp, PackedLstmOp
+from ...dialect.recurrent import WEIGHTED, GruOp, LstmOp, PackedGruOp, PackedLstmOp
 from ...ir.mlir import ir
 from ...ir.walk import operations
-from ...passes import Pass, PassContext
+from ...passes import Pass, PassContext, option
+from .coverage import record, why_uncovered
 from .layers import convolution, lift, linear, pool, recurrent, unlift
 
 FORMULAS: dict[type, Callable[[Any], list[Any]]] = {
@@ -36,14 +37,22 @@ class LowerToReferencePass(Pass):
     """
     Replaces every sparse op by plain linalg that computes the same in f32.
 
-    Nothing is fused, tiled or skipped: it is what other lowerings are compared with.
+    Nothing is fused, tiled or skipped: it is what other lowerings are compared with. With `uncovered` only
+    layers go that no micro-kernel covers, before they are packed; the report says why.
     """
 
     name = "sparse-lower-to-reference"
 
+    uncovered: bool = option(False, "only the layers that no micro-kernel covers")
+
     def run(self, op: ir.Operation, context: PassContext) -> None:
         with op.context:
-            for layer in operations(op, *FORMULAS):
+            for layer in operations(op, *(WEIGHTED if self.uncovered else FORMULAS)):
+                why = why_uncovered(layer) if self.uncovered else ""
+                if self.uncovered and not why:
+                    continue
+                if why:
+                    record(op, layer, why)
                 lower(layer)
                 context.statistics["layers"] += 1
 
