@@ -7,9 +7,9 @@
     column     [columns]  i16   compact columns, increasing (uint16 bits; i32 where the matrix is wider)
     weight     [nonzeros] f32   row by row
 
-Written for comparison by ``espalier inspect --storage``; what runs instead are ``column_groups.py``
-(convolutions) and ``sell.py`` (matrices), which store one byte where BCRC stores two. A test holds it to
-GRIM's example.
+For comparison, by ``espalier inspect --storage``: no kernel reads it. What runs instead are
+``column_groups.py`` (convolutions) and ``sell.py`` (matrices), which store one byte where BCRC stores two.
+A test holds it to GRIM's example.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@
     columns [nonzeros] i32   increasing inside a row
     weight  [nonzeros] f32
 
-Written for comparison by ``espalier inspect --storage``; no kernel reads it.
+For comparison, by ``espalier inspect --storage``: no kernel reads it.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@
                                                  256 taps)
     weight   [units, channels, filters]    f32   zero where a group reaches past the weight's edge
 
-RT3D names no format: this is its natural form. Written for comparison by ``espalier inspect --storage``; what
+RT3D names no format: this is its natural form, for comparison by ``espalier inspect --storage``; what
 runs instead is ``column_groups.py``.
 """
 

@@ -11,6 +11,7 @@ from rich.table import Table
 
 from ...runtime.model_file import ModelFile
 from ..report.data import size
+from ..storages import StoredLayer, stored_layers
 from ..text import plain
 from .common import DebugOption, out, show
 from .run import FileArgument
@@ -21,9 +22,15 @@ def inspect_command(
     as_json: Annotated[bool, typer.Option("--json", help="Print the manifest as it is.")] = False,
     verify: Annotated[bool, typer.Option(
         "--verify/--no-verify", help="Check the weights' checksum too.")] = True,
+    storage: Annotated[bool, typer.Option(
+        "--storage", help="Of a .mlir file: each layer's bytes in the storage that runs, and in the "
+                          "papers' formats.")] = False,
     debug: DebugOption = False,
 ) -> None:
     """Show what a compiled model holds, without running it."""
+    if storage:
+        show(_storages(stored_layers(file)))
+        return
     model = ModelFile.read(file, verify)
     if as_json:
         out.print(json.dumps(model.manifest, indent=1), markup=False)
@@ -47,6 +54,20 @@ def _text(value: Any) -> str:
     if isinstance(value, list) and value and all(isinstance(v, dict) and "shape" in v for v in value):
         return ", ".join(f"{v.get('name', '')}: {v.get('dtype', '')}{list(v['shape'])}" for v in value)
     return value if isinstance(value, str) else json.dumps(value)
+
+
+def _storages(layers: list[StoredLayer]) -> Table:
+    """Each layer's weight in every storage that keeps it, index arrays apart; first the one that runs."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in ("name", "scheme", "storage", "bytes", "of them index", "dense"):
+        table.add_column(column, justify="left" if column in ("name", "scheme", "storage") else "right")
+    for layer in layers:
+        for number, packed in enumerate(layer.packed):
+            runs = " (runs)" if number == 0 else ""
+            first = (plain(layer.name), plain(layer.scheme)) if number == 0 else ("", "")
+            table.add_row(*first, packed.storage.name + runs, size(packed.bytes), size(packed.index_bytes),
+                          size(layer.dense_bytes) if number == 0 else "")
+    return table
 
 
 def _layers(layers: list[dict[str, Any]]) -> Table:
