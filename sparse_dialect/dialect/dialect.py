@@ -9,7 +9,12 @@ Defined in Python on the bindings' ``dialects.ext``; ``irdl_text`` gives the IRD
 
 from __future__ import annotations
 
+import threading
+
 from ..ir.mlir import ext, ir
+
+# The bindings keep what they load, and the operations' classes, for the whole process.
+_ONE_AT_A_TIME = threading.Lock()
 
 
 class Sparse(ext.Dialect, name="sparse"):
@@ -17,14 +22,16 @@ class Sparse(ext.Dialect, name="sparse"):
 
 
 def register_dialect(context: ir.Context) -> None:
-    """Loads ``sparse`` into ``context``, once; turns off multithreading: Python verifiers need that."""
+    """Loads ``sparse`` into ``context``, once; turns off multithreading: Python verifiers need that. Several
+    threads may call it, each for a context of its own."""
     from .schemes import scheme_classes  # needs this module
 
-    scheme_classes()  # those that were defined since
-    context.enable_multithreading(False)
-    if not context.is_dialect_loaded(Sparse.DIALECT_NAMESPACE):
-        with context:
-            Sparse.load()
+    with _ONE_AT_A_TIME:
+        scheme_classes()  # those that were defined since
+        context.enable_multithreading(False)
+        if not context.is_dialect_loaded(Sparse.DIALECT_NAMESPACE):
+            with context:
+                Sparse.load()
 
 
 def irdl_text() -> str:

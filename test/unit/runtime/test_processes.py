@@ -218,3 +218,20 @@ def test_a_free_length_ahead_of_time(tmp_path: Path) -> None:
         given = torch.randn(steps, 1, 5)
         with torch.no_grad():
             assert (loaded(given)[0] - module(given)[0]).abs().max() < 1e-5
+
+
+def test_several_threads_load_the_dialect() -> None:
+    """In a process of its own: what goes wrong there ends it."""
+    script = """
+import threading
+from espalier.sparse_dialect.dialect.dialect import register_dialect
+from espalier.sparse_dialect.ir.mlir import ir
+def work():
+    for _ in range(10):
+        register_dialect(ir.Context())
+threads = [threading.Thread(target=work) for _ in range(8)]
+[thread.start() for thread in threads]
+[thread.join() for thread in threads]
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
