@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import EspalierError, optional, unknown
 from .models import NETWORKS, reference_model
+from .pruning.names import Names
 
 if TYPE_CHECKING:
     from torch import nn
@@ -19,22 +20,22 @@ __all__ = ["NETWORKS", "load_model", "load_program", "reference_model"]
 
 
 def load_model(spec: str, prune: str | None = None, seed: int = 0, steps: int | None = None,
-               trust: bool = False) -> tuple[Model, tuple[Any, ...]]:
+               trust: bool = False, names: Names | None = None) -> tuple[Model, tuple[Any, ...]]:
     """What the user calls MODEL, with example inputs: a module, a program, or the path of an ``.mlir`` file.
 
     ``spec`` is a reference network's name, ``path.py:function`` (the function returns ``(module,
     example_inputs)``), a ``.pt2`` file or an ``.mlir`` file (whose example inputs are empty: its function's
-    types say them). ``prune`` applies to the first two, ``seed`` and ``steps`` (time steps of the example)
-    to reference networks. A ``.pt2`` file that could run code when it is read needs ``trust``; a Python file
-    is run as it is. Raises ``EspalierError`` that names what is wrong.
+    types say them). ``prune`` applies to the layers of the first two that ``names`` chooses, ``seed`` and
+    ``steps`` (time steps of the example) to reference networks. A ``.pt2`` file that could run code when it
+    is read needs ``trust``; a Python file is run as it is. Raises ``EspalierError`` that names what is wrong.
     """
     path, colon, function = spec.rpartition(":")
     if spec in NETWORKS:
-        return reference_model(spec, prune, seed, steps)
+        return reference_model(spec, prune, seed, steps, names)
     if steps is not None:
         raise EspalierError(f"{spec}: --steps works on recurrent reference networks only")
     if colon and path.endswith(".py"):
-        return _from_python(_existing(path), function, prune)
+        return _from_python(_existing(path), function, prune, names)
     if Path(spec).suffix not in (".pt2", ".mlir"):
         raise unknown("model", spec, [*NETWORKS, "path.py:function", "a .pt2 file", "an .mlir file"])
     if prune:
@@ -48,7 +49,8 @@ def _existing(path: str | Path) -> Path:
     return Path(path)
 
 
-def _from_python(path: Path, name: str, prune: str | None) -> tuple[nn.Module, tuple[Any, ...]]:
+def _from_python(path: Path, name: str, prune: str | None,
+                 names: Names | None) -> tuple[nn.Module, tuple[Any, ...]]:
     """Runs the file, calls its function, and prunes a copy of the module that comes back."""
     torch = optional("torch", f"a model in {path.name}")
 
@@ -74,7 +76,7 @@ def _from_python(path: Path, name: str, prune: str | None) -> tuple[nn.Module, t
     if prune:
         from .pruning.project import prune_module
 
-        prune_module(module, prune)
+        prune_module(module, prune, names)
     return module.eval(), inputs
 
 

@@ -29,6 +29,8 @@ class Source:
     seed: int = 0
     steps: int | None = None
     trust: bool = False  # a .pt2 file may run code when it is read
+    only: str = ""  # patterns of layer names, joined with commas: what ``prune`` may touch
+    exclude: str = ""
 
     @property
     def name(self) -> str:
@@ -39,9 +41,12 @@ class Source:
     def load(self, pruned: bool = True) -> tuple[Any, tuple[Any, ...]]:
         """The model (module, exported program or path) and its example inputs; unpruned for dense peers."""
         from ..frontends import load_model
+        from ..frontends.pruning.names import Names
 
+        if (self.only or self.exclude) and not self.prune:
+            raise EspalierError("--only and --exclude need --prune: they choose the layers that it prunes")
         model, inputs = load_model(self.spec, self.prune if pruned else None, self.seed, self.steps,
-                                   self.trust)
+                                   self.trust, Names.parse(self.only, self.exclude))
         return model, tuple(inputs)
 
     def compile(self, *, sparse: bool = True, eliminate_redundant_loads: bool = True,

@@ -11,6 +11,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from ...errors import EspalierError, optional, unknown
+from ..pruning.names import Names
 from ..pruning.spec import parse_specs
 
 if TYPE_CHECKING:
@@ -36,14 +37,14 @@ NETWORKS = {
     "gru": Network("recurrent", FRAMES, steps=True), "lstm": Network("recurrent", FRAMES, steps=True)}
 
 
-def reference_model(name: str, prune: str | None = None, seed: int = 0,
-                    steps: int | None = None) -> tuple[torch.nn.Module, tuple[torch.Tensor, ...]]:
+def reference_model(name: str, prune: str | None = None, seed: int = 0, steps: int | None = None,
+                    names: Names | None = None) -> tuple[torch.nn.Module, tuple[torch.Tensor, ...]]:
     """The network ``name`` in eval mode and its example input, f32 [1, 3, 224, 224] for images, [1, 3, 16,
     112, 112] for clips and [steps, 1, 153] for frames of speech, both from ``seed``.
 
-    ``prune`` is a specification such as ``pattern:entries=4,patterns=8,connectivity=3.6,linear=8``. The
-    number of ``steps`` (100 by default) is marked as free. Raises ``EspalierError`` for an unknown name or
-    specification, and for steps of a network that has none.
+    ``prune`` is a specification such as ``pattern:entries=4,patterns=8,connectivity=3.6,linear=8``, for the
+    layers that ``names`` chooses. The number of ``steps`` (100 by default) is marked as free. Raises
+    ``EspalierError`` for an unknown name or specification, and for steps of a network that has none.
     """
     if name not in NETWORKS:
         raise unknown("network", name, NETWORKS)
@@ -59,7 +60,7 @@ def reference_model(name: str, prune: str | None = None, seed: int = 0,
         module = getattr(import_module(f".{NETWORKS[name].module}", __name__), name)()
     module = module.to_empty(device="cpu").eval()
     seed_weights(module, seed)
-    prune_module(module, specs)
+    prune_module(module, specs, names)
     first, *others = NETWORKS[name].shape
     x = torch.randn((steps or first, *others), generator=torch.Generator().manual_seed(seed))
     if NETWORKS[name].steps:

@@ -5,6 +5,7 @@ Not a replacement for training (ADMM does that); it gives exactly pruned network
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -24,6 +25,7 @@ from ...sparse_dialect.schemes import (
     Unstructured,
     natural_library,
 )
+from .names import Names
 from .spec import (
     BcrSpec,
     ConnectivitySpec,
@@ -35,6 +37,7 @@ from .spec import (
     parse_specs,
 )
 
+logger = logging.getLogger(__name__)  # warnings reach stderr unless the program says otherwise
 Projection = Callable[[np.ndarray], np.ndarray]
 Library = tuple[tuple[int, ...], ...]
 
@@ -61,25 +64,39 @@ class Layer:
         return self.weight.detach().numpy()
 
 
-def prune_module(module: nn.Module, specs: Sequence[PruneSpec] | str) -> nn.Module:
+def prune_module(module: nn.Module, specs: Sequence[PruneSpec] | str,
+                 names: Names | None = None) -> nn.Module:
     """Projects the convolutions, linear and recurrent layers of ``module`` in place and returns it.
 
-    The first of ``specs`` (or of the text that ``parse_specs`` reads) that covers a layer prunes it. Weights
-    are float32 on the CPU, finite; shared weights are pruned once. Raises ``EspalierError`` for anything
-    else, for a weight that is masked or reparametrised, for a bad specification and one that a layer is too
-    small for.
+    The first of ``specs`` (or of the text that ``parse_specs`` reads) that covers a layer prunes it, if
+    ``names`` chooses it (default: all). A layer that it does not fit, such as a small head that is no whole
+    block, stays as it is, and the log lists it with the reason. Weights are float32 on the CPU, finite;
+    shared weights are pruned once. Raises ``EspalierError`` before anything is changed: for other weights,
+    for a weight that is masked or reparametrised, for a bad specification, for one that fits no layer that
+    it covers, and for a pattern that no name fits.
     """
     if isinstance(specs, str):
         specs = parse_specs(specs)
-    layers = list(_layers(module))
+    every = list(_layers(module))
+    chosen = (names or Names()).choose([layer.name for layer in every])
+    layers = [layer for layer, wanted in zip(every, chosen, strict=True) if wanted]
     for layer in layers:
         _check(layer)
     libraries = {spec: _net_library(layers, spec) for spec in specs}
+    reasons, pruned = [], 0
     for layer in layers:
         found = (_projection(layer, spec, libraries[spec]) for spec in specs)
         projection = next((p for p in found if p is not None), None)
-        if projection is not None:
-            _apply(layer, projection)
+        if projection is None:
+            continue
+        reason = _apply(layer, projection)
+        pruned += not reason
+        reasons += [reason] if reason else []
+    if reasons and not pruned:
+        raise EspalierError(f"--prune: {reasons[0]}")
+    if reasons:
+        logger.warning("--prune leaves %d of %d layers as they are: %s", len(reasons), len(reasons) + pruned,
+                       "; ".join(reasons))
     return module
 
 
@@ -167,10 +184,12 @@ def _check(layer: Layer) -> None:
         raise EspalierError(f"layer '{layer.name}' has weights that are NaN or infinite: repair them first")
 
 
-def _apply(layer: Layer, projection: Projection) -> None:
+def _apply(layer: Layer, projection: Projection) -> str:
+    """Prunes the layer and answers ""; one that does not fit stays as it is, and the answer says why."""
     try:
         pruned = projection(layer.array)
     except EspalierError as error:
-        raise EspalierError(f"--prune: layer '{layer.name}' {list(layer.weight.shape)}: {error}") from error
+        return f"layer '{layer.name}' {list(layer.weight.shape)}: {error}"
     with torch.no_grad():
         layer.weight.copy_(torch.from_numpy(pruned))
+    return ""

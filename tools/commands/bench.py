@@ -22,7 +22,9 @@ from ..bench.trace import chrome_trace
 from ..compiled import Progress, Source
 from .common import (
     DebugOption,
+    ExcludeOption,
     ModelArgument,
+    OnlyOption,
     PruneOption,
     SeedOption,
     StepsOption,
@@ -55,7 +57,8 @@ class Field:
 
 
 def bench_command(
-    model: ModelArgument, prune: PruneOption = None, seed: SeedOption = 0, steps: StepsOption = None,
+    model: ModelArgument, prune: PruneOption = None, only: OnlyOption = "",
+    exclude: ExcludeOption = "", seed: SeedOption = 0, steps: StepsOption = None,
     dense: Annotated[bool, typer.Option("--dense", help="Leave out our sparse variant.")] = False,
     against: Annotated[str, typer.Option(
         metavar="PEERS", help=f"Dense engines to compare with: torch,{','.join(PEERS)} "
@@ -78,7 +81,7 @@ def bench_command(
     """Measure ours sparse, ours dense and PyTorch (and other engines), interleaved in one process."""
     if json is not None:
         check_writable(json)
-    source = Source(model, prune, seed, steps, trust)
+    source = Source(model, prune, seed, steps, trust, only, exclude)
     if counted:
         if threads or layers or trace:
             raise EspalierError("--count takes one thread and every layer: leave out --threads, --layers and "

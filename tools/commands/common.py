@@ -91,6 +91,10 @@ ModelArgument = Annotated[str, typer.Argument(
                           "path.py:function, a .pt2 or .mlir file")]
 PruneOption = Annotated[str | None, typer.Option(
     metavar="SPEC", help="Prune first, e.g. pattern:entries=4,patterns=8,connectivity=3.6,linear=8")]
+OnlyOption = Annotated[str, typer.Option(
+    metavar="NAMES", help="Prune these layers alone: name patterns such as 'features.*,head'.")]
+ExcludeOption = Annotated[str, typer.Option(
+    metavar="NAMES", help="Leave these layers as they are: name patterns such as 'head,*.fc'.")]
 StepsOption = Annotated[int | None, typer.Option(
     min=1, help="Time steps of a recurrent network's input (default: 100); others run too.")]
 TrustOption = Annotated[bool, typer.Option(

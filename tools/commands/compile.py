@@ -16,8 +16,10 @@ from ..compiled import Source
 from ..report.data import factor, size
 from .common import (
     DebugOption,
+    ExcludeOption,
     LreOption,
     ModelArgument,
+    OnlyOption,
     PruneOption,
     SeedOption,
     StepsOption,
@@ -51,8 +53,8 @@ NameOption = Annotated[str, typer.Option(
 
 
 def compile_command(
-    model: ModelArgument, output: OutputOption, prune: PruneOption = None, seed: SeedOption = 0,
-    steps: StepsOption = None,
+    model: ModelArgument, output: OutputOption, prune: PruneOption = None, only: OnlyOption = "",
+    exclude: ExcludeOption = "", seed: SeedOption = 0, steps: StepsOption = None,
     dense: Annotated[bool, typer.Option("--dense", help="Ignore the zeros: our dense kernels.")] = False,
     lre: LreOption = True, target: TargetOption = "", mcpu: CpuOption = "", mattr: FeaturesOption = "",
     precision: PrecisionOption = "fp32", accumulate: AccumulateOption = "",
@@ -68,7 +70,7 @@ def compile_command(
         raise EspalierError("--emit, --mcpu, --mattr, --precision, --accumulate, --linker and --name need "
                             "--target")
     start = time.perf_counter()
-    source = Source(model, prune, seed, steps, trust)
+    source = Source(model, prune, seed, steps, trust, only, exclude)
     other = Target.cross(target, mcpu, mattr, precision, accumulate) if target else None
     with progress_bars() as progress:
         if other is None:

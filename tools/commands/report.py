@@ -16,8 +16,10 @@ from ..report.page import report_page
 from ..report.table import reason_lines, report_table
 from .common import (
     DebugOption,
+    ExcludeOption,
     LreOption,
     ModelArgument,
+    OnlyOption,
     PruneOption,
     SeedOption,
     StepsOption,
@@ -31,7 +33,8 @@ from .common import (
 
 
 def report_command(
-    model: ModelArgument, prune: PruneOption = None, seed: SeedOption = 0, steps: StepsOption = None,
+    model: ModelArgument, prune: PruneOption = None, only: OnlyOption = "",
+    exclude: ExcludeOption = "", seed: SeedOption = 0, steps: StepsOption = None,
     dense: Annotated[bool, typer.Option("--dense", help="Report our dense kernels.")] = False,
     lre: LreOption = True,
     threads: Annotated[int, typer.Option(min=1, help="Threads to measure on.")] = 1,
@@ -44,7 +47,7 @@ def report_command(
     for path in (html, json):
         if path is not None:
             check_writable(path)
-    source = Source(model, prune, seed, steps, trust)
+    source = Source(model, prune, seed, steps, trust, only, exclude)
     times: list[list[float]] = []
     with progress_bars() as progress:
         compiled, inputs = source.compile(sparse=not dense, eliminate_redundant_loads=lre, progress=progress)

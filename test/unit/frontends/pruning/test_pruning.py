@@ -4,6 +4,7 @@ import pytest
 import torch
 from espalier.frontends import reference_model
 from espalier.frontends.pruning.masks import fold_masks
+from espalier.frontends.pruning.names import Names
 from espalier.frontends.pruning.project import prune_module
 from espalier.frontends.pruning.spec import (
     BcrSpec,
@@ -25,6 +26,7 @@ from espalier.sparse_dialect.schemes import (
     Pattern,
     Unstructured,
 )
+from espalier.tools.compiled import Source
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
@@ -199,8 +201,51 @@ def test_block_pruning_covers_every_matrix_of_a_recurrent_layer() -> None:
     prune_module(module, "bcr:rows=4,columns=16,rate=8")
     for name, weight in module.named_parameters():
         assert (weight == 0).float().mean() == (0.875 if "weight" in name else 0)
-    with pytest.raises(EspalierError, match=r"layer '0\.weight_ih_l0' \[96, 12\]: blocks of 4 x 16 are"):
-        prune_module(nn.Sequential(nn.GRU(12, 32)), "bcr:rows=4,columns=16")
+
+
+def test_layers_that_a_scheme_does_not_fit_stay_and_are_listed(caplog: pytest.LogCaptureFixture) -> None:
+    module = nn.Sequential(nn.GRU(12, 32), nn.Linear(32, 2))
+    before = {name: weight.clone() for name, weight in module.named_parameters()}
+    prune_module(module, "bcr:rows=4,columns=16,rate=8")
+    after = dict(module.named_parameters())
+    changed = {name for name, weight in before.items() if not torch.equal(weight, after[name])}
+    assert changed == {"0.weight_hh_l0"}
+    [record] = caplog.records
+    assert "leaves 2 of 3 layers as they are" in record.getMessage()
+    assert "layer '0.weight_ih_l0' [96, 12]: blocks of 4 x 16 are" in record.getMessage()
+    assert "layer '1' [2, 32]" in record.getMessage()
+
+
+@pytest.mark.parametrize(("only", "exclude", "pruned"), [
+    ("", "", {"0", "2.0", "2.1"}), ("2", "", {"2.0", "2.1"}), ("", "2.*", {"0"}), ("2.?", "*.1", {"2.0"}),
+    ("0,2.1", "", {"0", "2.1"})])
+def test_names_choose_layers(only: str, exclude: str, pruned: set[str]) -> None:
+    head = nn.Sequential(nn.Linear(32, 32), nn.Linear(32, 32))
+    module = nn.Sequential(nn.Linear(32, 32), nn.ReLU(), head)
+    prune_module(module, "bcr:rows=4,columns=16,rate=8", Names.parse(only, exclude))
+    weights = dict(module.named_parameters())
+    assert {name for name in ("0", "2.0", "2.1") if density(weights[f"{name}.weight"]) < 1} == pruned
+
+
+@pytest.mark.parametrize(("only", "exclude", "option"), [("fc", "", "--only"), ("0", "fc*", "--exclude")])
+def test_a_pattern_that_no_layer_has_is_named(only: str, exclude: str, option: str) -> None:
+    module = nn.Sequential(nn.Linear(32, 32))
+    before = module[0].weight.clone()
+    with pytest.raises(EspalierError, match=rf"{option}: no layer is called 'fc\*?'; expected a pattern of 0"):
+    message = rf"{option}: no layer is called .fc\*?.; expected a pattern of 0"
+    with pytest.raises(EspalierError, match=message):
+    assert torch.equal(module[0].weight, before)
+
+
+def test_excluded_layers_are_not_checked() -> None:
+    module = nn.Sequential(nn.Linear(32, 32), nn.Linear(32, 32).double())
+    prune_module(module, "bcr:rows=4,columns=16", Names.parse(exclude="1"))
+    assert density(module[0].weight) < 1
+
+
+def test_names_need_a_specification() -> None:
+    with pytest.raises(EspalierError, match="--only and --exclude need --prune"):
+        Source("mobilenet_v2", only="features.*").load()
 
 
 @pytest.mark.parametrize("broken", ["nan", "inf", "-inf"])
