@@ -231,7 +231,6 @@ def test_names_choose_layers(only: str, exclude: str, pruned: set[str]) -> None:
 def test_a_pattern_that_no_layer_has_is_named(only: str, exclude: str, option: str) -> None:
     module = nn.Sequential(nn.Linear(32, 32))
     before = module[0].weight.clone()
-    with pytest.raises(EspalierError, match=rf"{option}: no layer is called 'fc\*?'; expected a pattern of 0"):
     message = rf"{option}: no layer is called .fc\*?.; expected a pattern of 0"
     with pytest.raises(EspalierError, match=message):
     assert torch.equal(module[0].weight, before)
