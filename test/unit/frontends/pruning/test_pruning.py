@@ -233,6 +233,7 @@ def test_a_pattern_that_no_layer_has_is_named(only: str, exclude: str, option: s
     before = module[0].weight.clone()
     message = rf"{option}: no layer is called .fc\*?.; expected a pattern of 0"
     with pytest.raises(EspalierError, match=message):
+        prune_module(module, "bcr:rows=4,columns=16", Names.parse(only, exclude))
     assert torch.equal(module[0].weight, before)
 
 
