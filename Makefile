@@ -24,7 +24,7 @@ test: lint
 
 fast: lint
 	$(BIN)/python -m pytest -n $(JOBS) -m "not slow"
-	$(BIN)/lit -j $(JOBS) test
+	$(BIN)/lit -j $(JOBS) test/dialect test/transforms test/pipelines
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from pathlib import Path
 from typing import NamedTuple
@@ -30,6 +31,12 @@ class CommandLine:
         except SystemExit as exit_:
             code = exit_.code if isinstance(exit_.code, int) else 0
         return Result(code, *self._capture.readouterr())
+
+
+def take_interrupts() -> None:
+    """For ``Popen(preexec_fn=...)``: SIGINT reaches the child also where this process ignores it, as those do
+    that a shell started in the background."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def one_line(result: Result, *parts: str) -> bool:

@@ -45,6 +45,7 @@ def imports(path: Path) -> set[str]:
     return found
 
 
+@pytest.mark.slow
 def test_no_module_has_two_names() -> None:
     """The dialect would register twice."""
     result = python("""

@@ -22,6 +22,7 @@ from espalier.sparse_dialect.ir.mlir import ir
 from espalier.sparse_dialect.passes import Pass, PassContext, option
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.command_line import take_interrupts
 
 OPT = [sys.executable, "-m", "espalier.tools.espalier_opt"]
 
@@ -224,7 +225,7 @@ def test_interrupt_exits_with_130(tmp_path):
     output = tmp_path / "out.mlir"
     process = subprocess.Popen([*OPT, f"--load-pass-plugin={plugin}", "--test-slow", "-o", str(output)],
                                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                               text=True, cwd=tmp_path)
+                               text=True, cwd=tmp_path, preexec_fn=take_interrupts)
     process.stdin.write("module {}")
     process.stdin.close()
     assert process.stdout.readline() == "running\n"

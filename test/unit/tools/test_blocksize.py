@@ -62,6 +62,7 @@ def espalier(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     return CommandLine(monkeypatch, capsys)
 
 
+@pytest.mark.slow
 def test_a_search(espalier: CommandLine, tmp_path: Path) -> None:
     (tmp_path / "net.py").write_text(NETWORK)
     done = espalier("blocksize", f"{tmp_path / 'net.py'}:network", "--rate", "4", "--runs", "2", "--sizes",
@@ -74,6 +75,7 @@ def test_a_search(espalier: CommandLine, tmp_path: Path) -> None:
     assert "<svg" in (tmp_path / "curve.html").read_text()
 
 
+@pytest.mark.slow
 def test_a_prediction_and_its_picture(espalier: CommandLine, tmp_path: Path) -> None:
     """A row of the table and a bar for each size; the recommended one is marked in both."""
     (tmp_path / "net.py").write_text(NETWORK)

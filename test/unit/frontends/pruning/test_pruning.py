@@ -137,6 +137,7 @@ def check_main_job(name: str) -> None:
     assert all(4 in pattern for pattern in libraries)  # the centre
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["resnet18", "resnet50", "mobilenet_v2"])
 def test_the_main_job_prunes_exactly(name: str) -> None:
     check_main_job(name)

@@ -72,6 +72,7 @@ def compare(module: nn.Module, compiled: espalier.CompiledModel, *inputs: torch.
 KINDS = pytest.mark.parametrize("kind", [nn.GRU, nn.LSTM])
 
 
+@pytest.mark.slow
 @KINDS
 @pytest.mark.parametrize("options", [
     {}, {"num_layers": 2, "bidirectional": True}, {"batch_first": True}, {"bias": False},
@@ -190,6 +191,7 @@ def test_a_head_behind_batch_first_is_a_layer() -> None:
         compare(module, compiled, torch.randn(3, steps, 7))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batch_first", [False, True])
 def test_every_matrix_has_a_row_of_its_own(batch_first: bool) -> None:
     layer = nn.GRU(16, 32, 2, bidirectional=True, batch_first=batch_first)

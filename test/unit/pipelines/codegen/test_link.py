@@ -70,6 +70,7 @@ def run(command: list[str], program: bytes, model: ModelFile, folder: Path, *arg
 # -- here ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @needs_gcc
 @pytest.mark.parametrize("cpu", ["native", "x86-64-v3", "x86-64"])
 def test_program_for_x86(cpu: str, tmp_path: Path) -> None:

@@ -178,6 +178,7 @@ def test_threads_do_not_race(tmp_path: Path) -> None:
         assert result.returncode == 0, result.stderr
 
 
+@pytest.mark.slow
 def test_damaged_files(tmp_path: Path) -> None:
     program = build(tmp_path / "fuzz", [FOLDER / "fuzz_loader.c"], *SANITIZERS)
     whole(tmp_path / "m")

@@ -69,6 +69,7 @@ def check(launcher: list[str], program: Path, model: Path, kind: type[nn.RNNBase
     assert one.size == 0
 
 
+@pytest.mark.slow
 @needs_gcc
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="needs an x86-64 processor")
 @pytest.mark.parametrize("kind", [nn.GRU, nn.LSTM])

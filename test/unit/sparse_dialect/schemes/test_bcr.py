@@ -148,6 +148,7 @@ def test_masks_without_blocks_are_not_claimed() -> None:
     assert Bcr.detect(np.eye(1, 5, dtype=np.float32)) is None
 
 
+@pytest.mark.slow
 def test_detection_of_a_hundred_million_weights_takes_seconds() -> None:
     weight = np.zeros((4096, 25088), np.float32)
     weight[:, ::9] = 1

@@ -41,6 +41,7 @@ def check(module: nn.Module, x: torch.Tensor) -> None:
         assert np.array_equal(compiled.run([x.numpy()], threads)[0], found)
 
 
+@pytest.mark.slow
 @settings(max_examples=8, deadline=None)
 @given(channels=st.integers(2, 12), filters=st.sampled_from([4, 6, 10, 16]), kernel=st.sampled_from([1, 3]),
        stride=st.integers(1, 2), reader_stride=st.integers(1, 2), rate=st.sampled_from([1, 2.5]),

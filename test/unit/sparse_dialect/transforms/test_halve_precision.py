@@ -80,6 +80,7 @@ def test_networks_here(name: str) -> None:
     assert {layer.precision for layer in model.layers} <= {"fp16", "fp16, computed in fp32"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NETWORKS)
 def test_sums_in_fp32_here(name: str) -> None:
     """Only what is stored is rounded."""
@@ -91,6 +92,7 @@ def test_sums_in_fp32_here(name: str) -> None:
     assert {layer.precision for layer in model.layers} == {"fp16, computed in fp32"}
 
 
+@pytest.mark.slow
 def test_long_sums_keep_more_digits_in_fp32() -> None:
     torch.manual_seed(0)
     module, x = nn.Conv2d(1024, 8, 3), torch.rand(1, 1024, 8, 8)

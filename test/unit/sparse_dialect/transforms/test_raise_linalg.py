@@ -182,6 +182,7 @@ def test_layers_become_one_sparse_op(layer: nn.Module, shape: tuple[int, ...]) -
     assert left <= {"arith.constant", "tensor.collapse_shape", "tensor.expand_shape", "func.return"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("network", "convolutions", "linears", "pools", "norms", "residuals"), [
     pytest.param("vgg16", 13, 3, 5, 0, 0, marks=pytest.mark.slow),
     ("resnet18", 20, 1, 2, 20, 8),

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from support.command_line import take_interrupts
 
 pytestmark = pytest.mark.slow  # every call starts a process that imports PyTorch
 
@@ -190,7 +191,8 @@ def test_places_that_cannot_be_written(folder: Path, path: str, part: str) -> No
 def test_interrupt_leaves_nothing(folder: Path, tmp_path: Path, model: str) -> None:
     tool = str(Path(sys.executable).parent / "espalier")
     process = subprocess.Popen([tool, "compile", model, "-o", str(tmp_path / "out.esp")], cwd=folder,
-                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                               preexec_fn=take_interrupts)
     try:
         if model == "vgg16":
             time.sleep(6)  # somewhere in the middle of importing and compiling

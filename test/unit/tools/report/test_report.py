@@ -137,6 +137,7 @@ def images():
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("model", "prune", "scheme", "layers"), [
     ("matrices", "bcr:rows=4,columns=16,rate=10", "bcr", 2),
     ("matrices", "bcr:rows=8,columns=16,rate=20", "bcr", 2),
