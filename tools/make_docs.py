@@ -1,4 +1,4 @@
-"""``python -m espalier.tools.make_docs [FOLDER]``: writes ``docs/passes.md`` and ``docs/dialect.md`` from the code."""
+"""``python -m espalier.tools.make_docs [FOLDER]``: writes ``passes.md`` and ``dialect.md`` from docstrings."""
 
 from __future__ import annotations
 
