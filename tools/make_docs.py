@@ -1,4 +1,4 @@
-"""``python -m espalier.tools.make_docs [FOLDER]``: writes ``passes.md`` and ``dialect.md`` from docstrings."""
+"""``python -m espalier.tools.make_docs [FOLDER]`` writes ``passes.md`` and ``dialect.md`` from docstrings."""
 
 from __future__ import annotations
 
