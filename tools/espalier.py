@@ -12,6 +12,7 @@ from .commands.bench import bench_command
 from .commands.blocksize import blocksize_command
 from .commands.common import Guard
 from .commands.compile import compile_command
+from .commands.devices import devices_command
 from .commands.inspect import inspect_command
 from .commands.report import report_command
 from .commands.run import run_command
@@ -22,6 +23,7 @@ app = typer.Typer(cls=Guard, no_args_is_help=True, add_completion=False, pretty_
 app.command("compile")(compile_command)
 app.command("run")(run_command)
 app.command("bench")(bench_command)
+app.command("devices")(devices_command)
 app.command("report")(report_command)
 app.command("inspect")(inspect_command)
 app.command("blocksize")(blocksize_command)

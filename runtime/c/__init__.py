@@ -12,6 +12,11 @@ INCLUDE = Path(__file__).parent
 HEADER = INCLUDE / "espalier.h"
 SOURCES = tuple(INCLUDE / f"{name}.c" for name in
                 ("archive", "check", "description", "espalier", "npy", "support", "team"))
+# Apart, because they need Vulkan's headers (libvulkan-dev, or an NDK): link with -ldl.
+VULKAN_SOURCES = tuple(INCLUDE / f"{name}.c" for name in (
+    "support", "vulkan", "vulkan_check", "vulkan_memory", "vulkan_pipeline", "vulkan_program"))
+VULKAN_HEADERS = tuple(INCLUDE / f"{name}.h" for name in
+                       ("espalier", "support", "vulkan", "vulkan_device", "vulkan_program"))
 RUNNER = INCLUDE / "runner.c"
 FLAGS = ("-std=c99", "-fvisibility=hidden", "-pthread", f"-I{INCLUDE}")
 LIBRARIES = ("-lm",)

@@ -42,7 +42,10 @@ typedef enum espalier_status {
     ESPALIER_NOT_RESERVED = 7,     /* a longer sequence than `espalier_reserve` made room for */
     ESPALIER_MODEL_FAILED = 8,     /* an assertion of the model failed, such as an index out of range */
     ESPALIER_NO_RECORD = 9,        /* the file holds no recorded run to check against */
-    ESPALIER_DIFFERS = 10          /* the check's outputs are not the recorded ones */
+    ESPALIER_DIFFERS = 10,         /* the check's outputs are not the recorded ones */
+    ESPALIER_NO_DEVICE = 11,       /* no Vulkan loader, no driver, or no such device */
+    ESPALIER_UNSUPPORTED = 12,     /* the device lacks a version, a feature or a limit, or refuses a kernel */
+    ESPALIER_DEVICE_LOST = 13      /* the device stopped in the middle of a run */
 } espalier_status;
 
 typedef enum espalier_dtype {

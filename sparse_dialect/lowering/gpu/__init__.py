@@ -1,0 +1,1 @@
+"""The way down to GPU kernels in SPIR-V."""
