@@ -127,14 +127,15 @@ class Gpu:
 
 
 class GpuProgram:
-    """A program on a device, recorded. One call at a time; different programs may run on different threads."""
+    """A program on a device, recorded. One call at a time; programs may run on threads of their own."""
 
     def __init__(self, gpu: Gpu, program: Program) -> None:
         """Raises ``EspalierError`` where program and device do not fit; a kernel at fault is named."""
         self._handle = ctypes.c_void_p()
         self._output_bytes = [one.bytes for one in program.outputs]
         description, kept = _describe(program)
-        _call("espalier_gpu_program_create", gpu._handle, ctypes.byref(description), ctypes.byref(self._handle))
+        _call("espalier_gpu_program_create", gpu._handle, ctypes.byref(description),
+              ctypes.byref(self._handle))
         del kept  # lived until the call was over
 
     def run(self, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
