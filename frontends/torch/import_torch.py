@@ -23,6 +23,7 @@ from ..mlir_file import check_static, first_line
 from ..quiet import quiet
 from .constants import fold_constants
 from .linear import linear
+from .nan import keep_nan
 from .recurrent import calls_of_operators, decompositions, free_length, keep_whole, ops_of_calls
 
 PIPELINES = (
@@ -103,6 +104,7 @@ def import_program(program: torch.export.ExportedProgram) -> ir.Module:
         _run(module, pipeline)
     _check_lowered(module)
     ops_of_calls(module)
+    keep_nan(module)
     if length is None:
         check_static(module, "the imported program")
     return module

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from ..activations import TABLE
 from ..ir.mlir import ir
 from .layouts import EITHER, LanesAttr
 from .schemes import is_scheme, scheme_complaint
 
-ACTIVATIONS = ("none", "relu", "relu6")
 LAYOUTS: dict[str, Any] = {"layout": LanesAttr, "input_layout": EITHER, "output_layout": EITHER}
 KINDS = {ir.ArrayAttr: "an array", ir.DictAttr: "a dictionary",
          ir.IntegerAttr: "an integer", ir.StringAttr: "a string"}
@@ -72,4 +72,4 @@ def check_scheme(op: Any, weight: Sequence[int]) -> str | None:
 
 def check_activation(op: Any) -> str | None:
     """A complaint about an activation that there is not."""
-    return check_choice("activation", op.activation, ACTIVATIONS)
+    return check_choice("activation", op.activation, tuple(TABLE))

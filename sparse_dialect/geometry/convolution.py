@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from ..activations import activation_of
 from ..errors import op_error
 from ..ir.mlir import ir
 from ..ir.values import integers, shape_of
@@ -46,7 +47,7 @@ class Convolution:
     def of(op: Any) -> Convolution:
         """The convolution of a ``sparse.conv`` or a ``sparse.packed_conv``.
 
-        Raises ``PassError`` where it has more than three dimensions."""
+        Raises ``PassError`` where it has more than three dimensions, or an activation that nobody knows."""
         attributes = op.operation.attributes
         packed = "weight_shape" in attributes
         filters, channels_a_group, *kernel = integers(op.weight_shape) if packed else shape_of(op.weight)
@@ -59,7 +60,7 @@ class Convolution:
             batch=shape_of(op.output)[0], channels=channels_a_group * groups, filters=filters, groups=groups,
             kernel=tuple(kernel), window=window, source=_image(attributes, "input_layout", op.input),
             target=_image(attributes, "output_layout", op.output),
-            activation=ir.StringAttr(op.activation).value, residual=op.residual is not None,
+            activation=activation_of(op).name, residual=op.residual is not None,
             pool=three(integers(op.pool)) if packed else ONES)
 
     @property

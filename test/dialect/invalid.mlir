@@ -38,7 +38,7 @@ func.func @kind(%x: tensor<1x2xf32>, %w: tensor<3x2xf32>) {
 // -----
 
 func.func @choice(%x: tensor<1x2xf32>, %w: tensor<3x2xf32>) {
-  // expected-error @below {{expected activation to be one of none, relu, relu6, found 'tanh'}}
+  // expected-error @below {{expected activation to be one of none, relu, relu6, hardswish, silu, found 'tanh'}}
   %0 = "sparse.linear"(%x, %w) {activation = "tanh", scheme = #sparse.dense,
       operandSegmentSizes = array<i32: 1, 1, 0>} : (tensor<1x2xf32>, tensor<3x2xf32>) -> tensor<1x3xf32>
   return

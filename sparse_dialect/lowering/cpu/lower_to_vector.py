@@ -23,6 +23,7 @@ from typing import Any
 
 import numpy as np
 
+from ...activations import activation_of
 from ...devices.cores import REFERENCE, Core, core_named
 from ...dialect.layouts import LanesAttr, PlainAttr, layout_of
 from ...dialect.ops import LiftOp, PoolOp, UnliftOp
@@ -277,7 +278,7 @@ class _FunctionLowering:
         lanes = slices.lanes if slices else shape_of(storage[-1])[-1]
         free = batch == ir.ShapedType.get_dynamic_size()
         kernel = LinearKernel(None if free else batch, rows, columns, lanes, self.core.registers,
-                              ir.StringAttr(linear.activation).value, slices)
+                              activation_of(linear).name, slices)
         bias = constant(_padded_bias(linear, rows, kernel.padded_rows), "bias")
         output = self._allocate(linear.output, linear.input)
         self._reserve(kernel.scratch_floats, linear.output)

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from ...activations import X, activation_of, evaluate
 from ...errors import op_error
 from ...ir.constants import constant
 from ...ir.mlir import bindings, ir
@@ -188,13 +189,19 @@ def sigmoid(value: Value) -> Value:
 
 def activated(layer: Any, value: Value) -> Value:
     """A tensor after the activation of ``layer``."""
-    name = ir.StringAttr(layer.activation).value
-    match name:
-        case "none":
-            return value
-        case "relu":
-            return elementwise([value], lambda x: arith.MaximumFOp(x, number(0)).result)
-        case "relu6":
-            return elementwise([value], lambda x: arith.MinimumFOp(
-                arith.MaximumFOp(x, number(0)).result, number(6)).result)
-    raise op_error(layer, "an activation that the reference knows", f"'{name}'")
+    formula = activation_of(layer).formula
+
+    def apply(operation: str, *operands: Value) -> Value:
+        if operation not in OPERATIONS:
+            raise op_error(layer, f"a formula of {', '.join(OPERATIONS)}", f"'{operation}'")
+        return OPERATIONS[operation](*operands)
+
+    return value if formula == X else elementwise([value], lambda x: evaluate(formula, x, number, apply))
+
+
+OPERATIONS: dict[str, Callable[..., Value]] = {
+    "add": add, "sub": lambda x, y: arith.SubFOp(x, y).result, "mul": lambda x, y: arith.MulFOp(x, y).result,
+    "div": lambda x, y: arith.DivFOp(x, y).result, "neg": lambda x: arith.NegFOp(x).result,
+    "max": lambda x, y: arith.MaximumFOp(x, y).result, "min": lambda x, y: arith.MinimumFOp(x, y).result,
+    "exp": lambda x: math.ExpOp(x).result, "tanh": lambda x: math.TanhOp(x).result,
+    "sqrt": lambda x: math.SqrtOp(x).result, "sigmoid": sigmoid}

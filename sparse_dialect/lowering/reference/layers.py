@@ -89,12 +89,14 @@ def convolution(conv: Any) -> list[Value]:
     value = regrouped(sums, [batch, filters, *result])
 
     pool = integers(conv.pool) if isinstance(conv, Packed) else [1] * len(kernel)
+    if conv.residual is None:  # a max pool takes what the activation made of the sums
+        value = activated(conv, value)
     if prod(pool) > 1:
         value = windows(value, "max", pool, pool)
     if conv.residual is not None:
         residual = plain(conv, conv.residual, "output_layout", len(strides), shape_of(value)[2:])
-        value = elementwise([value, residual], add)
-    return [laid_out(conv, activated(conv, value))]
+        value = activated(conv, elementwise([value, residual], add))
+    return [laid_out(conv, value)]
 
 
 def linear(layer: Any) -> list[Value]:

@@ -22,7 +22,7 @@ from ...ir.constants import constant, dtype_of
 from ...ir.mlir import ir
 from ...ir.values import i64, integer_array, shape_of
 from ...passes import Pass, PassContext
-from .epilogue import Epilogue, absorb
+from .epilogue import Epilogue, follow, linear
 from .layers import Layer, match_layer
 from .pools import Pool, match_pool
 from .values import elementwise, evaluate, owner
@@ -37,10 +37,11 @@ class RaiseLinalgPass(Pass):
     Turns linalg convolutions and pools (1-D to 3-D) and matrix products into sparse.conv, sparse.pool and
     sparse.linear.
 
-    Padding, bias, batch norm, relu or relu6, and one added tensor (the residual) are fused into the layer,
-    as far as each has one reader. Weights must be constant; they become f32 [F, C/groups, *kernel] or [M,
-    K], and batch norm is folded into them in f64. Each op carries its layer's name in `layer`, and the
-    scheme #sparse.undetected. Everything else stays in linalg.
+    Padding, bias, batch norm, an activation of the table (activations.py), and one added tensor (the
+    residual) are fused into the layer, as far as nothing else reads what lies between. Weights must be
+    constant; they become f32 [F, C/groups, *kernel] or [M, K], and batch norm is folded into them in f64.
+    Each op carries its layer's name in `layer`, and the scheme #sparse.undetected. Everything else stays in
+    linalg.
     """
 
     name = "sparse-raise-linalg"
@@ -93,33 +94,14 @@ def _operations(op: ir.Operation) -> Iterator[ir.Operation]:
                     yield from _operations(view.operation)
 
 
-def _follow(result: ir.Value, epilogue: Epilogue, residuals: bool) -> tuple[Epilogue, list[ir.Operation]]:
-    """The longest epilogue that the dialect can name, and its ops; each value on the way has one reader."""
-    best: tuple[Epilogue, list[ir.Operation]] = (epilogue, [])
-    ops: list[ir.Operation] = []
-    while len(uses := list(result.uses)) == 1:
-        user = uses[0].owner.operation
-        body = elementwise(user)
-        if body is None or user.results[0].type != result.type or user.parent != result.owner.parent:
-            break
-        after = absorb(epilogue, body, result, residuals)
-        if after is None:
-            break
-        epilogue, result = after, user.results[0]
-        ops = [*ops, user]
-        if epilogue.activation is not None:
-            best = (epilogue, ops)
-    return best
-
-
 def _raise_layer(layer: Layer, name: str, context: PassContext) -> None:
-    epilogue, ops = _follow(layer.result, layer.epilogue, residuals=layer.groups > 0)
+    epilogue, ops = follow(layer.result, layer.epilogue, residuals=layer.groups > 0)
     last = ops[-1] if ops else layer.last
     result = last.results[0]
     with ir.InsertionPoint(last), layer.root.location:
         weight = _weight(layer, epilogue, name)
         bias = constant(epilogue.shift.astype(np.float32), f"{name}.bias") if np.any(epilogue.shift) else None
-        activation, scheme = ir.StringAttr.get(epilogue.activation or "none"), UndetectedAttr.get()
+        activation, scheme = ir.StringAttr.get(epilogue.activation), UndetectedAttr.get()
         if layer.groups:
             geometry = map(integer_array, (layer.strides, layer.input.low, layer.input.high, layer.dilations))
             op = ConvOp(layer.input.source, weight, *geometry, i64(layer.groups), activation, scheme,
@@ -190,8 +172,8 @@ def _division(total: ir.Value, size: int) -> ir.Operation | None:
     body = elementwise(uses[0].owner.operation) if len(uses) == 1 else None
     if body is None:
         return None
-    after = absorb(Epilogue.identity(shape_of(total)[1]), body, total, residuals=False)
-    if after is None or after.activation != "none" or np.any(after.shift):
+    after = linear(Epilogue.identity(shape_of(total)[1]), body, total)
+    if after is None or np.any(after.shift):
         return None
     return uses[0].owner.operation if np.allclose(after.scale, 1.0 / size, rtol=1e-7, atol=0.0) else None
 

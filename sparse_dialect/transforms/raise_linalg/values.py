@@ -32,15 +32,16 @@ T = TypeVar("T")
 _OPERATIONS = {
     "arith.addf": "add", "arith.subf": "sub", "arith.mulf": "mul", "arith.divf": "div", "arith.negf": "neg",
     "arith.maximumf": "max", "arith.maxnumf": "max", "arith.minimumf": "min", "arith.minnumf": "min",
-    "math.sqrt": "sqrt", "math.rsqrt": "rsqrt", "arith.truncf": "cast", "arith.extf": "cast",
-    "arith.sitofp": "cast",
+    "math.sqrt": "sqrt", "math.rsqrt": "rsqrt", "math.exp": "exp", "math.tanh": "tanh",
+    "arith.truncf": "cast", "arith.extf": "cast", "arith.sitofp": "cast",
 }
 _PREDICATES = ("false", "oeq", "ogt", "oge", "olt", "ole", "one", "ord", "ueq", "ugt", "uge", "ult", "ule",
                "une", "uno", "true")  # arith.cmpf's numbering
 _NUMPY: dict[str, Callable[..., Any]] = {
     "add": np.add, "sub": np.subtract, "mul": np.multiply, "div": np.divide, "neg": np.negative,
     "max": np.maximum, "min": np.minimum, "sqrt": np.sqrt, "rsqrt": lambda a: 1.0 / np.sqrt(a),
-    "cast": lambda a: a, "select": np.where, "one": np.not_equal, "une": np.not_equal,
+    "exp": np.exp, "tanh": np.tanh, "cast": lambda a: a,
+    "select": np.where, "one": np.not_equal, "une": np.not_equal,
     "ogt": np.greater, "ugt": np.greater, "oge": np.greater_equal, "uge": np.greater_equal,
     "olt": np.less, "ult": np.less, "ole": np.less_equal, "ule": np.less_equal,
 }

@@ -3,6 +3,7 @@ managers."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -229,17 +230,9 @@ class Builder:
     def fma(self, a: Value, b: Value, c: Value) -> Value:
         return vector.FMAOp(a, b, c).result
 
-    def activation(self, value: Value, kind: str) -> Value:
-        """``none``, ``relu`` or ``relu6``; NaN passes through, as in PyTorch."""
-        if kind in ("relu", "relu6"):
-            value = self.maximum(self.splat(0.0), value)
-        if kind == "relu6":
-            value = self._least(self.splat(6.0), value)
-        return value
-
     def clamp(self, value: Value, low: float, high: float) -> Value:
         """``value`` cut to [low, high]; NaN passes through."""
-        return self._least(self.splat(high), self.maximum(self.splat(low), value))
+        return self.least(self.splat(high), self.maximum(self.splat(low), value))
 
     def maximum(self, a: Value, b: Value) -> Value:
         """The larger; ``b`` where that is NaN.
@@ -250,7 +243,8 @@ class Builder:
             return arith.MaximumFOp(a, b).result
         return arith.SelectOp(arith.CmpFOp(arith.CmpFPredicate.OGT, a, b).result, a, b).result
 
-    def _least(self, a: Value, b: Value) -> Value:
+    def least(self, a: Value, b: Value) -> Value:
+        """The smaller; ``b`` where that is NaN."""
         if self.core.keeps_nan:
             return arith.MinimumFOp(a, b).result
         return arith.SelectOp(arith.CmpFOp(arith.CmpFPredicate.OLT, a, b).result, a, b).result
@@ -298,6 +292,55 @@ class Builder:
     def compare(self, predicate: str, a: Value, b: Value) -> Value:
         """Integer comparison: ``eq``, ``slt``, ``sge``, ..."""
         return arith.CmpIOp(getattr(arith.CmpIPredicate, predicate), a, b).result
+
+
+class RunningMaximum:
+    """The largest of several vectors, added one by one; NaN where any of them is, as in PyTorch's pools.
+
+    ``Builder.maximum`` keeps a NaN of its second operand alone, the one that was added last: where the core
+    has no better, what went before is looked at in pairs.
+    """
+
+    def __init__(self, b: Builder) -> None:
+        self.b = b
+        self.largest: Value = None
+        self._last: Value = None  # is not in ``largest`` yet
+        self._unpaired: Value = None
+        self._is_nan: Value = None
+
+    def add(self, value: Value) -> None:
+        """One more vector."""
+        if self._last is not None:
+            self._settle()
+        self._last = value
+
+    def result(self) -> Value:
+        """The largest of what was added, one vector or more."""
+        if self.largest is None:
+            return self._last
+        if self._unpaired is not None:
+            self._look(self._unpaired, self._unpaired)
+        largest = self.b.maximum(self.largest, self._last)
+        if self._is_nan is None:
+            return largest
+        return arith.SelectOp(self._is_nan, self.b.splat(math.nan), largest).result
+
+    def _settle(self) -> None:
+        """Takes in the vector that was the last one until now."""
+        value = self._last
+        self.largest = value if self.largest is None else self.b.maximum(self.largest, value)
+        if self.b.core.keeps_nan:
+            return
+        if self._unpaired is None:
+            self._unpaired = value
+        else:
+            self._look(self._unpaired, value)
+            self._unpaired = None
+
+    def _look(self, left: Value, right: Value) -> None:
+        """Notes in which lanes one of the two is NaN."""
+        found = arith.CmpFOp(arith.CmpFPredicate.UNO, left, right).result
+        self._is_nan = found if self._is_nan is None else arith.OrIOp(self._is_nan, found).result
 
 
 def static_memref(shape: Sequence[int], element: ir.Type) -> ir.Type:

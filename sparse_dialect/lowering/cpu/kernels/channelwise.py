@@ -22,7 +22,8 @@ from ....devices.cores import Core
 from ....geometry.layouts import LaneGrid, Layout, Three, box
 from ....ir.mlir import ir
 from ....ir.values import element_of
-from ..emit.builder import Builder, Value, arith, func, private_function, vector
+from ..emit.builder import Builder, RunningMaximum, Value, arith, func, private_function, vector
+from ..emit.formula import activated
 from ..plan.plane_plan import PlanePlan
 
 
@@ -156,7 +157,7 @@ class _Emitter:
             where = (self.image, self.channel, line, b.index(0))
             if self.residual is not None:
                 value = arith.AddFOp(value, b.load(self.residual, *where)).result
-            b.store(b.activation(value, self.kernel.activation), self.output, *where)
+            b.store(activated(b, value, self.kernel.activation), self.output, *where)
 
     def _lines(self, place: int) -> list[int]:
         """The padded line, from the tile's first, that each accumulator reads at a kernel place."""
@@ -175,14 +176,17 @@ class _Emitter:
 
     def _pool(self, load: Callable[[int], Value]) -> list[Value]:
         b, places = self.b, len(self.plan.window.taps)
+        if self.kernel.kind == "max":
+            largest = [RunningMaximum(b) for _ in self.accumulators]
+            for place in range(places):
+                for maximum, line in zip(largest, self._lines(place), strict=True):
+                    maximum.add(load(line))
+            return [maximum.result() for maximum in largest]
         acc = [load(line) for line in self._lines(0)]
         for place in range(1, places):
             values = [load(line) for line in self._lines(place)]
-            combine = b.maximum if self.kernel.kind == "max" else lambda x, y: arith.AddFOp(x, y).result
-            acc = [combine(a, v) for a, v in zip(acc, values, strict=True)]
-        if self.kernel.kind == "average":
-            acc = [arith.DivFOp(a, b.splat(float(places))).result for a in acc]
-        return acc
+            acc = [arith.AddFOp(a, v).result for a, v in zip(acc, values, strict=True)]
+        return [arith.DivFOp(a, b.splat(float(places))).result for a in acc]
 
 
 def emit_global_average(module: ir.Operation, name: str, operand_types: list[ir.Type], core: Core,

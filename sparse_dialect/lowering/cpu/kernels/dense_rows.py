@@ -22,6 +22,7 @@ from ....ir.mlir import ir
 from ....storage.dense import DENSE_VECTORS
 from ....storage.sell import Sell, few_inputs
 from ..emit.builder import Builder, Value, arith, func, memref, private_function, vector
+from ..emit.formula import activated
 from .sell import SliceEmitter
 
 
@@ -132,7 +133,7 @@ class _DenseRows:
     def _store(self, unit: Value, first: Value, n: Value, totals: Sequence[Value]) -> None:
         """Output rows need not fill vectors."""
         b, kernel = self.b, self.kernel
-        values = [b.activation(total, kernel.activation) for total in totals]
+        values = [activated(b, total, kernel.activation) for total in totals]
         groups, rest = divmod(kernel.rows, kernel.lanes * DENSE_VECTORS)
 
         def store(count: int) -> None:
@@ -249,15 +250,15 @@ class _SliceRows:
         rows = b.minimum(b.index(self.unit_rows), arith.SubIOp(b.index(kernel.rows), row).result)
         whole = b.multiply(b.divide(rows, kernel.lanes)[0], kernel.lanes)
 
-        def activated(at: Value) -> Value:
+        def finished(at: Value) -> Value:
             total = b.load(sums, b.add(first, at))
-            return b.activation(arith.AddFOp(total, b.load(self.bias, b.add(row, at))).result,
-                                kernel.activation)
+            total = arith.AddFOp(total, b.load(self.bias, b.add(row, at))).result
+            return activated(b, total, kernel.activation)
 
-        b.loop(0, whole, lambda at: b.store(activated(at), self.output, n, b.add(row, at), aligned=False),
+        b.loop(0, whole, lambda at: b.store(finished(at), self.output, n, b.add(row, at), aligned=False),
                step=kernel.lanes)
         if kernel.rows % kernel.lanes:
             with b.when(b.compare("slt", whole, rows)):
-                b.store(activated(whole), sums, b.add(first, whole))
+                b.store(finished(whole), sums, b.add(first, whole))
                 b.loop(whole, rows, lambda at: b.put(
                     b.scalar(sums, b.add(first, at)), self.output, n, b.add(row, at)))

@@ -14,9 +14,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import prod
 
+from ....activations import activation_named
 from ....geometry.layouts import LaneGrid, Layout, Three
 from ....ir.mlir import ir
-from ..emit.builder import Builder, Value, arith
+from ..emit.builder import Builder, RunningMaximum, Value, arith
+from ..emit.formula import activated
 from ..emit.packing import Item, Packer
 from ..plan.conv_plan import ITEM_FIELDS, ConvPlan, pool_window
 
@@ -237,21 +239,33 @@ class TileEmitter(ABC):
         streams = self.kernel.streams(self.line_bytes)
         for at, channel in enumerate(channels):
             sums = totals[at * len(lines) : (at + 1) * len(lines)]
-            values: dict[int, Value] = {}
+            values: dict[int, RunningMaximum] = {}
             for line, total in zip(lines, sums, strict=True):
-                spot = self._pooled_line(line)
-                values[spot] = self.b.maximum(values[spot], total) if spot in values else total
-            spots = [(self._stored_line(channel, spot, first_line), total) for spot, total in values.items()]
+                largest = values.setdefault(self._pooled_line(line), RunningMaximum(self.b))
+                largest.add(self._before_pool(total))
+            spots = [(self._stored_line(channel, spot, first_line), largest.result())
+                     for spot, largest in values.items()]
             for first in range(0, len(spots), 2):  # both are computed before they are stored, in pairs on Arm
                 pair = [(where, self._result(total, where)) for where, total in spots[first : first + 2]]
                 for where, result in pair:
                     self.b.store(result, self.output, *where, streaming=streams)
 
+    def _before_pool(self, total: Value) -> Value:
+        """A sum as a pool takes it: activated, unless that can wait until a maximum is taken."""
+        early = self._last_activation != self.kernel.activation
+        return activated(self.b, total, self.kernel.activation) if early else total
+
+    @property
+    def _last_activation(self) -> str:
+        """What is left to do behind a pool."""
+        waits = self.kernel.pooled is None or activation_named(self.kernel.activation).monotone
+        return self.kernel.activation if waits else "none"
+
     def _result(self, total: Value, where: tuple[Value, ...]) -> Value:
         """What is stored of a sum: residual added, activated."""
         if self.residual is not None:
             total = arith.AddFOp(total, self.b.load(self.residual, *where)).result
-        return self.b.activation(total, self.kernel.activation)
+        return activated(self.b, total, self._last_activation)
 
     def _pooled_line(self, line: Three) -> int:
         """Which stored line, counted from the tile's first one, an output line is pooled to."""
