@@ -39,7 +39,7 @@ $(VENV)/.torch: pyproject.toml setup.py
 	touch $@
 
 $(VENV)/.dev: $(VENV)/.torch
-	$(PIP) -e '.[torch,aot,peers,dev]'
+	$(PIP) -e '.[torch,prune,aot,peers,dev]'
 	touch $@
 
 clean:

@@ -77,7 +77,7 @@ def prune_module(module: nn.Module, specs: Sequence[PruneSpec] | str,
     """
     if isinstance(specs, str):
         specs = parse_specs(specs)
-    every = list(_layers(module))
+    every = list(weight_layers(module))
     chosen = (names or Names()).choose([layer.name for layer in every])
     layers = [layer for layer, wanted in zip(every, chosen, strict=True) if wanted]
     for layer in layers:
@@ -85,7 +85,7 @@ def prune_module(module: nn.Module, specs: Sequence[PruneSpec] | str,
     libraries = {spec: _net_library(layers, spec) for spec in specs}
     reasons, pruned = [], 0
     for layer in layers:
-        found = (_projection(layer, spec, libraries[spec]) for spec in specs)
+        found = (projection_of(layer, spec, libraries[spec]) for spec in specs)
         projection = next((p for p in found if p is not None), None)
         if projection is None:
             continue
@@ -104,16 +104,16 @@ def _net_library(layers: Sequence[Layer], spec: PruneSpec) -> Library | None:
     """The patterns that all layers share, where ``spec`` asks for that."""
     if not isinstance(spec, PatternSpec) or spec.library != "net":
         return None
-    patterned = [layer.array for layer in layers if _has_patterns(layer, spec)]
+    patterned = [layer.array for layer in layers if has_patterns(layer, spec)]
     return natural_library(patterned, spec.entries, spec.patterns) if patterned else None
 
 
-def _projection(layer: Layer, spec: PruneSpec, library: Library | None) -> Projection | None:
+def projection_of(layer: Layer, spec: PruneSpec, library: Library | None) -> Projection | None:
     """What ``spec`` does to a layer, or None where it does not cover it."""
     if layer.is_matrix:
         return _matrix_projection(spec)
     match spec:
-        case PatternSpec() if _has_patterns(layer, spec):
+        case PatternSpec() if has_patterns(layer, spec):
             rate = spec.connectivity if layer.cuttable else 1
             return lambda weight: Pattern.project(weight, entries=spec.entries, patterns=spec.patterns,
                                                   library=library, connectivity=rate, balance=spec.balance)
@@ -148,11 +148,11 @@ def _block_projection(spec: BcrSpec) -> Projection:
                    row_rate=spec.row_rate)
 
 
-def _has_patterns(layer: Layer, spec: PatternSpec) -> bool:
+def has_patterns(layer: Layer, spec: PatternSpec) -> bool:
     return tuple(layer.weight.shape[2:]) == (spec.kernel, spec.kernel)
 
 
-def _layers(module: nn.Module) -> Iterator[Layer]:
+def weight_layers(module: nn.Module) -> Iterator[Layer]:
     """Convolutions and matrices in order of definition; a shared weight comes once."""
     seen: set[int] = set()
     first = True

@@ -8,10 +8,10 @@ it. No torch.
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from difflib import get_close_matches
 from typing import ClassVar, Literal, get_args, get_type_hints
 
 from ...sparse_dialect.errors import EspalierError
+from .words import hint
 
 Balance = Literal["layer", "filter"]
 SPECS: dict[str, type[PruneSpec]] = {}
@@ -151,14 +151,14 @@ def parse_spec(text: str) -> PruneSpec:
     kind, _, rest = text.strip().partition(":")
     kind = OLD_WORDS.get(kind, kind)
     if kind not in SPECS:
-        raise EspalierError(f"--prune: unknown scheme '{kind}'{_hint(kind, list(SPECS))}")
+        raise EspalierError(f"--prune: unknown scheme '{kind}'{hint(kind, list(SPECS))}")
     hints = get_type_hints(SPECS[kind])
     keys = [field.name for field in fields(SPECS[kind])]
     values: dict[str, int | float | str] = {}
     for item in filter(None, rest.split(",")):
         key, equals, value = (part.strip() for part in item.partition("="))
         if key not in keys:
-            raise EspalierError(f"--prune {kind}: unknown key '{key}'{_hint(key, keys)}")
+            raise EspalierError(f"--prune {kind}: unknown key '{key}'{hint(key, keys)}")
         if not equals or not value:
             raise EspalierError(f"--prune {kind}: expected {key}=VALUE, found '{item.strip()}'")
         if key in values:
@@ -183,8 +183,3 @@ def _value(kind: str, key: str, text: str, wanted: type) -> int | float | str:
     except ValueError:
         noun = "a whole number" if wanted is int else "a number"
         raise EspalierError(f"--prune {kind}: {key} must be {noun}, found '{text}'") from None
-
-
-def _hint(word: str, known: list[str]) -> str:
-    close = get_close_matches(word, known, 1)
-    return f": did you mean {close[0]}?" if close else f": expected one of {', '.join(known)}"
