@@ -60,9 +60,9 @@ def load_checkpoint(folder: Path) -> dict[str, Any]:
 def generators() -> dict[str, Any]:
     """The states of Python's, numpy's and torch's generators, as plain values and tensors."""
     version, words, gauss = random.getstate()
-    name, keys, at, has_gauss, cached = np.random.get_state()
+    name, keys, at, has_gauss, cached = np.random.get_state(legacy=True)
     return {"python": [version, list(words), gauss],
-            "numpy": [name, keys.tolist(), int(at), int(has_gauss), float(cached)],
+            "numpy": [name, np.asarray(keys).tolist(), int(at), int(has_gauss), float(cached)],
             "torch": torch.get_rng_state(),
             "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []}
 

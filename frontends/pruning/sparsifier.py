@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 import torch
@@ -208,6 +208,7 @@ class Sparsifier:
     @torch.no_grad()
     def _harden(self) -> None:
         """Makes the masks: each weight becomes its projection."""
+        self.method.before_masks()
         for library in self.assignment.libraries:
             library.finish()
         projected = [target.project(target.weight) for target in self.targets]
@@ -304,18 +305,17 @@ def unwrapped(model: nn.Module) -> nn.Module:
             raise EspalierError("FSDP and tensor parallel split weights and are not supported: use "
                                 "DistributedDataParallel")
         if kind in ("DistributedDataParallel", "DataParallel"):
-            model = model.module
+            model = cast(nn.Module, model.module)
         elif kind == "OptimizedModule":
-            model = model._orig_mod
+            model = cast(nn.Module, model._orig_mod)
         else:
             return model
 
 
 def _plain_optimizer(optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
     """torch's own optimizer inside Accelerate's or Lightning's wrapper."""
-    while isinstance(getattr(optimizer, "optimizer", None), torch.optim.Optimizer):
-        optimizer = optimizer.optimizer
-    return optimizer
+    inner = getattr(optimizer, "optimizer", None)
+    return _plain_optimizer(inner) if isinstance(inner, torch.optim.Optimizer) else optimizer
 
 
 def _check_optimizer(optimizer: torch.optim.Optimizer, targets: list[Target]) -> None:

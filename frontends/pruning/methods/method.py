@@ -45,6 +45,9 @@ class Method(ABC):
     def epoch_end(self, epoch: int) -> None:
         """After epoch number ``epoch`` (from 1) of the method's epochs; without gradients."""
 
+    def before_masks(self) -> None:
+        """Before the weights are projected for good: a method may choose the targets' rates here."""
+
     def residuals(self) -> list[float]:
         """How far each target is from its constraint set: ||W - Proj W|| / ||W||."""
         return [relative_distance(target.weight, target.project(target.weight)) for target in self.targets]
