@@ -45,7 +45,7 @@ class Method(ABC):
     def epoch_end(self, epoch: int) -> None:
         """After epoch number ``epoch`` (from 1) of the method's epochs; without gradients."""
 
-    def before_masks(self) -> None:
+    def before_masks(self) -> None:  # noqa: B027 - most methods choose nothing
         """Before the weights are projected for good: a method may choose the targets' rates here."""
 
     def residuals(self) -> list[float]:
