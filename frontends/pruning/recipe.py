@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -31,7 +32,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from ...sparse_dialect.errors import EspalierError
-from .spec import SPECS
+from .spec import OLD_WORDS, SPECS
 from .words import hint
 
 VERSION = 1
@@ -78,7 +79,7 @@ class Rule(Strict):
     rule that stood for the layer so far."""
 
     match: Annotated[Match, BeforeValidator(_as_match)]
-    scheme: str | None = None
+    scheme: Annotated[str, AfterValidator(lambda word: OLD_WORDS.get(word, word))] | None = None
     entries: Count | None = None
     patterns: Count | None = None
     kernel: Count | None = None
@@ -86,6 +87,8 @@ class Rule(Strict):
     connectivity: Rate | None = None
     balance: Literal["layer", "filter"] | None = None
     rate: Rate | None = None
+    n: Count | None = None
+    m: Count | None = None
     rows: Count | None = None
     columns: Count | None = None
     row_rate: Rate | None = None
@@ -158,7 +161,56 @@ class OneShot(Strict):
         return 0
 
 
-Method = OneShot
+class Gradual(Phase):
+    """A rate that rises by the cubic curve of Zhu and Gupta (2017) until the share ``until`` of the epochs:
+    every ``every`` steps the weights are projected at it, and may come back in between."""
+
+    name: Literal["gradual"]
+    every: Count = 10
+    until: Annotated[float, Field(gt=0, le=1)] = 0.9
+
+
+class Admm(Phase):
+    """PatDNN's alternating direction method (ASPLOS 2020): weights are pulled towards their projection and
+    the projection towards them, in ``stages`` of rising force.
+
+    ``penalty: decoupled``: each stage is the whole pull of its steps, whatever the optimizer (0.3 barely
+    moves, 1 two thirds of the way, 3 nearly all); ``coupled``: it is the papers' rho, added to the loss.
+    ``update``: epochs between updates of the projection. ``sets: split`` keeps patterns and connectivity as
+    the paper's two sets. ``scope: cut`` pulls only the weights about to be cut (RT3D's code). ``patterns:
+    fixed`` keeps each kernel's first pattern.
+    """
+
+    name: Literal["admm"]
+    stages: tuple[Positive, ...] = (0.3, 1.0, 3.0)
+    update: Count = 1
+    sets: Literal["joint", "split"] = "joint"
+    penalty: Penalty = "decoupled"
+    scope: Literal["all", "cut"] = "all"
+    patterns: Literal["reassign", "fixed"] = "reassign"
+
+    @model_validator(mode="after")
+    def _an_epoch_a_stage(self) -> Admm:
+        if not 1 <= len(self.stages) <= self.epochs:
+            raise PydanticCustomError("stages", f"{len(self.stages)} stages need at least as many epochs, found "
+                                      f"{self.epochs}", {"key": "stages"})
+        return self
+
+
+class Reweighted(Phase):
+    """RT3D's reweighted group lasso (AAAI 2021, section 4): small groups are pushed to zero, large ones
+    spared. ``strength``: the decay of an average group over all epochs (coupled: lambda); ``eps`` bounds how
+    much more a small one gets. ``threshold: net`` lets one threshold over all layers choose their rates."""
+
+    name: Literal["reweighted"]
+    strength: Positive = 2.0
+    eps: Positive = 0.05
+    update: Count = 1
+    penalty: Penalty = "decoupled"
+    threshold: Literal["layer", "net"] = "layer"
+
+
+Method = Annotated[OneShot | Gradual | Admm | Reweighted, Field(discriminator="name")]
 
 
 class Distillation(Strict):

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
-from math import prod
+from math import ceil, prod
 from typing import Any
 
 import numpy as np
@@ -23,7 +23,7 @@ from ...sparse_dialect.schemes import SCHEMES, Connectivity
 from .library import PatternLibrary, make_library
 from .project import Layer, has_patterns, projection_of, weight_layers
 from .recipe import DENSE, Match, Recipe, options_of
-from .spec import SPECS, PatternSpec, PruneSpec, UnstructuredSpec
+from .spec import SPECS, NmSpec, PatternSpec, PruneSpec, UnstructuredSpec
 from .words import hint
 
 
@@ -110,7 +110,9 @@ def rate_key(spec: PruneSpec) -> str:
 
 
 def with_rate(spec: PruneSpec, rate: float) -> PruneSpec:
-    """``spec`` at another rate (of a pattern: of its connectivity)."""
+    """``spec`` at another rate (of a pattern: of its connectivity; of N:M, the nearest below it)."""
+    if isinstance(spec, NmSpec):
+        return replace(spec, n=min(spec.m - 1, max(1, ceil(spec.m / rate))))
     changed: dict[str, Any] = {rate_key(spec): rate}
     if isinstance(spec, UnstructuredSpec):
         changed["linear"] = rate
@@ -121,6 +123,8 @@ def with_rate(spec: PruneSpec, rate: float) -> PruneSpec:
 
 def nominal_rate(spec: PruneSpec, layer: Layer) -> float:
     """The rate that ``spec`` names for a layer; what is never cut keeps 1."""
+    if isinstance(spec, NmSpec):
+        return spec.m / spec.n
     spared = isinstance(spec, PatternSpec) and not layer.cuttable
     return 1.0 if spared else float(getattr(spec, rate_key(spec)))
 

@@ -7,10 +7,14 @@ from collections.abc import Sequence
 from ..library import PatternLibrary
 from ..recipe import Recipe
 from ..targets import Target
+from .admm import AdmmMethod
+from .gradual import GradualMethod
 from .method import Method
 from .one_shot import OneShotMethod
+from .reweighted import ReweightedMethod
 
-METHODS: dict[str, type[Method]] = {method.name: method for method in (OneShotMethod,)}
+METHODS: dict[str, type[Method]] = {
+    method.name: method for method in (OneShotMethod, GradualMethod, AdmmMethod, ReweightedMethod)}
 
 
 def make_method(recipe: Recipe, targets: Sequence[Target], libraries: Sequence[PatternLibrary],
