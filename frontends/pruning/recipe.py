@@ -192,8 +192,8 @@ class Admm(Phase):
     @model_validator(mode="after")
     def _an_epoch_a_stage(self) -> Admm:
         if not 1 <= len(self.stages) <= self.epochs:
-            raise PydanticCustomError("stages", f"{len(self.stages)} stages need at least as many epochs, found "
-                                      f"{self.epochs}", {"key": "stages"})
+            raise PydanticCustomError("stages", f"{len(self.stages)} stages need at least as many epochs, "
+                                      f"found {self.epochs}", {"key": "stages"})
         return self
 
 

@@ -80,7 +80,8 @@ class AdmmMethod(Method):
     def residuals(self) -> list[float]:
         """||W - Z|| / ||W|| of each target's first set: it should fall from stage to stage, and near 1 the
         dual has run away."""
-        return [relative_distance(target.weight, z[0]) for target, z in zip(self.targets, self.z, strict=True)]
+        return [relative_distance(target.weight, z[0])
+                for target, z in zip(self.targets, self.z, strict=True)]
 
     def state_dict(self) -> dict[str, Any]:
         return {"stage": self.stage, "z": self.z, "u": self.u, "fixed": self.fixed}

@@ -59,7 +59,7 @@ def _kernel_groups(squares: torch.Tensor, spec: KgsSpec) -> torch.Tensor:
     flat = squares.flatten(2)
     filters, channels = min(spec.filters, flat.shape[0]), min(spec.channels, flat.shape[1])
     padded = F.pad(flat, (0, 0, 0, -flat.shape[1] % channels, 0, -flat.shape[0] % filters))
-    split = padded.unflatten(0, (-1, filters)).unflatten(2, (-1, channels))  # [P, filters, Q, channels, places]
+    split = padded.unflatten(0, (-1, filters)).unflatten(2, (-1, channels))  # [P, f, Q, c, places]
     summed = split.sum((1, 3, 4) if spec.vanilla else (1, 3), keepdim=True).expand(split.shape)
     whole = summed.flatten(2, 3).flatten(0, 1)
     return whole[: flat.shape[0], : flat.shape[1]].reshape(squares.shape)

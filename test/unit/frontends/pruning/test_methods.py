@@ -165,8 +165,8 @@ def test_group_energies_are_sums_over_what_is_cut_together(scheme: dict[str, Any
     kind = nn.Conv3d if len(shape) == 5 else nn.Conv2d
     torch.manual_seed(0)
     model = nn.Sequential(kind(2, shape[1], 1), kind(shape[1], shape[0], shape[2:]))
-    recipe = load_recipe({"layers": [{"match": "1", **scheme, "rate": 2}] if "bcr" not in scheme["scheme"] else
-                          [{"match": "1", "scheme": "bcr", "rows": 2, "columns": 4, "rate": 2}]})
+    small = {"rows": 2, "columns": 4} if scheme["scheme"] == "bcr" else {}
+    recipe = load_recipe({"layers": [{"match": "1", **scheme, **small, "rate": 2}]})
     target = assign(model, recipe).targets[0]
     with torch.no_grad():
         target.weight.copy_(target.project(target.weight))
