@@ -68,7 +68,7 @@ def demo(source: Source, folder: Path, runs: int) -> None:
     with progress_bars() as progress:
         records = measure(source.name, engines, threads=[1], warmup=2, runs=runs, progress=progress)
     out.print("5. against PyTorch's dense network, interleaved")
-    show(records_table(records))
+    show(records_table(records, Machine.here().cores))
     ours, theirs = (record.median_ms for record in records)
     out.print(f"{source.name} is {theirs / ours:.1f}x faster than dense PyTorch on one core.", style="bold")
 

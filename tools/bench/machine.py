@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import os
 import platform
-from dataclasses import dataclass
+import shlex
+import sys
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 # The widest first; the name is what people call it, the flag what the kernel calls it.
 _EXTENSIONS = (("AVX-512", "avx512f"), ("AVX2", "avx2"), ("AVX", "avx"), ("SVE", "sve"), ("NEON", "asimd"))
@@ -36,3 +41,23 @@ class Machine:
 
     def __str__(self) -> str:
         return f"{self.cpu}, {self.cores} core{'s' if self.cores > 1 else ''}, {self.isa}, {self.system}"
+
+
+# What a time depends on, of ours and of the engines that it is compared with.
+_PACKAGES = ("espalier-compiler", "torch-mlir", "numpy", "torch", "onnxruntime", "openvino", "ncnn", "MNN")
+
+
+def circumstances() -> dict[str, Any]:
+    """What a record needs to be believed later: machine, versions, command line and date (UTC, ISO 8601)."""
+    return {"machine": asdict(Machine.here()), "versions": _versions(), "command": shlex.join(sys.argv),
+            "date": datetime.now(UTC).isoformat(timespec="seconds")}
+
+
+def _versions() -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for name in _PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found

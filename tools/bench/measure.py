@@ -5,6 +5,7 @@ Nothing here prints, converts or imports an engine; tests measure fakes under a 
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -14,6 +15,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+STEADY = 0.10  # a larger median absolute deviation, as a share of the median, is no measurement
 SETTLE_S = 0.025  # with several threads, other engines' workers spin for up to 20 ms after a run
 
 
@@ -29,7 +31,12 @@ class Engine(Protocol):
 
 @dataclass(frozen=True)
 class Record:
-    """One engine's times at one thread count; ``runs`` counts timed runs, warm-up excluded."""
+    """
+    One engine's times at one thread count; ``runs`` counts timed runs, warm-up excluded.
+
+    ``deviation_ms`` is the median absolute deviation of the times from their median, ``load`` the system's
+    load average of the minute before the last run (None where it tells none).
+    """
 
     network: str
     engine: str
@@ -39,15 +46,39 @@ class Record:
     median_ms: float
     min_ms: float
     max_ms: float
+    deviation_ms: float = 0.0
+    load: float | None = None
+
+    @property
+    def spread(self) -> float:
+        """The deviation as a share of the median."""
+        return self.deviation_ms / self.median_ms if self.median_ms > 0 else 0.0
+
+    def doubts(self, cores: int) -> list[str]:
+        """Why these times prove little; nothing where they are steady, on a machine of ``cores`` without other
+        work."""
+        found = []
+        if self.spread > STEADY:
+            found.append(f"spread {self.spread:.0%}")
+        if self.load is not None and self.load > cores:
+            found.append(f"load {self.load:.1f} on {cores} core{'s' if cores > 1 else ''}")
+        return found
 
     @classmethod
     def of(cls, network: str, engine: Engine, threads: int, seconds: Sequence[float]) -> Record:
         times = [1000 * s for s in seconds]
-        return cls(network, engine.name, engine.variant, threads, len(times), median(times), min(times),
-                   max(times))
+        middle = median(times)
+        deviation = median(abs(t - middle) for t in times)
+        return cls(network, engine.name, engine.variant, threads, len(times), middle, min(times), max(times),
+                   deviation, load_average())
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
+
+
+def load_average() -> float | None:
+    """Processes that ran or waited, in the mean of the last minute; None where the system does not tell."""
+    return os.getloadavg()[0] if hasattr(os, "getloadavg") else None
 
 
 def interleave(tasks: Sequence[Callable[[], object]], runs: int, *, settle: float = 0.0,

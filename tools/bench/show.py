@@ -12,20 +12,23 @@ from .layers import LayerTime, median_ratio
 from .measure import Record
 
 
-def records_table(records: Sequence[Record]) -> Table:
-    """Median and spread of each engine, and how many times faster ours (sparse) is on as many threads."""
+def records_table(records: Sequence[Record], cores: int) -> Table:
+    """Median, median absolute deviation and range of each engine, and how many times faster ours (sparse) is
+    on as many threads; a row that proves little on this machine of ``cores`` is marked with ``!``."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for title in ("engine", "variant"):
         table.add_column(title)
-    for title in ("threads", "runs", "median ms", "min..max ms", "ours is"):
+    for title in ("threads", "runs", "median ms", "± ms", "min..max ms", "ours is"):
         table.add_column(title, justify="right", no_wrap=True)
     ours = {record.threads: record for record in records
             if (record.engine, record.variant) == ("espalier", "sparse")}
     for record in records:
         base = ours.get(record.threads)
         ratio = "" if base is None or record is base else _compared(record.median_ms / base.median_ms)
+        mark = " !" if record.doubts(cores) else ""
         cells = (record.engine, record.variant, str(record.threads), str(record.runs),
-                 f"{record.median_ms:.2f}", f"{record.min_ms:.2f}..{record.max_ms:.2f}", ratio)
+                 f"{record.median_ms:.2f}", f"{record.deviation_ms:.2f}{mark}",
+                 f"{record.min_ms:.2f}..{record.max_ms:.2f}", ratio)
         table.add_row(*(plain(cell) for cell in cells), style="bold" if record is base else "")
     return table
 
@@ -33,6 +36,13 @@ def records_table(records: Sequence[Record]) -> Table:
 def _compared(ratio: float) -> str:
     """``2.00x faster``, never ``0.00x``: what is below 1 is said the other way round."""
     return f"{ratio:.2f}x faster" if ratio >= 1 else f"{1 / max(ratio, 1e-6):.2f}x slower"
+
+
+def doubt_lines(records: Sequence[Record], cores: int) -> list[str]:
+    """One line a row that is marked: why it proves little."""
+    return [f"! {r.engine} {r.variant}, {r.threads} thread{'s' if r.threads > 1 else ''}: "
+            f"{', '.join(r.doubts(cores))}: measure again on a quiet machine"
+            for r in records if r.doubts(cores)]
 
 
 def scaling_lines(records: Sequence[Record]) -> list[str]:

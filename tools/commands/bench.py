@@ -14,10 +14,10 @@ from ...files import check_writable, temporary_folder
 from ...pipelines.target import Target
 from ..bench.engines import EspalierEngine, TorchEngine
 from ..bench.layers import LayerTime, measure_layers
-from ..bench.machine import Machine
-from ..bench.measure import Engine, Record, measure, relative_error
+from ..bench.machine import Machine, circumstances
+from ..bench.measure import Engine, Record, load_average, measure, relative_error
 from ..bench.peers import PEERS, Network, Unavailable, load_peer
-from ..bench.show import layers_table, records_table, scaling_lines
+from ..bench.show import doubt_lines, layers_table, records_table, scaling_lines
 from ..bench.trace import chrome_trace
 from ..compiled import Progress, Source
 from .common import (
@@ -76,6 +76,8 @@ def bench_command(
         "aarch64-..., layer by layer.")] = False,
     target: TargetOption = "", mcpu: CpuOption = "", mattr: FeaturesOption = "",
     precision: PrecisionOption = "fp32", accumulate: AccumulateOption = "",
+    strict: Annotated[bool, typer.Option(
+        "--strict", help="Exit with 3 where a row is marked: spread above 10 %, load above the cores.")] = False,
     trust: TrustOption = False, debug: DebugOption = False,
 ) -> None:
     """Measure ours sparse, ours dense and PyTorch (and other engines), interleaved in one process."""
@@ -110,15 +112,20 @@ def bench_command(
             write_json(trace, chrome_trace(source.name, first.compiled.layers, seconds))
     out.print(f"{source.name}{f' --prune {prune}' if prune else ''}\n{Machine.here()}\n"
               f"warm-up {warmup}, runs {runs}, interleaved, one process", markup=False)
-    show(records_table(records))
-    for line in [*scaling_lines(records), *field_.left_out]:
+    cores = available_cores()
+    show(records_table(records, cores))
+    doubts = doubt_lines(records, cores)
+    for line in [*scaling_lines(records), *doubts, *field_.left_out]:
         out.print(line, markup=False)
     for count, of_count in times.items():
         out.print(f"layers, {count} thread{'s' if count > 1 else ''} (ours with activation and residual; "
                   "PyTorch's without)", markup=False)
         show(layers_table(of_count))
     if json is not None:
-        write_json(json, as_json(records, field_.ours[0].variant, times))
+        found = as_json(records, field_.ours[0].variant, times)
+        write_json(json, {**circumstances(), "load": load_average(), "records": found})
+    if strict and doubts:
+        raise typer.Exit(3)
 
 
 def peer_names(text: str) -> list[str]:

@@ -11,9 +11,9 @@ import pytest
 from espalier.tools.bench import peers
 from espalier.tools.bench.engines import EspalierEngine, TorchEngine
 from espalier.tools.bench.layers import LayerTime, measure_layers, median_ratio
-from espalier.tools.bench.machine import Machine
+from espalier.tools.bench.machine import Machine, circumstances
 from espalier.tools.bench.measure import Record, interleave, measure, relative_error
-from espalier.tools.bench.show import layers_table, records_table, scaling_lines
+from espalier.tools.bench.show import doubt_lines, layers_table, records_table, scaling_lines
 from rich.console import Console
 from support.fake_compiler import FakeModel
 
@@ -57,7 +57,9 @@ def test_a_record_is_median_and_spread() -> None:
     engine = Fake("a", 1, Clock(), [])
     record = Record.of("net", engine, 1, [0.003, 0.001, 0.009, 0.002])
     assert record.as_json() == {"network": "net", "engine": "a", "variant": "dense", "threads": 1, "runs": 4,
-                                "median_ms": 2.5, "min_ms": 1.0, "max_ms": 9.0}
+                                "median_ms": 2.5, "min_ms": 1.0, "max_ms": 9.0, "deviation_ms": 1.0,
+                                "load": record.load}
+    assert record.spread == 0.4
 
 
 def test_interleave_without_tasks_or_runs() -> None:
@@ -84,12 +86,33 @@ def test_records_table() -> None:
     records = [Record("net", "espalier", "sparse", 1, 5, 10, 9, 12),
                Record("net", "torch", "dense", 1, 5, 71, 70, 80),
                Record("net", "espalier", "sparse", 2, 5, 5, 5, 6)]
-    text = shown(records_table(records))
+    text = shown(records_table(records, 2))
     assert "7.10x faster" in text
     assert "70.00..80.00" in text
     assert text.count("faster") == 1
-    assert "2.00x slower" in shown(records_table([*records, Record("net", "mnn", "dense", 1, 5, 5, 5, 5)]))
+    assert "2.00x slower" in shown(records_table([*records, Record("net", "mnn", "dense", 1, 5, 5, 5, 5)], 2))
     assert scaling_lines(records) == ["espalier sparse: 2 threads 2.00x faster than 1"]
+
+
+def test_times_that_prove_little_are_marked() -> None:
+    steady = Record("net", "espalier", "sparse", 1, 5, 10, 9, 12, deviation_ms=0.9, load=2.0)
+    spread = Record("net", "torch", "dense", 2, 5, 10, 9, 30, deviation_ms=1.1, load=0.5)
+    loaded = Record("net", "ncnn", "dense", 1, 5, 10, 9, 12, deviation_ms=0.1, load=2.1)
+    unknown = Record("net", "mnn", "dense", 1, 5, 10, 9, 12)  # a system that tells no load
+    assert doubt_lines([steady, unknown], 2) == []
+    assert doubt_lines([spread, steady, loaded], 2) == [
+        "! torch dense, 2 threads: spread 11%: measure again on a quiet machine",
+        "! ncnn dense, 1 thread: load 2.1 on 2 cores: measure again on a quiet machine"]
+    text = shown(records_table([steady, spread, loaded], 2))
+    assert [line.count("!") for line in text.splitlines() if "dense" in line] == [1, 1]
+
+
+def test_circumstances() -> None:
+    found = circumstances()
+    assert found["machine"]["cores"] >= 1
+    assert found["versions"]["torch"].startswith("2.")
+    assert found["date"].endswith("+00:00")
+    assert found["command"]
 
 
 class Layered:
