@@ -55,7 +55,7 @@ class Record:
         return self.deviation_ms / self.median_ms if self.median_ms > 0 else 0.0
 
     def doubts(self, cores: int) -> list[str]:
-        """Why these times prove little; nothing where they are steady, on a machine of ``cores`` without other
+        """Why these times prove little; nothing where they are steady, on ``cores`` cores without other
         work."""
         found = []
         if self.spread > STEADY:

@@ -77,7 +77,7 @@ def bench_command(
     target: TargetOption = "", mcpu: CpuOption = "", mattr: FeaturesOption = "",
     precision: PrecisionOption = "fp32", accumulate: AccumulateOption = "",
     strict: Annotated[bool, typer.Option(
-        "--strict", help="Exit with 3 where a row is marked: spread above 10 %, load above the cores.")] = False,
+        "--strict", help="Exit with 3 if a row is marked: spread above 10 %, load above the cores.")] = False,
     trust: TrustOption = False, debug: DebugOption = False,
 ) -> None:
     """Measure ours sparse, ours dense and PyTorch (and other engines), interleaved in one process."""
