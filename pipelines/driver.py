@@ -18,7 +18,7 @@ from ..errors import EspalierError
 from ..runtime.abi import FREE
 from ..runtime.memory import zeroed
 from ..runtime.model_file import ModelFile, fingerprint_of
-from ..runtime.records import LayerRecord, TensorSpec
+from ..runtime.records import LayerRecord, StatementRecord, TensorSpec
 from ..sparse_dialect.devices.cores import CORES
 from ..sparse_dialect.dialect.packed import PackedConvOp, PackedLinearOp
 from ..sparse_dialect.dialect.recurrent import GruOp, LstmOp, PackedGruOp, PackedLstmOp
@@ -109,6 +109,7 @@ def compile_linalg(module: ir.Module, options: CompileOptions, target: Target,
     weights = np.zeros(0, np.uint8)
     labels: list[str] = []
     messages: list[str] = []
+    statements: list[StatementRecord] = []
     for number, pipeline in enumerate(pipelines):
         step = None if progress is None else _shifted(progress, done, steps)
         Runner(pipeline, verify=False, progress=step).run(root)
@@ -124,6 +125,7 @@ def compile_linalg(module: ir.Module, options: CompileOptions, target: Target,
             del pieces
         elif number == 3:
             labels, messages = (_texts(root, name) for name in ("espalier.labels", "espalier.messages"))
+            statements = _statements(root)
             if any(FREE in spec.shape for spec in inputs):
                 _check_planned(root)
     sizes = {name: ir.IntegerAttr(root.attributes[f"espalier.{name}"]).value
@@ -133,6 +135,7 @@ def compile_linalg(module: ir.Module, options: CompileOptions, target: Target,
         "target": asdict(target), "inputs": [asdict(spec) for spec in inputs],
         "outputs": [asdict(s) for s in outputs],
         "layers": [asdict(layer) for layer in layers], "labels": labels,
+        "statements": [asdict(statement) for statement in statements],
         "messages": messages, "sizes": sizes}
     return ModelFile(manifest, _bytecode(root), weights, fingerprint_of(f"{target} {root}".encode(), weights))
 
@@ -154,6 +157,16 @@ def _shifted(progress: Progress, before: int, total: int) -> Progress:
 def _texts(root: ir.Operation, name: str) -> list[str]:
     """An attribute that lists strings."""
     return [ir.StringAttr(text).value for text in ir.ArrayAttr(root.attributes[name])]
+
+
+def _statements(root: ir.Operation) -> list[StatementRecord]:
+    """What the labels of stamps stand for (``sparse-distribute-work``)."""
+    found = []
+    for entry in ir.ArrayAttr(root.attributes["espalier.statements"]):
+        known = ir.DictAttr(entry)
+        texts = {name: ir.StringAttr(known[name]).value for name in ("label", "name", "op", "kind", "reason")}
+        found.append(StatementRecord(**texts, shared=ir.BoolAttr(known["shared"]).value))
+    return found
 
 
 def _bytecode(root: ir.Operation) -> bytes:

@@ -16,7 +16,7 @@ from .devices import DEVICES
 from .executors.jit import JitExecutor
 from .executors.native import NativeExecutor, why_not_here
 from .model_file import ModelFile
-from .records import LayerRecord
+from .records import LayerRecord, StatementRecord
 from .tensors import array_of, checked_inputs, checked_threads, empty_outputs, tensor_specs
 from .trust import Trust
 
@@ -32,6 +32,9 @@ class CompiledModel:
             self.outputs = tensor_specs(manifest["outputs"])
             self.layers = tuple(LayerRecord.from_manifest(entry) for entry in manifest["layers"])
             self._labels: list[str] = list(manifest["labels"])
+            taken = {layer.name for layer in self.layers}
+            self.others = tuple(record for entry in manifest.get("statements", ())
+                                if (record := StatementRecord.from_manifest(entry)).label not in taken)
             # compiled ahead of time, it is made ready when it first runs, if it can run here at all
             self._executor: JitExecutor | NativeExecutor | None = None
             if not manifest["target"].get("triple"):
@@ -78,13 +81,14 @@ class CompiledModel:
         return outputs[0] if len(outputs) == 1 else tuple(outputs)
 
     def profile(self, inputs: Sequence[np.ndarray], threads: int = 1) -> list[float]:
-        """Seconds spent in each layer of ``layers`` in one run; what no layer claims is left out.
+        """Seconds spent in each of ``layers``, then in each of ``others``, in one run: all of its time.
         A layer that is ``fused_into`` another has 0: its time is in the other's."""
-        spent = dict.fromkeys((layer.name for layer in self.layers), 0.0)
+        labels = [*(layer.name for layer in self.layers), *(other.label for other in self.others)]
+        spent = dict.fromkeys(labels, 0.0)
         for label, seconds in self.timeline(inputs, threads):
             if label in spent:
                 spent[label] += seconds
-        return [spent[layer.name] for layer in self.layers]
+        return [spent[label] for label in labels]
 
     def timeline(self, inputs: Sequence[np.ndarray], threads: int = 1) -> list[tuple[str, float]]:
         """(label, seconds) of every statement of one run, in order: layers by name, other code by operation.

@@ -51,3 +51,26 @@ class LayerRecord:
             if not whole and not isinstance(value, list if name == "functions" else kind):
                 raise TypeError(f"layer '{entry['name']}': {name} cannot be {value!r:.80}")
         return record
+
+
+@dataclass(frozen=True)
+class StatementRecord:
+    """What takes time and is no layer: ``label`` is what it is called in a timeline; ``kind``: kernel,
+    re-layout, loop, copy or waiting; ``shared``: all threads take part; ``reason``: why it is as it is."""
+
+    label: str
+    name: str
+    op: str
+    kind: str
+    shared: bool
+    reason: str
+
+    @classmethod
+    def from_manifest(cls, entry: Mapping[str, Any]) -> StatementRecord:
+        """The record that a manifest holds; ``TypeError`` where a field is missing, unknown or of another
+        type."""
+        record = cls(**entry)
+        for name, kind in get_type_hints(cls).items():
+            if not isinstance(getattr(record, name), kind):
+                raise TypeError(f"statement '{entry['label']}': {name} cannot be {getattr(record, name)!r:.80}")
+        return record

@@ -34,16 +34,21 @@ class _Weights(FxImporterHooks):
 
 
 class _NamedLocations(ContextCache):
-    """Locations that carry the layer's name, which reports print, around the place in the Python source."""
+    """Locations that carry what reports print: the layer's name, around PyTorch's operation, around the place
+    in the Python source."""
 
     matrices: Mapping[str, str]  # node -> what ``matrix_names`` says
 
     def get_node_location(self, node: torch.fx.Node) -> ir.Location | None:
         """The path of the innermost ``nn.Module`` around ``node``; outside of any, the node's name. A module
-        of several matrices, such as a GRU, is named with the matrix."""
+        of several matrices, such as a GRU, is named with the matrix. The operation is the one of the model,
+        not of its decomposition."""
         inner = super().get_node_location(node)
         stack = list((node.meta.get("nn_module_stack") or {}).values())
         path = str(stack[-1][0]).removeprefix("L['self'].") if stack else ""
+        operation = node.meta.get("original_aten") or node.target
+        if isinstance(operation, torch._ops.OpOverload):
+            inner = ir.Location.name(str(operation).removesuffix(".default"), inner, context=self._c)
         return ir.Location.name(self.matrices.get(node.name) or path or node.name, inner, context=self._c)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from espalier.errors import EspalierError
 from espalier.runtime.model_file import ModelFile
-from espalier.runtime.records import LayerRecord, TensorSpec
+from espalier.runtime.records import LayerRecord, StatementRecord, TensorSpec
 
 
 def fake_layer(name: str, op: str = "conv", **others: Any) -> LayerRecord:
@@ -34,6 +34,7 @@ class FakeModel:
     weight_bytes: int = 10240
     tolerance: float = 1e-4
     error: float = 1e-7
+    others: tuple[StatementRecord, ...] = ()
     threads: list[int] = field(default_factory=list)
     ran: list[np.ndarray] = field(default_factory=list)
 
@@ -45,7 +46,7 @@ class FakeModel:
         return [2 * inputs[0]]
 
     def profile(self, inputs: Sequence[np.ndarray], threads: int = 1) -> list[float]:
-        return [0.001 * (i + 1) for i in range(len(self.layers))]
+        return [0.001 * (i + 1) for i in range(len(self.layers) + len(self.others))]
 
     def save(self, path: str | Path) -> None:
         manifest = {"inputs": [asdict(x) for x in self.inputs], "outputs": [asdict(x) for x in self.outputs],

@@ -36,7 +36,7 @@ class EspalierEngine:
         layers = self.compiled.layers
         before = {layer.fused_into: f"{layer.name}+" for layer in layers if layer.fused_into}
         return {before.get(layer.name, "") + layer.name: s
-                for layer, s in zip(layers, seconds, strict=True) if not layer.fused_into}
+                for layer, s in zip(layers, seconds, strict=False) if not layer.fused_into}
 
 
 class TorchEngine:

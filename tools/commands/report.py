@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
+import numpy as np
 import typer
 
 from ...files import check_writable
 from ..bench.machine import Machine
-from ..compiled import Source
+from ..compiled import Progress, Source
 from ..report.data import Report
 from ..report.page import report_page
-from ..report.table import reason_lines, report_table
+from ..report.table import others_table, reason_lines, report_table
 from .common import (
     DebugOption,
     ExcludeOption,
@@ -31,6 +33,9 @@ from .common import (
     write_text,
 )
 
+if TYPE_CHECKING:
+    from ...runtime.compiled_model import CompiledModel
+
 
 def report_command(
     model: ModelArgument, prune: PruneOption = None, only: OnlyOption = "",
@@ -38,33 +43,57 @@ def report_command(
     dense: Annotated[bool, typer.Option("--dense", help="Report our dense kernels.")] = False,
     lre: LreOption = True,
     threads: Annotated[int, typer.Option(min=1, help="Threads to measure on.")] = 1,
+    against_dense: Annotated[bool, typer.Option(
+        "--against-dense/--no-against-dense", help="Measure our dense kernels, too.")] = True,
     runs: Annotated[int, typer.Option(min=0, help="Profiled runs; 0 leaves times out.")] = 10,
     html: Annotated[Path | None, typer.Option(metavar="FILE", help="Also draw the report as a page.")] = None,
     json: Annotated[Path | None, typer.Option(metavar="FILE", help="Also write the report as JSON.")] = None,
     trust: TrustOption = False, debug: DebugOption = False,
 ) -> None:
-    """Show what the compiler did with every layer, and how long each takes."""
+    """Show what the compiler did with every layer, and how long each takes, and everything else."""
     for path in (html, json):
         if path is not None:
             check_writable(path)
     source = Source(model, prune, seed, steps, trust, only, exclude)
-    times: list[list[float]] = []
     with progress_bars() as progress:
         compiled, inputs = source.compile(sparse=not dense, eliminate_redundant_loads=lre, progress=progress)
-        if runs:
-            compiled.run(inputs, threads)  # the first run pays for page faults
-        for done in range(runs):
-            times.append(compiled.profile(inputs, threads))
-            progress("measuring", done + 1, runs)
-    measured = [1000 * median(layer) for layer in zip(*times, strict=True)] if times else None
-    report = Report.of(source.name, compiled, measured, machine=str(Machine.here()), threads=threads,
-                       runs=runs)
+        peer = None
+        if runs and against_dense and any(layer.kernel != "dense" for layer in compiled.layers):
+            peer, _ = source.compile(sparse=False, eliminate_redundant_loads=lre, progress=progress)
+        times, dense_times = _measure(compiled, peer, inputs, threads, runs, progress)
+    machine = str(Machine.here())
+    if runs:
+        dense_ms = median(dense_times) if dense_times else None
+        report = Report.measured(source.name, compiled, times, machine=machine, threads=threads,
+                                 dense_ms=dense_ms)
+    else:
+        report = Report.of(source.name, compiled, None, machine=machine, threads=threads, runs=0)
     show(report_table(report))
-    for line in reason_lines(report):
-        out.print(line, markup=False)
+    if report.others:
+        show(others_table(report))
+    for line in (*reason_lines(report), report.warning(), report.verdict()):
+        if line:
+            out.print(line, markup=False)
     if html is not None:
         write_text(html, report_page(report))
         out.print(f"wrote {html}", markup=False)
     if json is not None:
         write_json(json, report.as_json())
         out.print(f"wrote {json}", markup=False)
+
+
+def _measure(compiled: CompiledModel, dense: CompiledModel | None, inputs: Sequence[np.ndarray], threads: int,
+             runs: int, progress: Progress) -> tuple[list[list[float]], list[float]]:
+    """Milliseconds of every row in each of ``runs`` profiled runs, and of whole runs of ``dense``, taken in
+    turns."""
+    models = [compiled] if dense is None else [compiled, dense]
+    for model in models if runs else ():
+        model.run(inputs, threads)  # the first run pays for page faults
+    times: list[list[float]] = []
+    dense_times: list[float] = []
+    for done in range(runs):
+        times.append([1000 * seconds for seconds in compiled.profile(inputs, threads)])
+        if dense is not None:
+            dense_times.append(1000 * sum(dense.profile(inputs, threads)))
+        progress("measuring", done + 1, runs)
+    return times, dense_times

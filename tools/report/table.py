@@ -6,7 +6,7 @@ from rich import box
 from rich.table import Table
 
 from ..text import plain
-from .data import Report, Row, Totals, count, factor, milliseconds, size
+from .data import OtherRow, Report, Row, Totals, count, factor, milliseconds, size
 
 
 def report_table(report: Report) -> Table:
@@ -15,7 +15,7 @@ def report_table(report: Report) -> Table:
                   pad_edge=False, show_footer=True, caption=_caption(report), caption_justify="left")
     footer = [f"{len(report.rows)} layers", "", "", "", "", "", *_numbers(report.totals)]
     titles = ("layer", "op", "shape", "scheme", "zeros", "kernel", "MACs", "bytes", "CSR index → ours",
-              "loads", "pred. ms", "ms")
+              "loads", "pred. ms", "ms", "least", "share")
     for at, (title, total) in enumerate(zip(titles, footer, strict=True)):
         number = at == 4 or at >= 6
         table.add_column(title, plain(total), justify="right" if number else "left",
@@ -31,7 +31,30 @@ def _numbers(values: Row | Totals) -> tuple[str, ...]:
             _change(size(values.bytes_dense), size(values.bytes_packed)),
             f"{size(values.csr_index_bytes)} → {size(values.index_bytes)}" if values.index_bytes else "-",
             _change(count(values.loads_before), count(values.loads_after)),
-            milliseconds(values.predicted_ms), milliseconds(values.measured_ms))
+            milliseconds(values.predicted_ms), milliseconds(values.measured_ms),
+            milliseconds(values.least_ms), _percent(values))
+
+
+def _percent(values: Row | Totals | OtherRow) -> str:
+    share = 1.0 if isinstance(values, Totals) and values.whole_ms is not None else getattr(
+        values, "share", None)
+    return "-" if share is None else f"{share:.1%}"
+
+
+def others_table(report: Report) -> Table:
+    """One row for everything that takes time and is no layer; below, the whole run."""
+    table = Table(box=box.SIMPLE_HEAD, title="Everything else", title_justify="left", pad_edge=False,
+                  show_footer=True)
+    footer = ("the whole run", "", "", str(report.threads), milliseconds(report.whole_ms),
+              milliseconds(report.least_ms), "100.0%", "")
+    titles = ("name", "operation", "kind", "threads", "ms", "least", "share", "why")
+    for at, (title, total) in enumerate(zip(titles, footer, strict=True)):
+        table.add_column(title, plain(total), justify="right" if 3 <= at <= 6 else "left", no_wrap=at <= 6)
+    for row in report.others:
+        cells = (row.name, row.op, row.kind, str(row.threads), milliseconds(row.measured_ms),
+                 milliseconds(row.least_ms), _percent(row), row.reason)
+        table.add_row(*(plain(cell) for cell in cells))
+    return table
 
 
 def _change(before: str, after: str) -> str:

@@ -7,8 +7,9 @@
     (a statement that touches what another wrote since the last barrier)  ->  call @espalier_barrier before it
 
 All threads run the whole function. Which thread computes a value never changes how it is computed, so
-results are the same to the bit for any number of threads. Behind every statement, thread 0 notes the cycle
-counter in ``stamps``.
+results are the same to the bit for any number of threads. Behind every statement and barrier, thread 0 notes
+the cycle counter in ``stamps``; ``espalier.labels`` on the module says what each measures, and
+``espalier.statements`` what those labels stand for (``statements.py``).
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from ..buffers.arguments import (
     set_size,
 )
 from ..buffers.lengths import bytes_per_step
+from .statements import Statement, waiting
 
 arith: Any = bindings("dialects.arith")
 func: Any = bindings("dialects.func")
@@ -126,6 +128,7 @@ class _Distributor:
         self.index, self.i64 = index, i64
         self.since = _Touched()
         self.stamped = 0
+        self.statements: dict[str, Statement] = {}
 
     def run(self) -> None:
         entry = self.function.regions[0].blocks[0]
@@ -146,16 +149,19 @@ class _Distributor:
             with op.location:
                 self._statement(op)
         with ir.InsertionPoint(list(entry.operations)[-1]):
-            func.CallOp([], "espalier_barrier", [self.barrier, self.threads])
+            self._barrier()
         set_size(self.module, "espalier.stamps", self.stamped)
+        known = [statement.attribute() for statement in self.statements.values()]
+        self.module.attributes["espalier.statements"] = ir.ArrayAttr.get(known)
 
     def _statement(self, op: ir.Operation) -> None:
         if self._is_steps(op):
             self._share_steps(op)
             with ir.InsertionPoint.after(op):
-                self._stamp(_label(op))
+                self._note(Statement.of(op, "steps_0", shared=True))
             return
         self._separate(op)
+        statement = self._describe(op)
         if self._is_kernel_call(op):
             self._share_call(op)
         elif op.name == "scf.parallel" and not list(op.results):
@@ -168,7 +174,21 @@ class _Distributor:
             op.move_before(end.operation)
             op = alone.operation
         with ir.InsertionPoint.after(op):
-            self._stamp(_label(op))
+            self._note(statement)
+
+    def _describe(self, op: ir.Operation) -> Statement:
+        kernel = ir.FlatSymbolRefAttr(op.attributes["callee"]).value if self._is_kernel_call(op) else ""
+        return Statement.of(op, kernel, bool(kernel) or (op.name == "scf.parallel" and not list(op.results)))
+
+    def _note(self, statement: Statement) -> None:
+        """A stamp behind a statement."""
+        self.statements.setdefault(statement.label, statement)
+        self._stamp(statement.label)
+
+    def _barrier(self) -> None:
+        """A barrier of the entry function, and a stamp behind it."""
+        func.CallOp([], "espalier_barrier", [self.barrier, self.threads])
+        self._note(waiting())
 
     def _is_kernel_call(self, op: ir.Operation) -> bool:
         return op.name == "func.call" and ir.FlatSymbolRefAttr(op.attributes["callee"]).value in self.written
@@ -232,7 +252,10 @@ class _Distributor:
                 buffer in self.since.writes and writer is None) for buffer in writes)
         if clash:
             with ir.InsertionPoint(op):
-                func.CallOp([], "espalier_barrier", [self.barrier, self.threads])
+                if op.parent.name == "func.func":
+                    self._barrier()
+                else:  # inside the steps of a layer, whose time this is
+                    func.CallOp([], "espalier_barrier", [self.barrier, self.threads])
             self.since = _Touched()
             self.context.statistics["barriers"] += 1
         self.since.reads |= reads
@@ -303,9 +326,3 @@ def _single(lower: ir.Value, upper: ir.Value, step: ir.Value) -> bool:
             return False
         numbers.append(ir.IntegerAttr(value.owner.operation.attributes["value"]).value)
     return bool(numbers[0] + numbers[2] >= numbers[1])
-
-
-def _label(op: ir.Operation) -> str:
-    """What a stamp measures: the layer that the location names, else the op's name."""
-    location = op.location
-    return location.name_str if isinstance(location, ir.NameLoc) and location.name_str else op.name

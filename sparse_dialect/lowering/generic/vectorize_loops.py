@@ -7,7 +7,7 @@
            vector.store %1, %y_row[...] } }
 
 Loops that threads share are an scf.parallel (``sparse-distribute-work``). What has no vector form stays
-linalg, with the reason in ``espalier.scalar``; upstream's scalar loops take it.
+linalg, with the reason in its location, for the report; upstream's scalar loops take it.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from ...ir.mlir import ir
 from ...ir.walk import blocks
 from ...passes import Pass, PassContext, option
+from ..cpu.statements import scalar_location
 from .loops import Plan, Rows, plans_of
 from .memory import Memory, Value, arith, scf
 from .nest import Nest, NotVectorized
@@ -39,7 +40,7 @@ class VectorizeLoopsPass(Pass):
                     nest = Nest.of(found)
                     plans = [] if nest.is_empty else plans_of(nest, self.lanes)
                 except NotVectorized as reason:
-                    found.attributes["espalier.scalar"] = ir.StringAttr.get(str(reason))
+                    found.location = scalar_location(found.location, str(reason))
                     context.statistics["scalar loops"] += 1
                     continue
                 with found.location, ir.InsertionPoint(found):
