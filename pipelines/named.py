@@ -25,8 +25,7 @@ PREPARE = ("inline", "symbol-dce", "convert-elementwise-to-linalg", "sparse-rais
            "sparse-compress-weights", "sparse-assign-layouts", "sparse-fuse-depthwise")
 PREPARE_FP16 = (*PREPARE[:-1], "sparse-halve-precision", PREPARE[-1])  # knows layouts, is known to fusion
 VECTOR = ("sparse-lower-to-vector", "sparse-eliminate-redundant-loads")
-FUSE = ("sparse-generalize-elementwise", "canonicalize", "linalg-fuse-elementwise-ops", "canonicalize", "cse")
-BUFFERS = (*FUSE,
+BUFFERS = ("sparse-fuse-elementwise",
            "one-shot-bufferize{allow-unknown-ops=false bufferize-function-boundaries=true "
            "function-boundary-type-conversion=identity-layout-map}",
            "sparse-separate-results",

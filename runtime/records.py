@@ -71,6 +71,7 @@ class StatementRecord:
         type."""
         record = cls(**entry)
         for name, kind in get_type_hints(cls).items():
-            if not isinstance(getattr(record, name), kind):
-                raise TypeError(f"statement '{entry['label']}': {name} cannot be {getattr(record, name)!r:.80}")
+            value = getattr(record, name)
+            if not isinstance(value, kind):
+                raise TypeError(f"statement '{entry['label']}': {name} cannot be {value!r:.80}")
         return record

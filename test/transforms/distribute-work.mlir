@@ -7,8 +7,9 @@
 // Each thread gets its share of a kernel's units, count * thread / threads to count * (thread + 1) / threads, and of
 // the first dimension of a loop that takes more than one turn. What reads another's output waits for it.
 
-// CHECK: espalier.labels = ["start", "first", "func.call", "scf.parallel"]
-// CHECK-SAME: espalier.stamps = 4 : i64
+// CHECK: espalier.labels = ["start", "first", "waiting", "func.call", "waiting", "scf.parallel", "waiting"]
+// CHECK-SAME: espalier.stamps = 7 : i64
+// CHECK-SAME: espalier.statements = [{kind = "kernel", label = "first", name = "first", {{.*}}kind = "waiting"
 // CHECK-LABEL: func.func @shares
 // CHECK-SAME: (%[[X:[^:]*]]: memref<8x16xf32>, %[[Y:[^:]*]]: memref<1x9xf32>, %[[BARRIER:[^:]*]]: memref<?xi32>, %[[STAMPS:[^:]*]]: memref<?xi64>, %[[T:[^:]*]]: index, %[[N:[^:]*]]: index)
 // CHECK: %[[FIRST:.*]] = arith.cmpi eq, %[[T]], %{{.*}} : index
@@ -213,7 +214,7 @@ func.func @dynamic(%y: memref<4xf32>, %n: index) {
 
 // Kernels (private functions) stay as they are: they are called with their share.
 
-// CHECK: module attributes {espalier.labels = ["start"], espalier.stamps = 1 : i64}
+// CHECK: module attributes {espalier.labels = ["start", "waiting"], espalier.stamps = 2 : i64
 // CHECK-LABEL: func.func private @alone
 // CHECK-SAME: (%{{[^,]*}}: memref<4xf32>)
 // CHECK-NEXT: %{{.*}} = arith.constant

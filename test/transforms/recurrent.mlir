@@ -29,7 +29,7 @@
 // VECTOR: call @gru_{{[0-9]+}}(%{{.*}}, %[[FROM]], %[[NEXT]],
 
 // LOOPS: module attributes {espalier.arena = 0 : i64, espalier.arena_per_step = [[STEP:[1-9][0-9]*]] : i64
-// LOOPS-SAME: espalier.labels = ["start", "linear1", "func.call", "scf.for"]
+// LOOPS-SAME: espalier.labels = ["start", "linear1", "waiting", "func.call", "scf.for", "waiting"]
 // LOOPS-NOT: espalier.sequential
 // LOOPS-LABEL: func.func @main
 // LOOPS-SAME: (%[[X:[^:]*]]: memref<?x16xf32>

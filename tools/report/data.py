@@ -49,8 +49,7 @@ class OtherRow(StatementRecord):
 
 @dataclass(frozen=True)
 class Totals:
-    """Sums over the layers; a time is None unless every layer has one. ``whole_ms`` is the time of layers and
-    everything else: the run's."""
+    """Sums over the layers; a time is None unless every layer has one."""
 
     macs_dense: int
     macs_packed: int
@@ -62,18 +61,18 @@ class Totals:
     loads_after: int
     predicted_ms: float | None
     measured_ms: float | None
-    whole_ms: float | None = None
-    least_ms: float | None = None
+    least_ms: float | None
+    share: float | None
 
     @classmethod
-    def of(cls, rows: Sequence[Row], whole_ms: float | None = None,
-           least_ms: float | None = None) -> Totals:
+    def of(cls, rows: Sequence[Row]) -> Totals:
         def add(name: str) -> Any:
-            values = [getattr(row, name) for row in rows if not (name == "measured_ms" and row.fused_into)]
-            return None if None in values or (not values and name.endswith("_ms")) else sum(values)
+            measured = name in ("measured_ms", "least_ms", "share")
+            values = [getattr(row, name) for row in rows if not (measured and row.fused_into)]
+            unknown = None in values or (not values and (measured or name == "predicted_ms"))
+            return None if unknown else sum(values)
 
-        summed = [name for name in cls.__dataclass_fields__ if name not in ("whole_ms", "least_ms")]
-        return cls(**{name: add(name) for name in summed}, whole_ms=whole_ms, least_ms=least_ms)
+        return cls(**{name: add(name) for name in cls.__dataclass_fields__})
 
 
 @dataclass(frozen=True)
@@ -94,7 +93,7 @@ class Report:
     totals: Totals = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "totals", Totals.of(self.rows, self.whole_ms, self.least_ms))
+        object.__setattr__(self, "totals", Totals.of(self.rows))
 
     @classmethod
     def of(cls, network: str, compiled: CompiledModel, measured_ms: Sequence[float] | None, *, machine: str,
@@ -107,8 +106,8 @@ class Report:
     @classmethod
     def measured(cls, network: str, compiled: CompiledModel, runs_ms: Sequence[Sequence[float]], *,
                  machine: str, threads: int, dense_ms: float | None = None) -> Report:
-        """The report on ``compiled`` as runs found it: each of ``runs_ms`` holds the times of its layers, then
-        of its other statements; ``dense_ms``: a run of the same network on our dense kernels."""
+        """The report on ``compiled`` as runs found it: each of ``runs_ms`` holds the times of its layers,
+        then of its other statements; ``dense_ms``: a run of the same network on our dense kernels."""
         columns = list(zip(*runs_ms, strict=True))
         medians, least = [median(column) for column in columns], [min(column) for column in columns]
         whole = median(sum(run) for run in runs_ms)
@@ -133,8 +132,8 @@ class Report:
         late = [row.name for row in self.rows if row.measured_ms is not None and row.predicted_ms
                 and row.measured_ms > BUSY_FACTOR * row.predicted_ms and row.measured_ms > 0.1]
         if self.whole_ms and self.least_ms and self.whole_ms > BUSY_SPREAD * self.least_ms:
-            return (f"the machine was busy: the median run took {self.whole_ms / self.least_ms:.1f} times the "
-                    "fastest; measure again when nothing else runs")
+            return (f"the machine was busy: the median run took {self.whole_ms / self.least_ms:.1f} times "
+                    "the fastest; measure again when nothing else runs")
         if 2 * len(late) > len(self.rows):
             return (f"the machine was busy, or is slower than the cost model's: {len(late)} of "
                     f"{len(self.rows)} layers took more than {BUSY_FACTOR:.0f} times their prediction")

@@ -36,9 +36,7 @@ def _numbers(values: Row | Totals) -> tuple[str, ...]:
 
 
 def _percent(values: Row | Totals | OtherRow) -> str:
-    share = 1.0 if isinstance(values, Totals) and values.whole_ms is not None else getattr(
-        values, "share", None)
-    return "-" if share is None else f"{share:.1%}"
+    return "-" if values.share is None else f"{values.share:.1%}"
 
 
 def others_table(report: Report) -> Table:

@@ -85,7 +85,7 @@ func.func private @espalier_barrier(%words: memref<?xi32>, %threads: index) {
 """
 
 PURE = ("arith.", "memref.get_global", "memref.alloc", "memref.view", "affine.apply", "cf.assert",
-        "memref.dim")
+        "memref.dim", "ub.")
 
 
 @dataclass(frozen=True)

@@ -43,10 +43,10 @@ class Statement:
         names = names_of(op.location)
         name = next((text for text in names if not text.startswith((*OPERATIONS, SCALAR))), "")
         source = next((text for text in names if text.startswith(OPERATIONS)), "")
-        stem = kernel.rpartition("_")[0]
+        stem = kernel.rpartition("_")[0] or kernel
         if stem in ("lift", "unlift"):
             why = "re-layout: " + ("rows of pixels to lanes" if stem == "lift" else "lanes to rows of pixels")
-            return Statement(name or op.name, name, stem, "re-layout", shared, why)
+            return Statement(f"{name}: {stem}" if name else stem, name, stem, "re-layout", shared, why)
         if kernel:
             return Statement(name or op.name, name, stem, "kernel", shared, f"kernel: {stem}")
         if op.name == "memref.copy":
@@ -58,7 +58,7 @@ class Statement:
 def _loop(op: ir.Operation, name: str, source: str, kind: str, shared: bool, scalar: str) -> Statement:
     label = ": ".join(filter(None, (name, source))) or op.name
     why = f"{kind}: no kernel for {source or op.name}"
-    why += f"; not vectorised: {scalar}" if scalar else ""
+    why += f"; not vectorised: {scalar}" if scalar else "" if kind == "copy" else "; vectorised"
     why += "" if shared else "; one thread runs it"
     return Statement(label, name, source or op.name, kind, shared, why)
 

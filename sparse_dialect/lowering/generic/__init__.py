@@ -3,4 +3,4 @@
 ``PASSES`` lists stems in pipeline order.
 """
 
-PASSES = ("generalize-elementwise", "vectorize-loops", "expand-math")
+PASSES = ("fuse-elementwise", "vectorize-loops", "expand-math")

@@ -72,7 +72,7 @@ def _block(size: int, lanes: int) -> int:
 
 def _plan(nest: Nest, lanes: int) -> Plan:
     if not nest.sizes:
-        raise NotVectorized("one element")
+        raise NotVectorized  # one element is a scalar
     joins = joins_of(nest) if any(nest.reduces) else None
     candidates = [at for at in range(len(nest.sizes)) if not nest.reduces[at] or (
         joins is not None and all(out.strides[at] == 0 for out in nest.outputs))]

@@ -22,7 +22,7 @@ UNKNOWN = ir.ShapedType.get_dynamic_size()
 
 
 class NotVectorized(Exception):
-    """Why an operation stays a scalar loop."""
+    """Why an operation stays a scalar loop; without a reason where that is what it is."""
 
 
 @dataclass(frozen=True)

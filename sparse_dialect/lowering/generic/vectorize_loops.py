@@ -40,7 +40,8 @@ class VectorizeLoopsPass(Pass):
                     nest = Nest.of(found)
                     plans = [] if nest.is_empty else plans_of(nest, self.lanes)
                 except NotVectorized as reason:
-                    found.location = scalar_location(found.location, str(reason))
+                    if str(reason):
+                        found.location = scalar_location(found.location, str(reason))
                     context.statistics["scalar loops"] += 1
                     continue
                 with found.location, ir.InsertionPoint(found):

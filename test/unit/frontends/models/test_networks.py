@@ -100,7 +100,9 @@ def test_concatenated_channels_are_not_copied() -> None:
     x = image(*shape)
     compiled = espalier.compile(block, (x,))
     labels = {label for label, _ in compiled.timeline([x.numpy()])}
-    assert labels - {layer.name for layer in compiled.layers} == {"1.branch3.0", "2"}
+    others = labels - {layer.name for layer in compiled.layers}
+    assert {"1.branch3.0", "waiting"} <= others
+    assert not any("cat" in label or "copy" in label for label in others)
 
 
 @pytest.mark.slow

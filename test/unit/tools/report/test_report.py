@@ -8,9 +8,10 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from espalier.runtime.records import StatementRecord
 from espalier.tools.report.data import Report, count, factor, milliseconds, size
 from espalier.tools.report.page import report_page
-from espalier.tools.report.table import reason_lines, report_table
+from espalier.tools.report.table import others_table, reason_lines, report_table
 from rich.console import Console
 from support.command_line import CommandLine
 from support.fake_compiler import FakeModel, fake_layer
@@ -52,7 +53,7 @@ def test_times_and_factors() -> None:
 
 def text_of(value: Report) -> str:
     console = Console(width=200, record=True, file=open("/dev/null", "w"))
-    console.print(report_table(value), *reason_lines(value), sep="\n", markup=False)
+    console.print(report_table(value), others_table(value), *reason_lines(value), sep="\n", markup=False)
     return console.export_text()
 
 
@@ -114,6 +115,67 @@ def test_a_fused_layer_has_no_time_of_its_own() -> None:
     found = report(FakeModel(layers), [0.0, 2.0])
     assert [row.measured_ms for row in found.rows] == [None, 2.0]
     assert found.totals.measured_ms == 2.0
+
+
+# -- everything else -----------------------------------------------------------------------------------------
+
+LOOP = StatementRecord("head: aten.topk", "head", "aten.topk", "loop", shared=False,
+                       reason="loop: no kernel for aten.topk; one thread runs it")
+WAITING = StatementRecord("waiting", "", "waiting", "waiting", shared=True, reason="waiting")
+
+
+def measured(runs: list[list[float]], dense_ms: float | None = None) -> Report:
+    model = FakeModel(layers=(fake_layer("0"),), others=(WAITING, LOOP))
+    return Report.measured("net", model, runs, machine="a machine", threads=2, dense_ms=dense_ms)
+
+
+def test_rows_add_up_to_the_run() -> None:
+    found = measured([[1.0, 0.5, 3.0], [2.0, 0.1, 3.5], [1.5, 0.2, 3.1]])
+    assert found.whole_ms == pytest.approx(4.8)
+    assert found.least_ms == pytest.approx(4.5)
+    times = [row.measured_ms for row in (*found.rows, *found.others)]
+    assert sum(time for time in times if time is not None) == pytest.approx(found.whole_ms)
+    assert sum(row.share or 0 for row in (*found.rows, *found.others)) == pytest.approx(1)
+    assert [(row.label, row.threads) for row in found.others] == [("head: aten.topk", 1), ("waiting", 2)]
+    text = text_of(found)
+    for part in ("aten.topk", "no kernel for aten.topk", "the whole run", "100.0%"):
+        assert part in text
+        assert part.replace("100.0%", "100.0 %") in report_page(found)
+
+
+def test_the_verdict_names_what_limits() -> None:
+    assert measured([[1.0, 0.0, 3.0]], 8.0).verdict() == (
+        "A run takes 4.000 ms, 2.00 times as fast as our dense kernels (8.000 ms); the largest part is loop "
+        "head: aten.topk with 75% of the time: pruning does not change it; replace the operation by a "
+        "cheaper one.")
+    assert "times slower than our dense kernels" in measured([[1.0, 0.0, 3.0]], 2.0).verdict()
+    assert "more pruning of this layer" in measured([[9.0, 0.0, 3.0]]).verdict()
+    assert report(FakeModel()).verdict() == ""
+
+
+def test_a_busy_machine_is_a_warning() -> None:
+    assert "busy" in measured([[1.0, 0.0, 1.0], [3.0, 0.0, 3.0], [3.0, 0.0, 3.0]]).warning()
+    assert "10 times their prediction" in measured([[9.0, 0.0, 1.0]]).warning()
+    assert measured([[0.3, 0.0, 1.0]]).warning() == ""
+
+
+def test_rows_of_a_real_network(tmp_path: Path) -> None:
+    """Layer, loop, re-layout and waiting are told apart, and nothing is missing."""
+    import espalier
+    import torch
+    from torch import nn
+
+    module = nn.Sequential(nn.Conv2d(3, 8, 3), nn.GELU(), nn.Conv2d(8, 8, 3), nn.Softmax(1)).eval()
+    x = torch.randn(1, 3, 12, 12)
+    compiled = espalier.compile(module, (x,))
+    kinds = {other.label: other.kind for other in compiled.others}
+    assert kinds["1: aten.gelu"] == "loop"
+    assert kinds["waiting"] == "waiting"
+    assert "re-layout" in kinds.values()
+    assert any("no kernel for aten._softmax" in other.reason or "no kernel for aten.softmax" in other.reason
+               for other in compiled.others)
+    labels = {label for label, _ in compiled.timeline([x.numpy()])}
+    assert labels <= {layer.name for layer in compiled.layers} | set(kinds)
 
 
 # -- real layers: the index of shared columns against CSR's --------------------------------------------------

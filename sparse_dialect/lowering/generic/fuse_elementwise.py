@@ -1,0 +1,62 @@
+"""``sparse-fuse-elementwise``: a chain of linalg operations that move or map elements becomes one.
+
+    %t = linalg.transpose ins(%x) outs(%e) permutation = [1, 0]
+    %y = linalg.generic ins(%t) outs(%e) { math.tanh }
+    -> %y = linalg.generic {maps = [(i, j) -> (j, i), (i, j) -> (i, j)]} ins(%x) outs(%e) { math.tanh }
+
+Upstream's ``linalg-fuse-elementwise-ops`` does it, for generic operations alone. Matrix products and
+convolutions keep their names: fused into one, a producer would be computed again for every product. Functions
+with loops that carry tensors are left as they are: there fusion replaces the buffer that is carried.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from ...ir.mlir import bindings, ir, passmanager
+from ...ir.walk import blocks
+from ...passes import Pass, PassContext
+
+interpreter: Any = bindings("dialects.transform.interpreter")
+
+NAMES = ("abs", "add", "broadcast", "ceil", "copy", "div", "div_unsigned", "elementwise", "erf", "exp",
+         "fill", "floor", "log", "map", "max", "min", "mul", "negf", "powf", "reciprocal", "reduce", "round",
+         "rsqrt", "select", "sqrt", "square", "sub", "tanh", "transpose")
+FUSION = "any(canonicalize,linalg-fuse-elementwise-ops,canonicalize,cse)"
+SCRIPT = """
+module attributes {{transform.with_named_sequence}} {{
+  transform.named_sequence @__transform_main(%root: !transform.any_op {{transform.readonly}}) {{
+    %found = transform.structured.match ops{{[{names}]}} in %root : (!transform.any_op) -> !transform.any_op
+    %generic = transform.structured.generalize %found : (!transform.any_op) -> !transform.any_op
+    transform.yield
+  }}
+}}
+"""
+
+
+@dataclass(frozen=True)
+class FuseElementwisePass(Pass):
+    """
+    Writes linalg's named elementwise operations, reductions, fills, broadcasts and transposes as
+    linalg.generic (upstream's transform dialect does it), and fuses those of every function.
+    """
+
+    name = "sparse-fuse-elementwise"
+
+    def run(self, op: ir.Operation, context: PassContext) -> None:
+        names = ", ".join(f'"linalg.{name}"' for name in NAMES)
+        with op.context:
+            script = ir.Module.parse(SCRIPT.format(names=names))
+            sequence = script.body.operations[0]
+            interpreter.apply_named_sequence(op, sequence, script)
+            for view in op.regions[0].blocks[0].operations:
+                if view.operation.name == "func.func" and not _carries_tensors(view.operation):
+                    passmanager.PassManager.parse(FUSION).run(view.operation)
+
+
+def _carries_tensors(function: ir.Operation) -> bool:
+    """Whether a loop or branch inside ``function`` has a tensor as its result."""
+    return any(isinstance(result.type, ir.RankedTensorType) for block in blocks(function)
+               for op in block.operations if op.operation.name.startswith("scf.")
+               for result in op.operation.results)

@@ -1,0 +1,35 @@
+// RUN: %espalier-opt --sparse-fuse-elementwise %s | FileCheck %s --enable-var-scope
+
+// CHECK-LABEL: func @products
+// CHECK-NOT: linalg.transpose
+// CHECK: linalg.generic
+// CHECK: linalg.matmul
+func.func @products(%x: tensor<8x4xf32>, %y: tensor<8x8xf32>, %e: tensor<4x8xf32>) -> tensor<4x8xf32> {
+  %0 = linalg.transpose ins(%x : tensor<8x4xf32>) outs(%e : tensor<4x8xf32>) permutation = [1, 0]
+  %1 = linalg.matmul ins(%0, %y : tensor<4x8xf32>, tensor<8x8xf32>) outs(%e : tensor<4x8xf32>) -> tensor<4x8xf32>
+  return %1 : tensor<4x8xf32>
+}
+
+// CHECK-LABEL: func @chain
+// CHECK-COUNT-1: linalg.generic
+// CHECK: arith.addf
+// CHECK-NEXT: math.tanh
+// CHECK-NOT: linalg.generic
+func.func @chain(%x: tensor<8x4xf32>, %e: tensor<8x4xf32>) -> tensor<8x4xf32> {
+  %0 = linalg.add ins(%x, %x : tensor<8x4xf32>, tensor<8x4xf32>) outs(%e : tensor<8x4xf32>) -> tensor<8x4xf32>
+  %1 = linalg.tanh ins(%0 : tensor<8x4xf32>) outs(%e : tensor<8x4xf32>) -> tensor<8x4xf32>
+  return %1 : tensor<8x4xf32>
+}
+
+// CHECK-LABEL: func @loop
+// CHECK: scf.for {{.*}} iter_args(%[[T:.*]] =
+// CHECK: outs(%[[T]] : tensor<8xf32>)
+func.func @loop(%x: tensor<8xf32>, %n: index) -> tensor<8xf32> {
+  %c0 = arith.constant 0 : index
+  %c1 = arith.constant 1 : index
+  %0 = scf.for %i = %c0 to %n step %c1 iter_args(%t = %x) -> tensor<8xf32> {
+    %1 = linalg.exp ins(%t : tensor<8xf32>) outs(%t : tensor<8xf32>) -> tensor<8xf32>
+    scf.yield %1 : tensor<8xf32>
+  }
+  return %0 : tensor<8xf32>
+}
