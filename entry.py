@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 SYMBOL = "espalier_entry"
-BARRIER_WORDS = 64  # two counters, each on a cache line of its own, with room to spare
+TURN_WORDS = 11  # espalier_turn in runtime/c/team.h, of which code reads the first five
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ ARGUMENTS = (
     Argument("outputs", "tensors"),
     Argument("weights", "buffer", "i8", "weights"),
     Argument("failures", "buffer", "i32", unit=4),  # the number of the assertion that failed, or 0
-    Argument("barrier", "buffer", "i32", unit=4 * BARRIER_WORDS),  # zero before the first run
+    Argument("turn", "buffer", "i64", unit=8 * TURN_WORDS, per_thread=True),  # zero: alone
     Argument("stamps", "buffer", "i64", "stamps", 8),
     Argument("thread", "number", per_thread=True),
     Argument("threads", "number"),

@@ -26,7 +26,7 @@ import numpy as np
 from ..entry import BUFFERS, SIZES
 from ..errors import EspalierError, unknown
 
-VERSION = 2  # ESPALIER_ABI in c/espalier.h
+VERSION = 3  # ESPALIER_ABI in c/espalier.h
 MAX_RANK = 8
 MAX_THREADS = 256
 FREE = -1

@@ -9,12 +9,12 @@
 #include "archive.h"
 #include "model.h"
 
-enum { ALIGNMENT = 64, BARRIER_WORDS = 64 };
+enum { ALIGNMENT = 64 };
 
 /* As espalier/entry.py names them. */
 static const char *const NAMES[BUFFER_KINDS] = {
     [INPUTS] = "inputs", [SCRATCH] = "scratch", [OUTPUTS] = "outputs", [WEIGHTS] = "weights",
-    [FAILURES] = "failures", [BARRIER] = "barrier", [STAMPS] = "stamps", [ARENA] = "arena"};
+    [FAILURES] = "failures", [TURN] = "turn", [STAMPS] = "stamps", [ARENA] = "arena"};
 
 /* ---- creating --------------------------------------------------------------------------------------------- */
 
@@ -132,13 +132,14 @@ static espalier_status read_members(espalier_model *model)
 static espalier_status allocate(espalier_model *model)
 {
     size_t stamps;
+    const size_t count = model->description.input_count + model->description.output_count;
     if (!__builtin_mul_overflow(model->description.stamps, sizeof *model->stamps, &stamps)) {
         model->stamps = espalier_zeroed(stamps);
         model->failures = espalier_zeroed(sizeof *model->failures);
-        model->barrier = espalier_zeroed(BARRIER_WORDS * sizeof *model->barrier);
+        model->buffers = calloc(count + BUFFER_KINDS, sizeof *model->buffers);
         model->sizes = calloc(model->description.free_count + 1, sizeof *model->sizes);
     }
-    if (model->stamps == NULL || model->failures == NULL || model->barrier == NULL || model->sizes == NULL)
+    if (model->stamps == NULL || model->failures == NULL || model->buffers == NULL || model->sizes == NULL)
         return espalier_fail(model->message, ESPALIER_OUT_OF_MEMORY, "no memory for the model");
     const espalier_status status = espalier_reserve(model, 1);
     return status == ESPALIER_OK ? espalier_set_threads(model, 1) : status;
@@ -206,7 +207,7 @@ void espalier_destroy(espalier_model *model)
     espalier_description_free(&model->description);
     free(model->arena);
     free(model->failures);
-    free(model->barrier);
+    free(model->buffers);
     free(model->stamps);
     free(model->sizes);
     if (model->owner == MAPPED)
@@ -263,6 +264,23 @@ const char *espalier_label(const espalier_model *model, size_t index)
 
 /* ---- running ---------------------------------------------------------------------------------------------- */
 
+/* Where each buffer stands among those that the entry takes. */
+static espalier_layout layout_of(const espalier_model *model)
+{
+    const espalier_description *description = &model->description;
+    espalier_layout layout = {.sizes = description->free_count,
+                              .scratch_bytes = (size_t)description->scratch * sizeof(float)};
+    for (size_t at = 0; at < model->order_length; at++) {
+        const espalier_buffer_kind kind = model->order[at];
+        if (kind == SCRATCH)
+            layout.scratch = layout.buffers;
+        if (kind == TURN)
+            layout.turn = layout.buffers;
+        layout.buffers += kind == INPUTS ? description->input_count : kind == OUTPUTS ? description->output_count : 1;
+    }
+    return layout;
+}
+
 espalier_status espalier_set_threads(espalier_model *model, unsigned threads)
 {
     if (model == NULL)
@@ -270,20 +288,20 @@ espalier_status espalier_set_threads(espalier_model *model, unsigned threads)
     if (threads < 1 || threads > ESPALIER_MAX_THREADS)
         return espalier_fail(model->message, ESPALIER_INVALID_ARGUMENT, "expected 1 to %d threads, found %u",
                              ESPALIER_MAX_THREADS, threads);
-    const espalier_description *description = &model->description;
-    const unsigned useful = description->sequential ? 1 : threads;
-    const size_t buffers = description->input_count + description->output_count + BUFFER_KINDS;
-    size_t scratch;
-    espalier_team *team = NULL;
-    if (model->team != NULL && model->team->count == useful && espalier_team_is_here(model->team))
-        return ESPALIER_OK;
-    if (!__builtin_mul_overflow(description->scratch, sizeof(float), &scratch))
-        team = espalier_team_create(model->code->entry, useful, buffers, scratch);
-    if (team == NULL)
-        return espalier_fail(model->message, ESPALIER_OUT_OF_MEMORY, "the system gives no %u threads with %" PRIu64
-                             " floats of scratch each", threads, description->scratch);
-    espalier_team_destroy(model->team);
-    model->team = team;
+    const unsigned cores = espalier_cores();
+    const unsigned useful = model->description.sequential ? 1 : threads < cores ? threads : cores;
+    if (model->team == NULL || espalier_team_threads(model->team) < useful || !espalier_team_is_here(model->team)) {
+        const espalier_layout layout = layout_of(model);
+        espalier_team *team = NULL;
+        if (model->description.scratch <= SIZE_MAX / sizeof(float))
+            team = espalier_team_create(model->code->entry, useful, &layout);
+        if (team == NULL)
+            return espalier_fail(model->message, ESPALIER_OUT_OF_MEMORY, "the system gives no %u threads with %" PRIu64
+                                 " floats of scratch each", threads, model->description.scratch);
+        espalier_team_destroy(model->team);
+        model->team = team;
+    }
+    model->threads = useful;
     return ESPALIER_OK;
 }
 
@@ -369,31 +387,28 @@ static void *shared_buffer(const espalier_model *model, espalier_buffer_kind kin
     switch (kind) {
     case WEIGHTS: return (void *)(uintptr_t)model->weights.data; /* the code only reads them */
     case FAILURES: return model->failures;
-    case BARRIER: return model->barrier;
     case STAMPS: return model->stamps;
     case ARENA: return model->arena;
     case INPUTS:
     case OUTPUTS:
     case SCRATCH:
+    case TURN:
     case BUFFER_KINDS: break;
     }
     return NULL;
 }
 
-/* One thread's buffers: its own scratch, everything else is every thread's. */
-static void place_buffers(const espalier_model *model, espalier_worker *worker, const espalier_const_buffer *inputs,
-                          const espalier_buffer *outputs)
+/* The entry's buffers; the team fills in what is each thread's own. */
+static void place_buffers(espalier_model *model, const espalier_const_buffer *inputs, const espalier_buffer *outputs)
 {
-    void **slot = worker->buffers;
+    void **slot = model->buffers;
     for (size_t at = 0; at < model->order_length; at++) {
         const espalier_buffer_kind kind = model->order[at];
         for (size_t i = 0; kind == INPUTS && i < model->description.input_count; i++)
             *slot++ = (void *)(uintptr_t)inputs[i].data; /* the code only reads them */
         for (size_t i = 0; kind == OUTPUTS && i < model->description.output_count; i++)
             *slot++ = outputs[i].data;
-        if (kind == SCRATCH)
-            *slot++ = worker->scratch;
-        else if (kind != INPUTS && kind != OUTPUTS)
+        if (kind != INPUTS && kind != OUTPUTS)
             *slot++ = shared_buffer(model, kind);
     }
 }
@@ -424,19 +439,17 @@ espalier_status espalier_run(espalier_model *model, const espalier_const_buffer 
     const espalier_status status = check_buffers(model, inputs, outputs, steps);
     if (status != ESPALIER_OK)
         return status;
-    if (!espalier_team_is_here(model->team)) { /* in a child of fork: nobody waits at the barrier */
-        memset(model->barrier, 0, BARRIER_WORDS * sizeof *model->barrier);
-        const espalier_status started = espalier_set_threads(model, model->team->count);
+    if (!espalier_team_is_here(model->team)) { /* in a child of fork */
+        const espalier_status started = espalier_set_threads(model, model->threads);
         if (started != ESPALIER_OK)
             return started;
     }
     for (size_t i = 0; i < description->free_count; i++)
         model->sizes[i] = steps;
-    for (unsigned i = 0; i < model->team->count; i++)
-        place_buffers(model, &model->team->workers[i], inputs, outputs);
+    place_buffers(model, inputs, outputs);
     *model->failures = 0;
     const double begin = espalier_now();
-    espalier_team_run(model->team, model->sizes);
+    espalier_team_run(model->team, model->threads, model->buffers, model->sizes);
     model->seconds = espalier_now() - begin;
     return *model->failures == 0 ? ESPALIER_OK : report_failure(model);
 }

@@ -26,7 +26,7 @@ extern "C" {
 #endif
 
 #define ESPALIER_API __attribute__((visibility("default")))
-#define ESPALIER_ABI 2u              /* the version of this interface and of the file's `abi` member */
+#define ESPALIER_ABI 3u              /* the version of this interface and of the file's `abi` member */
 #define ESPALIER_MAX_RANK 8
 #define ESPALIER_MAX_THREADS 256
 #define ESPALIER_MESSAGE_BYTES 256u  /* no message is longer, its terminating zero included */
@@ -134,7 +134,7 @@ ESPALIER_API const espalier_tensor *espalier_output(const espalier_model *model,
 ESPALIER_API const char *espalier_target(const espalier_model *model);
 
 /* Runs from now on use `threads` threads (1 to ESPALIER_MAX_THREADS): the caller's and threads - 1 of the
-   model's own, which sleep between runs. Outputs are the same to the bit for any number. A model that cannot
+   model's own, which sleep between runs; no more than there are processors for this process. Outputs are the same to the bit for any number. A model that cannot
    be shared out runs on the caller's thread alone. When this fails, the threads stay as they were. */
 ESPALIER_API espalier_status espalier_set_threads(espalier_model *model, unsigned threads);
 
@@ -148,9 +148,9 @@ ESPALIER_API espalier_status espalier_reserve(espalier_model *model, int64_t ste
 
    In a child of fork the first run starts the model's threads anew; a fork must not happen during a run.
 
-   Otherwise allocates nothing and takes no lock: workers are woken by a semaphore each, and threads meet at barriers
-   in the code that spin on an atomic and yield after 4096 turns. So with more threads than free cores a run
-   is slow, not stuck. */
+   Otherwise allocates nothing and takes no lock: threads claim the work chunk by chunk, so that the caller waits
+   only for what another has claimed, never for a worker that is late; waiting spins for 30 microseconds, then sleeps.
+   Workers sleep 100 microseconds after a run. */
 ESPALIER_API espalier_status espalier_run(
     espalier_model *model, const espalier_const_buffer *inputs, size_t input_count,
     const espalier_buffer *outputs, size_t output_count);

@@ -8,7 +8,7 @@
 
 /* What an entry takes; the names that code calls them by are in espalier.c. */
 typedef enum espalier_buffer_kind {
-    INPUTS, SCRATCH, OUTPUTS, WEIGHTS, FAILURES, BARRIER, STAMPS, ARENA, BUFFER_KINDS
+    INPUTS, SCRATCH, OUTPUTS, WEIGHTS, FAILURES, TURN, STAMPS, ARENA, BUFFER_KINDS
 } espalier_buffer_kind;
 
 struct espalier_model {
@@ -20,11 +20,13 @@ struct espalier_model {
     size_t order_length;
     espalier_bytes weights;
     void *arena;
-    int32_t *failures, *barrier;
+    int32_t *failures;
     int64_t *stamps;
     int64_t *sizes;  /* what the free dimensions are in this run */
     int64_t steps;   /* how many steps the arena has room for */
+    void **buffers;  /* what the entry takes, but for each thread's own */
     espalier_team *team;
+    unsigned threads; /* how many of the team's threads a run uses */
     double seconds;  /* that the last run took; negative before the first */
     char message[ESPALIER_MESSAGE_BYTES];
 };

@@ -23,6 +23,9 @@ void *espalier_zeroed(size_t bytes);
 /* Maps a regular file that is not empty; unmap it with munmap. */
 espalier_status espalier_map_file(const char *path, espalier_bytes *file, char *message);
 
+/* Processors that this process may run on; at least 1. */
+unsigned espalier_cores(void);
+
 /* Seconds on a clock that never goes back. */
 double espalier_now(void);
 

@@ -1,30 +1,30 @@
 """Runs a compiled model's code on the host: LLVM-dialect bytecode, compiled by MLIR's ExecutionEngine on
 first use.
 
-Of the compiler it needs the bindings alone. All threads run the same function (see ``distribute_work.py``):
-workers wait in queues between runs, and inside a run they meet at the code's own barriers, the last of
-which ends it.
+Of the compiler it needs the bindings alone. All threads run the same function (see ``distribute_work.py``): the
+caller alone, or a team in C (``team.py``), which is made when a run first asks for several threads.
 """
 
 from __future__ import annotations
 
 import ctypes
-import queue
-import sys
 import threading
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from ...entry import BARRIER_WORDS, SIZES, SYMBOL
+from ...entry import SIZES, SYMBOL, TURN_WORDS
 from ...errors import EspalierError
 from ...sparse_dialect.ir.mlir import bindings, ir
 from ..abi import check_declared
 from ..memory import zeroed
 from .fork import renew_after_fork
+from .team import Team, cores, why_no_team
 
 OPTIMIZATION = 3
+_PACKED = ctypes.CFUNCTYPE(None, ctypes.c_void_p)  # takes pointers to the entry's arguments
 
 
 class JitExecutor:
@@ -35,7 +35,8 @@ class JitExecutor:
         ``weights``: u8; ``manifest``: of the model file, of which ``sizes``, ``messages``, ``labels``,
         ``inputs`` and ``outputs`` count. Raises ``EspalierError`` where it says something else than the
         code, or weights are not as long as the code needs."""
-        self._engine, self._function, self._order = _compile(code, manifest)
+        self._engine, self._address, self._order = _compile(code, manifest)
+        self._function = _PACKED(self._address)
         self._weights, self._sizes = weights, dict(manifest["sizes"])
         self._messages: list[str] = list(manifest["messages"])
         if weights.nbytes != self._sizes["weights"]:
@@ -46,80 +47,75 @@ class JitExecutor:
                       for axis, size in enumerate(shape) if size < 0]
         self._failures = np.zeros(1, np.int32)
         self._arena = zeroed(self._sizes["arena"])
-        self._barrier = np.zeros(BARRIER_WORDS, np.int32)
+        self._turn = np.zeros(TURN_WORDS, np.int64)
         self._stamps = np.zeros(max(self._sizes["stamps"], 1), np.int64)
-        self._scratch: list[np.ndarray] = []
-        self._workers: list[tuple[queue.SimpleQueue[Any], threading.Thread]] = []
+        self._scratch = zeroed(max(self._sizes["scratch"], 16) * 4).view(np.float32)
+        self._team: Team | None = None
         self._lock = threading.Lock()
         renew_after_fork(self)
 
     def after_fork(self) -> None:
-        """In the child of a fork, which has none of the parent's other threads: workers start anew when they
-        are needed, and nobody waits at the barrier or holds the lock."""
-        self._workers = []
+        """In the child of a fork, which has none of the parent's other threads: a new team is made when it is
+        needed, and nobody holds the lock."""
+        self._team = None
         self._lock = threading.Lock()
-        self._barrier[:] = 0
 
     def run(self, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray], threads: int) -> np.ndarray:
         """Fills ``outputs``; returns the cycle counter noted behind every statement, i64 [stamps].
 
-        Raises ``EspalierError`` when an assertion of the model fails, such as an index out of range.
+        More ``threads`` than processors are as many as processors. Raises ``EspalierError`` when an assertion of
+        the model fails, such as an index out of range, or the system gives no threads.
         """
-        if self._sizes.get("sequential"):
+        threads = 1 if self._sizes.get("sequential") else min(threads, cores())
+        if threads > 1 and (reason := why_no_team()):
+            warnings.warn(f"the model runs on one thread: {reason}", stacklevel=2)
             threads = 1
         with self._lock:
-            self._grow(threads, [*inputs, *outputs])
+            tensors = [*inputs, *outputs]
+            self._grow(tensors)
             self._failures[0] = 0
-            calls = [self._arguments(inputs, outputs, thread, threads) for thread in range(threads)]
-            for (tasks, _), call in zip(self._workers, calls[1:], strict=False):
-                tasks.put(call)
-            self._function(calls[0][0])
+            arrays = self._arrays(inputs, outputs)
+            buffers = (ctypes.c_void_p * len(arrays))(*(array.ctypes.data for array in arrays))
+            sizes = (ctypes.c_int64 * len(self._free))(*(tensors[at].shape[axis] for at, axis in self._free))
+            if threads == 1:
+                self._run_alone(buffers, sizes)
+            else:
+                self._team_of(threads, arrays).run(threads, buffers, sizes)
             if self._failures[0]:
                 raise EspalierError(f"the model stopped: {self._messages[self._failures[0] - 1]}")
             return self._stamps.copy()
 
-    def _arguments(self, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray], thread: int,
-                   threads: int) -> tuple[Any, list[Any]]:
-        """The packed arguments of one thread's call (``lowering/cpu/export_entry.py``), and what keeps them
-        alive."""
-        given = {"inputs": inputs, "outputs": outputs, "scratch": [self._scratch[thread]],
-                 "weights": [self._weights], "failures": [self._failures], "barrier": [self._barrier],
-                 "stamps": [self._stamps], "arena": [self._arena]}
-        arrays = [array for name in self._order for array in given[name]]
-        buffers = (ctypes.c_void_p * len(arrays))(*(array.ctypes.data for array in arrays))
-        tensors = [*inputs, *outputs]
-        sizes = (ctypes.c_int64 * len(self._free))(*(tensors[at].shape[axis] for at, axis in self._free))
-        values = [ctypes.c_void_p(ctypes.addressof(buffers)), ctypes.c_void_p(ctypes.addressof(sizes)),
-                  ctypes.c_int64(thread), ctypes.c_int64(threads)]
-        packed = (ctypes.c_void_p * len(values))(*map(ctypes.addressof, values))
-        return packed, [values, buffers, sizes, arrays]
+    def _arrays(self, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """The buffers of the entry (``entry.py``), in its order."""
+        given = {"inputs": inputs, "outputs": outputs, "scratch": [self._scratch], "weights": [self._weights],
+                 "failures": [self._failures], "turn": [self._turn], "stamps": [self._stamps],
+                 "arena": [self._arena]}
+        return [array for name in self._order for array in given[name]]
 
-    def _grow(self, threads: int, tensors: Sequence[np.ndarray]) -> None:
-        """Scratch and workers for ``threads`` threads, of which the caller is the first; an arena for the
-        time steps of ``tensors``."""
+    def _run_alone(self, buffers: Any, sizes: Any) -> None:
+        values = [ctypes.c_void_p(ctypes.addressof(buffers)), ctypes.c_void_p(ctypes.addressof(sizes)),
+                  ctypes.c_int64(0), ctypes.c_int64(1)]
+        self._function((ctypes.c_void_p * len(values))(*map(ctypes.addressof, values)))
+
+    def _team_of(self, threads: int, arrays: Sequence[np.ndarray]) -> Team:
+        """A team of at least ``threads`` threads."""
+        if self._team is None or self._team.threads < threads:
+            own = [next(at for at, array in enumerate(arrays) if array is buffer)
+                   for buffer in (self._scratch, self._turn)]
+            self._team = Team(self._address, threads, buffers=len(arrays), scratch=own[0], turn=own[1],
+                              sizes=len(self._free), scratch_bytes=self._scratch.nbytes)
+        return self._team
+
+    def _grow(self, tensors: Sequence[np.ndarray]) -> None:
+        """An arena for the time steps of ``tensors``."""
         steps = next((tensors[at].shape[axis] for at, axis in self._free), 0)
         needed = self._sizes["arena"] + steps * self._sizes.get("arena_per_step", 0)
         if needed > self._arena.size:
             self._arena = zeroed(needed)
-        while len(self._scratch) < threads:
-            self._scratch.append(zeroed(max(self._sizes["scratch"], 16) * 4).view(np.float32))
-        while len(self._workers) < threads - 1:
-            tasks: queue.SimpleQueue[Any] = queue.SimpleQueue()
-            thread = threading.Thread(target=_work, args=(tasks, self._function), daemon=True)
-            thread.start()
-            self._workers.append((tasks, thread))
 
     def __del__(self) -> None:
-        """Code and barrier outlive the workers, which may still be on their way out of the last barrier."""
-        for tasks, thread in getattr(self, "_workers", ()):
-            tasks.put(None)
-            if not sys.is_finalizing():  # then daemon threads stand still
-                thread.join()
-
-
-def _work(tasks: queue.SimpleQueue[Any], function: Any) -> None:
-    while (call := tasks.get()) is not None:
-        function(call[0])
+        """The team's threads end before the code and its memory go."""
+        self._team = None
 
 
 def declared(module: ir.Operation) -> dict[str, Any]:
@@ -133,8 +129,8 @@ def declared(module: ir.Operation) -> dict[str, Any]:
     return {**numbers, **lists}
 
 
-def _compile(code: bytes, manifest: Mapping[str, Any]) -> tuple[Any, Any, list[str]]:
-    """The engine that owns the compiled code, its entry, and the order of its buffers."""
+def _compile(code: bytes, manifest: Mapping[str, Any]) -> tuple[Any, int, list[str]]:
+    """The engine that owns the compiled code, the address of its packed entry, and the order of its buffers."""
     context = ir.Context()
     context.enable_multithreading(False)
     try:
@@ -143,10 +139,10 @@ def _compile(code: bytes, manifest: Mapping[str, Any]) -> tuple[Any, Any, list[s
             says = declared(module.operation)
             check_declared(says, manifest)
             engine = bindings("execution_engine").ExecutionEngine(module, opt_level=OPTIMIZATION)
-            entry = engine.raw_lookup(SYMBOL)
-            if not entry:
+            address = engine.raw_lookup(SYMBOL)
+            if not address:
                 raise RuntimeError(f"no function {SYMBOL}")
-            return engine, ctypes.CFUNCTYPE(None, ctypes.c_void_p)(entry), says["arguments"]
+            return engine, address, says["arguments"]
     except (ir.MLIRError, RuntimeError, TypeError) as error:
         reason = str(error).splitlines()[0]
         raise EspalierError(f"the model's code does not load ({reason}); compile it again") from error

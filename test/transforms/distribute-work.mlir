@@ -4,14 +4,24 @@
 
 // STATISTICS: 2 barriers
 
-// Each thread gets its share of a kernel's units, count * thread / threads to count * (thread + 1) / threads, and of
-// the first dimension of a loop that takes more than one turn. What reads another's output waits for it.
+// Threads claim chunks of a kernel's units, and of the first dimension of a loop that takes more than one turn. What reads
+// another's output waits for it.
 
 // CHECK: espalier.labels = ["start", "first", "waiting", "func.call", "waiting", "scf.parallel", "waiting"]
 // CHECK-SAME: espalier.stamps = 7 : i64
 // CHECK-SAME: espalier.statements = [{kind = "kernel", label = "first", name = "first", {{.*}}kind = "waiting"
+// The team's functions are called through pointers, so objects have no undefined symbol; on one thread nothing is called.
+// CHECK-LABEL: func.func private @espalier_barrier
+// CHECK: scf.if %{{.*}} {
+// CHECK-NEXT: } else {
+// CHECK: llvm.call %{{.*}}(%{{.*}}) : !llvm.ptr
+// CHECK-LABEL: func.func private @espalier_claim
+// CHECK: scf.if
+// CHECK-NOT: llvm.call
+// CHECK: } else {
+// CHECK: llvm.call %{{.*}}(%{{.*}}, %{{.*}}) : !llvm.ptr
 // CHECK-LABEL: func.func @shares
-// CHECK-SAME: (%[[X:[^:]*]]: memref<8x16xf32>, %[[Y:[^:]*]]: memref<1x9xf32>, %[[BARRIER:[^:]*]]: memref<?xi32>, %[[STAMPS:[^:]*]]: memref<?xi64>, %[[T:[^:]*]]: index, %[[N:[^:]*]]: index)
+// CHECK-SAME: (%[[X:[^:]*]]: memref<8x16xf32>, %[[Y:[^:]*]]: memref<1x9xf32>, %[[TURN:[^:]*]]: memref<?xi64>, %[[STAMPS:[^:]*]]: memref<?xi64>, %[[T:[^:]*]]: index, %[[N:[^:]*]]: index)
 // CHECK: %[[FIRST:.*]] = arith.cmpi eq, %[[T]], %{{.*}} : index
 // CHECK: %[[AT:.*]] = arith.constant 0 : index
 // CHECK-NEXT: %[[NOW:.*]] = llvm.call_intrinsic "llvm.readcyclecounter"()
@@ -20,26 +30,23 @@
 // CHECK: %[[UNITS:.*]] = arith.constant 7 : index
 // CHECK: %[[A:.*]] = memref.alloc
 // CHECK: %[[B:.*]] = memref.alloc
-// CHECK: %[[NEXT:.*]] = arith.addi %[[T]], %{{.*}} : index
-// CHECK: %[[LOW:.*]] = arith.muli %[[UNITS]], %[[T]]
-// CHECK: %[[BEGIN:.*]] = arith.divui %[[LOW]], %[[N]]
-// CHECK: %[[HIGH:.*]] = arith.muli %[[UNITS]], %[[NEXT]]
-// CHECK: %[[END:.*]] = arith.divui %[[HIGH]], %[[N]]
-// CHECK-NEXT: call @kernel(%[[X]], %[[A]], %[[BEGIN]], %[[END]])
+// CHECK: scf.while : () -> (index, index) {
+// CHECK-NEXT: %[[CHUNK:.*]]:2 = func.call @espalier_claim(%[[TURN]], %[[N]], %[[UNITS]])
+// CHECK-NEXT: %[[SOME:.*]] = arith.cmpi slt, %[[CHUNK]]#0, %[[CHUNK]]#1
+// CHECK-NEXT: scf.condition(%[[SOME]]) %[[CHUNK]]#0, %[[CHUNK]]#1
+// CHECK: ^bb0(%[[BEGIN:.*]]: index, %[[END:.*]]: index):
+// CHECK-NEXT: func.call @kernel(%[[X]], %[[A]], %[[BEGIN]], %[[END]])
+// CHECK-NEXT: scf.yield
 // CHECK: memref.store %{{.*}}, %[[STAMPS]]
-// CHECK: call @espalier_barrier(%[[BARRIER]], %[[N]])
+// CHECK: call @espalier_barrier(%[[TURN]], %[[N]])
 // CHECK: call @kernel(%[[A]], %[[B]],
-// CHECK: call @espalier_barrier(%[[BARRIER]], %[[N]])
+// CHECK: call @espalier_barrier(%[[TURN]], %[[N]])
 // CHECK: %[[COUNT:.*]] = arith.ceildivsi
-// CHECK: arith.muli %[[COUNT]], %[[T]]
+// CHECK: call @espalier_claim(%[[TURN]], %[[N]], %[[COUNT]])
 // CHECK: %[[UPPER:.*]] = arith.minsi %{{.*}}, %[[C9:.*]] : index
 // CHECK: scf.parallel (%{{.*}}, %{{.*}}) = (%{{.*}}, %[[LOWER:.*]]) to (%{{.*}}, %[[UPPER]]) step
-// CHECK: call @espalier_barrier(%[[BARRIER]], %[[N]])
+// CHECK: call @espalier_barrier(%[[TURN]], %[[N]])
 // CHECK-NEXT: return
-
-// CHECK-LABEL: func.func private @espalier_barrier
-// CHECK: llvm.atomicrmw add {{.*}} acq_rel
-// CHECK: llvm.store {{.*}} atomic release
 
 func.func private @kernel(%x: memref<8x16xf32>, %y: memref<8x16xf32>, %begin: index, %end: index)
     attributes {espalier.writes = array<i64: 1>} {
@@ -100,19 +107,22 @@ func.func @independent(%x: memref<8x16xf32>, %y: memref<8x16xf32>, %z: memref<8x
 
 // STATISTICS: 3 barriers
 
-// Views are the buffer they show. Writing what was read waits too; what is no kernel and no parallel loop is the first
-// thread's, and a second statement on the same buffer waits for it.
+// Views are the buffer they show. Writing what was read waits too; what is no kernel and no parallel loop is one chunk,
+// and a second statement on the same buffer waits for it.
 
 // CHECK-LABEL: func.func @views
-// CHECK: %[[FIRST:.*]] = arith.cmpi eq
 // CHECK: %[[ROW:.*]] = memref.subview %{{.*}}[1, 0] [1, 16] [1, 1]
 // CHECK: call @row(%{{.*}}, %{{.*}}, %{{.*}}, %{{.*}})
 // CHECK: call @espalier_barrier
-// CHECK: scf.if %[[FIRST]] {
+// CHECK: %[[ONE:.*]] = arith.constant 1 : index
+// CHECK-NEXT: scf.while
+// CHECK-NEXT: call @espalier_claim(%{{.*}}, %{{.*}}, %[[ONE]])
+// CHECK: ^bb0(
 // CHECK-NEXT: memref.copy %{{.*}}, %[[ROW]]
-// CHECK-NEXT: }
+// CHECK-NEXT: scf.yield
 // CHECK: call @espalier_barrier
-// CHECK: scf.if %[[FIRST]] {
+// CHECK: scf.while
+// CHECK: ^bb0(
 // CHECK-NEXT: scf.for
 // CHECK: call @espalier_barrier
 // CHECK: call @row(

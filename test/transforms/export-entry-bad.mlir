@@ -6,7 +6,7 @@
 // CHECK: export-entry-bad.mlir:{{.*}} error: 'func.func' expected the arguments that sparse-plan-memory leaves
 // CHECK-SAME: found (memref<4xf32>) -> (); run sparse-to-loops first
 // CHECK: error: 'func.func' expected results as output arguments
-// CHECK: error: 'func.func' expected the arguments that sparse-plan-memory leaves (inputs, scratch, failures, barrier, stamps,
+// CHECK: error: 'func.func' expected the arguments that sparse-plan-memory leaves (inputs, scratch, failures, turn, stamps,
 // CHECK-SAME: thread, threads, arena), found
 // CHECK-NOT: Traceback
 
@@ -20,7 +20,7 @@ func.func @early(%x: memref<4xf32>) { return }
 // -----
 
 module attributes {espalier.inputs = 0 : i64} {
-  func.func @number(%scratch: memref<?xi8>, %failures: memref<?xi32>, %barrier: memref<?xi32>,
+  func.func @number(%scratch: memref<?xi8>, %failures: memref<?xi32>, %turn: memref<?xi64>,
                     %stamps: memref<?xi64>, %thread: index, %threads: index, %arena: memref<?xi8>) -> index {
     return %thread : index
   }
@@ -30,7 +30,7 @@ module attributes {espalier.inputs = 0 : i64} {
 
 module attributes {espalier.inputs = 1 : i64} {
   func.func @stamps_of_another_type(%x: memref<4xf32>, %scratch: memref<?xi8>, %failures: memref<?xi32>,
-      %barrier: memref<?xi32>, %stamps: memref<?xi32>, %thread: index, %threads: index, %arena: memref<?xi8>) {
+      %turn: memref<?xi64>, %stamps: memref<?xi32>, %thread: index, %threads: index, %arena: memref<?xi8>) {
     return
   }
 }

@@ -4,7 +4,7 @@
 
 // An input and an output of free length: sizes[0] and sizes[1]. What lies in front of a dimension steps over all of it.
 
-// CHECK: module attributes {espalier.arguments = ["inputs", "scratch", "outputs", "weights", "failures", "barrier", "stamps",
+// CHECK: module attributes {espalier.arguments = ["inputs", "scratch", "outputs", "weights", "failures", "turn", "stamps",
 // CHECK-SAME: "arena"], espalier.input_types = ["3x?xf32"], espalier.inputs = 1 : i64, espalier.output_types = ["?xf32"]
 // CHECK-LABEL: func.func private @kernel
 // CHECK-SAME: attributes {llvm.linkage = #llvm.linkage<internal>, llvm.no_inline}
@@ -39,7 +39,7 @@ module attributes {espalier.inputs = 1 : i64, espalier.weights = 64 : i64} {
   func.func private @kernel(%x: memref<3x?xf32>) { return }
   func.func private @outside()
   func.func @main(%x: memref<3x?xf32>, %scratch: memref<?xi8>, %y: memref<?xf32>, %weights: memref<?xi8>,
-                  %failures: memref<?xi32>, %barrier: memref<?xi32>, %stamps: memref<?xi64>, %thread: index,
+                  %failures: memref<?xi32>, %turn: memref<?xi64>, %stamps: memref<?xi64>, %thread: index,
                   %threads: index, %arena: memref<?xi8>) {
     call @kernel(%x) : (memref<3x?xf32>) -> ()
     return
@@ -50,7 +50,7 @@ module attributes {espalier.inputs = 1 : i64, espalier.weights = 64 : i64} {
 
 // No weights argument where the constants stay in the module; a scalar has neither sizes nor strides.
 
-// CHECK: module attributes {espalier.arguments = ["inputs", "scratch", "outputs", "failures", "barrier", "stamps", "arena"],
+// CHECK: module attributes {espalier.arguments = ["inputs", "scratch", "outputs", "failures", "turn", "stamps", "arena"],
 // CHECK-SAME: espalier.input_types = ["f32"], espalier.inputs = 1 : i64, espalier.output_types = ["2x4xf32"]
 // CHECK-LABEL: func.func private @scalar
 // CHECK: func.func @espalier_entry(%[[BUFFERS:.*]]: !llvm.ptr, %[[SIZES:.*]]: !llvm.ptr
@@ -61,7 +61,7 @@ module attributes {espalier.inputs = 1 : i64, espalier.weights = 64 : i64} {
 
 module attributes {espalier.inputs = 1 : i64} {
   func.func @scalar(%x: memref<f32>, %scratch: memref<?xi8>, %y: memref<2x4xf32>, %failures: memref<?xi32>,
-                    %barrier: memref<?xi32>, %stamps: memref<?xi64>, %thread: index, %threads: index,
+                    %turn: memref<?xi64>, %stamps: memref<?xi64>, %thread: index, %threads: index,
                     %arena: memref<?xi8>) {
     return
   }

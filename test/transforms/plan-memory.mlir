@@ -24,19 +24,19 @@
 // CHECK: call @use(%[[B]], %[[C]])
 // CHECK: call @use(%[[C]], %{{.*}})
 
-func.func private @espalier_barrier(memref<?xi32>, index)
+func.func private @espalier_barrier(memref<?xi64>, index)
 func.func private @use(memref<25xf32>, memref<25xf32>)
 
-func.func @chain(%x: memref<25xf32>, %y: memref<25xf32>, %words: memref<?xi32>, %n: index) {
+func.func @chain(%x: memref<25xf32>, %y: memref<25xf32>, %words: memref<?xi64>, %n: index) {
   %a = memref.alloc() {alignment = 64 : i64} : memref<25xf32>
   %b = memref.alloc() {alignment = 64 : i64} : memref<25xf32>
   %c = memref.alloc() {alignment = 64 : i64} : memref<25xf32>
   call @use(%x, %a) : (memref<25xf32>, memref<25xf32>) -> ()
-  call @espalier_barrier(%words, %n) : (memref<?xi32>, index) -> ()
+  call @espalier_barrier(%words, %n) : (memref<?xi64>, index) -> ()
   call @use(%a, %b) : (memref<25xf32>, memref<25xf32>) -> ()
-  call @espalier_barrier(%words, %n) : (memref<?xi32>, index) -> ()
+  call @espalier_barrier(%words, %n) : (memref<?xi64>, index) -> ()
   call @use(%b, %c) : (memref<25xf32>, memref<25xf32>) -> ()
-  call @espalier_barrier(%words, %n) : (memref<?xi32>, index) -> ()
+  call @espalier_barrier(%words, %n) : (memref<?xi64>, index) -> ()
   call @use(%c, %y) : (memref<25xf32>, memref<25xf32>) -> ()
   return
 }
@@ -82,13 +82,13 @@ func.func @together() {
 // CHECK-NEXT: %[[F:.*]] = memref.view {{.*}} to memref<4x4xf32>
 // CHECK: memref.store %{{.*}}, %[[F]]
 
-func.func private @espalier_barrier(memref<?xi32>, index)
+func.func private @espalier_barrier(memref<?xi64>, index)
 func.func private @use(memref<16xf32>)
 func.func private @use_1x16(memref<1x16xf32>)
 func.func private @use_2x8(memref<2x8xf32>)
 func.func private @use_8x2(memref<8x2xf32>)
 
-func.func @reached(%words: memref<?xi32>, %n: index, %p: i1, %v: f32) {
+func.func @reached(%words: memref<?xi64>, %n: index, %p: i1, %v: f32) {
   %c0 = arith.constant 0 : index
   %c1 = arith.constant 1 : index
   %a = memref.alloc() : memref<16xf32>
@@ -109,7 +109,7 @@ func.func @reached(%words: memref<?xi32>, %n: index, %p: i1, %v: f32) {
     scf.yield %e : memref<8x2xf32>
   }
   %same = arith.select %p, %c, %c : memref<2x8xf32>
-  call @espalier_barrier(%words, %n) : (memref<?xi32>, index) -> ()
+  call @espalier_barrier(%words, %n) : (memref<?xi64>, index) -> ()
   memref.store %v, %f[%c0, %c0] : memref<4x4xf32>
   scf.for %i = %c0 to %n step %c1 {
     memref.store %v, %flat[%i] : memref<16xf32>
@@ -136,20 +136,20 @@ func.func @reached(%words: memref<?xi32>, %n: index, %p: i1, %v: f32) {
 // CHECK: arith.constant 832 : index
 // CHECK-NEXT: memref.view {{.*}} to memref<3xf16>
 
-func.func private @espalier_barrier(memref<?xi32>, index)
+func.func private @espalier_barrier(memref<?xi64>, index)
 func.func private @use_i1(memref<65xi1>)
 func.func private @use_index(memref<9xindex>)
 func.func private @use_i64(memref<100xi64>)
 func.func private @use_f16(memref<3xf16>)
 
-func.func @sizes(%words: memref<?xi32>, %n: index) {
+func.func @sizes(%words: memref<?xi64>, %n: index) {
   %a = memref.alloc() : memref<65xi1>
   %b = memref.alloc() : memref<9xindex>
   %c = memref.alloc() : memref<100xi64>
   %d = memref.alloc() : memref<3xf16>
   call @use_index(%b) : (memref<9xindex>) -> ()
   call @use_i1(%a) : (memref<65xi1>) -> ()
-  call @espalier_barrier(%words, %n) : (memref<?xi32>, index) -> ()
+  call @espalier_barrier(%words, %n) : (memref<?xi64>, index) -> ()
   call @use_i64(%c) : (memref<100xi64>) -> ()
   call @use_f16(%d) : (memref<3xf16>) -> ()
   return

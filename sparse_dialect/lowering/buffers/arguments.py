@@ -3,8 +3,8 @@
 After ``lower-to-vector``, ``externalize-constants``, ``record-assertions``, ``distribute-work`` and
 ``plan-memory`` a public function takes what ``espalier.entry`` lists, in that order,
 
-    inputs..., scratch memref<?xi8>, outputs..., weights memref<?xi8>, failures memref<?xi32>, barrier
-    memref<?xi32>, stamps memref<?xi64>, thread index, threads index, arena memref<?xi8>
+    inputs..., scratch memref<?xi8>, outputs..., weights memref<?xi8>, failures memref<?xi32>, turn
+    memref<?xi64>, stamps memref<?xi64>, thread index, threads index, arena memref<?xi8>
 
 (no weights where constants were not externalized), and the module says how much of each it needs
 (``espalier.scratch`` and the others of ``entry.SIZES``), and how many inputs there are, ``espalier.inputs``.

@@ -1,15 +1,20 @@
 """``sparse-distribute-work``: one program for any number of threads, with barriers where data cross.
 
-    call @conv_0(..., %c0, %units)          ->  call @conv_0(..., %begin, %end)  # this thread's share
-    scf.parallel (%i) = (%c0) to (%n) ...   ->  scf.parallel (%i) = (%begin) to (%end) ...
-    scf.for %t { call @gru_0(...) }         ->  scf.for %t { call @espalier_barrier; call @gru_0(...) }
-    memref.copy %a, %b                      ->  scf.if %first_thread { memref.copy %a, %b }
+    call @conv_0(..., %c0, %units)          ->  while (a chunk %begin, %end of %units can be claimed)
+                                                  call @conv_0(..., %begin, %end)
+    scf.parallel (%i) = (%c0) to (%n) ...   ->  while (a chunk of its turns can be claimed)
+                                                  scf.parallel (%i) = (%begin) to (%end) ...
+    scf.for %t { call @gru_0(...) }         ->  scf.for %t { call @espalier_barrier; while ... @gru_0(...) }
+    memref.copy %a, %b                      ->  while (the one chunk can be claimed) memref.copy %a, %b
     (a statement that touches what another wrote since the last barrier)  ->  call @espalier_barrier before it
 
-All threads run the whole function. Which thread computes a value never changes how it is computed, so
-results are the same to the bit for any number of threads. Behind every statement and barrier, thread 0 notes
-the cycle counter in ``stamps``; ``espalier.labels`` on the module says what each measures, and
-``espalier.statements`` what those labels stand for (``statements.py``).
+All threads run the whole function, and a thread that comes late, or never, holds nobody up: chunks go to
+whoever claims them (``team.py``, ``runtime/c/team.c``), and a barrier waits for the chunks, not for the
+threads. So outside of chunks a thread must touch no memory but its turn and the stamps: its caller may be gone.
+Which thread computes a value never changes how it is computed, so results are the same to the bit for any
+number of threads. Behind every statement and barrier, thread 0 notes the cycle counter in ``stamps``;
+``espalier.labels`` on the module says what each measures, and ``espalier.statements`` what those labels stand
+for (``statements.py``).
 """
 
 from __future__ import annotations
@@ -30,59 +35,11 @@ from ..buffers.arguments import (
 )
 from ..buffers.lengths import bytes_per_step
 from .statements import Statement, waiting
+from .team import add_team, call_barrier, claim
 
 arith: Any = bindings("dialects.arith")
-func: Any = bindings("dialects.func")
 memref: Any = bindings("dialects.memref")
 scf: Any = bindings("dialects.scf")
-
-# A sense-counting barrier: word 0 counts arrivals, word 16 (another cache line) the barriers passed. It
-# spins, then yields.
-BARRIER = """
-func.func private @sched_yield() -> i32
-func.func private @espalier_barrier(%words: memref<?xi32>, %threads: index) {
-  %c1 = arith.constant 1 : index
-  %alone = arith.cmpi eq, %threads, %c1 : index
-  scf.if %alone {
-  } else {
-    %zero = arith.constant 0 : i32
-    %one = arith.constant 1 : i32
-    %patience = arith.constant 4096 : i32
-    %base = memref.extract_aligned_pointer_as_index %words : memref<?xi32> -> index
-    %address = arith.index_cast %base : index to i64
-    %arrived = llvm.inttoptr %address : i64 to !llvm.ptr
-    %passed = llvm.getelementptr %arrived[16] : (!llvm.ptr) -> !llvm.ptr, i32
-    %before = llvm.load %passed atomic acquire {alignment = 4 : i64} : !llvm.ptr -> i32
-    %earlier = llvm.atomicrmw add %arrived, %one acq_rel : !llvm.ptr, i32
-    %mine = arith.addi %earlier, %one : i32
-    %count = arith.index_cast %threads : index to i32
-    %last = arith.cmpi eq, %mine, %count : i32
-    scf.if %last {
-      llvm.store %zero, %arrived atomic monotonic {alignment = 4 : i64} : i32, !llvm.ptr
-      %next = arith.addi %before, %one : i32
-      llvm.store %next, %passed atomic release {alignment = 4 : i64} : i32, !llvm.ptr
-    } else {
-      %spun = scf.while (%n = %zero) : (i32) -> i32 {
-        %now = llvm.load %passed atomic acquire {alignment = 4 : i64} : !llvm.ptr -> i32
-        %waiting = arith.cmpi eq, %now, %before : i32
-        scf.condition(%waiting) %n : i32
-      } do {
-      ^bb0(%n: i32):
-        %tired = arith.cmpi sge, %n, %patience : i32
-        %more = scf.if %tired -> i32 {
-          %ignored = func.call @sched_yield() : () -> i32
-          scf.yield %n : i32
-        } else {
-          %grown = arith.addi %n, %one : i32
-          scf.yield %grown : i32
-        }
-        scf.yield %more : i32
-      }
-    }
-  }
-  return
-}
-"""
 
 PURE = ("arith.", "memref.get_global", "memref.alloc", "memref.view", "affine.apply", "cf.assert",
         "memref.dim", "ub.")
@@ -93,17 +50,15 @@ class DistributeWorkPass(Pass):
     """
     Makes every public function run on any number of threads, the number given when it is called.
 
-    Kernel calls and parallel loops are shared out, other statements run on the first thread, and barriers
-    separate statements that depend on each other.
+    Kernel calls and parallel loops are shared out, other statements run on the thread that comes first, and
+    barriers separate statements that depend on each other.
     """
 
     name = "sparse-distribute-work"
 
     def run(self, op: ir.Operation, context: PassContext) -> None:
         with op.context, ir.Location.unknown(op.context):
-            barrier = ir.Module.parse(BARRIER)
-            for function in barrier.body.operations:
-                function.operation.clone(ip=ir.InsertionPoint.at_block_begin(op.regions[0].blocks[0]))
+            add_team(op)
             for function in public_functions(op):
                 _Distributor(op, function, context).run()
 
@@ -119,10 +74,10 @@ class _Touched:
 
 class _Distributor:
     def __init__(self, module: ir.Operation, function: Any, context: PassContext) -> None:
-        i32, i64, index = ir.IntegerType.get_signless(32), ir.IntegerType.get_signless(64), ir.IndexType.get()
+        i64, index = ir.IntegerType.get_signless(64), ir.IndexType.get()
         self.module, self.function, self.context = module, function, context
         self.written = _written_operands(module)
-        self.barrier = append_argument(function, dynamic_memref(i32))
+        self.turn = append_argument(function, dynamic_memref(i64))
         self.stamps = append_argument(function, dynamic_memref(i64))
         self.thread, self.threads = append_argument(function, index), append_argument(function, index)
         self.index, self.i64 = index, i64
@@ -143,8 +98,8 @@ class _Distributor:
                 set_size(self.module, "espalier.sequential", 1)
             if op.name.startswith(PURE) or op.name in (*ALIASES, "func.return"):
                 continue
-            if list(op.regions) and list(op.results):
-                # control flow that carries values: one thread must do it all
+            if list(op.results):
+                # control flow that carries values, or a load: what follows depends on what all have read
                 set_size(self.module, "espalier.sequential", 1)
             with op.location:
                 self._statement(op)
@@ -163,16 +118,11 @@ class _Distributor:
         self._separate(op)
         statement = self._describe(op)
         if self._is_kernel_call(op):
-            self._share_call(op)
+            op = self._share_call(op)
         elif op.name == "scf.parallel" and not list(op.results):
-            self._share_loop(op)
+            op = self._share_loop(op)
         elif not list(op.results):
-            with ir.InsertionPoint(op):
-                alone = scf.IfOp(self.first)
-            with ir.InsertionPoint(alone.then_block):
-                end = scf.YieldOp([])
-            op.move_before(end.operation)
-            op = alone.operation
+            op = self._claim_whole(op)
         with ir.InsertionPoint.after(op):
             self._note(statement)
 
@@ -187,7 +137,7 @@ class _Distributor:
 
     def _barrier(self) -> None:
         """A barrier of the entry function, and a stamp behind it."""
-        func.CallOp([], "espalier_barrier", [self.barrier, self.threads])
+        call_barrier(self.turn, self.threads)
         self._note(waiting())
 
     def _is_kernel_call(self, op: ir.Operation) -> bool:
@@ -207,7 +157,7 @@ class _Distributor:
         calls = [view.operation for view in block.operations if self._is_kernel_call(view.operation)]
         before, self.since = self.since, _Touched()
         with ir.InsertionPoint.at_block_begin(block):
-            func.CallOp([], "espalier_barrier", [self.barrier, self.threads])
+            call_barrier(self.turn, self.threads)
         for call in calls:
             self._separate(call)
             self._share_call(call)
@@ -215,21 +165,41 @@ class _Distributor:
         self.since.writes |= before.writes
         self.context.statistics["barriers"] += 1
 
-    def _share(self, count: ir.Value) -> tuple[ir.Value, ir.Value]:
-        """This thread's part of ``count``: count * thread / threads to count * (thread + 1) / threads."""
-        one = arith.ConstantOp(self.index, 1).result
-        edges = []
-        for at in (self.thread, arith.AddIOp(self.thread, one).result):
-            edges.append(arith.DivUIOp(arith.MulIOp(count, at).result, self.threads).result)
-        return edges[0], edges[1]
+    def _while_chunks(self, op: ir.Operation, count: ir.Value) -> tuple[ir.Operation, ir.Value, ir.Value]:
+        """Moves ``op`` into a loop that claims chunks of ``count`` items; the loop, and a chunk's begin and end.
 
-    def _share_call(self, op: ir.Operation) -> None:
-        last = len(op.operands) - 1
+            scf.while : () -> (index, index) {
+              %begin, %end = call @espalier_claim(%turn, %threads, %count)
+              %some = arith.cmpi slt, %begin, %end
+              scf.condition(%some) %begin, %end
+            } do { ^bb0(%begin, %end): OP }
+        """
         with ir.InsertionPoint(op):
-            begin, end = self._share(op.operands[last])
-        op.operands[last - 1], op.operands[last] = begin, end
+            loop = scf.WhileOp([self.index, self.index], [])
+        ask = loop.regions[0].blocks.append()
+        body = loop.regions[1].blocks.append(self.index, self.index)
+        with ir.InsertionPoint(ask):
+            begin, end = claim(self.turn, self.threads, count)
+            some = arith.CmpIOp(arith.CmpIPredicate.slt, begin, end).result
+            scf.ConditionOp(some, [begin, end])
+        with ir.InsertionPoint(body):
+            last = scf.YieldOp([])
+        op.move_before(last.operation)
+        return loop.operation, body.arguments[0], body.arguments[1]
 
-    def _share_loop(self, op: ir.Operation) -> None:
+    def _claim_whole(self, op: ir.Operation) -> ir.Operation:
+        """Has one thread run ``op``."""
+        with ir.InsertionPoint(op):
+            one = arith.ConstantOp(self.index, 1).result
+        return self._while_chunks(op, one)[0]
+
+    def _share_call(self, op: ir.Operation) -> ir.Operation:
+        last = len(op.operands) - 1
+        loop, begin, end = self._while_chunks(op, op.operands[last])
+        op.operands[last - 1], op.operands[last] = begin, end
+        return loop
+
+    def _share_loop(self, op: ir.Operation) -> ir.Operation:
         """Shares out the first dimension of an scf.parallel that takes more than one turn, by iterations."""
         dimensions = len(op.regions[0].blocks[0].arguments)
         bounds = [list(op.operands)[at :: dimensions] for at in range(dimensions)]
@@ -237,10 +207,12 @@ class _Distributor:
         lower, upper, step = bounds[at]
         with ir.InsertionPoint(op):
             count = arith.CeilDivSIOp(arith.SubIOp(upper, lower).result, step).result
-            edges = [arith.AddIOp(lower, arith.MulIOp(edge, step).result).result
-                     for edge in self._share(count)]
-            end = arith.MinSIOp(edges[1], upper).result
-        op.operands[at], op.operands[dimensions + at] = edges[0], end
+        loop, *chunk = self._while_chunks(op, count)
+        with ir.InsertionPoint(op):
+            begin, end = (arith.AddIOp(lower, arith.MulIOp(edge, step).result).result for edge in chunk)
+            end = arith.MinSIOp(end, upper).result
+        op.operands[at], op.operands[dimensions + at] = begin, end
+        return loop
 
     # -- order ----------------------------------------------------------------------------------
 
@@ -255,7 +227,7 @@ class _Distributor:
                 if op.parent.name == "func.func":
                     self._barrier()
                 else:  # inside the steps of a layer, whose time this is
-                    func.CallOp([], "espalier_barrier", [self.barrier, self.threads])
+                    call_barrier(self.turn, self.threads)
             self.since = _Touched()
             self.context.statistics["barriers"] += 1
         self.since.reads |= reads

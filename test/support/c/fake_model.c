@@ -1,8 +1,8 @@
 /* See fake_model.h. */
 #define _POSIX_C_SOURCE 200809L
 #include "fake_model.h"
+#include "team.h"
 
-#include <sched.h>
 #include <string.h>
 #include <time.h>
 
@@ -12,19 +12,23 @@
 
 enum { VALUES = 6 };
 
-/* The compiler's barrier (sparse_dialect/lowering/cpu/distribute_work.py). */
-static void barrier(int32_t *words, int64_t threads)
+/* As generated code does it (sparse_dialect/lowering/cpu/team.py): the next chunk of `count` items. */
+static bool claim(espalier_turn *turn, int64_t threads, int64_t count)
 {
-    if (threads == 1)
-        return;
-    const int32_t before = __atomic_load_n(&words[16], __ATOMIC_ACQUIRE);
-    if (__atomic_fetch_add(&words[0], 1, __ATOMIC_ACQ_REL) + 1 == (int32_t)threads) {
-        __atomic_store_n(&words[0], 0, __ATOMIC_RELAXED);
-        __atomic_store_n(&words[16], before + 1, __ATOMIC_RELEASE);
-        return;
+    if (threads == 1) {
+        turn->begin = 0;
+        turn->end = turn->alone == 0 ? count : 0;
+        turn->alone = turn->end > 0;
+    } else {
+        turn->claim(turn, count);
     }
-    while (__atomic_load_n(&words[16], __ATOMIC_ACQUIRE) == before)
-        sched_yield();
+    return turn->begin < turn->end;
+}
+
+static void barrier(espalier_turn *turn, int64_t threads)
+{
+    if (threads != 1)
+        turn->wait(turn);
 }
 
 static void stamp(int64_t *stamps, int64_t thread, int number)
@@ -41,26 +45,28 @@ static void affine(void *const *buffers, const int64_t *sizes, int64_t thread, i
     const float *x = buffers[0], *weights = buffers[4];
     float *scratch = buffers[1], *y = buffers[2], *product = buffers[8];
     int64_t *positives = buffers[3], *stamps = buffers[7];
-    int32_t *failures = buffers[5], *words = buffers[6];
-    const int64_t begin = VALUES * thread / threads, end = VALUES * (thread + 1) / threads;
+    int32_t *failures = buffers[5];
+    espalier_turn *turn = buffers[6];
     (void)sizes;
     stamp(stamps, thread, 0);
-    for (int64_t i = begin; i < end; i++) {
-        scratch[i] = weights[i] * x[i];
-        product[i] = scratch[i];
-    }
+    while (claim(turn, threads, VALUES))
+        for (int64_t i = turn->begin; i < turn->end; i++) {
+            scratch[i] = weights[i] * x[i];
+            product[i] = scratch[i];
+        }
     stamp(stamps, thread, 1);
-    barrier(words, threads);
-    for (int64_t i = begin; i < end; i++)
-        y[i] = product[i] + product[(i + 1) % VALUES];
-    if (thread == 0) {
+    barrier(turn, threads);
+    while (claim(turn, threads, VALUES))
+        for (int64_t i = turn->begin; i < turn->end; i++)
+            y[i] = product[i] + product[(i + 1) % VALUES];
+    while (claim(turn, threads, 1)) {
         if (x[0] > 1000.0f)
             failures[0] = 2;
         for (int row = 0; row < 2; row++)
             positives[row] = (x[3 * row] > 0) + (x[3 * row + 1] > 0) + (x[3 * row + 2] > 0);
     }
     stamp(stamps, thread, 2);
-    barrier(words, threads);
+    barrier(turn, threads);
 }
 
 static void sums(void *const *buffers, const int64_t *sizes, int64_t thread, int64_t threads)
@@ -81,7 +87,7 @@ static void replay(void *const *buffers, const int64_t *sizes, int64_t thread, i
     memcpy(buffers[2], weights + 1, weights[0] * (uint64_t)sizes[1]);
 }
 
-#define BUFFERS "inputs scratch outputs weights failures barrier stamps arena"
+#define BUFFERS "inputs scratch outputs weights failures turn stamps arena"
 
 static const espalier_type AFFINE[] = {
     {ESPALIER_FLOAT32, 2, {2, 3}}, {ESPALIER_FLOAT32, 2, {2, 3}}, {ESPALIER_INT64, 1, {2}}};

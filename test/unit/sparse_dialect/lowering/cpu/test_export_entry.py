@@ -23,7 +23,7 @@ MANIFEST: dict[str, Any] = {
 TRANSPOSE = """
 module attributes {espalier.inputs = 1 : i64, espalier.weights = 4 : i64} {
   func.func @transpose(%x: memref<?x?xf32>, %scratch: memref<?xi8>, %y: memref<?x?xf32>,
-      %weights: memref<?xi8>, %failures: memref<?xi32>, %barrier: memref<?xi32>, %stamps: memref<?xi64>,
+      %weights: memref<?xi8>, %failures: memref<?xi32>, %turn: memref<?xi64>, %stamps: memref<?xi64>,
       %thread: index, %threads: index, %arena: memref<?xi8>) {
     %0 = arith.constant 0 : index
     %1 = arith.constant 1 : index
