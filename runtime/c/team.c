@@ -41,18 +41,18 @@ void ESPALIER_TEAM_DELAY(void);
 #define ESPALIER_TEAM_DELAY() ((void)0)
 #endif
 
-typedef struct slot {
+typedef struct part {
     espalier_turn turn;
     void **buffers;
     int64_t *sizes;
     int64_t threads;
-} slot;
+} part;
 
 typedef struct worker {
     espalier_team *team;
     int64_t number; /* 0 is the caller of espalier_team_run, who has no thread here */
     void *scratch;
-    slot slots[2];
+    part slots[2];
     pthread_t thread;
     bool has_thread;
     uint32_t state __attribute__((aligned(LINE)));
@@ -183,7 +183,7 @@ static void barrier(espalier_turn *turn)
 /* ---- workers ---------------------------------------------------------------------------------------------- */
 
 /* Fills in what `self` is given in the run that begins now. */
-static void fill(worker *self, slot *slot, unsigned threads, void *const *buffers, const int64_t *sizes)
+static void fill(worker *self, part *slot, unsigned threads, void *const *buffers, const int64_t *sizes)
 {
     espalier_team *team = self->team;
     const espalier_layout *layout = &team->layout;
@@ -212,7 +212,7 @@ static void withdraw(worker *self)
     __atomic_fetch_and(&self->state, ~(uint32_t)(OFFERED_0 | OFFERED_1), __ATOMIC_ACQ_REL);
 }
 
-static void call(const espalier_team *team, slot *slot, int64_t number)
+static void call(const espalier_team *team, part *slot, int64_t number)
 {
     if (team->layout.packed) {
         void *arguments[] = {&slot->buffers, &slot->sizes, &number, &slot->threads};
@@ -226,7 +226,7 @@ static void call(const espalier_team *team, slot *slot, int64_t number)
 static void take_part(worker *self, uint32_t state)
 {
     const int which = (state & OFFERED_1) != 0;
-    slot *slot = &self->slots[which];
+    part *slot = &self->slots[which];
     ESPALIER_TEAM_DELAY();
     if (!__atomic_compare_exchange_n(&self->state, &state, which ? INSIDE_1 : INSIDE_0, false, __ATOMIC_ACQ_REL,
                                      __ATOMIC_RELAXED))
@@ -352,7 +352,7 @@ bool espalier_team_is_here(const espalier_team *team)
 void espalier_team_run(espalier_team *team, unsigned threads, void *const *buffers, const int64_t *sizes)
 {
     const unsigned used = (unsigned)smaller(threads, team->count);
-    slot *own = &team->workers[0].slots[0];
+    part *own = &team->workers[0].slots[0];
     fill(&team->workers[0], own, used, buffers, sizes);
     for (unsigned i = 1; i < used; i++)
         offer(&team->workers[i], used, buffers, sizes);

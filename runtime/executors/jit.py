@@ -1,8 +1,8 @@
 """Runs a compiled model's code on the host: LLVM-dialect bytecode, compiled by MLIR's ExecutionEngine on
 first use.
 
-Of the compiler it needs the bindings alone. All threads run the same function (see ``distribute_work.py``): the
-caller alone, or a team in C (``team.py``), which is made when a run first asks for several threads.
+Of the compiler it needs the bindings alone. All threads run the same function (see ``distribute_work.py``):
+the caller alone, or a team in C (``team.py``), which is made when a run first asks for several threads.
 """
 
 from __future__ import annotations
@@ -63,8 +63,8 @@ class JitExecutor:
     def run(self, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray], threads: int) -> np.ndarray:
         """Fills ``outputs``; returns the cycle counter noted behind every statement, i64 [stamps].
 
-        More ``threads`` than processors are as many as processors. Raises ``EspalierError`` when an assertion of
-        the model fails, such as an index out of range, or the system gives no threads.
+        More ``threads`` than processors are as many as processors. Raises ``EspalierError`` when an
+        assertion of the model fails, such as an index out of range, or the system gives no threads.
         """
         threads = 1 if self._sizes.get("sequential") else min(threads, cores())
         if threads > 1 and (reason := why_no_team()):
@@ -130,7 +130,7 @@ def declared(module: ir.Operation) -> dict[str, Any]:
 
 
 def _compile(code: bytes, manifest: Mapping[str, Any]) -> tuple[Any, int, list[str]]:
-    """The engine that owns the compiled code, the address of its packed entry, and the order of its buffers."""
+    """The engine that owns the compiled code, the address of its packed entry, its buffers' order."""
     context = ir.Context()
     context.enable_multithreading(False)
     try:

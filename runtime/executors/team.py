@@ -1,7 +1,7 @@
 """The C runtime's team of threads (``c/team.c``) for code that the host's JIT has compiled.
 
-It is built once, with the C compiler that is found, into the user's cache, and loaded from there. A run holds no
-interpreter lock, and no Python thread takes part. Where no compiler is found, models run on one thread.
+It is built once, with the C compiler that is found, into the user's cache, and loaded from there. A run holds
+no interpreter lock, and no Python thread takes part. Where no compiler is found, models run on one thread.
 """
 
 from __future__ import annotations
@@ -40,8 +40,9 @@ class Team:
     def __init__(self, entry: int, threads: int, *, buffers: int, scratch: int, turn: int, sizes: int,
                  scratch_bytes: int) -> None:
         """
-        ``entry``: the address of the code's function as MLIR's ExecutionEngine packs it; ``threads``: with the caller; ``buffers``: how many pointers
-        it takes, ``scratch`` and ``turn`` which of them are a thread's own; ``sizes``: how many free dimensions.
+        ``entry``: the address of the code's function as MLIR's ExecutionEngine packs it; ``threads``: with
+        the caller; ``buffers``: how many pointers it takes, ``scratch`` and ``turn`` which of them are a
+        thread's own; ``sizes``: how many free dimensions.
 
         Raises ``EspalierError`` where the system refuses memory or threads, or the team cannot be built.
         """
@@ -51,22 +52,23 @@ class Team:
         self._team = self._library.espalier_team_create(
             ctypes.c_void_p(entry), ctypes.c_uint(threads), ctypes.byref(layout))
         if not self._team:
-            raise EspalierError(f"the system gives no {threads} threads with {scratch_bytes} bytes of scratch each; "
-                                f"use fewer threads")
+            raise EspalierError(f"the system gives no {threads} threads with {scratch_bytes} bytes of scratch "
+                                f"each; use fewer threads")
 
     def run(self, threads: int, buffers: Any, sizes: Any) -> None:
-        """One run on up to ``threads`` threads; ``buffers`` and ``sizes``: ctypes arrays of pointers and i64."""
+        """One run on up to ``threads`` threads; ``buffers``, ``sizes``: ctypes arrays of pointers, of i64."""
         self._library.espalier_team_run(ctypes.c_void_p(self._team), ctypes.c_uint(threads), buffers, sizes)
 
     def __del__(self) -> None:
-        """Waits for the threads to end; in a child of fork, which has none of them, frees their memory alone."""
+        """Waits for the threads to end; a child of fork, which has none of them, only frees their memory."""
         if getattr(self, "_team", None):
             self._library.espalier_team_destroy(ctypes.c_void_p(self._team))
             self._team = None
 
 
+@cache
 def why_no_team() -> str:
-    """Why there are no threads on this machine; empty where there are."""
+    """Why there are no threads on this machine; empty where there are. Asked once a process."""
     try:
         _library()
     except EspalierError as error:
@@ -81,7 +83,7 @@ def cores() -> int:
 
 @cache
 def _library() -> Any:
-    """The team as a shared library. What failed once is tried again: an exception is not cached."""
+    """The team as a shared library."""
     compiler = _compiler()
     key = hashlib.sha256(" ".join([*compiler, *_FLAGS]).encode())
     for name in _FILES:
@@ -106,8 +108,8 @@ def _compiler() -> list[str]:
             return [found]
     if find_spec("ziglang"):
         return [sys.executable, "-m", "ziglang", "cc"]
-    raise EspalierError("several threads need a C compiler once, and none of cc, gcc, clang and the package ziglang "
-                        "is found; install one, or use one thread")
+    raise EspalierError("several threads need a C compiler once, and none of cc, gcc, clang and the package "
+                        "ziglang is found; install one, or use one thread")
 
 
 def _build(compiler: list[str], path: Path) -> None:
@@ -116,10 +118,11 @@ def _build(compiler: list[str], path: Path) -> None:
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         made = Path(folder, "team.so")
         try:
-            done = subprocess.run([*compiler, *_FLAGS, *sources, "-o", str(made)], capture_output=True, text=True,
-                                  timeout=_BUILD_SECONDS, check=False)
+            done = subprocess.run([*compiler, *_FLAGS, *sources, "-o", str(made)], capture_output=True,
+                                  text=True, timeout=_BUILD_SECONDS, check=False)
         except (OSError, subprocess.TimeoutExpired) as error:
-            raise EspalierError(f"the C compiler {compiler[0]} does not run ({error}); use one thread") from error
+            raise EspalierError(f"the C compiler {compiler[0]} does not run ({error}); "
+                                f"use one thread") from error
         if done.returncode or not made.exists():
             reason = next((line for line in done.stderr.splitlines() if "error" in line), "no output")
             raise EspalierError(f"the C compiler {compiler[0]} cannot build the threads ({reason:.120}); "

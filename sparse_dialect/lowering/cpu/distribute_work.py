@@ -10,7 +10,8 @@
 
 All threads run the whole function, and a thread that comes late, or never, holds nobody up: chunks go to
 whoever claims them (``team.py``, ``runtime/c/team.c``), and a barrier waits for the chunks, not for the
-threads. So outside of chunks a thread must touch no memory but its turn and the stamps: its caller may be gone.
+threads. So outside of chunks a thread must touch no memory but its turn and the stamps: its caller may be
+gone.
 Which thread computes a value never changes how it is computed, so results are the same to the bit for any
 number of threads. Behind every statement and barrier, thread 0 notes the cycle counter in ``stamps``;
 ``espalier.labels`` on the module says what each measures, and ``espalier.statements`` what those labels stand
@@ -166,7 +167,7 @@ class _Distributor:
         self.context.statistics["barriers"] += 1
 
     def _while_chunks(self, op: ir.Operation, count: ir.Value) -> tuple[ir.Operation, ir.Value, ir.Value]:
-        """Moves ``op`` into a loop that claims chunks of ``count`` items; the loop, and a chunk's begin and end.
+        """Moves ``op`` into a loop that claims chunks of ``count`` items; the loop, a chunk's begin and end.
 
             scf.while : () -> (index, index) {
               %begin, %end = call @espalier_claim(%turn, %threads, %count)

@@ -1,4 +1,5 @@
-"""The two functions through which generated code shares out its work: ``espalier_claim`` and ``espalier_barrier``.
+"""The two functions through which generated code shares out its work: ``espalier_claim`` and
+``espalier_barrier``.
 
 They call the runtime's team (``runtime/c/team.c``) through the pointers at the head of the thread's turn, so
 that objects have no undefined symbol. Where the code runs on one thread they call nothing: a statement is one

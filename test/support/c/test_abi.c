@@ -509,7 +509,7 @@ static void case_too_few_weights(const char *path)
 
 static void case_newer(const char *path)
 {
-    expect_refusal(path, ESPALIER_VERSION, "ABI version 7, this runtime reads version 2; compile the model again");
+    expect_refusal(path, ESPALIER_VERSION, "ABI version 7, this runtime reads version 3; compile the model again");
 }
 
 /* ---- cases on the model with a free length ----------------------------------------------------------------- */

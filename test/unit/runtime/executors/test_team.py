@@ -12,11 +12,10 @@ import time
 import warnings
 from pathlib import Path
 
+import espalier
 import numpy as np
 import pytest
 import torch
-
-import espalier
 from espalier.errors import EspalierError
 from espalier.runtime.c import INCLUDE
 from espalier.runtime.compiled_model import CompiledModel
@@ -40,6 +39,12 @@ def model() -> CompiledModel:
 def eight_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     """As many threads as a test asks for, whatever this machine has."""
     monkeypatch.setattr(jit, "cores", lambda: 8)
+
+
+def _run_for(model: CompiledModel, inputs: list[np.ndarray], seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        model.run(inputs, 2)
 
 
 def example(seed: int) -> list[np.ndarray]:
@@ -109,10 +114,8 @@ def test_an_interrupted_run_leaves_a_team_that_works(model: CompiledModel, eight
     expected = model.run(inputs, 2)[0]
     interrupt = threading.Timer(0.05, signal.raise_signal, [signal.SIGINT])
     interrupt.start()
-    deadline = time.monotonic() + 60
     with pytest.raises(KeyboardInterrupt):
-        while time.monotonic() < deadline:
-            model.run(inputs, 2)
+        _run_for(model, inputs, seconds=60)
     interrupt.join()
     for threads in (2, 3):
         np.testing.assert_array_equal(model.run(inputs, threads)[0], expected)
@@ -121,6 +124,7 @@ def test_an_interrupted_run_leaves_a_team_that_works(model: CompiledModel, eight
 def test_without_a_compiler_one_thread_and_a_note(model: CompiledModel, eight_cores: None,
                                                   monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(team, "_library", team._library.__wrapped__)
+    monkeypatch.setattr(jit, "why_no_team", team.why_no_team.__wrapped__)
     monkeypatch.setattr(team.shutil, "which", lambda name: None)
     monkeypatch.setattr(team, "find_spec", lambda name: None)
     inputs = example(4)
