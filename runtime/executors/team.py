@@ -52,8 +52,8 @@ class Team:
         self._team = self._library.espalier_team_create(
             ctypes.c_void_p(entry), ctypes.c_uint(threads), ctypes.byref(layout))
         if not self._team:
-            raise EspalierError(f"the system gives no {threads} threads with {scratch_bytes} bytes of scratch "
-                                f"each; use fewer threads")
+            raise EspalierError(f"the system gives no {threads} threads with {scratch_bytes} bytes of "
+                                f"scratch each; use fewer threads")
 
     def run(self, threads: int, buffers: Any, sizes: Any) -> None:
         """One run on up to ``threads`` threads; ``buffers``, ``sizes``: ctypes arrays of pointers, of i64."""
