@@ -11,7 +11,7 @@ import numpy as np
 
 from ..errors import EspalierError
 from ..pipelines.driver import CompileOptions, compile_linalg
-from ..pipelines.target import Target
+from ..pipelines.target import VULKAN, Target
 from ..runtime.compiled_model import CompiledModel
 from ..runtime.model_file import ModelFile
 from ..sparse_dialect.ir.mlir import ir
@@ -24,6 +24,8 @@ def compile_model(model: Any, example_inputs: Sequence[Any] = (), target: Target
     """See ``espalier.compile``."""
     target = target or Target.host()
     file = compile_file(model, example_inputs, target, options, progress)
+    if target.triple == VULKAN:
+        return CompiledModel(file)
     if target.triple:
         from ..pipelines.codegen.emit import cross_compiled
 
@@ -42,7 +44,10 @@ def compile_file(model: Any, example_inputs: Sequence[Any], target: Target,
     if progress is not None:
         progress("import", 0, 1)
     module = import_any(model, example_inputs)
-    file = compile_linalg(module, options or CompileOptions(), target, progress)
+    to_file = compile_linalg
+    if target.triple == VULKAN:
+        from ..pipelines.vulkan import compile_vulkan as to_file
+    file = to_file(module, options or CompileOptions(), target, progress)
     del module  # the dense weights go before the code is compiled
     outputs = _torch_outputs(model, example_inputs) if len(example_inputs) else None
     if outputs is None:

@@ -38,6 +38,10 @@ ARENA = ("sparse-expand-copies", "sparse-record-assertions", "sparse-distribute-
 LLVM = ("sparse-export-entry", "canonicalize", "cse", "convert-scf-to-cf", "convert-vector-to-llvm",
         "expand-strided-metadata", "lower-affine", "convert-math-to-llvm", "convert-math-to-libm",
         "finalize-memref-to-llvm", "convert-to-llvm", "reconcile-unrealized-casts", "canonicalize", "cse")
+# No select-kernels and no assign-layouts: those ask the CPU's kernels.
+PREPARE_GPU = ("inline", "symbol-dce", "convert-elementwise-to-linalg", "sparse-raise-linalg",
+               "sparse-detect-schemes", "sparse-reorder-filters", "sparse-compress-weights")
+GPU = ("sparse-lower-to-gpu", "canonicalize", "cse")
 
 PIPELINES = {
     "sparse-prepare": Named("linalg to packed sparse ops with layouts, on tensors", PREPARE),
@@ -49,6 +53,8 @@ PIPELINES = {
                               (*PREPARE, *VECTOR)),
     "sparse-to-loops": Named("sparse-to-vector, then buffers, loops and one arena",
                              (*PREPARE, *VECTOR, *BUFFERS, *ARENA)),
+    "sparse-to-gpu": Named("linalg to kernels in gpu, memref, vector, arith and scf, and their launches",
+                           (*PREPARE_GPU, *GPU)),
     "sparse-to-llvm": Named("the whole way to the LLVM dialect for the host CPU",
                             (*PREPARE, *VECTOR, *BUFFERS, *ARENA, *LLVM)),
 }

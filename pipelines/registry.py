@@ -17,7 +17,7 @@ from pathlib import Path
 
 from ..sparse_dialect import transforms
 from ..sparse_dialect.errors import EspalierError
-from ..sparse_dialect.lowering import buffers, cpu, generic, loads, reference
+from ..sparse_dialect.lowering import buffers, cpu, generic, gpu, loads, reference
 from ..sparse_dialect.passes import Pass
 from .named import PIPELINES, Named
 
@@ -94,7 +94,7 @@ def suggestion(name: str, known: Iterable[str]) -> str:
 def default_registry() -> Registry:
     """Our passes and pipelines, and those of installed packages."""
     registry = Registry()
-    for package in (transforms, reference, cpu, loads, generic, buffers):
+    for package in (transforms, reference, cpu, gpu, loads, generic, buffers):
         for stem in package.PASSES:
             registry.add(PREFIX + stem, functools.partial(_load_stem, package.__name__, stem))
     for entry in entry_points(group=GROUP):

@@ -11,6 +11,7 @@ from ..runtime.abi import TOLERANCES
 
 _REGISTERS = {"neon": 32, "avx512": 32, "avx2": 16, "sse": 16}
 _LANES = {"neon": 4, "avx512": 16, "avx2": 8, "sse": 4}
+VULKAN = "vulkan"  # the triple of GPUs
 HALVES = 8  # f16 elements in a vector of Arm's
 # Arm's cores by what their code should look like: little ones, and those with four FMA pipes.
 _IN_ORDER = ("cortex-a34", "cortex-a35", "cortex-a53", "cortex-a55", "cortex-a320", "cortex-a510",
@@ -58,6 +59,11 @@ class Target:
             return _of("avx512", "zen4" if _cpu_field("vendor_id") == "AuthenticAMD" else "avx512")
         name = "avx2" if {"avx2", "fma"} <= flags else "sse"
         return _of(name, name)
+
+    @staticmethod
+    def vulkan() -> Target:
+        """Any GPU of Vulkan 1.1: vectors of 4 pixels, 32 accumulators a thread."""
+        return Target("vulkan generic", lanes=4, registers=32, core="", triple=VULKAN, cpu="generic")
 
     @staticmethod
     def cross(triple: str, cpu: str = "", features: str = "", precision: str = "fp32",

@@ -16,7 +16,7 @@ from .ssh import SshDevice
 
 __all__ = ["DEVICES", "Device", "DeviceRun", "find_device", "run_on"]
 
-DEVICES = "qemu, qemu:CPU, adb:SERIAL, ssh:HOST or local"
+DEVICES = "qemu, qemu:CPU, adb:SERIAL, ssh:HOST, local, vulkan or vulkan:NUMBER"
 
 
 def find_device(name: str, file: ModelFile) -> Device:
@@ -24,6 +24,8 @@ def find_device(name: str, file: ModelFile) -> Device:
     kind, _, where = name.partition(":")
     target = file.manifest["target"]
     triple = target.get("triple", "")
+    if triple == "vulkan":
+        raise EspalierError(f"the model is compiled for a GPU, which '{name}' is not; give --device vulkan")
     if kind == "qemu" and name != "qemu:":
         return QemuDevice(triple, where or target.get("cpu", ""), exact=bool(where))
     if kind == "adb" and where:

@@ -41,6 +41,8 @@ class _Buffer(ctypes.Structure):
 def why_not_here(target: Mapping[str, Any]) -> str:
     """Why code for ``target`` does not run in this process; empty where it does."""
     triple, name = str(target.get("triple", "")), str(target.get("name", ""))
+    if triple == "vulkan":
+        return "which is a GPU (--device vulkan)"
     here = f"{platform.machine()}-{platform.system().lower()}"
     if triple != f"{here}-gnu" or platform.libc_ver()[0] != "glibc":
         return f"this machine is {platform.machine()}"

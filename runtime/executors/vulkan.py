@@ -17,9 +17,8 @@ import numpy as np
 
 from ...errors import EspalierError
 from .vulkan_library import vulkan_library
+from .vulkan_program import Program, Range
 
-WEIGHTS, ACTIVATIONS = 0, 1  # ESPALIER_GPU_*
-OFFSET_ALIGNMENT = 256  # the largest minStorageBufferOffsetAlignment that the specification allows
 _MESSAGE_BYTES = 256
 _MOST_DEVICES = 64
 _TYPES = {1: "integrated", 2: "discrete", 3: "virtual", 4: "software"}
@@ -40,48 +39,6 @@ class GpuInfo:
     push_bytes: int
     shared_bytes: int
     buffer_range: int
-
-
-@dataclass(frozen=True)
-class Kernel:
-    """SPIR-V ``words`` with the entry point ``main`` and ``bindings`` storage buffers in set 0."""
-
-    name: str
-    words: bytes
-    bindings: int
-    push_bytes: int = 0
-
-
-@dataclass(frozen=True)
-class Range:
-    """``bytes`` from ``offset`` of ``WEIGHTS`` or ``ACTIVATIONS``; ``written``: by the kernel that has it."""
-
-    buffer: int
-    offset: int
-    bytes: int
-    written: bool = False
-
-
-@dataclass(frozen=True)
-class Dispatch:
-    """Runs ``groups`` workgroups of the kernel of that number, with a range for each of its bindings."""
-
-    kernel: int
-    groups: tuple[int, int, int]
-    ranges: tuple[Range, ...]
-    push: bytes = b""
-
-
-@dataclass(frozen=True)
-class Program:
-    """What a run does, in order. ``inputs``, ``outputs``: ranges of the activations, which start as zeros."""
-
-    kernels: tuple[Kernel, ...]
-    dispatches: tuple[Dispatch, ...]
-    inputs: tuple[Range, ...]
-    outputs: tuple[Range, ...]
-    weights: bytes
-    activation_bytes: int
 
 
 def devices(loader: str | None = None) -> list[GpuInfo]:

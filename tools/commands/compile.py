@@ -11,7 +11,7 @@ import typer
 from ...errors import EspalierError
 from ...files import check_writable, replacing
 from ...pipelines.codegen import KINDS
-from ...pipelines.target import Target
+from ...pipelines.target import VULKAN, Target
 from ..compiled import Source
 from ..report.data import factor, size
 from .common import (
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 OutputOption = Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="The compiled model.")]
 TargetOption = Annotated[str, typer.Option(
     "--target", metavar="TRIPLE", help="Compile for another machine: aarch64-linux-gnu, aarch64-linux-musl, "
-    "aarch64-linux-android or x86_64-linux-gnu.")]
+    "aarch64-linux-android or x86_64-linux-gnu; or for a GPU: vulkan.")]
 CpuOption = Annotated[str, typer.Option(
     "--mcpu", metavar="CPU", help="The target's processor: cortex-a76, x86-64-v4, ...; native: this one.")]
 FeaturesOption = Annotated[str, typer.Option(
@@ -71,7 +71,13 @@ def compile_command(
                             "--target")
     start = time.perf_counter()
     source = Source(model, prune, seed, steps, trust, only, exclude)
-    other = Target.cross(target, mcpu, mattr, precision, accumulate) if target else None
+    if target == VULKAN:
+        if cross:
+            raise EspalierError("--target vulkan takes none of --emit, --mcpu, --mattr, --precision, "
+                                "--accumulate, --linker and --name")
+        other: Target | None = Target.vulkan()
+    else:
+        other = Target.cross(target, mcpu, mattr, precision, accumulate) if target else None
     with progress_bars() as progress:
         if other is None:
             compiled, _ = source.compile(sparse=not dense, eliminate_redundant_loads=lre, progress=progress)
@@ -94,7 +100,9 @@ def _write(output: Path, file: ModelFile, target: Target, name: str, kind: str, 
     from ...pipelines.codegen.emit import cross_compiled, emit, identifier
     from ...runtime.compiled_model import CompiledModel
 
-    if kind == "model":
+    if target.triple == VULKAN:
+        file.write(output)
+    elif kind == "model":
         file = cross_compiled(file, target, identifier(name), linker)
         file.write(output)
     else:

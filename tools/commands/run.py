@@ -17,6 +17,7 @@ from rich.table import Table
 from ...errors import EspalierError
 from ...files import check_writable, replacing, temporary_folder
 from ...runtime.devices import DEVICES, find_device, run_on
+from ...runtime.devices.vulkan import is_vulkan, run_on_gpu
 from ...runtime.model_file import ModelFile
 from ...runtime.trust import Trust, read_file
 from ..compiled import load_compiled
@@ -111,8 +112,13 @@ def _run_there(device: str, path: Path, inputs: Sequence[np.ndarray], output: Se
     file = ModelFile.read(path)
     specs = [(str(spec["name"]), str(spec["dtype"])) for spec in file.manifest["outputs"]]
     _check_count(path, output, len(specs))
-    done = run_on(find_device(device, file), path, file, inputs, check=check, threads=threads, repeat=repeat,
-                  profile=profile)
+    if is_vulkan(device):
+        if profile or threads > 1:
+            raise EspalierError(f"--device {device} takes no --{'profile' if profile else 'threads'} yet")
+        done = run_on_gpu(device, path, file, inputs, check=check, repeat=repeat)
+    else:
+        done = run_on(find_device(device, file), path, file, inputs, check=check, threads=threads,
+                      repeat=repeat, profile=profile)
     if done.error is not None:
         _passed(done.error)
     _keep(output, done.outputs, specs)

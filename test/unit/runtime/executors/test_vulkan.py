@@ -9,17 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from espalier.errors import EspalierError
-from espalier.runtime.executors.vulkan import (
-    ACTIVATIONS,
-    WEIGHTS,
-    Dispatch,
-    Gpu,
-    GpuProgram,
-    Kernel,
-    Program,
-    Range,
-    devices,
-)
+from espalier.runtime.executors.vulkan import Gpu, GpuProgram, devices
+from espalier.runtime.executors.vulkan_program import ACTIVATIONS, WEIGHTS, Dispatch, Kernel, Program, Range
 from support.vulkan import DRIVERS, check_spirv, on_each_device, scale_and_add, validated
 
 COUNT = 1024  # elements of each tensor: 4 workgroups

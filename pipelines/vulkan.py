@@ -1,0 +1,200 @@
+"""The driver of the GPU: linalg on tensors to a program of SPIR-V kernels and dispatches, as a model file.
+
+The file is a compiled model like any other; its ``code`` is the program
+(``runtime/executors/vulkan_program.py``), its ``weights`` lie at the offsets that the dispatches name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from ..errors import EspalierError
+from ..runtime.executors.vulkan_program import (
+    ACTIVATIONS,
+    OFFSET_ALIGNMENT,
+    WEIGHTS,
+    Dispatch,
+    Kernel,
+    Program,
+    Range,
+    encode,
+)
+from ..runtime.model_file import ModelFile, fingerprint_of
+from ..sparse_dialect.ir.constants import dtype_of, read_attribute
+from ..sparse_dialect.ir.mlir import ir
+from ..sparse_dialect.ir.values import shape_of, text_of
+from ..sparse_dialect.lowering.gpu.spirv import words_of
+from .driver import CompileOptions, _check_complete, _entry, _layer_records, _signature
+from .named import GPU, PREPARE_GPU
+from .parser import parse_pipeline
+from .runner import Runner
+from .target import Target
+
+# The segment of gpu.launch_func's operands that the kernel takes: behind dependencies, three times three
+# sizes and the size of dynamic memory.
+_ARGUMENTS = 11
+
+
+def compile_vulkan(
+    module: ir.Module,
+    options: CompileOptions,
+    target: Target,
+    progress: Callable[[str, int, int], None] | None = None,
+) -> ModelFile:
+    """
+    Compiles ``module`` (linalg on tensors with static shapes, one public function) in place.
+
+    Returns the model without recorded samples. Raises ``EspalierError`` for what has no GPU kernel.
+    """
+    if not options.sparse or not options.eliminate_redundant_loads:
+        raise EspalierError("--target vulkan has no --dense and no --no-lre yet; leave them away")
+    root = module.operation
+    _check_complete(root)
+    inputs, outputs = _signature(_entry(root), free=False)
+    first, second = (
+        parse_pipeline(f"builtin.module({','.join(elements)})") for elements in (PREPARE_GPU, GPU)
+    )
+    Runner(first, verify=False, progress=progress).run(root)
+    root.verify()
+    layers = _layer_records(root, target)
+    Runner(second, verify=False, progress=progress).run(root)
+    root.verify()
+    program, weights = program_of(root)
+    code = encode(program)
+    manifest: dict[str, Any] = {
+        "target": asdict(target),
+        "inputs": [asdict(spec) for spec in inputs],
+        "outputs": [asdict(spec) for spec in outputs],
+        "layers": [asdict(layer) for layer in layers],
+        "labels": [],
+        "messages": [],
+        "sizes": {"arena": program.activation_bytes, "scratch": 0, "stamps": 0, "weights": weights.nbytes},
+    }
+    return ModelFile(manifest, code, weights, fingerprint_of(code, weights))
+
+
+def program_of(root: ir.Operation) -> tuple[Program, np.ndarray]:
+    """The program of a module that ``sparse-lower-to-gpu`` made, and its weights, u8."""
+    return _Reader(root).program()
+
+
+class _Reader:
+    """Reads kernels, weights and launches off the module."""
+
+    def __init__(self, root: ir.Operation) -> None:
+        self._names: dict[str, int] = {}
+        self._kernels: list[Kernel] = []
+        self._ranges: dict[Any, Range] = {}
+        self._globals: dict[str, Range] = {}
+        self._sizes = {WEIGHTS: 0, ACTIVATIONS: 0}
+        self._pieces: list[np.ndarray] = []
+        self._dispatches: list[Dispatch] = []
+        self._modules: dict[str, Any] = {}
+        self._function: Any = None
+        for view in root.regions[0].blocks[0].operations:
+            name = text_of(view.operation.attributes, "sym_name")
+            if view.operation.name == "gpu.module":
+                self._modules[name] = view.operation
+            elif view.operation.name == "memref.global":
+                self._add_weight(name, read_attribute(view.operation.attributes["initial_value"]))
+            else:
+                self._function = view.operation
+
+    def program(self) -> tuple[Program, np.ndarray]:
+        """The whole; the program's own ``weights`` are empty, they stand beside it."""
+        body = self._function.regions[0].blocks[0]
+        arguments = []
+        for argument in body.arguments:
+            arguments.append(self._place(argument))
+        for view in body.operations:
+            self._read(view.operation)
+        inputs = [name for name in arguments if not self._is_written(name)]
+        outputs = [name for name in arguments if self._is_written(name)]
+        weights = np.zeros(self._sizes[WEIGHTS], np.uint8)
+        for piece, place in zip(self._pieces, self._globals.values(), strict=True):
+            weights[place.offset : place.offset + place.bytes] = piece
+        program = Program(
+            tuple(self._kernels),
+            tuple(self._dispatches),
+            tuple(inputs),
+            tuple(outputs),
+            b"",
+            self._sizes[ACTIVATIONS],
+        )
+        return program, weights
+
+    def _is_written(self, place: Range) -> bool:
+        return any(
+            one.offset == place.offset and one.written
+            for dispatch in self._dispatches
+            for one in dispatch.ranges
+            if one.buffer == ACTIVATIONS
+        )
+
+    def _add_weight(self, name: str, array: np.ndarray) -> None:
+        flat = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+        self._globals[name] = self._take(WEIGHTS, flat.nbytes)
+        self._pieces.append(flat)
+
+    def _take(self, buffer: int, bytes_: int) -> Range:
+        """A range at the end of a buffer."""
+        offset = self._sizes[buffer]
+        self._sizes[buffer] = -(-(offset + bytes_) // OFFSET_ALIGNMENT) * OFFSET_ALIGNMENT
+        return Range(buffer, offset, bytes_)
+
+    def _place(self, value: ir.Value) -> Range:
+        """Room for a buffer; the value becomes known."""
+        size = int(np.prod(shape_of(value))) * dtype_of(ir.MemRefType(value.type).element_type).itemsize
+        self._ranges[value] = self._take(ACTIVATIONS, size)
+        return self._ranges[value]
+
+    def _read(self, operation: Any) -> None:
+        match operation.name:
+            case "memref.alloc":
+                self._place(operation.results[0])
+            case "memref.get_global":
+                name = ir.FlatSymbolRefAttr(operation.attributes["name"]).value
+                self._ranges[operation.results[0]] = self._globals[name]
+            case "memref.view":
+                whole = self._ranges[operation.operands[0]]
+                self._ranges[operation.results[0]] = Range(whole.buffer, whole.offset, _view_bytes(operation))
+            case "gpu.launch_func":
+                self._dispatches.append(self._dispatch(operation))
+
+    def _dispatch(self, operation: Any) -> Dispatch:
+        written = tuple(ir.DenseI64ArrayAttr(operation.attributes["espalier.written"]))
+        segments = list(ir.DenseI32ArrayAttr(operation.attributes["operandSegmentSizes"]))
+        groups = [
+            ir.IntegerAttr(value.owner.attributes["value"]).value
+            for value in list(operation.operands)[segments[0] : segments[0] + 3]
+        ]
+        start = sum(segments[:_ARGUMENTS])
+        operands = list(operation.operands)[start : start + segments[_ARGUMENTS]]
+        ranges = tuple(
+            Range(found.buffer, found.offset, found.bytes, at in written)
+            for at, found in enumerate(self._ranges[value] for value in operands)
+        )
+        kernel = str(operation.attributes["kernel"]).split("::")[0].removeprefix("@")
+        return Dispatch(
+            self._kernel(kernel, text_of(operation.attributes, "espalier.layer"), written, len(ranges)),
+            (groups[0], groups[1], groups[2]),
+            ranges,
+        )
+
+    def _kernel(self, name: str, layer: str, written: tuple[int, ...], bindings: int) -> int:
+        if name not in self._names:
+            words = words_of(self._modules[name].get_asm(), written)
+            self._names[name] = len(self._kernels)
+            self._kernels.append(Kernel(f"{name} ({layer})", words, bindings))
+        return self._names[name]
+
+
+def _view_bytes(operation: Any) -> int:
+    """Bytes that a view covers: elements are vectors of four, or numbers, of 4 bytes."""
+    type_ = ir.MemRefType(operation.results[0].type)
+    lanes = ir.VectorType(type_.element_type).shape[0] if str(type_.element_type).startswith("vector") else 1
+    return int(type_.shape[0]) * lanes * 4

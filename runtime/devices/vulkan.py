@@ -1,0 +1,108 @@
+"""``vulkan`` and ``vulkan:NUMBER``: a GPU of this machine, through ``c/vulkan.h`` and in this process."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from ...errors import EspalierError
+from ..abi import target_text, tolerance
+from ..compiled_model import error_of
+from ..executors.vulkan import Gpu, GpuProgram
+from ..executors.vulkan_program import decode
+from ..model_file import ModelFile
+from ..tensors import checked_inputs, tensor_specs
+from .device import DeviceRun
+
+NAME = "vulkan"
+
+
+def is_vulkan(device: str) -> bool:
+    """Whether a device's name means a GPU of this machine."""
+    return device.partition(":")[0] == NAME
+
+
+def run_on_gpu(
+    device: str,
+    path: Path,
+    file: ModelFile,
+    inputs: Sequence[np.ndarray] = (),
+    *,
+    check: bool = False,
+    repeat: int = 1,
+) -> DeviceRun:
+    """
+    Runs the model in ``path`` (``file`` is its content) on ``vulkan`` (discrete, then integrated, then any)
+    or ``vulkan:NUMBER`` of ``espalier devices``; on ``inputs``, or on the recorded ones where there are none.
+
+    Raises ``EspalierError`` where file, inputs and device do not fit, the device fails, and where the check's
+    outputs are not the recorded ones.
+    """
+    if file.manifest["target"].get("triple") != NAME:
+        raise EspalierError(
+            f"'{path}' is compiled for {target_text(file.manifest)}, not for a GPU; compile it with "
+            "--target vulkan"
+        )
+    if check and not file.sample_outputs:
+        raise EspalierError(f"'{path}' holds no recorded input and output; compile it with example inputs")
+    specs = tensor_specs(file.manifest["inputs"])
+    given = checked_inputs(specs, inputs if len(inputs) else file.sample_inputs)
+    program = decode(file.code, file.weights.tobytes())
+    sizes = (
+        [spec.nbytes for spec in _empty(file, "inputs")],
+        [spec.nbytes for spec in _empty(file, "outputs")],
+    )
+    if sizes != ([one.bytes for one in program.inputs], [one.bytes for one in program.outputs]):
+        raise EspalierError(f"'{path}' is damaged: its program has other inputs or outputs than its manifest")
+    with Gpu(_number(device)) as gpu, GpuProgram(gpu, program) as loaded:
+        error = _checked(device, file, loaded) if check else None
+        times, outputs = [], []
+        for _ in range(repeat):
+            start = time.perf_counter()
+            outputs = loaded.run(given)
+            times.append(1e3 * (time.perf_counter() - start))
+    arrays = _typed(file, outputs) if len(inputs) else []
+    return DeviceRun(error, (statistics.median(times), min(times), max(times)), repeat, [], arrays)
+
+
+def _checked(device: str, file: ModelFile, loaded: GpuProgram) -> float:
+    """The error of the recorded run; raises ``EspalierError`` where it is too large."""
+    found = _typed(file, loaded.run(file.sample_inputs))
+    error = max(
+        error_of(one.astype(np.float64), expected.astype(np.float64))
+        for one, expected in zip(found, file.sample_outputs, strict=True)
+    )
+    allowed = tolerance(file.manifest)
+    if not error <= allowed:
+        raise EspalierError(
+            f"{device}: the outputs differ from the recorded ones by {error:.1e} of the largest "
+            f"output (allowed: {allowed:.0e})"
+        )
+    return error
+
+
+def _number(device: str) -> int:
+    """The device's number, -1 where none is given."""
+    _, colon, number = device.partition(":")
+    if colon and not number.isdecimal():
+        raise EspalierError(
+            f"unknown device '{device}': expected vulkan or vulkan:NUMBER (see espalier devices)"
+        )
+    return int(number) if colon else -1
+
+
+def _empty(file: ModelFile, kind: str) -> list[np.ndarray]:
+    """Arrays of the model's inputs or outputs."""
+    return [np.empty(spec.shape, spec.dtype) for spec in tensor_specs(file.manifest[kind])]
+
+
+def _typed(file: ModelFile, outputs: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Bytes as the model's outputs."""
+    return [
+        raw.view(spec.dtype).reshape(spec.shape)
+        for raw, spec in zip(outputs, tensor_specs(file.manifest["outputs"]), strict=True)
+    ]
