@@ -31,7 +31,10 @@ class MissingPackage(EspalierError):
 # What the extras of pyproject.toml bring, by the name that is imported.
 EXTRAS = {"torch": "torch", "llvmlite": "aot", "ziglang": "aot", "cryptography": "sign",
           "onnx": "peers", "onnxruntime": "peers", "openvino": "peers", "ncnn": "peers", "pnnx": "peers",
-          "MNN": "peers", "ai_edge_litert": "litert", "litert_torch": "litert"}
+          "MNN": "peers",
+          "accelerate": "prune", "pydantic": "prune", "pydantic_core": "prune", "ruamel": "prune",
+          "torchmetrics": "prune", "safetensors": "prune", "tensorboard": "prune", "scipy": "prune",
+          "optuna": "prune", "ai_edge_litert": "litert", "litert_torch": "litert"}
 
 
 def missing(package: str, purpose: str = "this") -> MissingPackage:

@@ -14,6 +14,7 @@ from .commands.common import Guard
 from .commands.compile import compile_command
 from .commands.devices import devices_command
 from .commands.inspect import inspect_command
+from .commands.prune import prune_command
 from .commands.report import report_command
 from .commands.run import run_command
 from .commands.sign import sign_command
@@ -25,6 +26,7 @@ app.command("run")(run_command)
 app.command("bench")(bench_command)
 app.command("devices")(devices_command)
 app.command("report")(report_command)
+app.command("prune")(prune_command)
 app.command("inspect")(inspect_command)
 app.command("blocksize")(blocksize_command)
 app.command("sign")(sign_command)
@@ -50,3 +52,7 @@ def main() -> None:
         app(prog_name="espalier")
     except KeyboardInterrupt:  # before or after the command itself
         sys.exit(130)
+
+
+if __name__ == "__main__":  # torchrun -m espalier.tools.espalier
+    main()

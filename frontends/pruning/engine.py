@@ -30,6 +30,7 @@ from .checkpoint import (
     versions,
 )
 from .loop import autocast, check_task, distilled, estimate_batch_norm, evaluate, make_optimizer
+from .plan import projected
 from .processes import check_same, digest, rank, world
 from .recipe import Phase, Recipe
 from .sparsifier import EpochRecord, LayerReport, Sparsifier
@@ -211,13 +212,7 @@ class PruningRun:
         self.outcome.dense = self.evaluated(self.dense)
         if self.task.test is not None:
             self.outcome.dense_test = evaluate(self.dense, self.task, self.task.test, self.recipe.precision)
-        projected = copy.deepcopy(self.dense)
-        weights = dict(projected.named_parameters())
-        with torch.no_grad():
-            for target in self.sparsifier.targets:
-                weight = weights[target.parameter_name]
-                weight.copy_(target.project(weight))
-        self.outcome.one_shot = self._without_retraining(projected)
+        self.outcome.one_shot = self._without_retraining(projected(self.dense, self.sparsifier.assignment))
 
     def _without_retraining(self, model: nn.Module) -> float:
         """The metric of a copy of ``model`` whose batch norm is estimated anew."""

@@ -299,6 +299,10 @@ def _libraries(decisions: Sequence[Decision], recipe: Recipe) -> tuple[PatternLi
 def _check_rate(target: Target) -> None:
     """The scheme can keep as few weights as the rate asks for (it never keeps less than one unit), and its
     masks are found again."""
+    library = target.library
+    if library is not None and len(library.patterns) > library.final:  # it will have shrunk by then
+        final = PatternLibrary(library.kernel, library.patterns[: library.final], library.final)
+        target = replace(target, library=final)
     mask = target.project(torch.ones_like(target.weight) + 0.01 * target.weight) != 0
     kept = int(torch.count_nonzero(mask))
     asked = target.weight.numel() / target.rate

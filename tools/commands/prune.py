@@ -1,0 +1,247 @@
+"""``espalier prune MODEL --data FUNCTION --recipe FILE -o pruned.pt2``: prunes, retrains and times."""
+
+from __future__ import annotations
+
+import json as json_module
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from ...errors import EspalierError, optional
+from ...files import check_writable
+from ..bench.engines import EspalierEngine
+from ..bench.measure import measure, relative_error
+from ..bench.show import records_table
+from ..compiled import Source, arrays
+from .common import DebugOption, SeedOption, StepsOption, err, out, show
+
+if TYPE_CHECKING:
+    from ...frontends.pruning.engine import EpochLog, Outcome, Step
+    from ...frontends.pruning.plan import PlannedLayer
+
+SAME = 1e-4  # our outputs may differ from PyTorch's by this share of the largest output
+RUNS = 15
+ModelArgument = Annotated[str, typer.Argument(
+    metavar="MODEL", help="A reference network or path.py:function (which returns a module and its example "
+                          "inputs)", show_default=False)]
+
+
+def prune_command(
+    model: ModelArgument = "",
+    data: Annotated[str, typer.Option(
+        metavar="FUNCTION", help="path.py:function or package.module:function that returns a Task, such as "
+        "espalier.frontends.tasks:fashion_mnist")] = "",
+    recipe: Annotated[str, typer.Option(
+        metavar="FILE", help="The recipe (YAML), or a shipped one's name.")] = "",
+    output: Annotated[Path | None, typer.Option(
+        "--output", "-o", metavar="FILE", help="The pruned program (.pt2).")] = None,
+    weights: Annotated[Path | None, typer.Option(
+        metavar="FILE", help="Trained weights: a state dict (.pt or .safetensors).")] = None,
+    checkpoint: Annotated[Path | None, typer.Option(metavar="DIR", help="Keep checkpoints here.")] = None,
+    checkpoint_steps: Annotated[int, typer.Option(
+        min=0, help="Optimizer steps between checkpoints inside an epoch (0: none).")] = 0,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the newest checkpoint.")] = False,
+    changed_recipe: Annotated[bool, typer.Option(
+        "--changed-recipe", help="Resume although the recipe has changed.")] = False,
+    log: Annotated[Path | None, typer.Option(
+        metavar="DIR", help="Also write TensorBoard files here.")] = None,
+    dry_run: Annotated[bool, typer.Option(
+        "--dry-run", help="Show what becomes of every layer, and train nothing.")] = False,
+    schema: Annotated[bool, typer.Option("--schema", help="Print the recipe's JSON schema.")] = False,
+    seed: SeedOption = 0, steps: StepsOption = None, debug: DebugOption = False,
+) -> None:
+    """Prune a trained MODEL by a recipe, retrain it, and measure what was gained."""
+    optional("torch", "espalier prune")
+    from ...frontends.pruning.recipe import Recipe
+    from ...frontends.pruning.shipped import find_recipe
+    from ...frontends.pruning.weights import load_weights
+
+    if schema:
+        out.print(json_module.dumps(Recipe.model_json_schema(), indent=1), markup=False)
+        return
+    _check_arguments(model, data, recipe, output, checkpoint, resume, dry_run)
+    loaded = find_recipe(recipe)
+    source = Source(model, None, seed, steps)
+    module, inputs = source.load()
+    if not hasattr(module, "named_parameters"):
+        raise EspalierError(f"{model}: prune trains a PyTorch module, so a reference network or "
+                            f"path.py:function")
+    if weights is not None:
+        load_weights(module, weights)
+    if dry_run:
+        _dry_run(module, inputs, loaded)
+        return
+    from ...frontends.pruning.engine import RunOptions
+    from ...frontends.tasks.load import load_task
+
+    assert output is not None
+    options = RunOptions(checkpoint, resume, checkpoint_steps, changed_recipe)
+    _prune(source.name, module, inputs, loaded, load_task(data), options, output, log)
+
+
+def _check_arguments(model: str, data: str, recipe: str, output: Path | None, checkpoint: Path | None,
+                     resume: bool, dry_run: bool) -> None:
+    """What is missing is said before anything is loaded."""
+    needed = {"MODEL": model, "--recipe": recipe}
+    if not dry_run:
+        needed |= {"--data": data, "--output": str(output or "")}
+    missing = [name for name, value in needed.items() if not value]
+    if missing:
+        raise EspalierError(f"prune needs {' and '.join(missing)}")
+    if resume and checkpoint is None:
+        raise EspalierError("--resume needs --checkpoint DIR")
+    if output is not None:
+        if output.suffix != ".pt2":
+            raise EspalierError(f"--output expects a .pt2 file, found '{output}'")
+        check_writable(output)
+    if checkpoint is not None:
+        checkpoint.mkdir(parents=True, exist_ok=True)
+
+
+def _dry_run(module: Any, inputs: tuple[Any, ...], recipe: Any) -> None:
+    """The plan as a table, and the compiler's own prediction of both times."""
+    from ... import compile as compile_model
+    from ...frontends.pruning.plan import plan, projected
+    from ...frontends.pruning.targets import assign
+
+    assignment = assign(module, recipe)
+    rows = plan(module, inputs, assignment)
+    show(plan_table(rows))
+    sums = {"weights": (sum(row.weights for row in rows), sum(row.kept for row in rows)),
+            "multiply-adds": (sum(row.macs for row in rows), sum(row.macs_after for row in rows))}
+    for text, (before, after) in sums.items():
+        out.print(f"{text}: {before:,} -> {after:,} ({before / max(after, 1):.2f}x fewer)", markup=False)
+    times = [sum(layer.predicted_ms or 0 for layer in compile_model(model.eval(), inputs).layers)
+             for model in (module, projected(module, assignment))]
+    out.print(f"predicted: {times[0]:.2f} ms -> {times[1]:.2f} ms on one core; epochs: "
+              f"{recipe.method.epochs} of {recipe.method.name}, {recipe.retrain.epochs} of retraining",
+              markup=False)
+
+
+def plan_table(rows: list[PlannedLayer]) -> Table:
+    """A row a layer: what becomes of it, and which line says so."""
+    table = Table(box=None, pad_edge=False)
+    for column in ("layer", "shape", "scheme", "rate", "decided by"):
+        table.add_column(column, justify="right" if column == "rate" else "left")
+    for row in rows:
+        shape = "x".join(str(size) for size in row.shape)
+        note = f" ({row.note})" if row.note else ""
+        table.add_row(row.name, shape, row.scheme, f"{row.rate:.2f}", row.decided_by + note)
+    return table
+
+
+def _prune(name: str, module: Any, inputs: tuple[Any, ...], recipe: Any, task: Any, options: Any,
+           output: Path, log: Path | None) -> None:
+    """Trains, writes and measures; only process 0 of several speaks."""
+    import copy
+
+    from ...frontends.pruning.engine import PruningRun
+    from ...frontends.pruning.log import write_csv, write_tensorboard
+    from ...frontends.pruning.processes import rank
+    from ...frontends.pruning.weights import write_pruned
+
+    dense = copy.deepcopy(module)
+    with TrainingBar() as listen:
+        def heard(event: Step | EpochLog) -> None:
+            if rank() == 0:
+                listen(event)
+                if hasattr(event, "record"):
+                    write_csv(output.with_suffix(".csv"), run.outcome.log)
+
+        run = PruningRun(module, task, recipe, options, heard)
+        outcome = run.run()
+    if rank() != 0:
+        return
+    if log is not None:
+        write_tensorboard(log, outcome.log)
+    summary = summary_of(outcome, recipe, run.sparsifier.assignment.libraries)
+    show(outcome_table(outcome, task.name))
+    write_pruned(module, inputs, output, summary)
+    summary["times"] = _measured(name, dense, module.eval(), inputs)
+    paths = write_pruned(module, inputs, output, summary)
+    out.print(f"wrote {', '.join(str(path) for path in paths)}", markup=False)
+
+
+def summary_of(outcome: Outcome, recipe: Any, libraries: Any) -> dict[str, Any]:
+    """What ``pruned.json`` holds."""
+    from ...frontends.pruning.checkpoint import versions
+
+    metrics = {key: value for key, value in asdict(outcome).items() if key not in ("log", "layers")}
+    layers = [{**asdict(layer), "rate": layer.rate} for layer in outcome.layers]
+    return {"metrics": metrics, "layers": layers, "recipe": recipe.model_dump(mode="json"),
+            "libraries": [library.state_dict() for library in libraries], "versions": versions()}
+
+
+def outcome_table(outcome: Outcome, metric: str) -> Table:
+    """The metric at every point that the run passed."""
+    table = Table(box=None, pad_edge=False)
+    table.add_column("point")
+    table.add_column(metric, justify="right")
+    points = {"dense": outcome.dense, "projected at once": outcome.one_shot,
+              "after the method's epochs": outcome.regularised, "projected then": outcome.hard_pruned,
+              "retrained": outcome.retrained, "dense, test data": outcome.dense_test,
+              "retrained, test data": outcome.test}
+    for text, value in points.items():
+        if value is not None:
+            table.add_row(text, f"{value:.2f}")
+    return table
+
+
+def _measured(name: str, dense: Any, pruned: Any, inputs: tuple[Any, ...]) -> list[dict[str, Any]]:
+    """Compiles both, checks both against PyTorch, and times them interleaved on one core."""
+    import torch
+
+    from ... import compile as compile_model
+
+    engines = []
+    for variant, module in (("dense", dense.eval()), ("sparse", pruned)):
+        compiled = compile_model(module, inputs)
+        engine = EspalierEngine(compiled, arrays(inputs), variant)
+        with torch.no_grad():
+            result = module(*inputs)
+        reference = arrays(result if isinstance(result, tuple) else (result,))
+        error = relative_error(engine.run()[: len(reference)], reference)
+        if not error <= SAME:
+            raise EspalierError(f"our {variant} outputs differ from PyTorch's by {error:.1e} of the largest "
+                                f"output (allowed: {SAME:.0e}): times would mean nothing")
+        engines.append(engine)
+    records = measure(name, engines, threads=[1], warmup=3, runs=RUNS)
+    show(records_table(records))
+    return [record.as_json() for record in records]
+
+
+class TrainingBar:
+    """A bar over all steps on stderr with loss, metric and residual; a line an epoch where that is no
+    terminal."""
+
+    def __init__(self) -> None:
+        columns = TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn()
+        self.bar = Progress(*columns, console=err, transient=True, disable=not err.is_terminal)
+        self.task: Any = None
+        self.text = ""
+
+    def __enter__(self) -> Any:
+        self.bar.__enter__()
+        return self.hear
+
+    def __exit__(self, *exception: Any) -> None:
+        self.bar.__exit__(*exception)
+
+    def hear(self, event: Step | EpochLog) -> None:
+        """Takes a step or the end of an epoch."""
+        if hasattr(event, "record"):
+            record = event.record
+            residual = "" if record.residual is None else f", residual {record.residual:.3f}"
+            self.text = f"metric {record.metric:.2f}{residual}"
+            if not err.is_terminal:
+                err.print(f"epoch {record.epoch}, {record.phase}: loss {event.loss:.4f}, {self.text}",
+                          markup=False)
+            return
+        if self.task is None:
+            self.task = self.bar.add_task("", total=event.epochs * event.steps)
+        text = f"{event.phase}, epoch {event.epoch + 1}: loss {event.loss:.4f} {self.text}"
+        self.bar.update(self.task, completed=event.epoch * event.steps + event.step, description=text)
