@@ -15,6 +15,7 @@ from ..pipelines.target import VULKAN, Target
 from ..runtime.compiled_model import CompiledModel
 from ..runtime.model_file import ModelFile
 from ..sparse_dialect.ir.mlir import ir
+from .check import check
 from .quiet import ONE_AT_A_TIME
 
 
@@ -31,8 +32,11 @@ def compile_model(model: Any, example_inputs: Sequence[Any] = (), target: Target
 
         return CompiledModel(cross_compiled(file, target, "model"))
     compiled = CompiledModel(file)
+    options = options or CompileOptions()
     if len(example_inputs) and not file.sample_outputs:
         compiled.record(_arrays(example_inputs))
+    elif file.sample_outputs and options.check:
+        check(compiled, file, lambda: import_any(model, example_inputs), target, options)
     return compiled
 
 

@@ -32,6 +32,7 @@ from ..sparse_dialect.ir.walk import mentions, operations
 from ..sparse_dialect.lowering.buffers.arguments import public_functions
 from ..sparse_dialect.lowering.buffers.externalize_constants import assemble, externalize, total_bytes
 from ..sparse_dialect.lowering.reference.coverage import RECORD
+from ..sparse_dialect.lowering.reference.lower_to_reference import lower as lower_to_reference
 from ..sparse_dialect.schedule.cost_model import convolution_ms, linear_ms
 from .named import ARENA, BUFFERS, LLVM, PREPARE, PREPARE_FP16, VECTOR
 from .parser import parse_pipeline
@@ -51,10 +52,13 @@ LONGEST_FP16_SUM = 256
 @dataclass(frozen=True)
 class CompileOptions:
     """``sparse=False`` runs every layer dense; ``eliminate_redundant_loads=False`` keeps a load for every
-    multiply."""
+    multiply; ``check=False`` hands code out that was not compared with PyTorch's recorded output; with
+    ``kernels`` only the first so many layers run by micro-kernels, the others by the reference."""
 
     sparse: bool = True
     eliminate_redundant_loads: bool = True
+    check: bool = True
+    kernels: int | None = None
 
 
 @dataclass(frozen=True)
@@ -117,6 +121,8 @@ def compile_linalg(module: ir.Module, options: CompileOptions, target: Target,
         if number == 0:
             root.verify()
             layers = [*_reference_records(root), *_layer_records(root, target)]
+            if options.kernels is not None:
+                _lower_rest_to_reference(root, options.kernels)
         elif number == 1:
             layers = _with_calls(root, layers)
         elif number == 2:
@@ -138,6 +144,16 @@ def compile_linalg(module: ir.Module, options: CompileOptions, target: Target,
         "statements": [asdict(statement) for statement in statements],
         "messages": messages, "sizes": sizes}
     return ModelFile(manifest, _bytecode(root), weights, fingerprint_of(f"{target} {root}".encode(), weights))
+
+
+def _lower_rest_to_reference(root: ir.Operation, kernels: int) -> None:
+    """Lowers all layers but the first so many by the reference, with a location for their loops."""
+    with root.context:
+        for layer in operations(root, PackedConvOp, *MATRICES)[kernels:]:
+            producer = layer.operation.operands[0].owner
+            if isinstance(producer, PackedConvOp) and "chunks" in producer.operation.attributes:
+                del producer.operation.attributes["chunks"]  # its reader does not take it by chunk
+            lower_to_reference(layer)
 
 
 def _buffers(root: ir.Operation) -> tuple[str, ...]:

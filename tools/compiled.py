@@ -49,14 +49,15 @@ class Source:
                                    self.trust, Names.parse(self.only, self.exclude))
         return model, tuple(inputs)
 
-    def compile(self, *, sparse: bool = True, eliminate_redundant_loads: bool = True,
+    def compile(self, *, sparse: bool = True, eliminate_redundant_loads: bool = True, check: bool = True,
                 progress: Progress | None = None) -> tuple[CompiledModel, list[np.ndarray]]:
         """Compiles the model; returns it with its example inputs as numpy arrays."""
         from .. import CompileOptions
         from .. import compile as compile_model
 
         model, inputs = self.load()
-        options = CompileOptions(sparse=sparse, eliminate_redundant_loads=eliminate_redundant_loads)
+        options = CompileOptions(sparse=sparse, eliminate_redundant_loads=eliminate_redundant_loads,
+                                 check=check)
         compiled = compile_model(model, inputs, options=options, progress=progress)
         return compiled, arrays(inputs) if inputs else self.draw_inputs(compiled)
 

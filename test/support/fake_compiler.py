@@ -67,6 +67,7 @@ class FakeModel:
 class FakeOptions:
     sparse: bool = True
     eliminate_redundant_loads: bool = True
+    check: bool = True
 
 
 @dataclass

@@ -48,6 +48,9 @@ EmitOption = Annotated[str, typer.Option(
     metavar="|".join(KINDS), help="What to write for a target: a model file, or code without the weights.")]
 LinkerOption = Annotated[str, typer.Option(
     metavar="CMD", help="A C compiler for the target, such as an NDK's clang, instead of zig.")]
+CheckOption = Annotated[bool, typer.Option(
+    "--check/--no-check", help="Compare the compiled code with PyTorch on the recorded input, and refuse to "
+    "write what differs.")]
 NameOption = Annotated[str, typer.Option(
     metavar="NAME", help="The tail of the exported symbol espalier_model_NAME (default: the model's name).")]
 
@@ -59,7 +62,7 @@ def compile_command(
     lre: LreOption = True, target: TargetOption = "", mcpu: CpuOption = "", mattr: FeaturesOption = "",
     precision: PrecisionOption = "fp32", accumulate: AccumulateOption = "",
     emit: EmitOption = "model", linker: LinkerOption = "", name: NameOption = "",
-    trust: TrustOption = False, debug: DebugOption = False,
+    check: CheckOption = True, trust: TrustOption = False, debug: DebugOption = False,
 ) -> None:
     """Compile MODEL and write one file with code, weights and a recorded run; or, for a target, its code."""
     check_writable(output)
@@ -80,7 +83,8 @@ def compile_command(
         other = Target.cross(target, mcpu, mattr, precision, accumulate) if target else None
     with progress_bars() as progress:
         if other is None:
-            compiled, _ = source.compile(sparse=not dense, eliminate_redundant_loads=lre, progress=progress)
+            compiled, _ = source.compile(sparse=not dense, eliminate_redundant_loads=lre, check=check,
+                                         progress=progress)
             progress("writing", 0, 1)
             compiled.save(output)
         else:
@@ -90,6 +94,9 @@ def compile_command(
             compiled = _write(output, file, other, name or source.name, emit, linker)
     before = sum(layer.bytes_dense for layer in compiled.layers)
     smaller = factor(before, compiled.weight_bytes)
+    if check and other is not None:
+        out.print(f"not checked against PyTorch: compiled for another machine; run 'espalier run --check' "
+                  f"there on {output}", markup=False)
     out.print(f"{output}: {source.name}, {len(compiled.layers)} layers, "
               f"weights {size(before)} -> {size(compiled.weight_bytes)}{f' ({smaller})' if smaller else ''}, "
               f"arena {size(compiled.arena_bytes)}, {time.perf_counter() - start:.1f} s", markup=False)
