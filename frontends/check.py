@@ -37,7 +37,7 @@ def check(compiled: CompiledModel, file: ModelFile, again: Callable[[], ir.Modul
     layers = [layer for layer in compiled.layers if not layer.reason.startswith("reference:")]
     apart = error_of(0)
     if apart > compiled.tolerance or not layers:
-        raise EspalierError(f"the compiled code differs from PyTorch by {bound}; no layer's kernel is at fault, "
+        raise EspalierError(f"the compiled code differs from PyTorch by {bound}; no layer's kernel does, "
                             f"but what lies around them (error {apart:.1e} with reference layers); {REMEDY}")
     good, bad, worst = 0, len(layers), error
     while bad - good > 1:
