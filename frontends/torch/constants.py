@@ -60,9 +60,26 @@ def fold_constants(program: torch.export.ExportedProgram) -> dict[str, torch.Ten
             taken[names[node]] += 1
             count = taken[names[node]]
             tensors[names[node] if count == 1 else f"{names[node]}#{count}"] = value
+        if any(_in_list(node, user) for user in node.users):
+            _attribute(program, node, value)
         node.replace_all_uses_with(cast(Node, value))  # an argument may be a tensor, the importer takes it
     _erase_unused(graph, known)
     return tensors
+
+
+def _in_list(node: Node, user: Node) -> bool:
+    return any(isinstance(argument, list | tuple) and node in argument for argument in user.args)
+
+
+def _attribute(program: torch.export.ExportedProgram, node: Node, value: torch.Tensor) -> None:
+    """Lists hold nodes only: who reads ``node`` in one reads an attribute instead, which is ``value``."""
+    graph, holder = program.graph, program.graph_module
+    name = f"_constant_{node.name}"
+    holder.register_buffer(name, value, persistent=False)
+    with graph.inserting_before(node):
+        attribute = graph.get_attr(name)
+    attribute.meta = dict(node.meta)
+    node.replace_all_uses_with(attribute, lambda user: _in_list(node, user), propagate_meta=False)
 
 
 def _placeholders(program: torch.export.ExportedProgram) -> dict[Node, tuple[str, torch.Tensor]]:

@@ -22,9 +22,9 @@ from ...sparse_dialect.ir.mlir import PACKAGE, ir, passmanager
 from ..mlir_file import check_static, first_line
 from ..quiet import quiet
 from .constants import fold_constants
-from .linear import linear
+from .decompositions import table
 from .nan import keep_nan
-from .recurrent import calls_of_operators, decompositions, free_length, keep_whole, ops_of_calls
+from .recurrent import calls_of_operators, free_length, keep_whole, ops_of_calls
 
 PIPELINES = (
     "builtin.module(func.func(torch-match-quantized-custom-ops),"
@@ -77,7 +77,6 @@ def import_program(program: torch.export.ExportedProgram) -> ir.Module:
     _check_program(program, length)
     _check_finite(program)
     from torch_mlir.dialects import torch as torch_dialect
-    from torch_mlir.extras.fx_decomp_util import get_decomposition_table
 
     from .importer import Importer, matrix_names
 
@@ -86,8 +85,7 @@ def import_program(program: torch.export.ExportedProgram) -> ir.Module:
     register_dialect(context)
     with quiet():
         try:
-            table = {**get_decomposition_table(), torch.ops.aten.linear.default: linear}
-            program = program.run_decompositions(decompositions(table))
+            program = program.run_decompositions(table())
             _check_stateless(program)
             _check_reshapes(program)
             matrices = matrix_names(program)

@@ -1,0 +1,57 @@
+"""Operators that PyTorch's or torch-mlir's decompositions leave whole, or take apart badly: ours.
+
+``table()`` is what a program is decomposed by. An entry that returns ``NotImplemented`` leaves the operator
+as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+
+from .frames import depthwise_over_frames
+from .linear import linear
+from .recurrent import decompositions as with_recurrent
+from .transposed import fold, transposed_convolution, window
+
+aten = torch.ops.aten
+
+
+def table() -> dict[Any, Callable[..., Any]]:
+    """Operator -> what it becomes: torch-mlir's choice of PyTorch's decompositions, and ours over it."""
+    from torch_mlir.extras.fx_decomp_util import get_decomposition_table
+
+    ours: dict[Any, Callable[..., Any]] = {
+        aten.linear.default: linear, aten.convolution.default: convolution,
+        aten.col2im.default: fold, aten.constant_pad_nd.default: constant_pad}
+    return with_recurrent({**get_decomposition_table(), **ours})
+
+
+def convolution(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, stride: Sequence[int],
+                padding: Sequence[int], dilation: Sequence[int], transposed: bool,
+                output_padding: Sequence[int], groups: int) -> Any:
+    """Transposed convolutions and 3-D ones of one channel a group; ordinary ones stay as they are."""
+    spatial = weight.dim() - 2
+    if not all(isinstance(size, int) and size for size in (*x.shape, *weight.shape)):
+        return NotImplemented
+    stride, padding, dilation, output_padding = (
+        list(values) * (spatial if len(values) == 1 else 1)
+        for values in (stride, padding, dilation, output_padding))
+    if transposed:
+        return transposed_convolution(x, weight, bias, stride, padding, dilation, output_padding, groups)
+    if spatial == 3 and groups > 1 and weight.shape[1] == 1:
+        return depthwise_over_frames(x, weight, bias, stride, padding, dilation)
+    return NotImplemented
+
+
+def constant_pad(x: torch.Tensor, amounts: Sequence[int], value: float = 0) -> Any:
+    """Negative amounts crop; torch-mlir would lower them to a pad that writes beyond its memory."""
+    if not all(isinstance(size, int) for size in (*x.shape, *amounts)) or min(amounts, default=0) >= 0:
+        return NotImplemented
+    low, high = list(amounts[::2])[::-1], list(amounts[1::2])[::-1]
+    return window(x, low, high, value)
+
+
+__all__ = ["table"]
