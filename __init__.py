@@ -7,7 +7,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from .errors import EspalierError
@@ -34,7 +34,7 @@ def __getattr__(name: str) -> Any:
     raise AttributeError(f"module 'espalier' has no attribute '{name}'")
 
 
-def compile(model: Any, example_inputs: Sequence[Any] = (), *, target: Target | None = None,
+def compile(model: Any, example_inputs: Any = (), *, target: Target | None = None,
             options: CompileOptions | None = None,
             progress: Callable[[str, int, int], None] | None = None) -> CompiledModel:
     """
@@ -42,6 +42,8 @@ def compile(model: Any, example_inputs: Sequence[Any] = (), *, target: Target | 
 
     ``model``: a ``torch.nn.Module`` (with ``example_inputs``, which fix shapes and dtypes), a
     ``torch.export.ExportedProgram``, or the path of a ``.pt2`` or linalg-on-tensors ``.mlir`` file.
+    ``example_inputs``: one tensor, a tuple of the module's arguments, or a dict of its keyword arguments;
+    tensors may stand in tuples, lists and dicts, and numbers, strings and None become constants.
     ``progress`` hears (step, done, total). Raises ``EspalierError``, in one line, for what cannot be
     compiled.
     """

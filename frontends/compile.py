@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +14,14 @@ from ..pipelines.driver import CompileOptions, compile_linalg
 from ..pipelines.target import VULKAN, Target
 from ..runtime.compiled_model import CompiledModel
 from ..runtime.model_file import ModelFile
+from ..runtime.structure import arguments
+from ..runtime.tensors import array_of
 from ..sparse_dialect.ir.mlir import ir
 from .check import check
 from .quiet import ONE_AT_A_TIME
 
 
-def compile_model(model: Any, example_inputs: Sequence[Any] = (), target: Target | None = None,
+def compile_model(model: Any, example_inputs: Any = (), target: Target | None = None,
                   options: CompileOptions | None = None,
                   progress: Callable[[str, int, int], None] | None = None) -> CompiledModel:
     """See ``espalier.compile``."""
@@ -33,48 +35,72 @@ def compile_model(model: Any, example_inputs: Sequence[Any] = (), target: Target
         return CompiledModel(cross_compiled(file, target, "model"))
     compiled = CompiledModel(file)
     options = options or CompileOptions()
-    if len(example_inputs) and not file.sample_outputs:
-        compiled.record(_arrays(example_inputs))
+    if file.sample_inputs and not file.sample_outputs:
+        compiled.record(file.sample_inputs)
     elif file.sample_outputs and options.check:
         check(compiled, file, lambda: import_any(model, example_inputs), target, options)
     return compiled
 
 
-def compile_file(model: Any, example_inputs: Sequence[Any], target: Target,
+def compile_file(model: Any, example_inputs: Any, target: Target,
                  options: CompileOptions | None = None,
                  progress: Callable[[str, int, int], None] | None = None) -> ModelFile:
     """``model`` with code in the LLVM dialect for ``target``, and the recorded pair of input and output where
-    PyTorch gives one."""
+    PyTorch gives one; else the inputs alone."""
     if progress is not None:
         progress("import", 0, 1)
-    module = import_any(model, example_inputs)
+    imported = _import(model, example_inputs)
     to_file = compile_linalg
     if target.triple == VULKAN:
         from ..pipelines.vulkan import compile_vulkan as to_file
-    file = to_file(module, options or CompileOptions(), target, progress)
-    del module  # the dense weights go before the code is compiled
-    outputs = _torch_outputs(model, example_inputs) if len(example_inputs) else None
-    if outputs is None:
-        return file
-    return replace(file, sample_inputs=_arrays(example_inputs), sample_outputs=outputs)
+    file = to_file(imported.module, options or CompileOptions(), target, progress)
+    manifest = {**file.manifest, **imported.interface}
+    inputs, outputs = imported.inputs, _torch_outputs(model, imported) if imported.inputs else None
+    del imported  # the dense weights go before the code is compiled
+    return replace(file, manifest=manifest, sample_inputs=inputs, sample_outputs=outputs or [])
 
 
-def _arrays(tensors: Sequence[Any]) -> list[np.ndarray]:
-    """Torch tensors or numpy arrays as contiguous numpy arrays."""
-    return [np.asarray(x.detach().cpu().numpy() if hasattr(x, "detach") else x, order="C") for x in tensors]
+@dataclass(frozen=True)
+class _Imported:
+    """A model as linalg on tensors; ``inputs`` are the example's tensors, flat, as arrays. Of a PyTorch model
+    also what the manifest says of its interface, and the example's arguments."""
+
+    module: ir.Module
+    inputs: list[np.ndarray]
+    interface: dict[str, Any] = field(default_factory=dict)
+    args: tuple[Any, ...] = ()
+    kwargs: dict[str, Any] = field(default_factory=dict)
 
 
-def _torch_outputs(model: Any, example_inputs: Sequence[Any]) -> list[np.ndarray] | None:
+def _import(model: Any, example_inputs: Any) -> _Imported:
+    if isinstance(model, str | Path) and Path(model).suffix == ".mlir":
+        from .mlir_file import load_mlir
+
+        return _Imported(load_mlir(Path(model)), [array_of(x) for x in example_inputs])
+    from .torch.import_torch import import_program
+    from .torch.signature import answer_of, call_of, parameters_of
+
+    args, kwargs = call_of(example_inputs)
+    program = _program(model, example_inputs)
+    module = model if program is not model and not isinstance(model, str | Path) else None
+    parameters = parameters_of(program, module)
+    interface = {"call": [list(pair) for pair in parameters], "answer": answer_of(program)}
+    examples = arguments(parameters, args, kwargs) if args or kwargs else []
+    return _Imported(import_program(program), [np.array(array_of(x), order="C") for x in examples], interface,
+                     args, kwargs)
+
+
+def _torch_outputs(model: Any, imported: _Imported) -> list[np.ndarray] | None:
     """What PyTorch computes for the example inputs, so that the recorded pair proves equality with it; None
     for a file, and where the model's outputs are no plain tensors."""
     module = model.module() if hasattr(model, "graph_module") else model
     if not callable(module) or isinstance(module, str | Path):
         return None
     with ONE_AT_A_TIME:  # other threads may compile the same module
-        return _outputs_of(module, example_inputs)
+        return _outputs_of(module, imported.args, imported.kwargs)
 
 
-def _outputs_of(module: Any, example_inputs: Sequence[Any]) -> list[np.ndarray] | None:
+def _outputs_of(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[np.ndarray] | None:
     import torch
     from torch.utils._pytree import tree_leaves
 
@@ -83,42 +109,32 @@ def _outputs_of(module: Any, example_inputs: Sequence[Any]) -> list[np.ndarray] 
         for child in training:
             child.training = False
         with torch.no_grad():
-            outputs = module(*(torch.as_tensor(x) for x in example_inputs))
+            answer = module(*args, **kwargs)
     finally:
         for child, mode in training.items():
             child.training = mode
-    outputs = tree_leaves(outputs)  # flat, as the compiled model's are: an LSTM's are (y, (h, c))
-    if not all(isinstance(output, torch.Tensor) for output in outputs):
-        return None
+    outputs = [leaf for leaf in tree_leaves(answer) if isinstance(leaf, torch.Tensor)]
     return [np.array(output.numpy(), order="C") for output in outputs]
 
 
-def import_any(model: Any, example_inputs: Sequence[Any] = ()) -> ir.Module:
+def import_any(model: Any, example_inputs: Any = ()) -> ir.Module:
     """``model`` as linalg on tensors, whatever it is (see ``espalier.compile``)."""
-    if isinstance(model, str | Path):
-        return _import_file(Path(model))
-    if type(model).__name__ == "ExportedProgram":
-        from .torch.import_torch import import_program
+    return _import(model, example_inputs).module
 
-        return import_program(model)
+
+def _program(model: Any, example_inputs: Any) -> Any:
+    """``model`` as an exported program; a program is that already."""
+    if isinstance(model, str | Path):
+        if Path(model).suffix != ".pt2":
+            raise EspalierError(f"'{model}': expected a .pt2 or .mlir file")
+        from . import load_program
+
+        return load_program(Path(model))[0]
+    if type(model).__name__ == "ExportedProgram":
+        return model
     if not hasattr(model, "named_parameters"):
         raise EspalierError("expected a torch module, an exported program or a path, "
                             f"found {type(model).__name__}")
-    from .torch.import_torch import import_module
+    from .torch.import_torch import export_module
 
-    return import_module(model, example_inputs)
-
-
-def _import_file(path: Path) -> ir.Module:
-    if path.suffix == ".mlir":
-        from .mlir_file import load_mlir
-
-        return load_mlir(path)
-    if path.suffix != ".pt2":
-        raise EspalierError(f"'{path}': expected a .pt2 or .mlir file")
-    from . import load_program
-
-    program, _ = load_program(path)
-    from .torch.import_torch import import_program
-
-    return import_program(program)
+    return export_module(model, example_inputs)

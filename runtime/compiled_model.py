@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from .executors.jit import JitExecutor
 from .executors.native import NativeExecutor, why_not_here
 from .model_file import ModelFile
 from .records import LayerRecord, StatementRecord
+from .structure import answer_from, arguments, build, parameters_from
 from .tensors import array_of, checked_inputs, checked_threads, empty_outputs, tensor_specs
 from .trust import Trust
 
@@ -31,6 +32,8 @@ class CompiledModel:
             self.inputs = tensor_specs(manifest["inputs"])
             self.outputs = tensor_specs(manifest["outputs"])
             self.layers = tuple(LayerRecord.from_manifest(entry) for entry in manifest["layers"])
+            self._call = parameters_from(manifest.get("call"))
+            self._answer = answer_from(manifest.get("answer"))
             self._labels: list[str] = list(manifest["labels"])
             taken = {layer.name for layer in self.layers}
             self.others = tuple(record for entry in manifest.get("statements", ())
@@ -54,6 +57,11 @@ class CompiledModel:
         return int(self._file.weights.nbytes)
 
     @property
+    def sample_inputs(self) -> list[np.ndarray]:
+        """The recorded inputs, flat; empty where none were recorded."""
+        return list(self._file.sample_inputs)
+
+    @property
     def tolerance(self) -> float:
         """How far ``check`` may be off: a matter of the precision that the model was compiled for."""
         return tolerance(self._file.manifest)
@@ -69,16 +77,32 @@ class CompiledModel:
         self._execute(checked, outputs, threads)
         return outputs
 
-    def __call__(self, *inputs: Any) -> Any:
-        """Runs on torch tensors or numpy arrays and answers in kind; one output comes alone, several as a
-        tuple."""
-        tensors = any(hasattr(value, "detach") for value in inputs)
-        outputs: list[Any] = list(self.run([array_of(value) for value in inputs]))
-        if tensors:
+    def __call__(self, *inputs: Any, **keywords: Any) -> Any:
+        """
+        Runs on torch tensors or numpy arrays, and answers in kind.
+
+        A model that came from PyTorch is called as its module was in the example, and answers in the
+        module's own structure; its tensors may also be given flat. Of any other model one output comes
+        alone, several as a tuple. Raises ``EspalierError`` for inputs that do not fit.
+        """
+        flat = self._flat(inputs, keywords)
+        outputs: list[Any] = list(self.run([array_of(value) for value in flat]))
+        if any(hasattr(value, "detach") for value in flat):
             import torch
 
             outputs = [torch.from_numpy(output) for output in outputs]
+        if self._answer is not None:
+            return build(self._answer, outputs)
         return outputs[0] if len(outputs) == 1 else tuple(outputs)
+
+    def _flat(self, inputs: Sequence[Any], keywords: Mapping[str, Any]) -> list[Any]:
+        """The tensors of a call, in the order of ``inputs`` of this model."""
+        arrays = all(hasattr(value, "shape") for value in inputs)
+        if self._call is None and keywords:
+            raise EspalierError(f"this model has no named inputs, found {', '.join(keywords)}")
+        if self._call is None or (arrays and not keywords and len(inputs) == len(self.inputs)):
+            return list(inputs)
+        return arguments(self._call, inputs, keywords)
 
     def profile(self, inputs: Sequence[np.ndarray], threads: int = 1) -> list[float]:
         """Seconds spent in each of ``layers``, then in each of ``others``, in one run: all of its time.

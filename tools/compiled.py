@@ -59,7 +59,7 @@ class Source:
         options = CompileOptions(sparse=sparse, eliminate_redundant_loads=eliminate_redundant_loads,
                                  check=check)
         compiled = compile_model(model, inputs, options=options, progress=progress)
-        return compiled, arrays(inputs) if inputs else self.draw_inputs(compiled)
+        return compiled, compiled.sample_inputs or self.draw_inputs(compiled)
 
     def compile_for(self, target: Target, *, sparse: bool = True, eliminate_redundant_loads: bool = True,
                     progress: Progress | None = None) -> ModelFile:

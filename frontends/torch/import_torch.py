@@ -10,11 +10,12 @@ from __future__ import annotations
 import contextlib
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 import torch
+from torch.utils._pytree import tree_leaves, tree_map
 
 from ...sparse_dialect.dialect.dialect import register_dialect
 from ...sparse_dialect.errors import EspalierError
@@ -25,6 +26,7 @@ from .constants import fold_constants
 from .decompositions import table
 from .nan import keep_nan
 from .recurrent import calls_of_operators, free_length, keep_whole, ops_of_calls
+from .signature import call_of, constant_inputs, drop_constants
 
 PIPELINES = (
     "builtin.module(func.func(torch-match-quantized-custom-ops),"
@@ -36,29 +38,35 @@ FLOATS = (torch.float16, torch.float32, torch.float64)
 DTYPES = (*FLOATS, torch.bool, torch.int8, torch.uint8, torch.int16, torch.int32, torch.int64)
 
 
-def import_module(module: torch.nn.Module, example_inputs: Sequence[torch.Tensor]) -> ir.Module:
+def import_module(module: torch.nn.Module, example_inputs: Any) -> ir.Module:
     """
     Exports ``module`` in inference mode and imports it as linalg on tensors, function ``main``.
 
-    ``example_inputs`` fix shapes and dtypes, but for sizes marked by ``torch._dynamo.mark_dynamic``: the
-    number of time steps of recurrent layers may be free. Pruning masks (weight_orig, weight_mask) are folded
-    first. The result's constants borrow the module's memory. Raises ``EspalierError`` for a module that
-    torch.export cannot trace, and as ``import_program`` does.
+    The result's constants borrow the module's memory. Raises ``EspalierError`` as ``export_module`` and
+    ``import_program`` do.
+    """
+    return import_program(export_module(module, example_inputs))
+
+
+def export_module(module: torch.nn.Module, example_inputs: Any) -> torch.export.ExportedProgram:
+    """
+    ``module`` in inference mode as a program, with its GRUs and LSTMs whole.
+
+    ``example_inputs``: see ``call_of``. They fix structure, shapes, dtypes and every number, but for sizes
+    marked by ``torch._dynamo.mark_dynamic``: the number of time steps of recurrent layers may be free.
+    Pruning masks (weight_orig, weight_mask) are folded first. Raises ``EspalierError`` for a module that
+    torch.export cannot trace.
     """
     from ..pruning.masks import fold_masks
 
-    for number, example in enumerate(example_inputs):
-        if not isinstance(example, torch.Tensor):
-            raise EspalierError(f"example input {number}: expected a tensor, found {type(example).__name__}")
     module = fold_masks(module)
-    inputs, dynamic_shapes = _with_free_sizes(module, example_inputs)
+    args, kwargs, dynamic_shapes = _with_free_sizes(module, *call_of(example_inputs))
     with quiet(), _inference(module), keep_whole():
         try:
-            program = torch.export.export(module, inputs, dynamic_shapes=dynamic_shapes, strict=False)
+            return torch.export.export(module, args, kwargs, dynamic_shapes=dynamic_shapes, strict=False)
         except Exception as error:  # torch.export raises whatever the model's own code raises
             raise EspalierError(
                 f"cannot export {type(module).__name__} with torch.export: {first_line(error)}") from error
-    return import_program(program)
 
 
 def import_program(program: torch.export.ExportedProgram) -> ir.Module:
@@ -67,8 +75,8 @@ def import_program(program: torch.export.ExportedProgram) -> ir.Module:
 
     GRUs and LSTMs stay whole, as ``sparse.gru`` and ``sparse.lstm``, and their number of time steps may be
     free. Raises ``EspalierError`` for other dynamic shapes, values of an unsupported dtype, parameters that
-    are not finite (named), inputs or outputs that are no tensors, models that update their own state, and
-    operations that torch-mlir does not lower (named, with the layer).
+    are not finite (named), models that update their own state, and operations that torch-mlir does not lower
+    (named, with the layer). Numbers and None among inputs and outputs are constants, and no part of ``main``.
     """
     if PACKAGE != "torch_mlir":
         raise EspalierError(f"importing PyTorch programs needs the torch_mlir bindings, found '{PACKAGE}'; "
@@ -88,6 +96,7 @@ def import_program(program: torch.export.ExportedProgram) -> ir.Module:
             program = program.run_decompositions(table())
             _check_stateless(program)
             _check_reshapes(program)
+            drop_constants(program)
             matrices = matrix_names(program)
             tensors = fold_constants(program)
             importer = Importer(context, _arrays(tensors), matrices)
@@ -115,16 +124,16 @@ def _check_program(program: torch.export.ExportedProgram, length: Any) -> None:
     """Tensors of known dtype in, tensors out, their sizes static or the symbol ``length``."""
     signature = program.graph_signature
     parameters = {*signature.inputs_to_parameters, *signature.inputs_to_buffers,
-                  *signature.inputs_to_lifted_tensor_constants}
+                  *signature.inputs_to_lifted_tensor_constants, *constant_inputs(program)}
     for node in program.graph.nodes:
         value = node.meta.get("val")
         if node.op == "placeholder" and node.name not in parameters:
             _check_input(node.name, value, length)
         if node.op == "output":
-            others = [r for r in node.args[0] if not isinstance(r, torch.fx.Node)]
-            if others:
-                raise EspalierError(f"expected tensors as outputs, found {type(others[0]).__name__}")
-            for number, result in enumerate(node.args[0] if length is not None else ()):
+            results = [result for result in node.args[0] if isinstance(result, torch.fx.Node)]
+            if not results:
+                raise EspalierError("expected a tensor as output, found numbers or nothing at all")
+            for number, result in enumerate(results):
                 _check_output(number, result.meta.get("val"), length)
         for tensor in value if isinstance(value, list | tuple) else [value]:
             if isinstance(tensor, torch.Tensor) and node.name not in parameters:
@@ -161,6 +170,10 @@ def _check_input(name: str, value: object, length: Any) -> None:
 
 
 def _check_output(number: int, value: object, length: Any) -> None:
+    if not isinstance(value, torch.Tensor):
+        raise EspalierError(f"output {number}: expected a tensor, found a number that depends on the input")
+    if length is None:
+        return
     for dim, size in enumerate(value.shape if isinstance(value, torch.Tensor) else ()):
         if not _is_known(size, length):
             found = str(size).replace(str(length), "T")
@@ -217,23 +230,28 @@ def _check_lowered(module: ir.Module) -> None:
 # -- running PyTorch and torch-mlir -------------------------------------------------------------
 
 
-def _with_free_sizes(module: torch.nn.Module,
-                     example_inputs: Sequence[torch.Tensor]) -> tuple[tuple[torch.Tensor, ...], Any]:
+def _with_free_sizes(module: torch.nn.Module, args: tuple[Any, ...],
+                     kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any], Any]:
     """The examples and, where sizes are marked as dynamic, torch.export's ``dynamic_shapes`` for ``module``.
 
     All marked sizes are one. Examples of size 1 get a second step: torch.export takes 1 for a constant.
     """
-    marks = [sorted(getattr(x, "_dynamo_dynamic_indices", ())) for x in example_inputs]
-    if not any(marks):
-        return tuple(example_inputs), None
-    inputs, shapes, steps = [], torch.export.ShapesCollection(), torch.export.Dim("steps", min=1)
-    for x, dims in zip(example_inputs, marks, strict=True):
+    if not any(getattr(x, "_dynamo_dynamic_indices", ()) for x in tree_leaves((args, kwargs))):
+        return args, kwargs, None
+    shapes, steps = torch.export.ShapesCollection(), torch.export.Dim("steps", min=1)
+
+    def with_two_steps(x: Any) -> Any:
+        if not isinstance(x, torch.Tensor):
+            return x
+        dims = sorted(getattr(x, "_dynamo_dynamic_indices", ()))
         x = x.detach().clone()  # without the marks
         for dim in dims:
             x = x.repeat_interleave(2, dim) if x.shape[dim] == 1 else x
-        inputs.append(x)
         shapes[x] = {dim: steps for dim in dims}
-    return tuple(inputs), shapes.dynamic_shapes(module, tuple(inputs))
+        return x
+
+    args, kwargs = tree_map(with_two_steps, (args, kwargs))
+    return args, kwargs, shapes.dynamic_shapes(module, args, kwargs)
 
 
 def _with_all_buffers(program: torch.export.ExportedProgram) -> torch.export.ExportedProgram:
@@ -288,4 +306,4 @@ def _inference(module: torch.nn.Module) -> Iterator[None]:
             part.training = training
 
 
-__all__ = ["import_module", "import_program"]
+__all__ = ["export_module", "import_module", "import_program"]
