@@ -96,6 +96,9 @@ def _torch_outputs(model: Any, imported: _Imported) -> list[np.ndarray] | None:
     module = model.module() if hasattr(model, "graph_module") else model
     if not callable(module) or isinstance(module, str | Path):
         return None
+    from .torch.plain_weights import plain_weights
+
+    module = plain_weights(module)
     with ONE_AT_A_TIME:  # other threads may compile the same module
         return _outputs_of(module, imported.args, imported.kwargs)
 

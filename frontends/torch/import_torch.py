@@ -25,6 +25,7 @@ from ..quiet import quiet
 from .constants import fold_constants
 from .decompositions import table
 from .nan import keep_nan
+from .plain_weights import plain_weights
 from .recurrent import calls_of_operators, free_length, keep_whole, ops_of_calls
 from .signature import call_of, constant_inputs, drop_constants
 
@@ -54,12 +55,12 @@ def export_module(module: torch.nn.Module, example_inputs: Any) -> torch.export.
 
     ``example_inputs``: see ``call_of``. They fix structure, shapes, dtypes and every number, but for sizes
     marked by ``torch._dynamo.mark_dynamic``: the number of time steps of recurrent layers may be free.
-    Pruning masks (weight_orig, weight_mask) are folded first. Raises ``EspalierError`` for a module that
-    torch.export cannot trace.
+    Pruning masks (weight_orig, weight_mask) are folded and sparse weights made dense first. Raises
+    ``EspalierError`` for TorchScript and quantised modules, and one that torch.export cannot trace.
     """
     from ..pruning.masks import fold_masks
 
-    module = fold_masks(module)
+    module = fold_masks(plain_weights(module))
     args, kwargs, dynamic_shapes = _with_free_sizes(module, *call_of(example_inputs))
     with quiet(), _inference(module), keep_whole():
         try:

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 import torch
 from torch.export.graph_signature import ConstantArgument, InputKind, OutputKind
-from torch.utils._pytree import tree_map, tree_unflatten
+from torch.nn.utils.rnn import PackedSequence
+from torch.utils._pytree import tree_leaves, tree_map, tree_unflatten
 
 from ...runtime.structure import Slot, Structure, structure_of
 from ...sparse_dialect.errors import EspalierError
@@ -24,6 +25,8 @@ def call_of(example_inputs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
     arguments, or a dict of keyword arguments; numpy arrays in it become tensors."""
     if isinstance(example_inputs, torch.Tensor | np.ndarray):
         example_inputs = (example_inputs,)
+    for value in tree_leaves(example_inputs, is_leaf=lambda value: isinstance(value, PackedSequence)):
+        _check_plain(value)
     if isinstance(example_inputs, Mapping):
         if not all(isinstance(name, str) for name in example_inputs):
             raise EspalierError("example inputs: expected the names of keyword arguments as a dict's keys")
@@ -32,6 +35,18 @@ def call_of(example_inputs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
         raise EspalierError("example inputs: expected a tensor, a tuple of arguments or a dict of keyword "
                             f"arguments, found {type(example_inputs).__name__}")
     return tuple(tree_map(_as_tensor, list(example_inputs))), {}
+
+
+def _check_plain(value: Any) -> None:
+    if isinstance(value, PackedSequence):
+        raise EspalierError("example inputs: a packed sequence holds as many rows as its lengths say; pass "
+                            "the padded tensor, see torch.nn.utils.rnn.pad_packed_sequence")
+    if isinstance(value, torch.Tensor) and value.layout != torch.strided:
+        raise EspalierError(f"example inputs: expected dense tensors, found layout "
+                            f"{str(value.layout).removeprefix('torch.')}; pass x.to_dense()")
+    if isinstance(value, torch.Tensor) and value.is_quantized:
+        raise EspalierError("example inputs: expected plain tensors, found a quantised one; pass "
+                            "x.dequantize()")
 
 
 def _as_tensor(value: Any) -> Any:
