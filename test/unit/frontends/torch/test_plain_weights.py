@@ -1,4 +1,4 @@
-"""Sparse and quantised weights, TorchScript, packed sequences: the thing itself, or one line with a remedy."""
+"""Sparse weights, quantised modules, TorchScript, packed sequences: compiled, or one line with the remedy."""
 
 from __future__ import annotations
 
