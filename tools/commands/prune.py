@@ -17,7 +17,7 @@ from ..bench.engines import EspalierEngine
 from ..bench.measure import measure, relative_error
 from ..bench.show import records_table
 from ..compiled import Source, arrays
-from .common import DebugOption, SeedOption, StepsOption, err, out, show
+from .common import DebugOption, SeedOption, StepsOption, available_cores, err, out, show
 
 if TYPE_CHECKING:
     from ...frontends.pruning.engine import EpochLog, Outcome, Step
@@ -210,7 +210,7 @@ def _measured(name: str, dense: Any, pruned: Any, inputs: tuple[Any, ...]) -> li
                                 f"output (allowed: {SAME:.0e}): times would mean nothing")
         engines.append(engine)
     records = measure(name, engines, threads=[1], warmup=3, runs=RUNS)
-    show(records_table(records))
+    show(records_table(records, available_cores()))
     return [record.as_json() for record in records]
 
 
