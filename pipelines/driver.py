@@ -19,9 +19,9 @@ from ..runtime.abi import FREE
 from ..runtime.memory import zeroed
 from ..runtime.model_file import ModelFile, fingerprint_of
 from ..runtime.records import LayerRecord, StatementRecord, TensorSpec
-from ..sparse_dialect.devices.cores import CORES
 from ..sparse_dialect.dialect.packed import PackedConvOp, PackedLinearOp
 from ..sparse_dialect.dialect.recurrent import GruOp, LstmOp, PackedGruOp, PackedLstmOp
+from ..sparse_dialect.dialect.schedules import record_of
 from ..sparse_dialect.dialect.schemes import scheme_of
 from ..sparse_dialect.errors import op_error
 from ..sparse_dialect.geometry.convolution import Convolution
@@ -34,7 +34,9 @@ from ..sparse_dialect.lowering.buffers.externalize_constants import assemble, ex
 from ..sparse_dialect.lowering.reference.coverage import RECORD
 from ..sparse_dialect.lowering.reference.lower_to_reference import lower as lower_to_reference
 from ..sparse_dialect.schedule.cost_model import convolution_ms, linear_ms
-from .named import ARENA, BUFFERS, LLVM, PREPARE, PREPARE_FP16, VECTOR
+from ..sparse_dialect.schedule.record import Record
+from ..sparse_dialect.schemes import Dense
+from .named import ARENA, BUFFERS, LLVM, PREPARE, VECTOR
 from .parser import parse_pipeline
 from .runner import Runner
 from .target import Target
@@ -45,8 +47,6 @@ memref: Any = bindings("dialects.memref")
 Progress = Callable[[str, int, int], None]
 ENTRY = "main"
 MATRICES = (PackedLinearOp, PackedGruOp, PackedLstmOp)
-# Sums of n random products, each step rounded to f16, are off by about 2e-4 sqrt(n / 2) of their size.
-LONGEST_FP16_SUM = 256
 
 
 @dataclass(frozen=True)
@@ -86,23 +86,13 @@ def compile_linalg(module: ir.Module, options: CompileOptions, target: Target,
     function = _entry(root)
     inputs, outputs = _signature(function, free=bool(operations(root, GruOp, LstmOp)))
     _protect(function)
-    core = CORES[target.core]
-    own = {"sparse-schedule-loads": core.places_loads, "sparse-expand-gathers": not core.gathers}
-    lowering = (*VECTOR, *(name for name, wanted in own.items() if wanted))
     lre = "filter" if options.eliminate_redundant_loads else "none"
-    half, short = target.precision == "fp16", target.arithmetic == "fp16"
     stages = [
-        _Stage(PREPARE_FP16 if half else PREPARE, {
-            "sparse-select-kernels": f"{{kernel={'auto' if options.sparse else 'dense'} core={target.core} "
-                                     f"longest-sum={LONGEST_FP16_SUM if short else 0}}}",
-            "sparse-compress-weights": f"{{lanes={target.lanes} core={target.core}}}",
-            "sparse-assign-layouts": f"{{lanes={target.grid_lanes}}}"}),
-        _Stage(lowering, {
-            "sparse-lower-to-vector": f"{{lanes={target.lanes} core={target.core} "
-                                      f"widen={str(half and not short).lower()}}}",
-            "sparse-eliminate-redundant-loads": f"{{level={lre} registers={core.registers - core.spare}}}",
-            "sparse-schedule-loads": f"{{ahead={core.ahead} registers={core.registers} "
-                                     f"spare={core.spare}}}"}),
+        _Stage(("sparse-set-target", *PREPARE), {
+            "sparse-set-target": f"{{core={target.core} lanes={target.lanes} precision={target.precision} "
+                                 f"arithmetic={target.arithmetic}}}",
+            "sparse-schedule-layers": f"{{kernel={'auto' if options.sparse else 'dense'}}}"}),
+        _Stage(VECTOR, {"sparse-eliminate-redundant-loads": f"{{level={lre}}}"}),
         _Stage(_buffers(root), {"sparse-vectorize-loops": f"{{lanes={target.lanes}}}",
                                 "sparse-expand-math": f"{{core={target.core}}}"}),
         _Stage(ARENA), _Stage(LLVM)]
@@ -268,9 +258,7 @@ def _layer_records(root: ir.Operation, target: Target) -> list[LayerRecord]:
     """A record of every packed layer, in program order; of one time step where their number is free."""
     records = []
     for number, layer in enumerate(operations(root, PackedConvOp, *MATRICES)):
-        attributes = layer.operation.attributes
-        cost = {named: ir.IntegerAttr(ir.DictAttr(attributes["cost"])[named]).value
-                for named in ("dense_bytes", "packed_bytes", "index_bytes", "nonzeros", "stored")}
+        known = record_of(layer)
         weight = integers(layer.weight_shape)
         scheme = scheme_of(layer)
         linear = isinstance(layer, MATRICES)
@@ -278,17 +266,16 @@ def _layer_records(root: ir.Operation, target: Target) -> list[LayerRecord]:
         size = prod(weight)
         predict = linear_ms if linear else convolution_ms
         records.append(LayerRecord(
-            name=text_of(attributes, "layer") or f"layer{number}",
+            name=known.layer or f"layer{number}",
             op=layer.operation.name.removeprefix("sparse.packed_"),
-            shape=_shape_text(layer, weight), scheme=text_of(attributes, "detected") or scheme.name,
-            sparsity=1 - cost["nonzeros"] / size, kernel=ir.StringAttr(layer.kernel).value,
-            reason=_reason(attributes), macs_dense=size * places, macs_packed=cost["stored"] * places,
-            bytes_dense=cost["dense_bytes"], bytes_packed=cost["packed_bytes"],
-            index_bytes=cost["index_bytes"],
-            csr_index_bytes=4 * (cost["nonzeros"] + weight[0] + 1) if cost["index_bytes"] else 0,
+            shape=_shape_text(layer, weight), scheme=known.detected or scheme.name,
+            sparsity=1 - known.nonzeros / size, kernel="dense" if isinstance(scheme, Dense) else "sparse",
+            reason=_reason(known), macs_dense=size * places, macs_packed=known.stored * places,
+            bytes_dense=known.dense_bytes, bytes_packed=known.packed_bytes, index_bytes=known.index_bytes,
+            csr_index_bytes=4 * (known.nonzeros + weight[0] + 1) if known.index_bytes else 0,
             loads_before=0, loads_after=0,
-            predicted_ms=predict(scheme, cost["stored"] * (1 if linear else places)),
-            fused_into=text_of(attributes, "fused_into"), precision=_precision(layer, target)))
+            predicted_ms=predict(scheme, known.stored * (1 if linear else places)),
+            fused_into=known.fused_into, precision=_precision(layer, target)))
     return records
 
 
@@ -324,10 +311,9 @@ def _times(sizes: Sequence[int]) -> str:
     return "x".join(map(str, sizes))
 
 
-def _reason(attributes: Any) -> str:
+def _reason(known: Record) -> str:
     """Why the layer runs as it does."""
-    fused = text_of(attributes, "fused_into")
-    return text_of(attributes, "reason") + (f"; fused into {fused}" if fused else "")
+    return known.reason + (f"; fused into {known.fused_into}" if known.fused_into else "")
 
 
 

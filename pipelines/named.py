@@ -21,10 +21,11 @@ class Named:
 
 PREPARE = ("inline", "symbol-dce", "convert-elementwise-to-linalg", "sparse-raise-linalg",
            "sparse-lower-to-reference{uncovered=true}",
-           "sparse-detect-schemes", "sparse-select-kernels", "sparse-reorder-filters",
-           "sparse-compress-weights", "sparse-assign-layouts", "sparse-fuse-depthwise")
-PREPARE_FP16 = (*PREPARE[:-1], "sparse-halve-precision", PREPARE[-1])  # knows layouts, is known to fusion
-VECTOR = ("sparse-lower-to-vector", "sparse-eliminate-redundant-loads")
+           "sparse-detect-schemes", "sparse-schedule-layers", "sparse-reorder-filters",
+           "sparse-compress-weights", "sparse-assign-layouts", "sparse-halve-precision",
+           "sparse-fuse-depthwise", "sparse-schedule-tiles")
+VECTOR = ("sparse-lower-to-vector", "sparse-eliminate-redundant-loads", "sparse-schedule-loads",
+          "sparse-expand-gathers")
 BUFFERS = ("sparse-fuse-elementwise",
            "one-shot-bufferize{allow-unknown-ops=false bufferize-function-boundaries=true "
            "function-boundary-type-conversion=identity-layout-map}",
@@ -45,8 +46,6 @@ GPU = ("sparse-lower-to-gpu", "canonicalize", "cse")
 
 PIPELINES = {
     "sparse-prepare": Named("linalg to packed sparse ops with layouts, on tensors", PREPARE),
-    "sparse-prepare-fp16": Named("sparse-prepare with weights, and tensors on lane grids, in f16",
-                                 PREPARE_FP16),
     "sparse-to-reference": Named("sparse-prepare, then every sparse op as plain linalg: slow, and what other "
                                  "lowerings are compared with", (*PREPARE, "sparse-lower-to-reference")),
     "sparse-to-vector": Named("sparse-prepare, then vector code with redundant loads removed",

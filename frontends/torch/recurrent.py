@@ -19,9 +19,11 @@ import torch
 from torch.overrides import TorchFunctionMode
 
 from ...sparse_dialect.dialect.recurrent import DIRECTIONS, GruOp, LstmOp
+from ...sparse_dialect.dialect.schedules import set_record
 from ...sparse_dialect.dialect.schemes import UndetectedAttr
 from ...sparse_dialect.errors import EspalierError
 from ...sparse_dialect.ir.mlir import ir
+from ...sparse_dialect.schedule.record import Record
 
 OPERATORS = ("torch.espalier.gru", "torch.espalier.lstm")
 PREFIX = "espalier_"  # of the private functions
@@ -187,7 +189,7 @@ def _recurrent_op(name: str, direction: ir.Attribute, call: ir.Operation) -> Gru
     op = GruOp(**common) if states == 1 else LstmOp(cell=rest[1], final_cell=types[1], **common)
     location = call.location
     if isinstance(location, ir.NameLoc):
-        op.operation.attributes["layer"] = ir.StringAttr.get(location.name_str)
+        set_record(op, Record(layer=location.name_str))
     return op
 
 

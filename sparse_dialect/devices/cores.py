@@ -30,7 +30,7 @@ class Core:
 
     In cycles: ``multiply`` a vector of multiply-adds, ``line`` an input line brought from L2, ``pack`` a line
     packed, ``store`` a line stored or a partial sum kept and read again, ``kernel`` the fixed cost of one
-    stored kernel (loop, weights, mispredicted ends of runs).
+    stored kernel (loop, weights, mispredicted ends of runs). ``hertz``: cycles a second.
 
     ``fetch_above``: an input of more bytes lies beyond L2, so that a convolution asks for it a tile ahead; 0:
     never.
@@ -59,6 +59,11 @@ class Core:
     places_loads: bool = False
     ahead: int = 0
     spare: int = 0
+    hertz: float = 2.6e9
+
+    def seconds(self, cycles: float) -> float:
+        """How long so many cycles take."""
+        return cycles / self.hertz
 
 
 _AVX512 = Core(registers=32, multiply=0.5, line=0.6, pack=4.0, store=2.5, kernel=8.0, permutes=True,

@@ -17,12 +17,26 @@ from ..ir.mlir import ext, ir
 from ..ir.values import integers, shape_of
 from .dialect import Sparse
 from .layouts import LanesAttr
-from .verify import check_activation, check_choice, check_scheme, verified
+from .schedules import RecordAttr, ScheduleAttr, record_attribute, schedule_attribute
+from .verify import check_activation, check_choice, check_schedule, check_scheme, verified
 
 POOL_KINDS = ("max", "average")
 
 
-class ConvOp(Sparse.Operation, name="conv"):
+class Layer(Sparse.Operation):
+    """Base of the ops that are a layer of a network: how it runs, and what is known of it (``schedules.py``).
+
+    Both can be left out where an op is made, so they come last."""
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        if "name" in options:  # the bindings read fields off the class itself
+            cls.__annotations__ |= {"schedule": ScheduleAttr, "record": RecordAttr}
+            cls.schedule = ext.attribute(default_factory=schedule_attribute)
+            cls.record = ext.attribute(default_factory=record_attribute)
+        super().__init_subclass__(**options)
+
+
+class ConvOp(Layer, name="conv"):
     """
     Convolution of any rank, with all fused: act(conv(input, weight) + bias + residual).
 
@@ -46,7 +60,7 @@ class ConvOp(Sparse.Operation, name="conv"):
         return verified(self, _check_conv)
 
 
-class LinearOp(Sparse.Operation, name="linear"):
+class LinearOp(Layer, name="linear"):
     """Matrix product act(input @ weight.T + bias): input [N, K], weight [M, K], bias [M], output [N, M].
 
     N may be free (``?``), decided when it runs."""
@@ -63,7 +77,7 @@ class LinearOp(Sparse.Operation, name="linear"):
         return verified(self, _check_linear)
 
 
-class PoolOp(Sparse.Operation, name="pool"):
+class PoolOp(Layer, name="pool"):
     """Pooling over the spatial dimensions: ``max`` pads with -inf; ``average`` divides by the window."""
 
     input: ext.Operand[Any]
@@ -129,7 +143,8 @@ def _check_conv(op: Any) -> str | None:
         return f"expected a bias of shape [{weight[0]}], found {shape_of(op.bias)}"
     if op.residual is not None and shape_of(op.residual) != expected:
         return f"expected a residual of shape {expected}, found {shape_of(op.residual)}"
-    return check_scheme(op, weight) or check_activation(op)
+    return (check_scheme(op, weight) or check_activation(op)
+            or check_schedule(op, weight[0], input_shape[1]))
 
 
 def _check_linear(op: Any) -> str | None:
@@ -140,7 +155,7 @@ def _check_linear(op: Any) -> str | None:
         return f"expected an output of shape {[input_shape[0], weight[0]]}, found {output_shape}"
     if op.bias is not None and shape_of(op.bias) != [weight[0]]:
         return f"expected a bias of shape [{weight[0]}], found {shape_of(op.bias)}"
-    return check_scheme(op, weight) or check_activation(op)
+    return check_scheme(op, weight) or check_activation(op) or check_schedule(op)
 
 
 def _check_pool(op: Any) -> str | None:
@@ -148,7 +163,7 @@ def _check_pool(op: Any) -> str | None:
     for name in ("strides", "padding_low", "padding_high"):
         if len(integers(op.attributes[name])) != spatial:
             return f"expected {spatial} {name}, found {len(integers(op.attributes[name]))}"
-    return check_choice("kind", op.kind, POOL_KINDS)
+    return check_choice("kind", op.kind, POOL_KINDS) or check_schedule(op)
 
 
 def _check_lift(op: Any) -> str | None:

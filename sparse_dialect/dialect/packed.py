@@ -10,14 +10,16 @@ from typing import Any
 
 from ..ir.mlir import ext, ir
 from ..ir.values import integers, shape_of
-from .dialect import Sparse
-from .storages import storage_complaint
-from .verify import check_activation, check_scheme, verified
+from ..storage import Storage
+from .ops import Layer
+from .schedules import schedule_of
+from .storages import storage_complaint, storage_of
+from .verify import check_activation, check_schedule, check_scheme, verified
 
 STORAGE_SLOTS = 8  # storage arrays that a packed op can hold
 
 
-class Packed(Sparse.Operation):
+class Packed(Layer):
     """
     Base of the ops that hold a weight as its scheme's storage arrays, which ``storage_names`` names in their
     order; ``packing`` says how (``storages.py``), ``weight_shape`` is that of the dense weight.
@@ -43,9 +45,7 @@ class PackedConvOp(Packed, name="packed_conv"):
     """
     ``sparse.conv`` with its scheme's storage arrays (FKW, ...) for a weight [F, C/groups, *kernel].
 
-    ``kernel`` says which micro-kernel runs it (``sparse`` or ``dense``) and ``reason`` why;
-    ``filters_per_group`` is the number of filters that share loaded inputs (filter-level LRE); ``pool`` is
-    the window, and stride, of a max pool fused behind it, ones for none.
+    ``pool`` is the window, and stride, of a max pool fused behind it, ones for none.
     """
 
     input: ext.Operand[Any]
@@ -59,8 +59,6 @@ class PackedConvOp(Packed, name="packed_conv"):
     groups: ir.IntegerAttr
     activation: ir.StringAttr
     scheme: Any
-    kernel: ir.StringAttr
-    filters_per_group: ir.IntegerAttr
     pool: ir.ArrayAttr
     input_layout: Any
     output_layout: Any
@@ -82,7 +80,6 @@ class PackedLinearOp(Packed, name="packed_linear"):
     weight_shape: ir.ArrayAttr
     activation: ir.StringAttr
     scheme: Any
-    kernel: ir.StringAttr
     output: ext.Result[Any]
     bias: ext.Operand[Any] | None = None
 
@@ -106,4 +103,24 @@ def check_storage(op: Any) -> str | None:
 
 
 def _check_packed(op: Any) -> str | None:
-    return check_storage(op) or check_activation(op)
+    weight = integers(op.weight_shape)
+    groups = ir.IntegerAttr(op.groups).value if "groups" in op.operation.attributes else 1
+    return (check_storage(op) or check_activation(op) or check_schedule(op, weight[0], weight[1] * groups)
+            or check_as_packed(op))
+
+
+def check_as_packed(op: Any) -> str | None:
+    """What the schedule says about the storage is what the weight is kept in."""
+    schedule, storage = schedule_of(op), storage_of(op)
+    for name, packed in (("storage", storage.name), *stored_fields(storage).items()):
+        said = getattr(schedule, name)
+        if said is not None and said != packed:
+            return f"expected a schedule with {name} = {packed}, as the weight is packed, found {said}"
+    return None
+
+
+def stored_fields(storage: Storage) -> dict[str, int]:
+    """The fields of a schedule that a packed weight settles."""
+    names = ("filters_per_group", "channel_block")
+    known = {name: getattr(storage, name, 0) for name in names}
+    return {name: size for name, size in known.items() if size}  # a channel_block of 0: one block

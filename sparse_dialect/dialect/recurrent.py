@@ -15,16 +15,15 @@ from typing import Any
 
 from ..ir.mlir import ext, ir
 from ..ir.values import integers, shape_of
-from .dialect import Sparse
-from .ops import ConvOp, LinearOp
-from .packed import Packed, check_storage
-from .verify import check_choice, check_scheme, verified
+from .ops import ConvOp, Layer, LinearOp
+from .packed import Packed, check_as_packed, check_storage
+from .verify import check_choice, check_schedule, check_scheme, verified
 
 DIRECTIONS = ("forward", "reverse")
 GRU_GATES, LSTM_GATES = 3, 4  # reset, update, new; input, forget, cell, output
 
 
-class GruOp(Sparse.Operation, name="gru"):
+class GruOp(Layer, name="gru"):
     """
     A gated recurrent unit over time, from the products of its input with ``weight_ih``:
 
@@ -48,7 +47,7 @@ class GruOp(Sparse.Operation, name="gru"):
         return verified(self, _check_gru)
 
 
-class LstmOp(Sparse.Operation, name="lstm"):
+class LstmOp(Layer, name="lstm"):
     """
     A long short-term memory over time, from the products of its input with ``weight_ih``:
 
@@ -85,7 +84,6 @@ class PackedGruOp(Packed, name="packed_gru"):
     weight_shape: ir.ArrayAttr
     direction: ir.StringAttr
     scheme: Any
-    kernel: ir.StringAttr
     output: ext.Result[Any]
     bias: ext.Operand[Any] | None = None
 
@@ -105,7 +103,6 @@ class PackedLstmOp(Packed, name="packed_lstm"):
     weight_shape: ir.ArrayAttr
     direction: ir.StringAttr
     scheme: Any
-    kernel: ir.StringAttr
     output: ext.Result[Any]
     final_cell: ext.Result[Any]
     bias: ext.Operand[Any] | None = None
@@ -127,11 +124,13 @@ def _check_lstm(op: Any) -> str | None:
 
 def _check_packed_gru(op: Any) -> str | None:
     weight = integers(op.weight_shape)
-    return _check_shapes(op, weight, GRU_GATES, {"initial": op.initial}) or check_storage(op)
+    shapes = _check_shapes(op, weight, GRU_GATES, {"initial": op.initial})
+    return shapes or check_storage(op) or check_as_packed(op)
 
 
 def _check_packed_lstm(op: Any) -> str | None:
-    return _check_shapes(op, integers(op.weight_shape), LSTM_GATES, _states(op)) or check_storage(op)
+    shapes = _check_shapes(op, integers(op.weight_shape), LSTM_GATES, _states(op))
+    return shapes or check_storage(op) or check_as_packed(op)
 
 
 def _states(op: Any) -> dict[str, Any]:
@@ -153,4 +152,5 @@ def _check_shapes(op: Any, weight: list[int], count: int, states: dict[str, Any]
         return f"expected an output of {[gates[0], gates[1], hidden]}, found {shape_of(op.output)}"
     if op.bias is not None and shape_of(op.bias) != [weight[0]]:
         return f"expected a bias of {[weight[0]]}, found {shape_of(op.bias)}"
-    return check_scheme(op, weight) or check_choice("direction", op.direction, DIRECTIONS)
+    return (check_scheme(op, weight) or check_choice("direction", op.direction, DIRECTIONS)
+            or check_schedule(op))

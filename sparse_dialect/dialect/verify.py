@@ -6,13 +6,15 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..activations import TABLE
-from ..ir.mlir import ir
+from ..ir.mlir import ext, ir
 from .layouts import EITHER, LanesAttr
+from .schedules import RecordAttr, ScheduleAttr, record_of, schedule_of
 from .schemes import is_scheme, scheme_complaint
 
 LAYOUTS: dict[str, Any] = {"layout": LanesAttr, "input_layout": EITHER, "output_layout": EITHER}
 KINDS = {ir.ArrayAttr: "an array", ir.DictAttr: "a dictionary",
-         ir.IntegerAttr: "an integer", ir.StringAttr: "a string"}
+         ir.IntegerAttr: "an integer", ir.StringAttr: "a string",
+         ScheduleAttr: "#sparse.schedule<{...}>", RecordAttr: "#sparse.record<{...}>"}
 
 
 def verified(op: Any, check: Callable[[Any], str | None]) -> bool:
@@ -30,9 +32,9 @@ def verified(op: Any, check: Callable[[Any], str | None]) -> bool:
 def _check_form(op: Any) -> str | None:
     """Attributes present and of their declared kind, operands static ranked tensors, segments that add up."""
     attributes, operands = op.operation.attributes, list(op.operation.operands)
-    for name, kind in type(op).__annotations__.items():
-        if kind not in KINDS and name not in ("scheme", *LAYOUTS):
-            continue
+    declared = {field.name: field.constraint for field in type(op)._fields
+                if isinstance(field, ext.AttributeDef)}
+    for name, kind in declared.items():
         if name not in attributes:
             return f"requires attribute '{name}'"
         if kind in KINDS and not isinstance(attributes[name], kind):
@@ -45,7 +47,7 @@ def _check_form(op: Any) -> str | None:
         found = list(attributes["operandSegmentSizes"])
         if sum(found) != len(operands):
             return f"expected operandSegmentSizes that add up to {len(operands)} operands, found {found}"
-    elif any("None" in str(kind) for kind in type(op).__annotations__.values()):
+    elif type(op)._ODS_OPERAND_SEGMENTS:
         return "requires attribute 'operandSegmentSizes' (operands can be left out)"
     for value in [*operands, *op.operation.results]:
         if not isinstance(value.type, ir.RankedTensorType) or not _is_static(op, value.type):
@@ -73,3 +75,25 @@ def check_scheme(op: Any, weight: Sequence[int]) -> str | None:
 def check_activation(op: Any) -> str | None:
     """A complaint about an activation that there is not."""
     return check_choice("activation", op.activation, tuple(TABLE))
+
+
+def check_schedule(op: Any, filters: int = 0, channels: int = 0) -> str | None:
+    """The schedule's fields are possible, for any layer and for one of so many filters and channels; the
+    record can be read."""
+    record_of(op)
+    schedule = schedule_of(op)
+    complaint = schedule.complaint()
+    if complaint is not None:
+        return f"has an impossible schedule: {complaint}"
+    block = schedule.channel_block or 1
+    if channels % block:
+        return f"has an impossible schedule: expected a channel_block that divides {channels}, found {block}"
+    group = schedule.filters_per_group or 1
+    if schedule.micro_kernel == "kernel_classes" and filters % group:
+        return (f"has an impossible schedule: expected filters_per_group that divides {filters}, "
+                f"found {group}")
+    order = schedule.filter_order
+    if order is not None and filters and set(order) != set(range(filters)):
+        return (f"has an impossible schedule: expected a filter_order of all {filters} filters, "
+                f"found {list(order)}")
+    return None

@@ -19,12 +19,15 @@ from math import prod
 from ..dialect.layouts import layout_attribute
 from ..dialect.ops import LiftOp, PoolOp, UnliftOp
 from ..dialect.packed import PackedConvOp, storage_operands
+from ..dialect.schedules import device_of, schedule_attribute, schedule_of
+from ..errors import op_error
 from ..geometry.convolution import Convolution
 from ..geometry.layouts import LaneGrid, candidate_grids, three
 from ..ir.mlir import ir
 from ..ir.values import integer_array, integers, shape_of
 from ..ir.walk import blocks
 from ..passes import Pass, PassContext, option
+from ..schedule.schedule import Schedule
 
 # a convolution keeps its input's grid up to this many times the lines of the best one
 SAME_GRID_MARGIN = 1.05
@@ -45,14 +48,13 @@ class AssignLayoutsPass(Pass):
 
     name = "sparse-assign-layouts"
 
-    lanes: int = option(16, "f32 vector lanes of the target (16: AVX-512, 8: AVX2, 4: NEON)")
     fuse_pools: bool = option(True, "fuse small max pools into the convolution before them")
 
     def run(self, op: ir.Operation, context: PassContext) -> None:
         with op.context, ir.Location.unknown(op.context):
+            lanes = device_of(op).grid_lanes
             for block in list(blocks(op)):
-                _BlockLifter(self, context).run(block)
-
+                _BlockLifter(self, context, lanes).run(block)
 
 
 @dataclass
@@ -61,6 +63,7 @@ class _BlockLifter:
 
     options: AssignLayoutsPass
     context: PassContext
+    lanes: int
     lifted: dict[ir.Value, tuple[ir.Value, LaneGrid]] = field(default_factory=dict)
     replaced: list[ir.Operation] = field(default_factory=list)
 
@@ -87,7 +90,8 @@ class _BlockLifter:
         source = self.lifted.get(conv.input)
         pool = _fusible_pool(conv) if self.options.fuse_pools else None
         window = [1] * len(sizes) if pool is None else integers(pool.kernel)
-        grid = self._grid(sizes, source and source[1], window)
+        schedule = schedule_of(conv)
+        grid = self._given(conv, sizes, schedule) or self._grid(sizes, source and source[1], window)
         fused = pool is not None and _divides(window, grid)
         window = window if fused else [1] * len(sizes)
         stored = grid.over([size // part for size, part in zip(sizes, window, strict=True)])
@@ -108,13 +112,12 @@ class _BlockLifter:
                 weight_shape=conv.weight_shape, strides=conv.strides, padding_low=conv.padding_low,
                 padding_high=conv.padding_high, dilations=conv.dilations, groups=conv.groups,
                 activation=conv.activation,
-                scheme=conv.scheme, kernel=conv.kernel, filters_per_group=conv.filters_per_group,
-                pool=integer_array(window),
+                scheme=conv.scheme, pool=integer_array(window), record=conv.record,
+                schedule=schedule_attribute(schedule.filled(grid=(grid.lanes_high, grid.lanes_wide))),
                 input_layout=layout_attribute(source[1]) if source else conv.input_layout,
                 output_layout=layout_attribute(grid), output=self._type(conv.output, filters, stored),
                 bias=conv.bias,
                 residual=residual)
-        _carry_attributes(conv.operation, new.operation)
         self.lifted[replaced] = (new.output, stored)
         self.context.statistics["lifted layers"] += 1
         self.context.statistics["fused pools"] += fused
@@ -130,14 +133,16 @@ class _BlockLifter:
             above = self._grid(shape_of(pool.input)[2:], None)
             with ir.InsertionPoint(pool.operation):
                 source = self._on_grid(pool.input, above), above
-        grid = self._grid(sizes, source and source[1])
+        schedule = schedule_of(pool)
+        grid = self._given(pool, sizes, schedule) or self._grid(sizes, source and source[1])
+        schedule = schedule.filled(micro_kernel="pools", grid=(grid.lanes_high, grid.lanes_wide))
         with ir.InsertionPoint(pool.operation):
             new = PoolOp(input=source[0] if source else pool.input, kind=pool.kind, kernel=pool.kernel,
                          strides=pool.strides, padding_low=pool.padding_low, padding_high=pool.padding_high,
                          input_layout=layout_attribute(source[1]) if source else pool.input_layout,
                          output_layout=pool.output_layout if whole else layout_attribute(grid),
-                         output=pool.output.type if whole else self._type(pool.output, channels, grid))
-        _carry_attributes(pool.operation, new.operation)
+                         output=pool.output.type if whole else self._type(pool.output, channels, grid),
+                         schedule=schedule_attribute(schedule), record=pool.record)
         self.replaced.append(pool.operation)
         if whole:
             pool.output.replace_all_uses_with(new.output)
@@ -210,9 +215,19 @@ class _BlockLifter:
 
     # -- values --------------------------------------------------------------------------------
 
+    def _given(self, layer: PackedConvOp | PoolOp, sizes: list[int], schedule: Schedule) -> LaneGrid | None:
+        """The grid that a hand-written schedule asks for."""
+        if schedule.grid is None:
+            return None
+        grid = LaneGrid.of(schedule.grid[0], schedule.grid[1], sizes)
+        if grid.lanes != self.lanes:
+            raise op_error(layer, f"a schedule with a grid of {self.lanes} lanes, those of the target",
+                           f"{list(schedule.grid)}", "correct or leave out grid")
+        return grid
+
     def _grid(self, sizes: list[int], source: LaneGrid | None, window: Sequence[int] = ()) -> LaneGrid:
         """The grid for an image of ``sizes``; for a pool of ``window`` behind it, one that it divides."""
-        candidates = candidate_grids(sizes, self.options.lanes)
+        candidates = candidate_grids(sizes, self.lanes)
         fewest = candidates[0].rows * candidates[0].columns
         if prod(window) > 1:
             for grid in candidates:
@@ -299,11 +314,3 @@ def _owner_name(value: ir.Value) -> str:
     owner = value.owner
     return "" if isinstance(owner, ir.Block) else owner.operation.name
 
-
-
-def _carry_attributes(old: ir.Operation, new: ir.Operation) -> None:
-    """Copies what the new op does not set itself: names, reasons, costs."""
-    for named in old.operation.attributes:
-        name = named if isinstance(named, str) else named.name
-        if name not in new.operation.attributes:
-            new.operation.attributes[name] = old.operation.attributes[name]

@@ -9,12 +9,13 @@ dense, and ``reason`` says why.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from ..dialect.recurrent import WEIGHTED
+from ..dialect.schedules import record_of, set_record
 from ..dialect.schemes import UndetectedAttr, scheme_attribute
 from ..errors import op_error
 from ..ir.constants import weight_of
@@ -50,5 +51,5 @@ def _detect(layer: Any, context: PassContext) -> None:
         raise op_error(layer, "finite weights", found, "repair the weights before compiling")
     scheme, reason = explain_scheme(weight)
     layer.operation.attributes["scheme"] = scheme_attribute(scheme)
-    layer.operation.attributes["reason"] = ir.StringAttr.get(reason)
+    set_record(layer, replace(record_of(layer), reason=reason))
     context.statistics[f"{scheme.name} layers"] += 1

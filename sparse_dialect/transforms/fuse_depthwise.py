@@ -1,25 +1,31 @@
 """``sparse-fuse-depthwise``: a convolution and the depthwise one behind it run a chunk of channels at a time.
 
-    %e = "sparse.packed_conv"(%x, ...)                      -> ... {chunks = 6}
+    %e = "sparse.packed_conv"(%x, ...)
     %d = "sparse.packed_conv"(%e, ...) {groups = 96, ...}
+    ->
+    %e = "sparse.packed_conv"(%x, ...) {schedule = #sparse.schedule<{by_chunk = true, chunks = 6, ...}>}
+    %d = "sparse.packed_conv"(%e, ...) {schedule = #sparse.schedule<{micro_kernel = "fused_depthwise", ...}>}
 
 The tensor between the two (an inverted residual block's expansion, MobileNet-V2) is often a network's
-largest. With ``chunks`` on the first, ``sparse-lower-to-vector`` makes one kernel of both that keeps one
+largest. With ``by_chunk`` on the first, ``sparse-lower-to-vector`` makes one kernel of both that keeps one
 chunk of that tensor in scratch, where the depthwise convolution finds it in cache.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..dialect.layouts import layout_of
 from ..dialect.packed import PackedConvOp
+from ..dialect.schedules import record_of, schedule_of, set_record, set_schedule
+from ..dialect.schemes import scheme_of
 from ..geometry.convolution import Convolution
 from ..geometry.window import ONES
 from ..ir.mlir import ir
 from ..ir.values import strings
 from ..ir.walk import operations
 from ..passes import Pass, PassContext, option
+from ..schemes import Dense
 
 
 @dataclass(frozen=True)
@@ -27,9 +33,11 @@ class FuseDepthwisePass(Pass):
     """
     Marks convolutions whose only reader is a depthwise convolution, where the tensor between them is large.
 
-    `chunks` on the first says how many parts its filters are computed in, each followed by the second's
-    planes; `fused_into` names the second, whose measured time is that of both. Left alone: grouped first
-    convolutions, residuals, fused pools, channels in several blocks, and groups that repeat a filter.
+    The first's schedule says how many `chunks` its filters are computed in, each followed by the second's
+    planes; its record says what it is `fused_into`: the second, whose measured time is that of both.
+
+    Left alone: grouped first convolutions, residuals, fused pools, channels in several blocks, and groups
+    that repeat a filter.
     """
 
     name = "sparse-fuse-depthwise"
@@ -50,11 +58,13 @@ class FuseDepthwisePass(Pass):
         size = filters * layout_of(conv.output_layout, conv.output).plane * element.width // 8
         if size < self.large:
             return
-        groups = filters // ir.IntegerAttr(conv.filters_per_group).value
+        schedule = schedule_of(conv)
+        groups = filters // (schedule.filters_per_group or 1)
         chunks = next(n for n in range(1, groups + 1)
                       if n == groups or (groups % n == 0 and size <= n * self.chunk))
-        conv.operation.attributes["chunks"] = ir.IntegerAttr.get(ir.IntegerType.get_signless(64), chunks)
-        conv.operation.attributes["fused_into"] = ir.StringAttr.get(_name(reader))
+        set_schedule(conv, replace(schedule.filled(chunks=chunks), by_chunk=True))
+        set_schedule(reader, replace(schedule_of(reader), micro_kernel="fused_depthwise"))
+        set_record(conv, replace(record_of(conv), fused_into=record_of(reader).layer))
         context.statistics["fused pairs"] += 1
 
 
@@ -67,24 +77,18 @@ def _only_reader(conv: PackedConvOp) -> PackedConvOp | None:
 def _runs_by_channel(conv: PackedConvOp) -> bool:
     """Depthwise, dense, and nothing added to its result."""
     known = Convolution.of(conv)
-    return known.kind == "depthwise" and not known.residual and ir.StringAttr(conv.kernel).value == "dense"
+    return known.kind == "depthwise" and not known.residual and isinstance(scheme_of(conv), Dense)
 
 
 def _can_split(conv: PackedConvOp) -> bool:
     """Whether each filter is finished in one go, so that filters can be computed in any parts."""
-    attributes, known = conv.operation.attributes, Convolution.of(conv)
-    whole = known.channels
-    block = ir.IntegerAttr(attributes["channel_block"]).value if "channel_block" in attributes else whole
+    schedule, known = schedule_of(conv), Convolution.of(conv)
+    block = schedule.channel_block or known.channels
     alone = not known.residual and known.pool == ONES
     names = strings(conv.storage_names)  # filters in an order of their own must come once each
     once = "reorder" not in names or _length(conv.storage[names.index("reorder")]) == known.filters
-    return alone and known.kind == "plain" and block == whole and once
+    return alone and known.kind == "plain" and block == known.channels and once
 
 
 def _length(value: ir.Value) -> int:
     return int(ir.RankedTensorType(value.type).shape[0])
-
-
-def _name(conv: PackedConvOp) -> str:
-    attributes = conv.operation.attributes
-    return ir.StringAttr(attributes["layer"]).value if "layer" in attributes else ""

@@ -18,7 +18,7 @@ result back.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -27,6 +27,7 @@ from ..dialect.layouts import LanesAttr
 from ..dialect.ops import LiftOp, PoolOp, UnliftOp
 from ..dialect.packed import PackedConvOp, PackedLinearOp
 from ..dialect.recurrent import PackedGruOp, PackedLstmOp
+from ..dialect.schedules import device_of, record_of, set_record
 from ..errors import op_error
 from ..ir.constants import constant, weight_of
 from ..ir.mlir import bindings, ir
@@ -42,7 +43,8 @@ LARGEST = float(np.finfo(np.float16).max)
 @dataclass(frozen=True)
 class HalvePrecisionPass(Pass):
     """
-    Turns the tensors on lane grids and the weights of all layers into f16; the rest of the program stays f32.
+    Turns the tensors on lane grids and the weights of all layers into f16, where the module's target keeps
+    them so; the rest of the program stays f32.
 
     Needs layouts (sparse-assign-layouts). Weights beyond what f16 holds (65504) are an error.
     """
@@ -50,6 +52,8 @@ class HalvePrecisionPass(Pass):
     name = "sparse-halve-precision"
 
     def run(self, op: ir.Operation, context: PassContext) -> None:
+        if device_of(op).precision != "fp16":
+            return
         with op.context:
             for view in list(_operations(op)):
                 with view.operation.location, ir.InsertionPoint(view.operation):
@@ -110,19 +114,14 @@ def _halve_weight(layer: Any) -> None:
     if largest > LARGEST:
         raise op_error(layer, f"weights up to {LARGEST:g}, all that f16 holds", f"{largest:g}",
                        "compile it in fp32")
-    attributes = layer.operation.attributes
-    name = ir.StringAttr(attributes["layer"]).value if "layer" in attributes else "layer"
-    halved = constant(array.astype(np.float16), f"{name}.weight")
+    record = record_of(layer)
+    halved = constant(array.astype(np.float16), f"{record.layer or 'layer'}.weight")
     operands = layer.operation.operands
     operands[list(operands).index(before)] = halved
     if not list(before.uses):
         before.owner.erase()
-    if "cost" in attributes:
-        cost = {named.name: named.attr for named in ir.DictAttr(attributes["cost"])}
-        saved = array.nbytes - 2 * array.size
-        packed = ir.IntegerAttr(cost["packed_bytes"])
-        cost["packed_bytes"] = ir.IntegerAttr.get(packed.type, packed.value - saved)
-        attributes["cost"] = ir.DictAttr.get(cost)
+    saved = array.nbytes - 2 * array.size
+    set_record(layer, replace(record, packed_bytes=max(record.packed_bytes - saved, 0)))
 
 
 def _compute_wide(op: ir.Operation) -> None:

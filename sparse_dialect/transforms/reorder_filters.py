@@ -1,6 +1,7 @@
 """``sparse-reorder-filters``: filter kernel reorder (FKR; PatDNN, ASPLOS 2020), matrix reorder (GRIM).
 
-    "sparse.conv"(...) {kernel = "sparse"}  ->  {filter_order = array<i32: 0, 3, 1, 4, 2, 5>}
+    "sparse.conv"(...) {schedule = #sparse.schedule<{...}>}
+    -> {schedule = #sparse.schedule<{filter_order = [0, 3, 1, 4, 2, 5], ...}>}
 
 Filters of equal length become neighbours, and among them those that share most kernels. Only the storage
 order changes: ``sparse-compress-weights`` writes it to the ``reorder`` array, and results go to their own
@@ -9,19 +10,20 @@ channels.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from ..dialect.ops import ConvOp
+from ..dialect.schedules import schedule_of, set_schedule
 from ..dialect.schemes import scheme_of
 from ..geometry.convolution import Convolution
 from ..ir.constants import weight_of
 from ..ir.mlir import ir
-from ..ir.values import i64
 from ..ir.walk import operations
 from ..passes import Pass, PassContext, option
 from ..schemes import Connectivity, Pattern, Scheme, SharedColumns, filter_order
+from ..schemes.shared_columns import group_rows, matrix_of
 from ..storage.column_groups import ungrouped
 
 
@@ -43,19 +45,23 @@ class ReorderFiltersPass(Pass):
     def run(self, op: ir.Operation, context: PassContext) -> None:
         with op.context:
             for layer in operations(op, ConvOp):
-                order = self._order(scheme_of(layer), layer)
-                if order is not None:
-                    layer.operation.attributes["filter_order"] = ir.DenseI32ArrayAttr.get(
-                        [int(f) for f in order])
+                given = schedule_of(layer)
+                found = None if given.filter_order else self._groups(scheme_of(layer), layer)
+                if found is not None:
+                    order = found.ravel()
+                    given = given.filled(filters_per_group=found.shape[1])
+                    set_schedule(layer, replace(given, filter_order=tuple(order.tolist())))
                     context.statistics["filters moved"] += int((order != np.arange(len(order))).sum())
 
-    def _order(self, scheme: Scheme, layer: ConvOp) -> np.ndarray | None:
-        """The filters of ``layer`` as to be stored, or None to leave them."""
+    def _groups(self, scheme: Scheme, layer: ConvOp) -> np.ndarray | None:
+        """The filters of ``layer`` as to be stored, [groups, filters that share columns], or None to leave
+        them."""
         conv = Convolution.of(layer)
         if isinstance(scheme, SharedColumns):
-            found = scheme.filter_groups(ungrouped(weight_of(layer, layer.weight), conv.groups))
-            layer.operation.attributes["filters_per_group"] = i64(found.shape[1])
-            return found.ravel()
+            whole = ungrouped(weight_of(layer, layer.weight), conv.groups)
+            found, wanted = scheme.filter_groups(whole), schedule_of(layer).filters_per_group
+            return found if wanted in (None, found.shape[1]) else group_rows(matrix_of(whole), wanted)
         if isinstance(scheme, Pattern | Connectivity) and conv.kind == "plain":
-            return filter_order(scheme.assign(weight_of(layer, layer.weight)), self.by_similarity)
+            assigned = scheme.assign(weight_of(layer, layer.weight))
+            return filter_order(assigned, self.by_similarity).reshape(-1, 1)
         return None

@@ -5,9 +5,9 @@
 func.func @no_packing(%x: tensor<1x4x2x2xf32>, %o: tensor<3xi32>, %r: tensor<2xi32>, %s: tensor<2x2xi16>, %i: tensor<5xi16>, %w: tensor<5xf32>) {
   // expected-error @below {{'sparse.packed_conv' op requires attribute 'packing'}}
   %y = "sparse.packed_conv"(%x, %o, %r, %s, %i, %w) {storage_names = ["offset", "reorder", "stride", "index", "weight"], weight_shape = [2, 4, 1, 1], strides = [1, 1],
-      padding_low = [0, 0], padding_high = [0, 0], dilations = [1, 1], groups = 1, activation = "none",
-      kernel = "sparse", filters_per_group = 1, pool = [1, 1], input_layout = #sparse.plain, output_layout = #sparse.plain,
-      scheme = #sparse.connectivity<[1, 1]>, operandSegmentSizes = array<i32: 1, 0, 0, 1, 1, 1, 1, 1, 0, 0, 0>}
+      padding_low = [0, 0], padding_high = [0, 0], dilations = [1, 1], groups = 1, activation = "none", pool = [1, 1], input_layout = #sparse.plain, output_layout = #sparse.plain,
+      scheme = #sparse.connectivity<[1, 1]>, operandSegmentSizes = array<i32: 1, 0, 0, 1, 1, 1, 1, 1, 0, 0, 0>,
+        schedule = #sparse.schedule<{filters_per_group = 1}>, record = #sparse.record<{}>}
       : (tensor<1x4x2x2xf32>, tensor<3xi32>, tensor<2xi32>, tensor<2x2xi16>, tensor<5xi16>, tensor<5xf32>) -> tensor<1x2x2x2xf32>
   return
 }
@@ -17,9 +17,9 @@ func.func @no_packing(%x: tensor<1x4x2x2xf32>, %o: tensor<3xi32>, %r: tensor<2xi
 func.func @unknown(%x: tensor<1x4x2x2xf32>, %o: tensor<3xi32>, %r: tensor<2xi32>, %s: tensor<2x2xi16>, %i: tensor<5xi16>, %w: tensor<5xf32>) {
   // expected-error @below {{'sparse.packed_conv' op expected a packing that is known: unknown storage 'elf', expected one of column_groups, fkw, dense_kernels, dense_rows, sell}}
   %y = "sparse.packed_conv"(%x, %o, %r, %s, %i, %w) {packing = {storage = "elf"}, storage_names = ["offset", "reorder", "stride", "index", "weight"], weight_shape = [2, 4, 1, 1], strides = [1, 1],
-      padding_low = [0, 0], padding_high = [0, 0], dilations = [1, 1], groups = 1, activation = "none",
-      kernel = "sparse", filters_per_group = 1, pool = [1, 1], input_layout = #sparse.plain, output_layout = #sparse.plain,
-      scheme = #sparse.connectivity<[1, 1]>, operandSegmentSizes = array<i32: 1, 0, 0, 1, 1, 1, 1, 1, 0, 0, 0>}
+      padding_low = [0, 0], padding_high = [0, 0], dilations = [1, 1], groups = 1, activation = "none", pool = [1, 1], input_layout = #sparse.plain, output_layout = #sparse.plain,
+      scheme = #sparse.connectivity<[1, 1]>, operandSegmentSizes = array<i32: 1, 0, 0, 1, 1, 1, 1, 1, 0, 0, 0>,
+        schedule = #sparse.schedule<{filters_per_group = 1}>, record = #sparse.record<{}>}
       : (tensor<1x4x2x2xf32>, tensor<3xi32>, tensor<2xi32>, tensor<2x2xi16>, tensor<5xi16>, tensor<5xf32>) -> tensor<1x2x2x2xf32>
   return
 }
@@ -29,9 +29,9 @@ func.func @unknown(%x: tensor<1x4x2x2xf32>, %o: tensor<3xi32>, %r: tensor<2xi32>
 func.func @unnamed(%x: tensor<1x4x2x2xf32>, %o: tensor<3xi32>, %r: tensor<2xi32>, %s: tensor<2x2xi16>, %i: tensor<5xi16>, %w: tensor<5xf32>) {
   // expected-error @below {{'sparse.packed_conv' op expected a packing that is known: unknown storage ''}}
   %y = "sparse.packed_conv"(%x, %o, %r, %s, %i, %w) {packing = {}, storage_names = ["offset", "reorder", "stride", "index", "weight"], weight_shape = [2, 4, 1, 1], strides = [1, 1],
-      padding_low = [0, 0], padding_high = [0, 0], dilations = [1, 1], groups = 1, activation = "none",
-      kernel = "sparse", filters_per_group = 1, pool = [1, 1], input_layout = #sparse.plain, output_layout = #sparse.plain,
-      scheme = #sparse.connectivity<[1, 1]>, operandSegmentSizes = array<i32: 1, 0, 0, 1, 1, 1, 1, 1, 0, 0, 0>}
+      padding_low = [0, 0], padding_high = [0, 0], dilations = [1, 1], groups = 1, activation = "none", pool = [1, 1], input_layout = #sparse.plain, output_layout = #sparse.plain,
+      scheme = #sparse.connectivity<[1, 1]>, operandSegmentSizes = array<i32: 1, 0, 0, 1, 1, 1, 1, 1, 0, 0, 0>,
+        schedule = #sparse.schedule<{filters_per_group = 1}>, record = #sparse.record<{}>}
       : (tensor<1x4x2x2xf32>, tensor<3xi32>, tensor<2xi32>, tensor<2x2xi16>, tensor<5xi16>, tensor<5xf32>) -> tensor<1x2x2x2xf32>
   return
 }
@@ -41,9 +41,9 @@ func.func @unnamed(%x: tensor<1x4x2x2xf32>, %o: tensor<3xi32>, %r: tensor<2xi32>
 func.func @fields(%x: tensor<1x4x2x2xf32>, %o: tensor<3xi32>, %r: tensor<2xi32>, %s: tensor<2x2xi16>, %i: tensor<5xi16>, %w: tensor<5xf32>) {
   // expected-error @below {{'sparse.packed_conv' op expected a packing that is known: expected filters_per_group, channel_block, groups, found channel_block}}
   %y = "sparse.packed_conv"(%x, %o, %r, %s, %i, %w) {packing = {storage = "fkw", channel_block = 4}, storage_names = ["offset", "reorder", "stride", "index", "weight"], weight_shape = [2, 4, 1, 1], strides = [1, 1],
-      padding_low = [0, 0], padding_high = [0, 0], dilations = [1, 1], groups = 1, activation = "none",
-      kernel = "sparse", filters_per_group = 1, pool = [1, 1], input_layout = #sparse.plain, output_layout = #sparse.plain,
-      scheme = #sparse.connectivity<[1, 1]>, operandSegmentSizes = array<i32: 1, 0, 0, 1, 1, 1, 1, 1, 0, 0, 0>}
+      padding_low = [0, 0], padding_high = [0, 0], dilations = [1, 1], groups = 1, activation = "none", pool = [1, 1], input_layout = #sparse.plain, output_layout = #sparse.plain,
+      scheme = #sparse.connectivity<[1, 1]>, operandSegmentSizes = array<i32: 1, 0, 0, 1, 1, 1, 1, 1, 0, 0, 0>,
+        schedule = #sparse.schedule<{filters_per_group = 1}>, record = #sparse.record<{}>}
       : (tensor<1x4x2x2xf32>, tensor<3xi32>, tensor<2xi32>, tensor<2x2xi16>, tensor<5xi16>, tensor<5xf32>) -> tensor<1x2x2x2xf32>
   return
 }
@@ -53,9 +53,9 @@ func.func @fields(%x: tensor<1x4x2x2xf32>, %o: tensor<3xi32>, %r: tensor<2xi32>,
 func.func @kind(%x: tensor<1x4x2x2xf32>, %o: tensor<3xi32>, %r: tensor<2xi32>, %s: tensor<2x2xi16>, %i: tensor<5xi16>, %w: tensor<5xf32>) {
   // expected-error @below {{'sparse.packed_conv' op expected a packing that is known: expected groups to be IntegerAttr, found "1"}}
   %y = "sparse.packed_conv"(%x, %o, %r, %s, %i, %w) {packing = {storage = "fkw", filters_per_group = 1, channel_block = 4, groups = "1"}, storage_names = ["offset", "reorder", "stride", "index", "weight"], weight_shape = [2, 4, 1, 1], strides = [1, 1],
-      padding_low = [0, 0], padding_high = [0, 0], dilations = [1, 1], groups = 1, activation = "none",
-      kernel = "sparse", filters_per_group = 1, pool = [1, 1], input_layout = #sparse.plain, output_layout = #sparse.plain,
-      scheme = #sparse.connectivity<[1, 1]>, operandSegmentSizes = array<i32: 1, 0, 0, 1, 1, 1, 1, 1, 0, 0, 0>}
+      padding_low = [0, 0], padding_high = [0, 0], dilations = [1, 1], groups = 1, activation = "none", pool = [1, 1], input_layout = #sparse.plain, output_layout = #sparse.plain,
+      scheme = #sparse.connectivity<[1, 1]>, operandSegmentSizes = array<i32: 1, 0, 0, 1, 1, 1, 1, 1, 0, 0, 0>,
+        schedule = #sparse.schedule<{filters_per_group = 1}>, record = #sparse.record<{}>}
       : (tensor<1x4x2x2xf32>, tensor<3xi32>, tensor<2xi32>, tensor<2x2xi16>, tensor<5xi16>, tensor<5xf32>) -> tensor<1x2x2x2xf32>
   return
 }
@@ -65,9 +65,9 @@ func.func @kind(%x: tensor<1x4x2x2xf32>, %o: tensor<3xi32>, %r: tensor<2xi32>, %
 func.func @block(%x: tensor<1x4x2x2xf32>, %o: tensor<3xi32>, %r: tensor<2xi32>, %s: tensor<2x2xi16>, %i: tensor<5xi16>, %w: tensor<5xf32>) {
   // expected-error @below {{'sparse.packed_conv' op expected a channel_block that divides 4 channels, found 3}}
   %y = "sparse.packed_conv"(%x, %o, %r, %s, %i, %w) {packing = {storage = "fkw", filters_per_group = 1, channel_block = 3, groups = 1}, storage_names = ["offset", "reorder", "stride", "index", "weight"], weight_shape = [2, 4, 1, 1], strides = [1, 1],
-      padding_low = [0, 0], padding_high = [0, 0], dilations = [1, 1], groups = 1, activation = "none",
-      kernel = "sparse", filters_per_group = 1, pool = [1, 1], input_layout = #sparse.plain, output_layout = #sparse.plain,
-      scheme = #sparse.connectivity<[1, 1]>, operandSegmentSizes = array<i32: 1, 0, 0, 1, 1, 1, 1, 1, 0, 0, 0>}
+      padding_low = [0, 0], padding_high = [0, 0], dilations = [1, 1], groups = 1, activation = "none", pool = [1, 1], input_layout = #sparse.plain, output_layout = #sparse.plain,
+      scheme = #sparse.connectivity<[1, 1]>, operandSegmentSizes = array<i32: 1, 0, 0, 1, 1, 1, 1, 1, 0, 0, 0>,
+        schedule = #sparse.schedule<{filters_per_group = 1}>, record = #sparse.record<{}>}
       : (tensor<1x4x2x2xf32>, tensor<3xi32>, tensor<2xi32>, tensor<2x2xi16>, tensor<5xi16>, tensor<5xf32>) -> tensor<1x2x2x2xf32>
   return
 }
@@ -77,9 +77,9 @@ func.func @block(%x: tensor<1x4x2x2xf32>, %o: tensor<3xi32>, %r: tensor<2xi32>, 
 func.func @scheme(%x: tensor<1x4x2x2xf32>, %o: tensor<3xi32>, %r: tensor<2xi32>, %s: tensor<2x2xi16>, %i: tensor<5xi16>, %w: tensor<5xf32>) {
   // expected-error @below {{'sparse.packed_conv' op expected a convolution whose kernels follow patterns, found bcr [2, 4, 1, 1]}}
   %y = "sparse.packed_conv"(%x, %o, %r, %s, %i, %w) {packing = {storage = "fkw", filters_per_group = 1, channel_block = 4, groups = 1}, storage_names = ["offset", "reorder", "stride", "index", "weight"], weight_shape = [2, 4, 1, 1], strides = [1, 1],
-      padding_low = [0, 0], padding_high = [0, 0], dilations = [1, 1], groups = 1, activation = "none",
-      kernel = "sparse", filters_per_group = 1, pool = [1, 1], input_layout = #sparse.plain, output_layout = #sparse.plain,
-      scheme = #sparse.bcr<2, 2>, operandSegmentSizes = array<i32: 1, 0, 0, 1, 1, 1, 1, 1, 0, 0, 0>}
+      padding_low = [0, 0], padding_high = [0, 0], dilations = [1, 1], groups = 1, activation = "none", pool = [1, 1], input_layout = #sparse.plain, output_layout = #sparse.plain,
+      scheme = #sparse.bcr<2, 2>, operandSegmentSizes = array<i32: 1, 0, 0, 1, 1, 1, 1, 1, 0, 0, 0>,
+        schedule = #sparse.schedule<{filters_per_group = 1}>, record = #sparse.record<{}>}
       : (tensor<1x4x2x2xf32>, tensor<3xi32>, tensor<2xi32>, tensor<2x2xi16>, tensor<5xi16>, tensor<5xf32>) -> tensor<1x2x2x2xf32>
   return
 }
@@ -89,9 +89,9 @@ func.func @scheme(%x: tensor<1x4x2x2xf32>, %o: tensor<3xi32>, %r: tensor<2xi32>,
 func.func @names(%x: tensor<1x4x2x2xf32>, %o: tensor<3xi32>, %r: tensor<2xi32>, %s: tensor<2x2xi16>, %i: tensor<5xi16>, %w: tensor<5xf32>) {
   // expected-error @below {{'sparse.packed_conv' op expected storage arrays offset, reorder, stride, index, weight, found offset, reorder, stride, weight, index}}
   %y = "sparse.packed_conv"(%x, %o, %r, %s, %i, %w) {packing = {storage = "fkw", filters_per_group = 1, channel_block = 4, groups = 1}, storage_names = ["offset", "reorder", "stride", "weight", "index"], weight_shape = [2, 4, 1, 1], strides = [1, 1],
-      padding_low = [0, 0], padding_high = [0, 0], dilations = [1, 1], groups = 1, activation = "none",
-      kernel = "sparse", filters_per_group = 1, pool = [1, 1], input_layout = #sparse.plain, output_layout = #sparse.plain,
-      scheme = #sparse.connectivity<[1, 1]>, operandSegmentSizes = array<i32: 1, 0, 0, 1, 1, 1, 1, 1, 0, 0, 0>}
+      padding_low = [0, 0], padding_high = [0, 0], dilations = [1, 1], groups = 1, activation = "none", pool = [1, 1], input_layout = #sparse.plain, output_layout = #sparse.plain,
+      scheme = #sparse.connectivity<[1, 1]>, operandSegmentSizes = array<i32: 1, 0, 0, 1, 1, 1, 1, 1, 0, 0, 0>,
+        schedule = #sparse.schedule<{filters_per_group = 1}>, record = #sparse.record<{}>}
       : (tensor<1x4x2x2xf32>, tensor<3xi32>, tensor<2xi32>, tensor<2x2xi16>, tensor<5xi16>, tensor<5xf32>) -> tensor<1x2x2x2xf32>
   return
 }
@@ -101,9 +101,9 @@ func.func @names(%x: tensor<1x4x2x2xf32>, %o: tensor<3xi32>, %r: tensor<2xi32>, 
 func.func @rows(%x: tensor<1x4x2x2xf32>, %o: tensor<3xi32>, %r: tensor<2xi32>, %s: tensor<2x2xi16>, %i: tensor<5xi16>, %w: tensor<5xf32>) {
   // expected-error @below {{'sparse.packed_conv' op expected storage array 'offset' of 5 int32, found 3 int32}}
   %y = "sparse.packed_conv"(%x, %o, %r, %s, %i, %w) {packing = {storage = "fkw", filters_per_group = 1, channel_block = 2, groups = 1}, storage_names = ["offset", "reorder", "stride", "index", "weight"], weight_shape = [2, 4, 1, 1], strides = [1, 1],
-      padding_low = [0, 0], padding_high = [0, 0], dilations = [1, 1], groups = 1, activation = "none",
-      kernel = "sparse", filters_per_group = 1, pool = [1, 1], input_layout = #sparse.plain, output_layout = #sparse.plain,
-      scheme = #sparse.connectivity<[1, 1]>, operandSegmentSizes = array<i32: 1, 0, 0, 1, 1, 1, 1, 1, 0, 0, 0>}
+      padding_low = [0, 0], padding_high = [0, 0], dilations = [1, 1], groups = 1, activation = "none", pool = [1, 1], input_layout = #sparse.plain, output_layout = #sparse.plain,
+      scheme = #sparse.connectivity<[1, 1]>, operandSegmentSizes = array<i32: 1, 0, 0, 1, 1, 1, 1, 1, 0, 0, 0>,
+        schedule = #sparse.schedule<{filters_per_group = 1}>, record = #sparse.record<{}>}
       : (tensor<1x4x2x2xf32>, tensor<3xi32>, tensor<2xi32>, tensor<2x2xi16>, tensor<5xi16>, tensor<5xf32>) -> tensor<1x2x2x2xf32>
   return
 }
@@ -113,9 +113,9 @@ func.func @rows(%x: tensor<1x4x2x2xf32>, %o: tensor<3xi32>, %r: tensor<2xi32>, %
 func.func @type(%x: tensor<1x4x2x2xf32>, %o: tensor<3xi32>, %r: tensor<2xi32>, %s: tensor<2x2xi16>, %i: tensor<5xi16>, %w: tensor<5xf32>) {
   // expected-error @below {{'sparse.packed_conv' op expected storage array 'weight' of 5 float32 or float16, found 5 int16}}
   %y = "sparse.packed_conv"(%x, %o, %r, %s, %i, %i) {packing = {storage = "fkw", filters_per_group = 1, channel_block = 4, groups = 1}, storage_names = ["offset", "reorder", "stride", "index", "weight"], weight_shape = [2, 4, 1, 1], strides = [1, 1],
-      padding_low = [0, 0], padding_high = [0, 0], dilations = [1, 1], groups = 1, activation = "none",
-      kernel = "sparse", filters_per_group = 1, pool = [1, 1], input_layout = #sparse.plain, output_layout = #sparse.plain,
-      scheme = #sparse.connectivity<[1, 1]>, operandSegmentSizes = array<i32: 1, 0, 0, 1, 1, 1, 1, 1, 0, 0, 0>}
+      padding_low = [0, 0], padding_high = [0, 0], dilations = [1, 1], groups = 1, activation = "none", pool = [1, 1], input_layout = #sparse.plain, output_layout = #sparse.plain,
+      scheme = #sparse.connectivity<[1, 1]>, operandSegmentSizes = array<i32: 1, 0, 0, 1, 1, 1, 1, 1, 0, 0, 0>,
+        schedule = #sparse.schedule<{filters_per_group = 1}>, record = #sparse.record<{}>}
       : (tensor<1x4x2x2xf32>, tensor<3xi32>, tensor<2xi32>, tensor<2x2xi16>, tensor<5xi16>, tensor<5xi16>) -> tensor<1x2x2x2xf32>
   return
 }
@@ -125,9 +125,9 @@ func.func @type(%x: tensor<1x4x2x2xf32>, %o: tensor<3xi32>, %r: tensor<2xi32>, %
 func.func @classes(%x: tensor<1x4x2x2xf32>, %o: tensor<3xi32>, %r: tensor<2xi32>, %s: tensor<2x2xi16>, %i: tensor<5xi16>, %w: tensor<5xf32>) {
   // expected-error @below {{'sparse.packed_conv' op expected storage array 'stride' of 2 x 3 int16, found 2 x 2 int16}}
   %y = "sparse.packed_conv"(%x, %o, %r, %s, %i, %w) {packing = {storage = "fkw", filters_per_group = 1, channel_block = 4, groups = 1}, storage_names = ["offset", "reorder", "stride", "index", "weight"], weight_shape = [2, 4, 1, 1], strides = [1, 1],
-      padding_low = [0, 0], padding_high = [0, 0], dilations = [1, 1], groups = 1, activation = "none",
-      kernel = "sparse", filters_per_group = 1, pool = [1, 1], input_layout = #sparse.plain, output_layout = #sparse.plain,
-      scheme = #sparse.pattern<[1, 1], [[0], [0]]>, operandSegmentSizes = array<i32: 1, 0, 0, 1, 1, 1, 1, 1, 0, 0, 0>}
+      padding_low = [0, 0], padding_high = [0, 0], dilations = [1, 1], groups = 1, activation = "none", pool = [1, 1], input_layout = #sparse.plain, output_layout = #sparse.plain,
+      scheme = #sparse.pattern<[1, 1], [[0], [0]]>, operandSegmentSizes = array<i32: 1, 0, 0, 1, 1, 1, 1, 1, 0, 0, 0>,
+        schedule = #sparse.schedule<{filters_per_group = 1}>, record = #sparse.record<{}>}
       : (tensor<1x4x2x2xf32>, tensor<3xi32>, tensor<2xi32>, tensor<2x2xi16>, tensor<5xi16>, tensor<5xf32>) -> tensor<1x2x2x2xf32>
   return
 }
@@ -137,9 +137,9 @@ func.func @classes(%x: tensor<1x4x2x2xf32>, %o: tensor<3xi32>, %r: tensor<2xi32>
 func.func @count(%x: tensor<1x4x2x2xf32>, %o: tensor<3xi32>, %r: tensor<2xi32>, %s: tensor<2x2xi16>, %i: tensor<5xi16>, %w: tensor<5xf32>) {
   // expected-error @below {{'sparse.packed_conv' op expected one storage name for each of 4 storage operands, found ['offset', 'reorder', 'stride', 'index', 'weight']}}
   %y = "sparse.packed_conv"(%x, %o, %r, %s, %i) {packing = {storage = "fkw", filters_per_group = 1, channel_block = 4, groups = 1}, storage_names = ["offset", "reorder", "stride", "index", "weight"], weight_shape = [2, 4, 1, 1], strides = [1, 1],
-      padding_low = [0, 0], padding_high = [0, 0], dilations = [1, 1], groups = 1, activation = "none",
-      kernel = "sparse", filters_per_group = 1, pool = [1, 1], input_layout = #sparse.plain, output_layout = #sparse.plain,
-      scheme = #sparse.connectivity<[1, 1]>, operandSegmentSizes = array<i32: 1, 0, 0, 1, 1, 1, 1, 0, 0, 0, 0>}
+      padding_low = [0, 0], padding_high = [0, 0], dilations = [1, 1], groups = 1, activation = "none", pool = [1, 1], input_layout = #sparse.plain, output_layout = #sparse.plain,
+      scheme = #sparse.connectivity<[1, 1]>, operandSegmentSizes = array<i32: 1, 0, 0, 1, 1, 1, 1, 0, 0, 0, 0>,
+        schedule = #sparse.schedule<{filters_per_group = 1}>, record = #sparse.record<{}>}
       : (tensor<1x4x2x2xf32>, tensor<3xi32>, tensor<2xi32>, tensor<2x2xi16>, tensor<5xi16>) -> tensor<1x2x2x2xf32>
   return
 }
@@ -149,9 +149,9 @@ func.func @count(%x: tensor<1x4x2x2xf32>, %o: tensor<3xi32>, %r: tensor<2xi32>, 
 func.func @dense(%x: tensor<1x4x2x2xf32>, %o: tensor<3xi32>, %r: tensor<2xi32>, %s: tensor<2x2xi16>, %i: tensor<5xi16>, %w: tensor<5xf32>) {
   // expected-error @below {{'sparse.packed_conv' op expected storage array 'weight' of 1 x 4 x 2 float32 or float16, found 5 float32}}
   %y = "sparse.packed_conv"(%x, %w) {packing = {storage = "dense_kernels", filters_per_group = 2}, storage_names = ["weight"], weight_shape = [2, 4, 1, 1], strides = [1, 1],
-      padding_low = [0, 0], padding_high = [0, 0], dilations = [1, 1], groups = 1, activation = "none",
-      kernel = "sparse", filters_per_group = 1, pool = [1, 1], input_layout = #sparse.plain, output_layout = #sparse.plain,
-      scheme = #sparse.dense, operandSegmentSizes = array<i32: 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0>}
+      padding_low = [0, 0], padding_high = [0, 0], dilations = [1, 1], groups = 1, activation = "none", pool = [1, 1], input_layout = #sparse.plain, output_layout = #sparse.plain,
+      scheme = #sparse.dense, operandSegmentSizes = array<i32: 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0>,
+        schedule = #sparse.schedule<{filters_per_group = 1}>, record = #sparse.record<{}>}
       : (tensor<1x4x2x2xf32>, tensor<5xf32>) -> tensor<1x2x2x2xf32>
   return
 }
@@ -161,9 +161,9 @@ func.func @dense(%x: tensor<1x4x2x2xf32>, %o: tensor<3xi32>, %r: tensor<2xi32>, 
 func.func @groups(%x: tensor<1x4x2x2xf32>, %s: tensor<4xi32>, %r: tensor<2xi16>, %g: tensor<3xi8>, %w: tensor<3x1x2xf32>, %b: tensor<2xi16>) {
   // expected-error @below {{'sparse.packed_conv' op expected storage array 'reorder' of 6 int16, found 2 int16}}
   %y = "sparse.packed_conv"(%x, %s, %r, %g, %w) {packing = {storage = "column_groups", filters_per_group = 2, unit = 1, channel_block = 4, groups = 1}, storage_names = ["start", "reorder", "gap", "weight"], weight_shape = [2, 4, 1, 1], strides = [1, 1],
-      padding_low = [0, 0], padding_high = [0, 0], dilations = [1, 1], groups = 1, activation = "none",
-      kernel = "sparse", filters_per_group = 1, pool = [1, 1], input_layout = #sparse.plain, output_layout = #sparse.plain,
-      scheme = #sparse.bcr<2, 2>, operandSegmentSizes = array<i32: 1, 0, 0, 1, 1, 1, 1, 0, 0, 0, 0>}
+      padding_low = [0, 0], padding_high = [0, 0], dilations = [1, 1], groups = 1, activation = "none", pool = [1, 1], input_layout = #sparse.plain, output_layout = #sparse.plain,
+      scheme = #sparse.bcr<2, 2>, operandSegmentSizes = array<i32: 1, 0, 0, 1, 1, 1, 1, 0, 0, 0, 0>,
+        schedule = #sparse.schedule<{filters_per_group = 1}>, record = #sparse.record<{}>}
       : (tensor<1x4x2x2xf32>, tensor<4xi32>, tensor<2xi16>, tensor<3xi8>, tensor<3x1x2xf32>) -> tensor<1x2x2x2xf32>
   return
 }
@@ -173,9 +173,9 @@ func.func @groups(%x: tensor<1x4x2x2xf32>, %s: tensor<4xi32>, %r: tensor<2xi16>,
 func.func @shared(%x: tensor<1x4x2x2xf32>, %s: tensor<4xi32>, %r: tensor<2xi16>, %g: tensor<3xi8>, %w: tensor<3x1x2xf32>, %b: tensor<2xi16>) {
   // expected-error @below {{'sparse.packed_conv' op expected a unit that divides 4 channels of a block, found 3}}
   %y = "sparse.packed_conv"(%x, %s, %r, %g, %w) {packing = {storage = "column_groups", filters_per_group = 2, unit = 3, channel_block = 0, groups = 1}, storage_names = ["start", "reorder", "gap", "weight"], weight_shape = [2, 4, 1, 1], strides = [1, 1],
-      padding_low = [0, 0], padding_high = [0, 0], dilations = [1, 1], groups = 1, activation = "none",
-      kernel = "sparse", filters_per_group = 1, pool = [1, 1], input_layout = #sparse.plain, output_layout = #sparse.plain,
-      scheme = #sparse.bcr<2, 2>, operandSegmentSizes = array<i32: 1, 0, 0, 1, 1, 1, 1, 0, 0, 0, 0>}
+      padding_low = [0, 0], padding_high = [0, 0], dilations = [1, 1], groups = 1, activation = "none", pool = [1, 1], input_layout = #sparse.plain, output_layout = #sparse.plain,
+      scheme = #sparse.bcr<2, 2>, operandSegmentSizes = array<i32: 1, 0, 0, 1, 1, 1, 1, 0, 0, 0, 0>,
+        schedule = #sparse.schedule<{filters_per_group = 1}>, record = #sparse.record<{}>}
       : (tensor<1x4x2x2xf32>, tensor<4xi32>, tensor<2xi16>, tensor<3xi8>, tensor<3x1x2xf32>) -> tensor<1x2x2x2xf32>
   return
 }
@@ -187,8 +187,9 @@ func.func @sell(%x: tensor<1x8xf32>, %e: tensor<2xi32>, %p: tensor<1x16xi8>, %a:
   %y = "sparse.packed_linear"(%x, %e, %e, %p, %a, %p, %w) {
       packing = {storage = "sell", rows = 64, group = 4, lanes = 16, window = 64, by_lane = true, gates = 1},
       storage_names = ["edges", "start", "place", "advance", "index", "weight"],
-      weight_shape = [4, 8], activation = "none", scheme = #sparse.unstructured, kernel = "sparse",
-      operandSegmentSizes = array<i32: 1, 0, 1, 1, 1, 1, 1, 1, 0, 0>}
+      weight_shape = [4, 8], activation = "none", scheme = #sparse.unstructured,
+      operandSegmentSizes = array<i32: 1, 0, 1, 1, 1, 1, 1, 1, 0, 0>,
+        schedule = #sparse.schedule<{}>, record = #sparse.record<{}>}
       : (tensor<1x8xf32>, tensor<2xi32>, tensor<2xi32>, tensor<1x16xi8>, tensor<1xi8>, tensor<1x16xi8>,
          tensor<1x4x16xf32>) -> tensor<1x4xf32>
   return
@@ -199,8 +200,9 @@ func.func @sell(%x: tensor<1x8xf32>, %e: tensor<2xi32>, %p: tensor<1x16xi8>, %a:
 func.func @gates(%g: tensor<?x1x6xf32>, %h: tensor<1x2xf32>, %w: tensor<1x2x3x16xf32>) {
   // expected-error @below {{'sparse.packed_gru' op expected a vector for each of 3 gates of equally many rows}}
   %y = "sparse.packed_gru"(%g, %h, %w) {packing = {storage = "dense_rows", lanes = 16, vectors = 4, gates = 3},
-      storage_names = ["weight"], weight_shape = [6, 2], direction = "forward", scheme = #sparse.dense, kernel = "dense",
-      operandSegmentSizes = array<i32: 1, 1, 0, 1, 0, 0, 0, 0, 0, 0, 0>}
+      storage_names = ["weight"], weight_shape = [6, 2], direction = "forward", scheme = #sparse.dense,
+      operandSegmentSizes = array<i32: 1, 1, 0, 1, 0, 0, 0, 0, 0, 0, 0>,
+        schedule = #sparse.schedule<{}>, record = #sparse.record<{}>}
       : (tensor<?x1x6xf32>, tensor<1x2xf32>, tensor<1x2x3x16xf32>) -> tensor<?x1x2xf32>
   return
 }

@@ -11,7 +11,8 @@
 
 // BAD: expected base attribute 'builtin.string'
 func.func @bad(%x: tensor<1x2xf32>, %w: tensor<3x2xf32>) {
-  %0 = "sparse.linear"(%x, %w) {activation = 3, scheme = #sparse.dense, operandSegmentSizes = array<i32: 1, 1, 0>}
+  %0 = "sparse.linear"(%x, %w) {activation = 3, scheme = #sparse.dense, operandSegmentSizes = array<i32: 1, 1, 0>,
+        schedule = #sparse.schedule<{}>, record = #sparse.record<{}>}
       : (tensor<1x2xf32>, tensor<3x2xf32>) -> tensor<1x3xf32>
   return
 }

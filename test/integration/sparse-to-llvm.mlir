@@ -11,10 +11,10 @@
 
 // PACKED-LABEL: func.func @main
 // PACKED: sparse.packed_conv
-// PACKED-SAME: kernel = "sparse"
+// PACKED-SAME: schedule = #sparse.schedule<{{.*}}micro_kernel = "kernel_classes"{{.*}}storage = "fkw"
 // PACKED-SAME: scheme = #sparse.pattern
 // PACKED: sparse.packed_linear
-// PACKED-SAME: kernel = "sparse"
+// PACKED-SAME: schedule = #sparse.schedule<{{.*}}micro_kernel = "sell"
 
 // LOOPS-NOT: "sparse.
 // LOOPS-NOT: "linalg.

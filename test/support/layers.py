@@ -18,6 +18,7 @@ SCHEMES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "pattern": lambda weight: Pattern.project(weight, entries=2, patterns=3, connectivity=1.5),
     "bcr": lambda weight: Bcr.project(weight, rows=min(2, len(weight)), columns=2, rate=2),
     "kgs": lambda weight: Kgs.project(weight, filters=2, channels=2, rate=2)}
+OPEN = "schedule = #sparse.schedule<{}>, record = #sparse.record<{}>"  # nothing decided, nothing known
 ACTIVATIONS = {"none": lambda y: y, "relu": torch.relu, "relu6": lambda y: torch.clamp(y, 0, 6)}
 
 
@@ -87,7 +88,8 @@ def convolutions(draw: st.DrawFn) -> Drawn:
     segments = f"array<i32: 1, 1, {int(bias is not None)}, {int(residual is not None)}>"
     body = (f'  %y = "sparse.conv"({", ".join(name for name, _ in given)}) {{strides = {strides}, '
             f"padding_low = {low}, padding_high = {high}, dilations = {dilations}, groups = {groups}, "
-            f'activation = "{activation}", scheme = #sparse.undetected, operandSegmentSizes = {segments}}}\n'
+            f'activation = "{activation}", scheme = #sparse.undetected, operandSegmentSizes = {segments}, '
+            f"{OPEN}}}\n"
             f"      : ({', '.join(type_of(*shape) for _, shape in given)}) -> {type_of(*y.shape)}\n")
     last = "%y"
     if min(y.shape[2:]) > 1 and draw(st.booleans()):
@@ -95,7 +97,7 @@ def convolutions(draw: st.DrawFn) -> Drawn:
         body += (f'  %z = "sparse.pool"(%y) {{kind = "{kind}", kernel = {[2] * rank}, '
                  f"strides = {[2] * rank}, "
                  f"padding_low = {[0] * rank}, padding_high = {[0] * rank}, input_layout = #sparse.plain, "
-                 f"output_layout = #sparse.plain}} : ({type_of(*y.shape)}) -> ")
+                 f"output_layout = #sparse.plain, {OPEN}}} : ({type_of(*y.shape)}) -> ")
         y = getattr(torch.nn.functional, f"{'max' if kind == 'max' else 'avg'}_pool{rank}d")(y, 2)
         body, last = body + f"{type_of(*y.shape)}\n", "%z"
     text = (f"func.func @main({arguments}) -> {type_of(*y.shape)} {{\n{constants}{body}"
@@ -124,7 +126,7 @@ def linears(draw: st.DrawFn) -> Drawn:
     named, types = ("", "") if bias is None else (", %b", f", {type_of(rows)}")
     text = (f"func.func @main(%x: {source}) -> {result} {{\n  %w = arith.constant {dense(weight)}\n{more}"
             f'  %y = "sparse.linear"(%x, %w{named}) {{activation = "{activation}", scheme = '
-            f"#sparse.undetected, operandSegmentSizes = array<i32: 1, 1, {int(bias is not None)}>}}\n"
+            f"#sparse.undetected, operandSegmentSizes = array<i32: 1, 1, {int(bias is not None)}>, {OPEN}}}\n"
             f"      : ({source}, {type_of(rows, columns)}{types}) -> {result}\n"
             f"  return %y : {result}\n}}\n")
     return Drawn(text, [x], [ACTIVATIONS[activation](y).numpy()])
@@ -155,7 +157,7 @@ def recurrents(draw: st.DrawFn) -> Drawn:
             f"  %w = arith.constant {dense(weight)}\n  %b = arith.constant {dense(bias)}\n"
             f'  %y{":2" if lstm else ""} = "sparse.{"lstm" if lstm else "gru"}"(%x, {given}, %w, %b) '
             f'{{direction = "{direction}", scheme = #sparse.undetected, operandSegmentSizes = '
-            f"array<i32: {'1, ' * (4 if lstm else 3)}1>}}\n"
+            f"array<i32: {'1, ' * (4 if lstm else 3)}1>, {OPEN}}}\n"
             f"      : ({source}, {types}, {type_of(*weight.shape)}, {type_of(*bias.shape)}) -> ({results})\n"
             f"  return {'%y#0, %y#1' if lstm else '%y'} : {results}\n}}\n")
     return Drawn(text, [x, state, cell], [whole, states[1].numpy()] if lstm else [whole])

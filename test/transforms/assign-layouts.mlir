@@ -1,5 +1,5 @@
-// RUN: %espalier-opt --sparse-assign-layouts=lanes=4 --split-input-file %s | FileCheck %s
-// RUN: %espalier-opt --sparse-assign-layouts="lanes=4 fuse-pools=false" --split-input-file %s \
+// RUN: %espalier-opt --sparse-set-target=lanes=4 --sparse-assign-layouts --split-input-file %s | FileCheck %s
+// RUN: %espalier-opt --sparse-set-target=lanes=4 --sparse-assign-layouts="fuse-pools=false" --split-input-file %s \
 // RUN:   | FileCheck %s --check-prefix=UNFUSED
 
 // The first layer reads planes and writes lanes, the next reads lanes; one unlift at the end. Four lanes hold 2 x 2 tiles
@@ -9,8 +9,9 @@
 // CHECK-SAME: (%[[X:.*]]: tensor<1x1x6x6xf32>) -> tensor<1x1x6x6xf32>
 // CHECK: %[[Y:.*]] = "sparse.packed_conv"(%[[X]], %{{[a-z0-9_]+}})
 // CHECK-SAME: input_layout = #sparse.plain
-// CHECK-SAME: layer = "first"
 // CHECK-SAME: output_layout = #sparse.lanes<[2, 2], [6, 6]>
+// CHECK-SAME: layer = "first"
+// CHECK-SAME: grid = [2, 2]
 // CHECK-SAME: -> tensor<1x1x9x4xf32>
 // CHECK: %[[Z:.*]] = "sparse.packed_conv"(%[[Y]], %{{[a-z0-9_]+}})
 // CHECK-SAME: input_layout = #sparse.lanes<[2, 2], [6, 6]>
@@ -21,15 +22,17 @@ func.func @chain(%x: tensor<1x1x6x6xf32>) -> tensor<1x1x6x6xf32> {
   %w = arith.constant dense<1.0> : tensor<1x1x1xf32>
   %y = "sparse.packed_conv"(%x, %w) {packing = {storage = "dense_kernels", filters_per_group = 1},
       storage_names = ["weight"], weight_shape = [1, 1, 1, 1], strides = [1, 1],
-      padding_low = [0, 0], padding_high = [0, 0], dilations = [1, 1], groups = 1, activation = "none", layer = "first",
-      scheme = #sparse.dense, kernel = "dense", filters_per_group = 1, pool = [1, 1], input_layout = #sparse.plain,
-      output_layout = #sparse.plain, operandSegmentSizes = array<i32: 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0>}
+      padding_low = [0, 0], padding_high = [0, 0], dilations = [1, 1], groups = 1, activation = "none",
+      scheme = #sparse.dense, pool = [1, 1], input_layout = #sparse.plain,
+      output_layout = #sparse.plain, operandSegmentSizes = array<i32: 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0>,
+        schedule = #sparse.schedule<{filters_per_group = 1}>, record = #sparse.record<{layer = "first"}>}
       : (tensor<1x1x6x6xf32>, tensor<1x1x1xf32>) -> tensor<1x1x6x6xf32>
   %z = "sparse.packed_conv"(%y, %w) {packing = {storage = "dense_kernels", filters_per_group = 1},
       storage_names = ["weight"], weight_shape = [1, 1, 1, 1], strides = [1, 1],
       padding_low = [0, 0], padding_high = [0, 0], dilations = [1, 1], groups = 1, activation = "none",
-      scheme = #sparse.dense, kernel = "dense", filters_per_group = 1, pool = [1, 1], input_layout = #sparse.plain,
-      output_layout = #sparse.plain, operandSegmentSizes = array<i32: 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0>}
+      scheme = #sparse.dense, pool = [1, 1], input_layout = #sparse.plain,
+      output_layout = #sparse.plain, operandSegmentSizes = array<i32: 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0>,
+        schedule = #sparse.schedule<{filters_per_group = 1}>, record = #sparse.record<{}>}
       : (tensor<1x1x6x6xf32>, tensor<1x1x1xf32>) -> tensor<1x1x6x6xf32>
   return %z : tensor<1x1x6x6xf32>
 }
@@ -56,11 +59,13 @@ func.func @fused_pool(%x: tensor<1x1x8x8xf32>) -> tensor<1x1x4x4xf32> {
   %y = "sparse.packed_conv"(%x, %w) {packing = {storage = "dense_kernels", filters_per_group = 1},
       storage_names = ["weight"], weight_shape = [1, 1, 1, 1], strides = [1, 1],
       padding_low = [0, 0], padding_high = [0, 0], dilations = [1, 1], groups = 1, activation = "relu",
-      scheme = #sparse.dense, kernel = "dense", filters_per_group = 1, pool = [1, 1], input_layout = #sparse.plain,
-      output_layout = #sparse.plain, operandSegmentSizes = array<i32: 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0>}
+      scheme = #sparse.dense, pool = [1, 1], input_layout = #sparse.plain,
+      output_layout = #sparse.plain, operandSegmentSizes = array<i32: 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0>,
+        schedule = #sparse.schedule<{filters_per_group = 1}>, record = #sparse.record<{}>}
       : (tensor<1x1x8x8xf32>, tensor<1x1x1xf32>) -> tensor<1x1x8x8xf32>
   %z = "sparse.pool"(%y) {kind = "max", kernel = [2, 2], strides = [2, 2], padding_low = [0, 0], padding_high = [0, 0],
-      input_layout = #sparse.plain, output_layout = #sparse.plain} : (tensor<1x1x8x8xf32>) -> tensor<1x1x4x4xf32>
+      input_layout = #sparse.plain, output_layout = #sparse.plain,
+        schedule = #sparse.schedule<{}>, record = #sparse.record<{}>} : (tensor<1x1x8x8xf32>) -> tensor<1x1x4x4xf32>
   return %z : tensor<1x1x4x4xf32>
 }
 
@@ -82,36 +87,44 @@ func.func @unfused_pools(%x: tensor<1x1x8x8xf32>, %v: tensor<1x1x7x8xf32>)
   %a = "sparse.packed_conv"(%x, %w) {packing = {storage = "dense_kernels", filters_per_group = 1},
       storage_names = ["weight"], weight_shape = [1, 1, 1, 1], strides = [1, 1],
       padding_low = [0, 0], padding_high = [0, 0], dilations = [1, 1], groups = 1, activation = "none",
-      scheme = #sparse.dense, kernel = "dense", filters_per_group = 1, pool = [1, 1], input_layout = #sparse.plain,
-      output_layout = #sparse.plain, operandSegmentSizes = array<i32: 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0>}
+      scheme = #sparse.dense, pool = [1, 1], input_layout = #sparse.plain,
+      output_layout = #sparse.plain, operandSegmentSizes = array<i32: 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0>,
+        schedule = #sparse.schedule<{filters_per_group = 1}>, record = #sparse.record<{}>}
       : (tensor<1x1x8x8xf32>, tensor<1x1x1xf32>) -> tensor<1x1x8x8xf32>
   %0 = "sparse.pool"(%a) {kind = "average", kernel = [2, 2], strides = [2, 2], padding_low = [0, 0],
-      padding_high = [0, 0], input_layout = #sparse.plain, output_layout = #sparse.plain}
+      padding_high = [0, 0], input_layout = #sparse.plain, output_layout = #sparse.plain,
+        schedule = #sparse.schedule<{}>, record = #sparse.record<{}>}
       : (tensor<1x1x8x8xf32>) -> tensor<1x1x4x4xf32>
   %b = "sparse.packed_conv"(%x, %w) {packing = {storage = "dense_kernels", filters_per_group = 1},
       storage_names = ["weight"], weight_shape = [1, 1, 1, 1], strides = [1, 1],
       padding_low = [0, 0], padding_high = [0, 0], dilations = [1, 1], groups = 1, activation = "none",
-      scheme = #sparse.dense, kernel = "dense", filters_per_group = 1, pool = [1, 1], input_layout = #sparse.plain,
-      output_layout = #sparse.plain, operandSegmentSizes = array<i32: 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0>}
+      scheme = #sparse.dense, pool = [1, 1], input_layout = #sparse.plain,
+      output_layout = #sparse.plain, operandSegmentSizes = array<i32: 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0>,
+        schedule = #sparse.schedule<{filters_per_group = 1}>, record = #sparse.record<{}>}
       : (tensor<1x1x8x8xf32>, tensor<1x1x1xf32>) -> tensor<1x1x8x8xf32>
   %1 = "sparse.pool"(%b) {kind = "max", kernel = [3, 3], strides = [2, 2], padding_low = [0, 0], padding_high = [0, 0],
-      input_layout = #sparse.plain, output_layout = #sparse.plain} : (tensor<1x1x8x8xf32>) -> tensor<1x1x3x3xf32>
+      input_layout = #sparse.plain, output_layout = #sparse.plain,
+        schedule = #sparse.schedule<{}>, record = #sparse.record<{}>} : (tensor<1x1x8x8xf32>) -> tensor<1x1x3x3xf32>
   %c = "sparse.packed_conv"(%x, %w) {packing = {storage = "dense_kernels", filters_per_group = 1},
       storage_names = ["weight"], weight_shape = [1, 1, 1, 1], strides = [1, 1],
       padding_low = [0, 0], padding_high = [0, 0], dilations = [1, 1], groups = 1, activation = "none",
-      scheme = #sparse.dense, kernel = "dense", filters_per_group = 1, pool = [1, 1], input_layout = #sparse.plain,
-      output_layout = #sparse.plain, operandSegmentSizes = array<i32: 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0>}
+      scheme = #sparse.dense, pool = [1, 1], input_layout = #sparse.plain,
+      output_layout = #sparse.plain, operandSegmentSizes = array<i32: 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0>,
+        schedule = #sparse.schedule<{filters_per_group = 1}>, record = #sparse.record<{}>}
       : (tensor<1x1x8x8xf32>, tensor<1x1x1xf32>) -> tensor<1x1x8x8xf32>
   %2 = "sparse.pool"(%c) {kind = "max", kernel = [2, 2], strides = [2, 2], padding_low = [0, 0], padding_high = [0, 0],
-      input_layout = #sparse.plain, output_layout = #sparse.plain} : (tensor<1x1x8x8xf32>) -> tensor<1x1x4x4xf32>
+      input_layout = #sparse.plain, output_layout = #sparse.plain,
+        schedule = #sparse.schedule<{}>, record = #sparse.record<{}>} : (tensor<1x1x8x8xf32>) -> tensor<1x1x4x4xf32>
   %d = "sparse.packed_conv"(%v, %w) {packing = {storage = "dense_kernels", filters_per_group = 1},
       storage_names = ["weight"], weight_shape = [1, 1, 1, 1], strides = [1, 1],
       padding_low = [0, 0], padding_high = [0, 0], dilations = [1, 1], groups = 1, activation = "none",
-      scheme = #sparse.dense, kernel = "dense", filters_per_group = 1, pool = [1, 1], input_layout = #sparse.plain,
-      output_layout = #sparse.plain, operandSegmentSizes = array<i32: 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0>}
+      scheme = #sparse.dense, pool = [1, 1], input_layout = #sparse.plain,
+      output_layout = #sparse.plain, operandSegmentSizes = array<i32: 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0>,
+        schedule = #sparse.schedule<{filters_per_group = 1}>, record = #sparse.record<{}>}
       : (tensor<1x1x7x8xf32>, tensor<1x1x1xf32>) -> tensor<1x1x7x8xf32>
   %3 = "sparse.pool"(%d) {kind = "max", kernel = [2, 2], strides = [2, 2], padding_low = [0, 0], padding_high = [0, 0],
-      input_layout = #sparse.plain, output_layout = #sparse.plain} : (tensor<1x1x7x8xf32>) -> tensor<1x1x3x4xf32>
+      input_layout = #sparse.plain, output_layout = #sparse.plain,
+        schedule = #sparse.schedule<{}>, record = #sparse.record<{}>} : (tensor<1x1x7x8xf32>) -> tensor<1x1x3x4xf32>
   return %0, %1, %2, %c, %3
     : tensor<1x1x4x4xf32>, tensor<1x1x3x3xf32>, tensor<1x1x4x4xf32>, tensor<1x1x8x8xf32>, tensor<1x1x3x4xf32>
 }
@@ -133,14 +146,16 @@ func.func @residuals(%x: tensor<1x1x6x6xf32>, %r: tensor<1x1x6x6xf32>) -> tensor
   %y = "sparse.packed_conv"(%x, %r, %w) {packing = {storage = "dense_kernels", filters_per_group = 1},
       storage_names = ["weight"], weight_shape = [1, 1, 1, 1], strides = [1, 1],
       padding_low = [0, 0], padding_high = [0, 0], dilations = [1, 1], groups = 1, activation = "none",
-      scheme = #sparse.dense, kernel = "dense", filters_per_group = 1, pool = [1, 1], input_layout = #sparse.plain,
-      output_layout = #sparse.plain, operandSegmentSizes = array<i32: 1, 0, 1, 1, 0, 0, 0, 0, 0, 0, 0>}
+      scheme = #sparse.dense, pool = [1, 1], input_layout = #sparse.plain,
+      output_layout = #sparse.plain, operandSegmentSizes = array<i32: 1, 0, 1, 1, 0, 0, 0, 0, 0, 0, 0>,
+        schedule = #sparse.schedule<{filters_per_group = 1}>, record = #sparse.record<{}>}
       : (tensor<1x1x6x6xf32>, tensor<1x1x6x6xf32>, tensor<1x1x1xf32>) -> tensor<1x1x6x6xf32>
   %z = "sparse.packed_conv"(%y, %y, %w) {packing = {storage = "dense_kernels", filters_per_group = 1},
       storage_names = ["weight"], weight_shape = [1, 1, 1, 1], strides = [1, 1],
       padding_low = [0, 0], padding_high = [0, 0], dilations = [1, 1], groups = 1, activation = "none",
-      scheme = #sparse.dense, kernel = "dense", filters_per_group = 1, pool = [1, 1], input_layout = #sparse.plain,
-      output_layout = #sparse.plain, operandSegmentSizes = array<i32: 1, 0, 1, 1, 0, 0, 0, 0, 0, 0, 0>}
+      scheme = #sparse.dense, pool = [1, 1], input_layout = #sparse.plain,
+      output_layout = #sparse.plain, operandSegmentSizes = array<i32: 1, 0, 1, 1, 0, 0, 0, 0, 0, 0, 0>,
+        schedule = #sparse.schedule<{filters_per_group = 1}>, record = #sparse.record<{}>}
       : (tensor<1x1x6x6xf32>, tensor<1x1x6x6xf32>, tensor<1x1x1xf32>) -> tensor<1x1x6x6xf32>
   return %z : tensor<1x1x6x6xf32>
 }
@@ -166,8 +181,9 @@ func.func @readers(%x: tensor<1x1x6x6xf32>) -> (tensor<1x1x1x1xf32>, tensor<1x1x
   %y = "sparse.packed_conv"(%x, %w) {packing = {storage = "dense_kernels", filters_per_group = 1},
       storage_names = ["weight"], weight_shape = [1, 1, 1, 1], strides = [1, 1],
       padding_low = [0, 0], padding_high = [0, 0], dilations = [1, 1], groups = 1, activation = "none",
-      scheme = #sparse.dense, kernel = "dense", filters_per_group = 1, pool = [1, 1], input_layout = #sparse.plain,
-      output_layout = #sparse.plain, operandSegmentSizes = array<i32: 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0>}
+      scheme = #sparse.dense, pool = [1, 1], input_layout = #sparse.plain,
+      output_layout = #sparse.plain, operandSegmentSizes = array<i32: 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0>,
+        schedule = #sparse.schedule<{filters_per_group = 1}>, record = #sparse.record<{}>}
       : (tensor<1x1x6x6xf32>, tensor<1x1x1xf32>) -> tensor<1x1x6x6xf32>
   %e = tensor.empty() : tensor<1x1x6x6xf32>
   %n = linalg.generic {indexing_maps = [#id, #id], iterator_types = ["parallel", "parallel", "parallel", "parallel"]}
@@ -177,7 +193,8 @@ func.func @readers(%x: tensor<1x1x6x6xf32>) -> (tensor<1x1x1x1xf32>, tensor<1x1x
     linalg.yield %s : f32
   } -> tensor<1x1x6x6xf32>
   %m = "sparse.pool"(%n) {kind = "average", kernel = [6, 6], strides = [1, 1], padding_low = [0, 0],
-      padding_high = [0, 0], input_layout = #sparse.plain, output_layout = #sparse.plain}
+      padding_high = [0, 0], input_layout = #sparse.plain, output_layout = #sparse.plain,
+        schedule = #sparse.schedule<{}>, record = #sparse.record<{}>}
       : (tensor<1x1x6x6xf32>) -> tensor<1x1x1x1xf32>
   %t = linalg.generic {indexing_maps = [#turned, #id], iterator_types = ["parallel", "parallel", "parallel", "parallel"]}
       ins(%n : tensor<1x1x6x6xf32>) outs(%e : tensor<1x1x6x6xf32>) {
@@ -198,7 +215,8 @@ func.func @plain(%x: tensor<1x2xf32>, %v: tensor<1x1x6x6xf32>) -> (tensor<1x2xf3
   %w = arith.constant dense<1.0> : tensor<1x2x4x4xf32>
   %y = "sparse.packed_linear"(%x, %w) {packing = {storage = "dense_rows", lanes = 4, vectors = 4, gates = 1},
       storage_names = ["weight"], weight_shape = [2, 2], activation = "none",
-      scheme = #sparse.dense, kernel = "dense", operandSegmentSizes = array<i32: 1, 0, 1, 0, 0, 0, 0, 0, 0, 0>}
+      scheme = #sparse.dense, operandSegmentSizes = array<i32: 1, 0, 1, 0, 0, 0, 0, 0, 0, 0>,
+        schedule = #sparse.schedule<{}>, record = #sparse.record<{}>}
       : (tensor<1x2xf32>, tensor<1x2x4x4xf32>) -> tensor<1x2xf32>
   %e = tensor.empty() : tensor<1x1x6x6xf32>
   %n = linalg.abs ins(%v : tensor<1x1x6x6xf32>) outs(%e : tensor<1x1x6x6xf32>) -> tensor<1x1x6x6xf32>
@@ -228,20 +246,24 @@ func.func @volume(%x: tensor<1x1x2x4x4xf32>) -> tensor<1x1x1x1x1xf32> {
   %y = "sparse.packed_conv"(%x, %w) {packing = {storage = "dense_kernels", filters_per_group = 1},
       storage_names = ["weight"], weight_shape = [1, 1, 1, 1, 1], strides = [1, 1, 1],
       padding_low = [0, 0, 0], padding_high = [0, 0, 0], dilations = [1, 1, 1], groups = 1, activation = "none",
-      scheme = #sparse.dense, kernel = "dense", filters_per_group = 1, pool = [1, 1, 1], input_layout = #sparse.plain,
-      output_layout = #sparse.plain, operandSegmentSizes = array<i32: 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0>}
+      scheme = #sparse.dense, pool = [1, 1, 1], input_layout = #sparse.plain,
+      output_layout = #sparse.plain, operandSegmentSizes = array<i32: 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0>,
+        schedule = #sparse.schedule<{filters_per_group = 1}>, record = #sparse.record<{}>}
       : (tensor<1x1x2x4x4xf32>, tensor<1x1x1xf32>) -> tensor<1x1x2x4x4xf32>
   %p = "sparse.pool"(%y) {kind = "max", kernel = [1, 2, 2], strides = [1, 2, 2], padding_low = [0, 0, 0],
-      padding_high = [0, 0, 0], input_layout = #sparse.plain, output_layout = #sparse.plain}
+      padding_high = [0, 0, 0], input_layout = #sparse.plain, output_layout = #sparse.plain,
+        schedule = #sparse.schedule<{}>, record = #sparse.record<{}>}
       : (tensor<1x1x2x4x4xf32>) -> tensor<1x1x2x2x2xf32>
   %z = "sparse.packed_conv"(%p, %w) {packing = {storage = "dense_kernels", filters_per_group = 1},
       storage_names = ["weight"], weight_shape = [1, 1, 1, 1, 1], strides = [1, 1, 1],
       padding_low = [0, 0, 0], padding_high = [0, 0, 0], dilations = [1, 1, 1], groups = 1, activation = "none",
-      scheme = #sparse.dense, kernel = "dense", filters_per_group = 1, pool = [1, 1, 1], input_layout = #sparse.plain,
-      output_layout = #sparse.plain, operandSegmentSizes = array<i32: 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0>}
+      scheme = #sparse.dense, pool = [1, 1, 1], input_layout = #sparse.plain,
+      output_layout = #sparse.plain, operandSegmentSizes = array<i32: 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0>,
+        schedule = #sparse.schedule<{filters_per_group = 1}>, record = #sparse.record<{}>}
       : (tensor<1x1x2x2x2xf32>, tensor<1x1x1xf32>) -> tensor<1x1x2x2x2xf32>
   %q = "sparse.pool"(%z) {kind = "max", kernel = [2, 2, 2], strides = [2, 2, 2], padding_low = [0, 0, 0],
-      padding_high = [0, 0, 0], input_layout = #sparse.plain, output_layout = #sparse.plain}
+      padding_high = [0, 0, 0], input_layout = #sparse.plain, output_layout = #sparse.plain,
+        schedule = #sparse.schedule<{}>, record = #sparse.record<{}>}
       : (tensor<1x1x2x2x2xf32>) -> tensor<1x1x1x1x1xf32>
   return %q : tensor<1x1x1x1x1xf32>
 }
@@ -267,8 +289,9 @@ func.func @joined(%x: tensor<1x1x6xf32>) -> (tensor<1x2x1x3xf32>, tensor<1x1x12x
   %y = "sparse.packed_conv"(%x, %w) {packing = {storage = "dense_kernels", filters_per_group = 1},
       storage_names = ["weight"], weight_shape = [1, 1, 1], strides = [1],
       padding_low = [0], padding_high = [0], dilations = [1], groups = 1, activation = "none",
-      scheme = #sparse.dense, kernel = "dense", filters_per_group = 1, pool = [1], input_layout = #sparse.plain,
-      output_layout = #sparse.plain, operandSegmentSizes = array<i32: 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0>}
+      scheme = #sparse.dense, pool = [1], input_layout = #sparse.plain,
+      output_layout = #sparse.plain, operandSegmentSizes = array<i32: 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0>,
+        schedule = #sparse.schedule<{filters_per_group = 1}>, record = #sparse.record<{}>}
       : (tensor<1x1x6xf32>, tensor<1x1x1xf32>) -> tensor<1x1x6xf32>
   %e = tensor.empty() : tensor<1x1x6xf32>
   %n = linalg.generic {indexing_maps = [#id, #id], iterator_types = ["parallel", "parallel", "parallel"]}
@@ -280,7 +303,8 @@ func.func @joined(%x: tensor<1x1x6xf32>) -> (tensor<1x2x1x3xf32>, tensor<1x1x12x
   %c = tensor.concat dim(1) %y, %n : (tensor<1x1x6xf32>, tensor<1x1x6xf32>) -> tensor<1x2x6xf32>
   %i = tensor.expand_shape %c [[0], [1], [2, 3]] output_shape [1, 2, 1, 6] : tensor<1x2x6xf32> into tensor<1x2x1x6xf32>
   %p = "sparse.pool"(%i) {kind = "max", kernel = [1, 2], strides = [1, 2], padding_low = [0, 0],
-      padding_high = [0, 0], input_layout = #sparse.plain, output_layout = #sparse.plain}
+      padding_high = [0, 0], input_layout = #sparse.plain, output_layout = #sparse.plain,
+        schedule = #sparse.schedule<{}>, record = #sparse.record<{}>}
       : (tensor<1x2x1x6xf32>) -> tensor<1x2x1x3xf32>
   %long = tensor.concat dim(2) %y, %n : (tensor<1x1x6xf32>, tensor<1x1x6xf32>) -> tensor<1x1x12xf32>
   %both = tensor.concat dim(1) %y, %x : (tensor<1x1x6xf32>, tensor<1x1x6xf32>) -> tensor<1x2x6xf32>

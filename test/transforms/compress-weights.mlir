@@ -1,4 +1,4 @@
-// RUN: %espalier-opt --sparse-compress-weights=lanes=4 --split-input-file %s | FileCheck %s
+// RUN: %espalier-opt --sparse-set-target=lanes=4 --sparse-compress-weights --split-input-file %s | FileCheck %s
 
 // PatDNN's example of FKW, with one place a pattern for brevity: filters {1:2, 3:1}, {0:2, 2:1}, {1:2, 2:2, 3:2} and
 // {1:2, 3:2} (channel:pattern), stored as 0, 1, 3, 2.
@@ -11,11 +11,11 @@
 // CHECK-DAG: %[[I:.*]] = arith.constant dense<[3, 1, 2, 0, 1, 3, 1, 2, 3]> : tensor<9xi16>
 // CHECK-DAG: %[[W:.*]] = arith.constant dense<[2.0{{.*}}, 1.0{{.*}}, 4.0{{.*}}, 3.0{{.*}}, 8.0{{.*}}, 9.0{{.*}}, 5.0{{.*}}, 6.0{{.*}}, 7.0{{.*}}]> : tensor<9xf32>
 // CHECK: "sparse.packed_conv"(%arg0, %[[O]], %[[R]], %[[S]], %[[I]], %[[W]])
-// CHECK-SAME: cost = {dense_bytes = 128 : i64, index_bytes = 78 : i64, nonzeros = 9 : i64, packed_bytes = 114 : i64, stored = 9 : i64}
-// CHECK-SAME: filters_per_group = 1 : i64
-// CHECK-SAME: input_layout = #sparse.plain, kernel = "sparse", layer = "c"
+// CHECK-SAME: input_layout = #sparse.plain
 // CHECK-SAME: output_layout = #sparse.plain
-// CHECK-SAME: pool = [1, 1], reason = "because", scheme = #sparse.pattern<
+// CHECK-SAME: pool = [1, 1], record = #sparse.record<{dense_bytes = 128 : i64, index_bytes = 78 : i64, layer = "c",
+// CHECK-SAME: nonzeros = 9 : i64, packed_bytes = 114 : i64, reason = "because", stored = 9 : i64}>
+// CHECK-SAME: schedule = #sparse.schedule<{filters_per_group = 1 : i64}>, scheme = #sparse.pattern<
 // CHECK-SAME: storage_names = ["offset", "reorder", "stride", "index", "weight"]
 // CHECK-SAME: weight_shape = [4, 4, 1, 2]
 func.func @fkw(%x: tensor<1x4x2x2xf32>) -> tensor<1x4x2x1xf32> {
@@ -24,8 +24,8 @@ func.func @fkw(%x: tensor<1x4x2x2xf32>) -> tensor<1x4x2x1xf32> {
                              [[[0.0, 0.0]], [[0.0, 5.0]], [[0.0, 6.0]], [[0.0, 7.0]]],
                              [[[0.0, 0.0]], [[0.0, 8.0]], [[0.0, 0.0]], [[0.0, 9.0]]]]> : tensor<4x4x1x2xf32>
   %y = "sparse.conv"(%x, %w) {strides = [1, 1], padding_low = [0, 0], padding_high = [0, 0], dilations = [1, 1],
-      groups = 1, activation = "none", scheme = #sparse.pattern<[1, 2], [[0], [1]]>, kernel = "sparse", layer = "c",
-      reason = "because", filter_order = array<i32: 0, 1, 3, 2>, operandSegmentSizes = array<i32: 1, 1, 0, 0>}
+      groups = 1, activation = "none", scheme = #sparse.pattern<[1, 2], [[0], [1]]>, operandSegmentSizes = array<i32: 1, 1, 0, 0>,
+        schedule = #sparse.schedule<{filter_order = [0, 1, 3, 2]}>, record = #sparse.record<{layer = "c", reason = "because"}>}
       : (tensor<1x4x2x2xf32>, tensor<4x4x1x2xf32>) -> tensor<1x4x2x1xf32>
   return %y : tensor<1x4x2x1xf32>
 }
@@ -43,8 +43,9 @@ func.func @fkw(%x: tensor<1x4x2x2xf32>) -> tensor<1x4x2x1xf32> {
 func.func @blocks(%x: tensor<1x2x2x2xf32>) -> tensor<1x2x2x2xf32> {
   %w = arith.constant dense<[[[[1.0]], [[0.0]]], [[[2.0]], [[3.0]]]]> : tensor<2x2x1x1xf32>
   %y = "sparse.conv"(%x, %w) {strides = [1, 1], padding_low = [0, 0], padding_high = [0, 0], dilations = [1, 1],
-      groups = 1, activation = "none", scheme = #sparse.connectivity<[1, 1]>, channel_block = 1 : i64,
-      operandSegmentSizes = array<i32: 1, 1, 0, 0>} : (tensor<1x2x2x2xf32>, tensor<2x2x1x1xf32>) -> tensor<1x2x2x2xf32>
+      groups = 1, activation = "none", scheme = #sparse.connectivity<[1, 1]>,
+      operandSegmentSizes = array<i32: 1, 1, 0, 0>,
+        schedule = #sparse.schedule<{channel_block = 1 : i64}>, record = #sparse.record<{}>} : (tensor<1x2x2x2xf32>, tensor<2x2x1x1xf32>) -> tensor<1x2x2x2xf32>
   return %y : tensor<1x2x2x2xf32>
 }
 
@@ -62,8 +63,9 @@ func.func @blocks(%x: tensor<1x2x2x2xf32>) -> tensor<1x2x2x2xf32> {
 func.func @pairs(%x: tensor<1x2x2x2xf32>) -> tensor<1x2x2x2xf32> {
   %w = arith.constant dense<[[[[1.0]], [[0.0]]], [[[2.0]], [[3.0]]]]> : tensor<2x2x1x1xf32>
   %y = "sparse.conv"(%x, %w) {strides = [1, 1], padding_low = [0, 0], padding_high = [0, 0], dilations = [1, 1],
-      groups = 1, activation = "none", scheme = #sparse.connectivity<[1, 1]>, filters_per_group = 2 : i64,
-      operandSegmentSizes = array<i32: 1, 1, 0, 0>} : (tensor<1x2x2x2xf32>, tensor<2x2x1x1xf32>) -> tensor<1x2x2x2xf32>
+      groups = 1, activation = "none", scheme = #sparse.connectivity<[1, 1]>,
+      operandSegmentSizes = array<i32: 1, 1, 0, 0>,
+        schedule = #sparse.schedule<{filters_per_group = 2 : i64}>, record = #sparse.record<{}>} : (tensor<1x2x2x2xf32>, tensor<2x2x1x1xf32>) -> tensor<1x2x2x2xf32>
   return %y : tensor<1x2x2x2xf32>
 }
 
@@ -79,8 +81,9 @@ func.func @pairs(%x: tensor<1x2x2x2xf32>) -> tensor<1x2x2x2xf32> {
 func.func @dense(%x: tensor<1x2x2x2xf32>, %r: tensor<1x2x2x1xf32>, %b: tensor<2xf32>) -> tensor<1x2x2x1xf32> {
   %w = arith.constant dense<[[[[1.0, 2.0]], [[3.0, 4.0]]], [[[5.0, 6.0]], [[7.0, 8.0]]]]> : tensor<2x2x1x2xf32>
   %y = "sparse.conv"(%x, %w, %b, %r) {strides = [1, 1], padding_low = [0, 0], padding_high = [0, 0],
-      dilations = [1, 1], groups = 1, activation = "relu", scheme = #sparse.dense, filters_per_group = 2 : i64,
-      operandSegmentSizes = array<i32: 1, 1, 1, 1>}
+      dilations = [1, 1], groups = 1, activation = "relu", scheme = #sparse.dense,
+      operandSegmentSizes = array<i32: 1, 1, 1, 1>,
+        schedule = #sparse.schedule<{filters_per_group = 2 : i64}>, record = #sparse.record<{}>}
       : (tensor<1x2x2x2xf32>, tensor<2x2x1x2xf32>, tensor<2xf32>, tensor<1x2x2x1xf32>) -> tensor<1x2x2x1xf32>
   return %y : tensor<1x2x2x1xf32>
 }
@@ -97,10 +100,12 @@ func.func @grouped(%x: tensor<1x4x2x2xf32>) -> (tensor<1x4x2x2xf32>, tensor<1x4x
   %w = arith.constant dense<1.0> : tensor<4x2x1x1xf32>
   %d = arith.constant dense<1.0> : tensor<4x1x1x2xf32>
   %y = "sparse.conv"(%x, %w) {strides = [1, 1], padding_low = [0, 0], padding_high = [0, 0], dilations = [1, 1],
-      groups = 2, activation = "none", scheme = #sparse.dense, operandSegmentSizes = array<i32: 1, 1, 0, 0>}
+      groups = 2, activation = "none", scheme = #sparse.dense, operandSegmentSizes = array<i32: 1, 1, 0, 0>,
+        schedule = #sparse.schedule<{}>, record = #sparse.record<{}>}
       : (tensor<1x4x2x2xf32>, tensor<4x2x1x1xf32>) -> tensor<1x4x2x2xf32>
   %z = "sparse.conv"(%x, %d) {strides = [1, 1], padding_low = [0, 0], padding_high = [0, 0], dilations = [1, 1],
-      groups = 4, activation = "none", scheme = #sparse.dense, operandSegmentSizes = array<i32: 1, 1, 0, 0>}
+      groups = 4, activation = "none", scheme = #sparse.dense, operandSegmentSizes = array<i32: 1, 1, 0, 0>,
+        schedule = #sparse.schedule<{}>, record = #sparse.record<{}>}
       : (tensor<1x4x2x2xf32>, tensor<4x1x1x2xf32>) -> tensor<1x4x2x1xf32>
   return %y, %z : tensor<1x4x2x2xf32>, tensor<1x4x2x1xf32>
 }
@@ -127,9 +132,11 @@ func.func @linear(%x: tensor<1x3xf32>) -> (tensor<1x2xf32>, tensor<1x2xf32>, ten
   %w = arith.constant dense<[[1.0, 0.0, 0.0], [0.0, 2.0, 3.0]]> : tensor<2x3xf32>
   %v = arith.constant dense<1.0> : tensor<2x3xf32>
   %y = "sparse.linear"(%x, %w) {activation = "none", scheme = #sparse.unstructured,
-      operandSegmentSizes = array<i32: 1, 1, 0>} : (tensor<1x3xf32>, tensor<2x3xf32>) -> tensor<1x2xf32>
+      operandSegmentSizes = array<i32: 1, 1, 0>,
+        schedule = #sparse.schedule<{}>, record = #sparse.record<{}>} : (tensor<1x3xf32>, tensor<2x3xf32>) -> tensor<1x2xf32>
   %z = "sparse.linear"(%x, %v) {activation = "relu", scheme = #sparse.dense,
-      operandSegmentSizes = array<i32: 1, 1, 0>} : (tensor<1x3xf32>, tensor<2x3xf32>) -> tensor<1x2xf32>
+      operandSegmentSizes = array<i32: 1, 1, 0>,
+        schedule = #sparse.schedule<{}>, record = #sparse.record<{}>} : (tensor<1x3xf32>, tensor<2x3xf32>) -> tensor<1x2xf32>
   return %y, %z, %w : tensor<1x2xf32>, tensor<1x2xf32>, tensor<2x3xf32>
 }
 
@@ -146,7 +153,8 @@ func.func @linear(%x: tensor<1x3xf32>) -> (tensor<1x2xf32>, tensor<1x2xf32>, ten
 func.func @groups(%x: tensor<1x4xf32>) -> tensor<1x2xf32> {
   %w = arith.constant dense<[[1.0, 0.0, 2.0, 0.0], [3.0, 0.0, 4.0, 0.0]]> : tensor<2x4xf32>
   %y = "sparse.linear"(%x, %w) {activation = "none", scheme = #sparse.bcr<2 : i64, 4 : i64>,
-      operandSegmentSizes = array<i32: 1, 1, 0>} : (tensor<1x4xf32>, tensor<2x4xf32>) -> tensor<1x2xf32>
+      operandSegmentSizes = array<i32: 1, 1, 0>,
+        schedule = #sparse.schedule<{}>, record = #sparse.record<{}>} : (tensor<1x4xf32>, tensor<2x4xf32>) -> tensor<1x2xf32>
   return %y : tensor<1x2xf32>
 }
 
@@ -161,7 +169,7 @@ func.func @groups(%x: tensor<1x4xf32>) -> tensor<1x2xf32> {
 // CHECK-DAG: %[[G:.*]] = arith.constant dense<[0, 2, 1, 1]> : tensor<4xi8>
 // CHECK-DAG: %[[W:.*]] = arith.constant dense<{{\[\[\[}}5.0{{.*}}, 9.0{{.*}}], [7.0{{.*}}, 2.0{{.*}} : tensor<4x2x2xf32>
 // CHECK: "sparse.packed_conv"(%arg0, %[[O]], %[[R]], %[[G]], %[[W]])
-// CHECK-SAME: cost = {dense_bytes = 192 : i64, index_bytes = 40 : i64, nonzeros = 16 : i64, packed_bytes = 104 : i64, stored = 16 : i64}
+// CHECK-SAME: record = #sparse.record<{dense_bytes = 192 : i64, index_bytes = 40 : i64, nonzeros = 16 : i64, packed_bytes = 104 : i64, stored = 16 : i64}>
 // CHECK-SAME: filters_per_group = 2 : i64
 // CHECK-SAME: storage_names = ["start", "reorder", "gap", "weight"]
 func.func @kgs(%x: tensor<1x2x4xf32>) -> tensor<1x8x2xf32> {
@@ -171,7 +179,8 @@ func.func @kgs(%x: tensor<1x2x4xf32>) -> tensor<1x8x2xf32> {
                              [[0.0, 0.0, 0.0], [0.0, 0.0, 0.0]], [[0.0, 0.0, 0.0], [0.0, 0.0, 0.0]]]> : tensor<8x2x3xf32>
   %y = "sparse.conv"(%x, %w) {strides = [1], padding_low = [0], padding_high = [0], dilations = [1],
       groups = 1, activation = "none", scheme = #sparse.kgs<2 : i64, 2 : i64, [3]>,
-      operandSegmentSizes = array<i32: 1, 1, 0, 0>} : (tensor<1x2x4xf32>, tensor<8x2x3xf32>) -> tensor<1x8x2xf32>
+      operandSegmentSizes = array<i32: 1, 1, 0, 0>,
+        schedule = #sparse.schedule<{}>, record = #sparse.record<{}>} : (tensor<1x2x4xf32>, tensor<8x2x3xf32>) -> tensor<1x8x2xf32>
   return %y : tensor<1x8x2xf32>
 }
 
@@ -191,7 +200,8 @@ func.func @block(%x: tensor<1x4x2x2xf32>) -> tensor<1x4x2x2xf32> {
                              [[[3.0]], [[0.0]], [[4.0]], [[0.0]]], [[[0.0]], [[7.0]], [[0.0]], [[8.0]]]]> : tensor<4x4x1x1xf32>
   %y = "sparse.conv"(%x, %w) {strides = [1, 1], padding_low = [0, 0], padding_high = [0, 0], dilations = [1, 1],
       groups = 1, activation = "none", scheme = #sparse.bcr<2 : i64, 2 : i64>,
-      operandSegmentSizes = array<i32: 1, 1, 0, 0>} : (tensor<1x4x2x2xf32>, tensor<4x4x1x1xf32>) -> tensor<1x4x2x2xf32>
+      operandSegmentSizes = array<i32: 1, 1, 0, 0>,
+        schedule = #sparse.schedule<{}>, record = #sparse.record<{}>} : (tensor<1x4x2x2xf32>, tensor<4x4x1x1xf32>) -> tensor<1x4x2x2xf32>
   return %y : tensor<1x4x2x2xf32>
 }
 
@@ -207,8 +217,8 @@ func.func @ordered(%x: tensor<1x4x2x2xf32>) -> tensor<1x4x2x2xf32> {
                              [[[3.0]], [[0.0]], [[4.0]], [[0.0]]], [[[0.0]], [[7.0]], [[0.0]], [[8.0]]]]> : tensor<4x4x1x1xf32>
   %y = "sparse.conv"(%x, %w) {strides = [1, 1], padding_low = [0, 0], padding_high = [0, 0], dilations = [1, 1],
       groups = 1, activation = "none", scheme = #sparse.bcr<2 : i64, 2 : i64>,
-      filter_order = array<i32: 1, 3, 0, 2>, filters_per_group = 2 : i64,
-      operandSegmentSizes = array<i32: 1, 1, 0, 0>} : (tensor<1x4x2x2xf32>, tensor<4x4x1x1xf32>) -> tensor<1x4x2x2xf32>
+      operandSegmentSizes = array<i32: 1, 1, 0, 0>,
+        schedule = #sparse.schedule<{filter_order = [1, 3, 0, 2], filters_per_group = 2 : i64}>, record = #sparse.record<{}>} : (tensor<1x4x2x2xf32>, tensor<4x4x1x1xf32>) -> tensor<1x4x2x2xf32>
   return %y : tensor<1x4x2x2xf32>
 }
 
@@ -222,6 +232,7 @@ func.func @ordered(%x: tensor<1x4x2x2xf32>) -> tensor<1x4x2x2xf32> {
 func.func @many(%x: tensor<?x2xf32>) -> tensor<?x4xf32> {
   %w = arith.constant dense<[[1.0, 0.0], [2.0, 0.0], [3.0, 0.0], [4.0, 0.0]]> : tensor<4x2xf32>
   %y = "sparse.linear"(%x, %w) {activation = "none", scheme = #sparse.bcr<4 : i64, 2 : i64>,
-      operandSegmentSizes = array<i32: 1, 1, 0>} : (tensor<?x2xf32>, tensor<4x2xf32>) -> tensor<?x4xf32>
+      operandSegmentSizes = array<i32: 1, 1, 0>,
+        schedule = #sparse.schedule<{}>, record = #sparse.record<{}>} : (tensor<?x2xf32>, tensor<4x2xf32>) -> tensor<?x4xf32>
   return %y : tensor<?x4xf32>
 }

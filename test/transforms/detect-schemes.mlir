@@ -13,7 +13,8 @@ func.func @pattern(%x: tensor<1x2x4x4xf32>) -> tensor<1x2x2x2xf32> {
     [[[0.0, 1.0, 2.0], [0.0, 3.0, 4.0], [0.0, 0.0, 0.0]], [[5.0, 0.0, 0.0], [6.0, 7.0, 0.0], [0.0, 0.0, 0.0]]]
   ]> : tensor<2x2x3x3xf32>
   %y = "sparse.conv"(%x, %w) {strides = [1, 1], padding_low = [0, 0], padding_high = [0, 0], dilations = [1, 1],
-      groups = 1, activation = "none", scheme = #sparse.undetected, operandSegmentSizes = array<i32: 1, 1, 0, 0>}
+      groups = 1, activation = "none", scheme = #sparse.undetected, operandSegmentSizes = array<i32: 1, 1, 0, 0>,
+        schedule = #sparse.schedule<{}>, record = #sparse.record<{}>}
       : (tensor<1x2x4x4xf32>, tensor<2x2x3x3xf32>) -> tensor<1x2x2x2xf32>
   return %y : tensor<1x2x2x2xf32>
 }
@@ -24,12 +25,13 @@ func.func @pattern(%x: tensor<1x2x4x4xf32>) -> tensor<1x2x2x2xf32> {
 
 // CHECK-LABEL: func.func @connectivity
 // CHECK: "sparse.conv"
-// CHECK-SAME: reason = "not kgs: no groups of 2 x 2 or more kernels keep the same places; not bcr: no blocks of 2 x 2 or more cut whole rows and columns", scheme = #sparse.connectivity<[1, 3]>
+// CHECK-SAME: reason = "not kgs: no groups of 2 x 2 or more kernels keep the same places; not bcr: no blocks of 2 x 2 or more cut whole rows and columns"}>, schedule = #sparse.schedule<{}>, scheme = #sparse.connectivity<[1, 3]>
 func.func @connectivity(%x: tensor<1x2x3x3xf32>) -> tensor<1x2x3x1xf32> {
   %w = arith.constant dense<[[[[1.0, 2.0, 3.0]], [[0.0, 0.0, 0.0]]], [[[4.0, 5.0, 6.0]], [[7.0, 8.0, 9.0]]]]>
     : tensor<2x2x1x3xf32>
   %y = "sparse.conv"(%x, %w) {strides = [1, 1], padding_low = [0, 0], padding_high = [0, 0], dilations = [1, 1],
-      groups = 1, activation = "none", scheme = #sparse.undetected, operandSegmentSizes = array<i32: 1, 1, 0, 0>}
+      groups = 1, activation = "none", scheme = #sparse.undetected, operandSegmentSizes = array<i32: 1, 1, 0, 0>,
+        schedule = #sparse.schedule<{}>, record = #sparse.record<{}>}
       : (tensor<1x2x3x3xf32>, tensor<2x2x1x3xf32>) -> tensor<1x2x3x1xf32>
   return %y : tensor<1x2x3x1xf32>
 }
@@ -45,7 +47,8 @@ func.func @connectivity(%x: tensor<1x2x3x3xf32>) -> tensor<1x2x3x1xf32> {
 func.func @irregular(%x: tensor<1x1x3x3xf32>) -> tensor<1x2x3x1xf32> {
   %w = arith.constant dense<[[[[1.0, 2.0, 3.0]]], [[[4.0, 0.0, 6.0]]]]> : tensor<2x1x1x3xf32>
   %y = "sparse.conv"(%x, %w) {strides = [1, 1], padding_low = [0, 0], padding_high = [0, 0], dilations = [1, 1],
-      groups = 1, activation = "none", scheme = #sparse.undetected, operandSegmentSizes = array<i32: 1, 1, 0, 0>}
+      groups = 1, activation = "none", scheme = #sparse.undetected, operandSegmentSizes = array<i32: 1, 1, 0, 0>,
+        schedule = #sparse.schedule<{}>, record = #sparse.record<{}>}
       : (tensor<1x1x3x3xf32>, tensor<2x1x1x3xf32>) -> tensor<1x2x3x1xf32>
   return %y : tensor<1x2x3x1xf32>
 }
@@ -59,19 +62,22 @@ func.func @irregular(%x: tensor<1x1x3x3xf32>) -> tensor<1x2x3x1xf32> {
 // CHECK-SAME: reason = "{{.*}}; not connectivity: a matrix has no kernels; not pattern: a matrix has no kernels; not n_m: {{.*}}"
 // CHECK-SAME: scheme = #sparse.unstructured
 // CHECK: "sparse.linear"
-// CHECK-SAME: not unstructured: no weight is zero", scheme = #sparse.dense
+// CHECK-SAME: not unstructured: no weight is zero"}>, {{.*}}scheme = #sparse.dense
 // CHECK: "sparse.linear"
-// CHECK-SAME: not unstructured: no weight is left", scheme = #sparse.dense
+// CHECK-SAME: not unstructured: no weight is left"}>, {{.*}}scheme = #sparse.dense
 func.func @matrices(%x: tensor<1x2xf32>) -> (tensor<1x2xf32>, tensor<1x2xf32>, tensor<1x2xf32>) {
   %u = arith.constant dense<[[1.0, -0.0], [0.0, 2.0]]> : tensor<2x2xf32>
   %v = arith.constant dense<1.0> : tensor<2x2xf32>
   %w = arith.constant dense<0.0> : tensor<2x2xf32>
   %0 = "sparse.linear"(%x, %u) {activation = "none", scheme = #sparse.undetected,
-      operandSegmentSizes = array<i32: 1, 1, 0>} : (tensor<1x2xf32>, tensor<2x2xf32>) -> tensor<1x2xf32>
+      operandSegmentSizes = array<i32: 1, 1, 0>,
+        schedule = #sparse.schedule<{}>, record = #sparse.record<{}>} : (tensor<1x2xf32>, tensor<2x2xf32>) -> tensor<1x2xf32>
   %1 = "sparse.linear"(%x, %v) {activation = "none", scheme = #sparse.undetected,
-      operandSegmentSizes = array<i32: 1, 1, 0>} : (tensor<1x2xf32>, tensor<2x2xf32>) -> tensor<1x2xf32>
+      operandSegmentSizes = array<i32: 1, 1, 0>,
+        schedule = #sparse.schedule<{}>, record = #sparse.record<{}>} : (tensor<1x2xf32>, tensor<2x2xf32>) -> tensor<1x2xf32>
   %2 = "sparse.linear"(%x, %w) {activation = "none", scheme = #sparse.undetected,
-      operandSegmentSizes = array<i32: 1, 1, 0>} : (tensor<1x2xf32>, tensor<2x2xf32>) -> tensor<1x2xf32>
+      operandSegmentSizes = array<i32: 1, 1, 0>,
+        schedule = #sparse.schedule<{}>, record = #sparse.record<{}>} : (tensor<1x2xf32>, tensor<2x2xf32>) -> tensor<1x2xf32>
   return %0, %1, %2 : tensor<1x2xf32>, tensor<1x2xf32>, tensor<1x2xf32>
 }
 
@@ -81,19 +87,21 @@ func.func @matrices(%x: tensor<1x2xf32>) -> (tensor<1x2xf32>, tensor<1x2xf32>, t
 
 // CHECK-LABEL: func.func @shared_columns
 // CHECK: "sparse.conv"
-// CHECK-SAME: reason = "", scheme = #sparse.kgs<4 : i64, 2 : i64, [3]>
+// CHECK-SAME: record = #sparse.record<{}>, schedule = #sparse.schedule<{}>, scheme = #sparse.kgs<4 : i64, 2 : i64, [3]>
 // CHECK: "sparse.linear"
-// CHECK-SAME: reason = "not kgs: a matrix has no kernels", scheme = #sparse.bcr<4 : i64, 4 : i64>
+// CHECK-SAME: reason = "not kgs: a matrix has no kernels"}>, schedule = #sparse.schedule<{}>, scheme = #sparse.bcr<4 : i64, 4 : i64>
 func.func @shared_columns(%x: tensor<1x2x4xf32>, %v: tensor<1x4xf32>) -> (tensor<1x4x2xf32>, tensor<1x4xf32>) {
   %g = arith.constant dense<[[[0.0, 1.0, 0.0], [0.0, 2.0, 0.0]], [[0.0, 3.0, 0.0], [0.0, 4.0, 0.0]],
                              [[0.0, 5.0, 0.0], [0.0, 6.0, 0.0]], [[0.0, 7.0, 0.0], [0.0, 8.0, 0.0]]]> : tensor<4x2x3xf32>
   %b = arith.constant dense<[[0.0, 1.0, 0.0, 0.0], [0.0, 2.0, 0.0, 0.0], [0.0, 3.0, 0.0, 0.0], [0.0, 4.0, 0.0, 0.0]]>
     : tensor<4x4xf32>
   %0 = "sparse.conv"(%x, %g) {strides = [1], padding_low = [0], padding_high = [0], dilations = [1],
-      groups = 1, activation = "none", scheme = #sparse.undetected, operandSegmentSizes = array<i32: 1, 1, 0, 0>}
+      groups = 1, activation = "none", scheme = #sparse.undetected, operandSegmentSizes = array<i32: 1, 1, 0, 0>,
+        schedule = #sparse.schedule<{}>, record = #sparse.record<{}>}
       : (tensor<1x2x4xf32>, tensor<4x2x3xf32>) -> tensor<1x4x2xf32>
   %1 = "sparse.linear"(%v, %b) {activation = "none", scheme = #sparse.undetected,
-      operandSegmentSizes = array<i32: 1, 1, 0>} : (tensor<1x4xf32>, tensor<4x4xf32>) -> tensor<1x4xf32>
+      operandSegmentSizes = array<i32: 1, 1, 0>,
+        schedule = #sparse.schedule<{}>, record = #sparse.record<{}>} : (tensor<1x4xf32>, tensor<4x4xf32>) -> tensor<1x4xf32>
   return %0, %1 : tensor<1x4x2xf32>, tensor<1x4xf32>
 }
 
@@ -107,7 +115,8 @@ func.func @shared_columns(%x: tensor<1x2x4xf32>, %v: tensor<1x4xf32>) -> (tensor
 // CHECK-SAME: scheme = #sparse.dense
 func.func @known(%x: tensor<1x2xf32>, %w: tensor<2x2xf32>) -> tensor<1x2xf32> {
   %0 = "sparse.linear"(%x, %w) {activation = "none", scheme = #sparse.dense,
-      operandSegmentSizes = array<i32: 1, 1, 0>} : (tensor<1x2xf32>, tensor<2x2xf32>) -> tensor<1x2xf32>
+      operandSegmentSizes = array<i32: 1, 1, 0>,
+        schedule = #sparse.schedule<{}>, record = #sparse.record<{}>} : (tensor<1x2xf32>, tensor<2x2xf32>) -> tensor<1x2xf32>
   return %0 : tensor<1x2xf32>
 }
 
@@ -128,10 +137,12 @@ func.func @nearly_shared(%x: tensor<1x2x4xf32>, %v: tensor<1x4xf32>) -> (tensor<
                              [[0.0, 5.0, 0.0], [0.0, 6.0, 6.0]], [[7.0, 7.0, 0.0], [0.0, 8.0, 0.0]]]> : tensor<4x2x3xf32>
   %b = arith.constant dense<[[0.0, 1.0, 2.0, 0.0], [3.0, 4.0, 0.0, 5.0]]> : tensor<2x4xf32>
   %0 = "sparse.conv"(%x, %g) {strides = [1], padding_low = [0], padding_high = [0], dilations = [1],
-      groups = 1, activation = "none", scheme = #sparse.undetected, operandSegmentSizes = array<i32: 1, 1, 0, 0>}
+      groups = 1, activation = "none", scheme = #sparse.undetected, operandSegmentSizes = array<i32: 1, 1, 0, 0>,
+        schedule = #sparse.schedule<{}>, record = #sparse.record<{}>}
       : (tensor<1x2x4xf32>, tensor<4x2x3xf32>) -> tensor<1x4x2xf32>
   %1 = "sparse.linear"(%v, %b) {activation = "none", scheme = #sparse.undetected,
-      operandSegmentSizes = array<i32: 1, 1, 0>} : (tensor<1x4xf32>, tensor<2x4xf32>) -> tensor<1x2xf32>
+      operandSegmentSizes = array<i32: 1, 1, 0>,
+        schedule = #sparse.schedule<{}>, record = #sparse.record<{}>} : (tensor<1x4xf32>, tensor<2x4xf32>) -> tensor<1x2xf32>
   return %0, %1 : tensor<1x4x2xf32>, tensor<1x2xf32>
 }
 
@@ -147,6 +158,7 @@ func.func @volume(%x: tensor<1x3x1x2x1xf32>) -> tensor<1x3x1x1x1xf32> {
                              [[[[0.0], [7.0]]], [[[0.0], [8.0]]], [[[0.0], [9.0]]]]]> : tensor<3x3x1x2x1xf32>
   %y = "sparse.conv"(%x, %w) {strides = [1, 1, 1], padding_low = [0, 0, 0], padding_high = [0, 0, 0],
       dilations = [1, 1, 1], groups = 1, activation = "none", scheme = #sparse.undetected,
-      operandSegmentSizes = array<i32: 1, 1, 0, 0>} : (tensor<1x3x1x2x1xf32>, tensor<3x3x1x2x1xf32>) -> tensor<1x3x1x1x1xf32>
+      operandSegmentSizes = array<i32: 1, 1, 0, 0>,
+        schedule = #sparse.schedule<{}>, record = #sparse.record<{}>} : (tensor<1x3x1x2x1xf32>, tensor<3x3x1x2x1xf32>) -> tensor<1x3x1x1x1xf32>
   return %y : tensor<1x3x1x1x1xf32>
 }

@@ -3,7 +3,7 @@
 // RUN:   | FileCheck %s --check-prefix=KERNEL
 // RUN: %espalier-opt --sparse-eliminate-redundant-loads=level=none --split-input-file %s \
 // RUN:   | FileCheck %s --check-prefix=NONE
-// RUN: %espalier-opt --sparse-eliminate-redundant-loads=registers=3 --split-input-file %s \
+// RUN: %espalier-opt --sparse-set-target=registers=3 --sparse-eliminate-redundant-loads --split-input-file %s \
 // RUN:   | FileCheck %s --check-prefix=FEW
 // RUN: %espalier-opt --sparse-eliminate-redundant-loads --mlir-pass-statistics %s -o %t 2>&1 --split-input-file \
 // RUN:   | FileCheck %s --check-prefix=STATISTICS

@@ -1,4 +1,4 @@
-// RUN: %espalier-opt --sparse-expand-gathers --canonicalize --split-input-file %s | FileCheck %s
+// RUN: %espalier-opt --sparse-set-target=core=cortex-a76 --sparse-expand-gathers --canonicalize --split-input-file %s | FileCheck %s
 
 // A masked lane reads the first element, and its value is not used.
 // CHECK-LABEL: func @masked

@@ -7,8 +7,8 @@
 
 // CHECK-LABEL: func.func @pair
 // CHECK: "sparse.packed_conv"
-// CHECK-SAME: chunks = 1
 // CHECK-SAME: fused_into = "depthwise"
+// CHECK-SAME: by_chunk = true, chunks = 1
 // CHECK: "sparse.packed_conv"
 // CHECK-NOT: chunks =
 func.func @pair(%x: tensor<1x8x9x4xf32>) -> tensor<1x8x9x4xf32> {
@@ -17,16 +17,17 @@ func.func @pair(%x: tensor<1x8x9x4xf32>) -> tensor<1x8x9x4xf32> {
   %y = "sparse.packed_conv"(%x, %w) {packing = {storage = "dense_kernels", filters_per_group = 4},
       storage_names = ["weight"], weight_shape = [8, 8, 1, 1], strides = [1, 1],
       padding_low = [0, 0], padding_high = [0, 0], dilations = [1, 1], groups = 1, activation = "none",
-      scheme = #sparse.dense, kernel = "dense", filters_per_group = 4, pool = [1, 1],
+      scheme = #sparse.dense, pool = [1, 1],
       input_layout = #sparse.lanes<[2, 2], [6, 6]>, output_layout = #sparse.lanes<[2, 2], [6, 6]>,
-      operandSegmentSizes = array<i32: 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0>}
+      operandSegmentSizes = array<i32: 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0>,
+        schedule = #sparse.schedule<{filters_per_group = 4}>, record = #sparse.record<{}>}
       : (tensor<1x8x9x4xf32>, tensor<2x8x4xf32>) -> tensor<1x8x9x4xf32>
   %z = "sparse.packed_conv"(%y, %d) {packing = {storage = "dense_kernels", filters_per_group = 1},
       storage_names = ["weight"], weight_shape = [8, 1, 3, 3], strides = [1, 1],
-      padding_low = [1, 1], padding_high = [1, 1], dilations = [1, 1], groups = 8, activation = "none",
-      layer = "depthwise", scheme = #sparse.dense, kernel = "dense", filters_per_group = 1, pool = [1, 1],
+      padding_low = [1, 1], padding_high = [1, 1], dilations = [1, 1], groups = 8, activation = "none", scheme = #sparse.dense, pool = [1, 1],
       input_layout = #sparse.lanes<[2, 2], [6, 6]>, output_layout = #sparse.lanes<[2, 2], [6, 6]>,
-      operandSegmentSizes = array<i32: 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0>}
+      operandSegmentSizes = array<i32: 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0>,
+        schedule = #sparse.schedule<{filters_per_group = 1}>, record = #sparse.record<{layer = "depthwise"}>}
       : (tensor<1x8x9x4xf32>, tensor<8x1x9xf32>) -> tensor<1x8x9x4xf32>
   return %z : tensor<1x8x9x4xf32>
 }
@@ -43,16 +44,17 @@ func.func @two_readers(%x: tensor<1x8x9x4xf32>) -> (tensor<1x8x9x4xf32>, tensor<
   %y = "sparse.packed_conv"(%x, %w) {packing = {storage = "dense_kernels", filters_per_group = 4},
       storage_names = ["weight"], weight_shape = [8, 8, 1, 1], strides = [1, 1],
       padding_low = [0, 0], padding_high = [0, 0], dilations = [1, 1], groups = 1, activation = "none",
-      scheme = #sparse.dense, kernel = "dense", filters_per_group = 4, pool = [1, 1],
+      scheme = #sparse.dense, pool = [1, 1],
       input_layout = #sparse.lanes<[2, 2], [6, 6]>, output_layout = #sparse.lanes<[2, 2], [6, 6]>,
-      operandSegmentSizes = array<i32: 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0>}
+      operandSegmentSizes = array<i32: 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0>,
+        schedule = #sparse.schedule<{filters_per_group = 4}>, record = #sparse.record<{}>}
       : (tensor<1x8x9x4xf32>, tensor<2x8x4xf32>) -> tensor<1x8x9x4xf32>
   %z = "sparse.packed_conv"(%y, %d) {packing = {storage = "dense_kernels", filters_per_group = 1},
       storage_names = ["weight"], weight_shape = [8, 1, 3, 3], strides = [1, 1],
-      padding_low = [1, 1], padding_high = [1, 1], dilations = [1, 1], groups = 8, activation = "none",
-      layer = "depthwise", scheme = #sparse.dense, kernel = "dense", filters_per_group = 1, pool = [1, 1],
+      padding_low = [1, 1], padding_high = [1, 1], dilations = [1, 1], groups = 8, activation = "none", scheme = #sparse.dense, pool = [1, 1],
       input_layout = #sparse.lanes<[2, 2], [6, 6]>, output_layout = #sparse.lanes<[2, 2], [6, 6]>,
-      operandSegmentSizes = array<i32: 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0>}
+      operandSegmentSizes = array<i32: 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0>,
+        schedule = #sparse.schedule<{filters_per_group = 1}>, record = #sparse.record<{layer = "depthwise"}>}
       : (tensor<1x8x9x4xf32>, tensor<8x1x9xf32>) -> tensor<1x8x9x4xf32>
   return %y, %z : tensor<1x8x9x4xf32>, tensor<1x8x9x4xf32>
 }

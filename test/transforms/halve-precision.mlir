@@ -1,4 +1,4 @@
-// RUN: %espalier-opt --sparse-halve-precision --split-input-file %s | FileCheck %s
+// RUN: %espalier-opt --sparse-set-target=precision=fp16 --sparse-halve-precision --split-input-file %s | FileCheck %s
 
 // What is lifted and the weight are f16, and so is what lies between them; pixels and the bias stay f32. Of the weight's
 // four bytes two are left.
@@ -19,14 +19,15 @@ func.func @layers(%x: tensor<1x1x6x6xf32>, %b: tensor<1xf32>) -> tensor<1x1x6x6x
   %l = "sparse.lift"(%x) {layout = #sparse.lanes<[2, 2], [6, 6]>} : (tensor<1x1x6x6xf32>) -> tensor<1x1x9x4xf32>
   %y = "sparse.packed_conv"(%l, %b, %w) {packing = {storage = "dense_kernels", filters_per_group = 1},
       storage_names = ["weight"], weight_shape = [1, 1, 1, 1], strides = [1, 1], padding_low = [0, 0],
-      padding_high = [0, 0], dilations = [1, 1], groups = 1, activation = "none", layer = "conv",
-      scheme = #sparse.dense, kernel = "dense", filters_per_group = 1, pool = [1, 1],
-      input_layout = #sparse.lanes<[2, 2], [6, 6]>, output_layout = #sparse.lanes<[2, 2], [6, 6]>,
-      cost = {packed_bytes = 4 : i64}, operandSegmentSizes = array<i32: 1, 1, 0, 1, 0, 0, 0, 0, 0, 0, 0>}
+      padding_high = [0, 0], dilations = [1, 1], groups = 1, activation = "none",
+      scheme = #sparse.dense, pool = [1, 1],
+      input_layout = #sparse.lanes<[2, 2], [6, 6]>, output_layout = #sparse.lanes<[2, 2], [6, 6]>, operandSegmentSizes = array<i32: 1, 1, 0, 1, 0, 0, 0, 0, 0, 0, 0>,
+        schedule = #sparse.schedule<{filters_per_group = 1}>, record = #sparse.record<{layer = "conv", packed_bytes = 4 : i64}>}
       : (tensor<1x1x9x4xf32>, tensor<1xf32>, tensor<1x1x1xf32>) -> tensor<1x1x9x4xf32>
   %c = tensor.concat dim(1) %y, %l : (tensor<1x1x9x4xf32>, tensor<1x1x9x4xf32>) -> tensor<1x2x9x4xf32>
   %p = "sparse.pool"(%c) {kind = "max", kernel = [1, 1], strides = [1, 1], padding_low = [0, 0], padding_high = [0, 0],
-      input_layout = #sparse.lanes<[2, 2], [6, 6]>, output_layout = #sparse.lanes<[2, 2], [6, 6]>}
+      input_layout = #sparse.lanes<[2, 2], [6, 6]>, output_layout = #sparse.lanes<[2, 2], [6, 6]>,
+        schedule = #sparse.schedule<{}>, record = #sparse.record<{}>}
       : (tensor<1x2x9x4xf32>) -> tensor<1x2x9x4xf32>
   %u = "sparse.unlift"(%y) {layout = #sparse.lanes<[2, 2], [6, 6]>} : (tensor<1x1x9x4xf32>) -> tensor<1x1x6x6xf32>
   return %u : tensor<1x1x6x6xf32>
@@ -46,12 +47,14 @@ func.func @head(%x: tensor<1x4x6x6xf32>) -> tensor<1x2xf32> {
   %w = arith.constant dense<2.0> : tensor<1x4x4x4xf32>
   %l = "sparse.lift"(%x) {layout = #sparse.lanes<[2, 2], [6, 6]>} : (tensor<1x4x6x6xf32>) -> tensor<1x4x9x4xf32>
   %m = "sparse.pool"(%l) {kind = "average", kernel = [6, 6], strides = [1, 1], padding_low = [0, 0],
-      padding_high = [0, 0], input_layout = #sparse.lanes<[2, 2], [6, 6]>, output_layout = #sparse.plain}
+      padding_high = [0, 0], input_layout = #sparse.lanes<[2, 2], [6, 6]>, output_layout = #sparse.plain,
+        schedule = #sparse.schedule<{}>, record = #sparse.record<{}>}
       : (tensor<1x4x9x4xf32>) -> tensor<1x4x1x1xf32>
   %f = tensor.collapse_shape %m [[0], [1, 2, 3]] : tensor<1x4x1x1xf32> into tensor<1x4xf32>
   %y = "sparse.packed_linear"(%f, %w) {packing = {storage = "dense_rows", lanes = 4, vectors = 4, gates = 1},
       storage_names = ["weight"], weight_shape = [2, 4], activation = "none",
-      scheme = #sparse.dense, kernel = "dense", operandSegmentSizes = array<i32: 1, 0, 1, 0, 0, 0, 0, 0, 0, 0>}
+      scheme = #sparse.dense, operandSegmentSizes = array<i32: 1, 0, 1, 0, 0, 0, 0, 0, 0, 0>,
+        schedule = #sparse.schedule<{}>, record = #sparse.record<{}>}
       : (tensor<1x4xf32>, tensor<1x4x4x4xf32>) -> tensor<1x2xf32>
   return %y : tensor<1x2xf32>
 }

@@ -1,4 +1,4 @@
-// RUN: %espalier-opt --sparse-lower-to-vector="lanes=4 core=cortex-a76" --split-input-file %s | FileCheck %s
+// RUN: %espalier-opt --sparse-set-target="lanes=4 core=cortex-a76" --sparse-schedule-tiles --sparse-lower-to-vector --split-input-file %s | FileCheck %s
 
 // Where every lane holds pixels, four vectors of them are interleaved to four lines (ST4), and dealt out again (LD4).
 

@@ -1,5 +1,5 @@
-// RUN: %espalier-opt --sparse-lower-to-vector="lanes=4 core=cortex-a76" --split-input-file %s | FileCheck %s
-// RUN: %espalier-opt --sparse-lower-to-vector="lanes=4 core=cortex-a76 widen=true" --split-input-file %s \
+// RUN: %espalier-opt --sparse-set-target="lanes=4 core=cortex-a76" --sparse-schedule-tiles --sparse-lower-to-vector --split-input-file %s | FileCheck %s
+// RUN: %espalier-opt --sparse-set-target="lanes=4 core=cortex-a76 precision=fp16" --sparse-schedule-tiles --sparse-lower-to-vector --split-input-file %s \
 // RUN:   | FileCheck %s --check-prefix=WIDE
 
 // A 1x1 convolution of two channels in f16, four lanes: it computes in f16, a bias in f32 is rounded once. Of sums in f32
@@ -25,9 +25,10 @@ func.func @point(%x: tensor<1x2x9x4xf16>, %b: tensor<1xf32>) -> tensor<1x1x9x4xf
   %y = "sparse.packed_conv"(%x, %b, %w) {packing = {storage = "dense_kernels", filters_per_group = 1},
       storage_names = ["weight"], weight_shape = [1, 2, 1, 1], strides = [1, 1],
       padding_low = [0, 0], padding_high = [0, 0], dilations = [1, 1], groups = 1, activation = "none",
-      scheme = #sparse.dense, kernel = "dense", filters_per_group = 1, pool = [1, 1],
+      scheme = #sparse.dense, pool = [1, 1],
       input_layout = #sparse.lanes<[2, 2], [6, 6]>, output_layout = #sparse.lanes<[2, 2], [6, 6]>,
-      operandSegmentSizes = array<i32: 1, 1, 0, 1, 0, 0, 0, 0, 0, 0, 0>}
+      operandSegmentSizes = array<i32: 1, 1, 0, 1, 0, 0, 0, 0, 0, 0, 0>,
+        schedule = #sparse.schedule<{filters_per_group = 1}>, record = #sparse.record<{}>}
       : (tensor<1x2x9x4xf16>, tensor<1xf32>, tensor<1x2x1xf16>) -> tensor<1x1x9x4xf16>
   return %y : tensor<1x1x9x4xf16>
 }

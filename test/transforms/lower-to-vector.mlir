@@ -1,5 +1,5 @@
-// RUN: %espalier-opt --sparse-lower-to-vector --split-input-file %s | FileCheck %s
-// RUN: %espalier-opt --sparse-lower-to-vector="lanes=16 core=cortex-a76" --split-input-file %s \
+// RUN: %espalier-opt --sparse-schedule-tiles --sparse-lower-to-vector --split-input-file %s | FileCheck %s
+// RUN: %espalier-opt --sparse-set-target="lanes=16 core=cortex-a76" --sparse-schedule-tiles --sparse-lower-to-vector --split-input-file %s \
 // RUN:   | FileCheck %s --check-prefix=ARM
 
 // Two equal layers share one kernel. A 1x2 window on tiles of two lines: two weights, two accumulators, and a load of its
@@ -38,17 +38,19 @@ func.func @shared(%x: tensor<3x1x2x6xf32>) -> (tensor<3x1x3x4xf32>, tensor<3x1x3
   %w = arith.constant dense<1.0> : tensor<1x1x2xf32>
   %y = "sparse.packed_conv"(%x, %w) {packing = {storage = "dense_kernels", filters_per_group = 1},
       storage_names = ["weight"], weight_shape = [1, 1, 1, 2], strides = [1, 1],
-      padding_low = [0, 0], padding_high = [0, 0], dilations = [1, 1], groups = 1, activation = "relu", layer = "one",
-      scheme = #sparse.dense, kernel = "dense", filters_per_group = 1, pool = [1, 1], input_layout = #sparse.plain,
-      output_layout = #sparse.lanes<[2, 2], [2, 5]>, tile = [1, 2],
-      operandSegmentSizes = array<i32: 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0>}
+      padding_low = [0, 0], padding_high = [0, 0], dilations = [1, 1], groups = 1, activation = "relu",
+      scheme = #sparse.dense, pool = [1, 1], input_layout = #sparse.plain,
+      output_layout = #sparse.lanes<[2, 2], [2, 5]>,
+      operandSegmentSizes = array<i32: 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0>,
+        schedule = #sparse.schedule<{filters_per_group = 1, tile = [1, 2]}>, record = #sparse.record<{layer = "one"}>}
       : (tensor<3x1x2x6xf32>, tensor<1x1x2xf32>) -> tensor<3x1x3x4xf32>
   %z = "sparse.packed_conv"(%x, %w) {packing = {storage = "dense_kernels", filters_per_group = 1},
       storage_names = ["weight"], weight_shape = [1, 1, 1, 2], strides = [1, 1],
-      padding_low = [0, 0], padding_high = [0, 0], dilations = [1, 1], groups = 1, activation = "relu", layer = "two",
-      scheme = #sparse.dense, kernel = "dense", filters_per_group = 1, pool = [1, 1], input_layout = #sparse.plain,
-      output_layout = #sparse.lanes<[2, 2], [2, 5]>, tile = [1, 2],
-      operandSegmentSizes = array<i32: 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0>}
+      padding_low = [0, 0], padding_high = [0, 0], dilations = [1, 1], groups = 1, activation = "relu",
+      scheme = #sparse.dense, pool = [1, 1], input_layout = #sparse.plain,
+      output_layout = #sparse.lanes<[2, 2], [2, 5]>,
+      operandSegmentSizes = array<i32: 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0>,
+        schedule = #sparse.schedule<{filters_per_group = 1, tile = [1, 2]}>, record = #sparse.record<{layer = "two"}>}
       : (tensor<3x1x2x6xf32>, tensor<1x1x2xf32>) -> tensor<3x1x3x4xf32>
   return %y, %z : tensor<3x1x3x4xf32>, tensor<3x1x3x4xf32>
 }
@@ -75,9 +77,10 @@ func.func @patterns(%x: tensor<2x2x2x3xf32>) -> tensor<2x2x1x4xf32> {
       packing = {storage = "fkw", filters_per_group = 1, channel_block = 0, groups = 1},
       storage_names = ["offset", "reorder", "stride", "index", "weight"], weight_shape = [2, 2, 1, 2], strides = [1, 1],
       padding_low = [0, 0], padding_high = [0, 0], dilations = [1, 1], groups = 1, activation = "none",
-      scheme = #sparse.pattern<[1, 2], [[0], [1]]>, kernel = "sparse", filters_per_group = 1, pool = [1, 1],
+      scheme = #sparse.pattern<[1, 2], [[0], [1]]>, pool = [1, 1],
       input_layout = #sparse.plain, output_layout = #sparse.lanes<[2, 2], [2, 2]>,
-      operandSegmentSizes = array<i32: 1, 0, 0, 1, 1, 1, 1, 1, 0, 0, 0>}
+      operandSegmentSizes = array<i32: 1, 0, 0, 1, 1, 1, 1, 1, 0, 0, 0>,
+        schedule = #sparse.schedule<{filters_per_group = 1}>, record = #sparse.record<{}>}
       : (tensor<2x2x2x3xf32>, tensor<3xi32>, tensor<2xi32>, tensor<2x3xi16>, tensor<4xi16>, tensor<4xf32>)
       -> tensor<2x2x1x4xf32>
   return %y : tensor<2x2x1x4xf32>
@@ -104,16 +107,19 @@ func.func @others(%x: tensor<1x2x4x4xf32>, %v: tensor<1x2xf32>)
   %l = "sparse.lift"(%x) {layout = #sparse.lanes<[2, 2], [4, 4]>} : (tensor<1x2x4x4xf32>) -> tensor<1x2x5x4xf32>
   %p = "sparse.pool"(%l) {kind = "average", kernel = [2, 2], strides = [2, 2], padding_low = [0, 0],
       padding_high = [0, 0], input_layout = #sparse.lanes<[2, 2], [4, 4]>,
-      output_layout = #sparse.lanes<[2, 2], [2, 2]>} : (tensor<1x2x5x4xf32>) -> tensor<1x2x1x4xf32>
+      output_layout = #sparse.lanes<[2, 2], [2, 2]>,
+        schedule = #sparse.schedule<{}>, record = #sparse.record<{}>} : (tensor<1x2x5x4xf32>) -> tensor<1x2x1x4xf32>
   %u = "sparse.unlift"(%p) {layout = #sparse.lanes<[2, 2], [2, 2]>} : (tensor<1x2x1x4xf32>) -> tensor<1x2x2x2xf32>
   %m = "sparse.pool"(%l) {kind = "average", kernel = [4, 4], strides = [1, 1], padding_low = [0, 0],
-      padding_high = [0, 0], input_layout = #sparse.lanes<[2, 2], [4, 4]>, output_layout = #sparse.plain}
+      padding_high = [0, 0], input_layout = #sparse.lanes<[2, 2], [4, 4]>, output_layout = #sparse.plain,
+        schedule = #sparse.schedule<{}>, record = #sparse.record<{}>}
       : (tensor<1x2x5x4xf32>) -> tensor<1x2x1x1xf32>
   %w = arith.constant dense<1.0> : tensor<1x2x4x4xf32>
   %b = arith.constant dense<1.0> : tensor<3xf32>
   %y = "sparse.packed_linear"(%v, %b, %w) {packing = {storage = "dense_rows", lanes = 4, vectors = 4, gates = 1},
       storage_names = ["weight"], weight_shape = [3, 2], activation = "none",
-      scheme = #sparse.dense, kernel = "dense", operandSegmentSizes = array<i32: 1, 1, 1, 0, 0, 0, 0, 0, 0, 0>}
+      scheme = #sparse.dense, operandSegmentSizes = array<i32: 1, 1, 1, 0, 0, 0, 0, 0, 0, 0>,
+        schedule = #sparse.schedule<{}>, record = #sparse.record<{}>}
       : (tensor<1x2xf32>, tensor<3xf32>, tensor<1x2x4x4xf32>) -> tensor<1x3xf32>
   return %u, %m, %y : tensor<1x2x2x2xf32>, tensor<1x2x1x1xf32>, tensor<1x3xf32>
 }
@@ -182,9 +188,10 @@ func.func @volume(%x: tensor<1x1x2x4xf32>) -> tensor<1x1x2x4xf32> {
   %y = "sparse.packed_conv"(%x, %w) {packing = {storage = "dense_kernels", filters_per_group = 1},
       storage_names = ["weight"], weight_shape = [1, 1, 3, 1, 1], strides = [1, 1, 1],
       padding_low = [1, 0, 0], padding_high = [1, 0, 0], dilations = [1, 1, 1], groups = 1, activation = "none",
-      scheme = #sparse.dense, kernel = "dense", filters_per_group = 1, pool = [1, 1, 1],
+      scheme = #sparse.dense, pool = [1, 1, 1],
       input_layout = #sparse.lanes<[2, 2], [2, 2, 2]>, output_layout = #sparse.lanes<[2, 2], [2, 2, 2]>,
-      operandSegmentSizes = array<i32: 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0>}
+      operandSegmentSizes = array<i32: 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0>,
+        schedule = #sparse.schedule<{filters_per_group = 1}>, record = #sparse.record<{}>}
       : (tensor<1x1x2x4xf32>, tensor<1x1x3xf32>) -> tensor<1x1x2x4xf32>
   return %y : tensor<1x1x2x4xf32>
 }
@@ -210,9 +217,9 @@ func.func @block(%x: tensor<1x4x2x4xf32>) -> tensor<1x4x2x4xf32> {
   %y = "sparse.packed_conv"(%x, %start, %reorder, %gap, %weight) {packing = {storage = "column_groups", filters_per_group = 2, unit = 1, channel_block = 0, groups = 1},
       storage_names = ["start", "reorder", "gap", "weight"],
       weight_shape = [4, 4, 1, 1], strides = [1, 1], padding_low = [0, 0], padding_high = [0, 0], dilations = [1, 1],
-      groups = 1, activation = "relu", layer = "shared", scheme = #sparse.bcr<2 : i64, 2 : i64>, kernel = "sparse",
-      filters_per_group = 2, pool = [1, 1], input_layout = #sparse.lanes<[2, 2], [2, 4]>,
-      output_layout = #sparse.lanes<[2, 2], [2, 4]>, operandSegmentSizes = array<i32: 1, 0, 0, 1, 1, 1, 1, 0, 0, 0, 0>}
+      groups = 1, activation = "relu", scheme = #sparse.bcr<2 : i64, 2 : i64>, pool = [1, 1], input_layout = #sparse.lanes<[2, 2], [2, 4]>,
+      output_layout = #sparse.lanes<[2, 2], [2, 4]>, operandSegmentSizes = array<i32: 1, 0, 0, 1, 1, 1, 1, 0, 0, 0, 0>,
+        schedule = #sparse.schedule<{filters_per_group = 2}>, record = #sparse.record<{layer = "shared"}>}
       : (tensor<1x4x2x4xf32>, tensor<3xi32>, tensor<4xi16>, tensor<4xi8>, tensor<4x1x2xf32>) -> tensor<1x4x2x4xf32>
   return %y : tensor<1x4x2x4xf32>
 }
@@ -244,16 +251,18 @@ func.func @large(%x: tensor<1x1x65537x16xf32>, %v: tensor<1x1x16385x16xf32>)
   %y = "sparse.packed_conv"(%x, %w) {packing = {storage = "dense_kernels", filters_per_group = 1},
       storage_names = ["weight"], weight_shape = [1, 1, 1, 2], strides = [1, 1],
       padding_low = [0, 0], padding_high = [0, 1], dilations = [1, 1], groups = 1, activation = "none",
-      scheme = #sparse.dense, kernel = "dense", filters_per_group = 1, pool = [1, 1], tile = [1, 2],
+      scheme = #sparse.dense, pool = [1, 1],
       input_layout = #sparse.lanes<[4, 4], [1024, 1024]>, output_layout = #sparse.lanes<[4, 4], [1024, 1024]>,
-      operandSegmentSizes = array<i32: 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0>}
+      operandSegmentSizes = array<i32: 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0>,
+        schedule = #sparse.schedule<{filters_per_group = 1, tile = [1, 2]}>, record = #sparse.record<{}>}
       : (tensor<1x1x65537x16xf32>, tensor<1x1x2xf32>) -> tensor<1x1x65537x16xf32>
   %z = "sparse.packed_conv"(%v, %w) {packing = {storage = "dense_kernels", filters_per_group = 1},
       storage_names = ["weight"], weight_shape = [1, 1, 1, 2], strides = [1, 1],
       padding_low = [0, 0], padding_high = [0, 1], dilations = [1, 1], groups = 1, activation = "none",
-      scheme = #sparse.dense, kernel = "dense", filters_per_group = 1, pool = [1, 1], tile = [1, 2],
+      scheme = #sparse.dense, pool = [1, 1],
       input_layout = #sparse.lanes<[4, 4], [512, 512]>, output_layout = #sparse.lanes<[4, 4], [512, 512]>,
-      operandSegmentSizes = array<i32: 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0>}
+      operandSegmentSizes = array<i32: 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0>,
+        schedule = #sparse.schedule<{filters_per_group = 1, tile = [1, 2]}>, record = #sparse.record<{}>}
       : (tensor<1x1x16385x16xf32>, tensor<1x1x2xf32>) -> tensor<1x1x16385x16xf32>
   return %y, %z : tensor<1x1x65537x16xf32>, tensor<1x1x16385x16xf32>
 }

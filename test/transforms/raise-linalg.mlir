@@ -9,8 +9,7 @@
 // CHECK: %[[B:.*]] = arith.constant dense<[1.000000e+00, 2.000000e+00]>
 // CHECK: %[[Y:.*]] = "sparse.conv"(%arg0, %{{.*}}, %[[B]])
 // CHECK-SAME: activation = "relu"
-// CHECK-SAME: layer = "conv1"
-// CHECK-SAME: padding_high = [1, 0], padding_low = [0, 1], scheme = #sparse.undetected, strides = [1, 2]
+// CHECK-SAME: padding_high = [1, 0], padding_low = [0, 1], record = #sparse.record<{layer = "conv1"}>, schedule = #sparse.schedule<{}>, scheme = #sparse.undetected, strides = [1, 2]
 // CHECK-NEXT: return %[[Y]]
 func.func @conv_bias_relu(%x: tensor<1x1x4x5xf32>) -> tensor<1x2x3x2xf32> {
   %w = arith.constant dense<1.0> : tensor<2x1x3x3xf32>
@@ -38,7 +37,7 @@ func.func @conv_bias_relu(%x: tensor<1x1x4x5xf32>) -> tensor<1x2x3x2xf32> {
 // A name location names the layer.
 
 // CHECK-LABEL: func.func @depthwise
-// CHECK: "sparse.conv"(%arg0, %{{.*}}) {{.*}}groups = 2 : i64, layer = "features.3"
+// CHECK: "sparse.conv"(%arg0, %{{.*}}) {{.*}}groups = 2 : i64, {{.*}}layer = "features.3"
 // CHECK-SAME: (tensor<1x2x4x4xf32>, tensor<2x1x3x3xf32>) -> tensor<1x2x2x2xf32>
 func.func @depthwise(%x: tensor<1x2x4x4xf32>) -> tensor<1x2x2x2xf32> {
   %w = arith.constant dense<1.0> : tensor<2x3x3xf32>
@@ -136,7 +135,7 @@ func.func @linear_transposed(%x: tensor<1x3xf32>) -> tensor<1x2xf32> {
 #row = affine_map<(d0, d1) -> (d0, d1)>
 
 // CHECK-LABEL: func.func @pools
-// CHECK: %[[M:.*]] = "sparse.pool"(%arg0) {{.*}}kernel = [3, 3], kind = "max", {{.*}}padding_high = [1, 1], padding_low = [1, 1], strides = [2, 2]
+// CHECK: %[[M:.*]] = "sparse.pool"(%arg0) {{.*}}kernel = [3, 3], kind = "max", {{.*}}padding_high = [1, 1], padding_low = [1, 1], {{.*}}strides = [2, 2]
 // CHECK: %[[A:.*]] = "sparse.pool"(%[[M]]) {{.*}}kernel = [4, 4], kind = "average"{{.*}} -> tensor<1x2x1x1xf32>
 // CHECK: %[[R:.*]] = tensor.collapse_shape %[[A]] {{\[\[0\], \[1, 2, 3\]\]}}
 // CHECK: return %[[R]]
@@ -229,7 +228,7 @@ func.func @fold() -> tensor<4xf32> {
 // CHECK-NOT: linalg
 // CHECK: %[[Y:.*]] = "sparse.conv"(%arg0, %{{[a-z0-9_]+}})
 // CHECK-SAME: activation = "relu", dilations = [1, 1, 1], groups = 1 : i64
-// CHECK-SAME: padding_high = [1, 0, 0], padding_low = [1, 0, 0], scheme = #sparse.undetected, strides = [1, 2, 2]
+// CHECK-SAME: padding_high = [1, 0, 0], padding_low = [1, 0, 0], record = {{.*}}, scheme = #sparse.undetected, strides = [1, 2, 2]
 // CHECK: return %[[Y]]
 func.func @volume(%x: tensor<1x2x3x4x4xf32>) -> tensor<1x2x3x2x2xf32> {
   %w = arith.constant dense<1.0> : tensor<2x2x3x1x1xf32>
@@ -299,10 +298,11 @@ func.func @grouped_volume(%x: tensor<1x2x5x4x4xf32>) -> tensor<1x4x2x4x2xf32> {
 // CHECK-LABEL: func.func @volume_pools
 // CHECK-NOT: linalg
 // CHECK: %[[M:.*]] = "sparse.pool"(%arg0)
-// CHECK-SAME: kernel = [1, 2, 2], kind = "max", layer = "pooling1"
-// CHECK-SAME: padding_high = [0, 1, 1], padding_low = [0, 1, 1], strides = [1, 2, 2]
+// CHECK-SAME: kernel = [1, 2, 2], kind = "max"
+// CHECK-SAME: padding_high = [0, 1, 1], padding_low = [0, 1, 1], record = #sparse.record<{layer = "pooling1"}>, {{.*}}strides = [1, 2, 2]
 // CHECK: %[[A:.*]] = "sparse.pool"(%arg0)
-// CHECK-SAME: kernel = [2, 2, 2], kind = "average", layer = "pooling2"
+// CHECK-SAME: kernel = [2, 2, 2], kind = "average"
+// CHECK-SAME: layer = "pooling2"
 // CHECK-SAME: strides = [2, 2, 2]
 // CHECK: return %[[M]], %[[A]]
 func.func @volume_pools(%x: tensor<1x2x2x4x4xf32>) -> (tensor<1x2x2x3x3xf32>, tensor<1x2x1x2x2xf32>) {

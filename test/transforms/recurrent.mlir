@@ -1,6 +1,6 @@
 // A recurrent layer on its way from sparse.gru to a loop of kernel calls with barriers, and buffers that grow with the
 // number of steps.
-// RUN: %espalier-opt --pass-pipeline='builtin.module(sparse-detect-schemes,sparse-select-kernels,sparse-compress-weights)' %s \
+// RUN: %espalier-opt --pass-pipeline='builtin.module(sparse-detect-schemes,sparse-schedule-layers,sparse-compress-weights)' %s \
 // RUN:   | FileCheck %s --check-prefix=PACKED
 // RUN: %espalier-opt --sparse-to-vector %s | FileCheck %s --check-prefix=VECTOR
 // RUN: %espalier-opt --sparse-to-loops %s | FileCheck %s --check-prefix=LOOPS
@@ -49,11 +49,13 @@ func.func @main(%x: tensor<?x16xf32>) -> tensor<?x1x8xf32> {
   %h = arith.constant dense<0.0> : tensor<1x8xf32>
   %c0 = arith.constant 0 : index
   %t = tensor.dim %x, %c0 : tensor<?x16xf32>
-  %p = "sparse.linear"(%x, %u) {activation = "none", scheme = #sparse.undetected, layer = "linear1",
-      operandSegmentSizes = array<i32: 1, 1, 0>} : (tensor<?x16xf32>, tensor<24x16xf32>) -> tensor<?x24xf32>
+  %p = "sparse.linear"(%x, %u) {activation = "none", scheme = #sparse.undetected,
+      operandSegmentSizes = array<i32: 1, 1, 0>,
+        schedule = #sparse.schedule<{}>, record = #sparse.record<{layer = "linear1"}>} : (tensor<?x16xf32>, tensor<24x16xf32>) -> tensor<?x24xf32>
   %g = tensor.expand_shape %p [[0, 1], [2]] output_shape [%t, 1, 24] : tensor<?x24xf32> into tensor<?x1x24xf32>
   %y = "sparse.gru"(%g, %h, %w) {direction = "reverse", scheme = #sparse.undetected,
-      operandSegmentSizes = array<i32: 1, 1, 1, 0>}
+      operandSegmentSizes = array<i32: 1, 1, 1, 0>,
+        schedule = #sparse.schedule<{}>, record = #sparse.record<{}>}
       : (tensor<?x1x24xf32>, tensor<1x8xf32>, tensor<24x8xf32>) -> tensor<?x1x8xf32>
   return %y : tensor<?x1x8xf32>
 }

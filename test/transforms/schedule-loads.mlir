@@ -1,6 +1,6 @@
-// RUN: %espalier-opt --sparse-schedule-loads=ahead=2 --split-input-file %s | FileCheck %s
-// RUN: %espalier-opt --sparse-schedule-loads=ahead=0 --split-input-file %s | FileCheck %s --check-prefix=LATE
-// RUN: %espalier-opt --sparse-schedule-loads="ahead=2 registers=6 spare=1" --split-input-file %s \
+// RUN: %espalier-opt --sparse-set-target=core=cortex-a76 --sparse-schedule-loads=ahead=2 --split-input-file %s | FileCheck %s
+// RUN: %espalier-opt --sparse-set-target=core=cortex-a76 --sparse-schedule-loads=ahead=0 --split-input-file %s | FileCheck %s --check-prefix=LATE
+// RUN: %espalier-opt --sparse-set-target="core=cortex-a76 registers=6" --sparse-schedule-loads="ahead=2 spare=1" --split-input-file %s \
 // RUN:   | FileCheck %s --check-prefix=FEW
 
 // Lines 0 and 1 are neighbours and come together; so are 3 and 4, two multiplies before the first that reads

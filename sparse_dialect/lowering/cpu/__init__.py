@@ -4,4 +4,4 @@
 what they write code with.
 """
 
-PASSES = ("lower-to-vector", "distribute-work", "export-entry")
+PASSES = ("schedule-tiles", "lower-to-vector", "distribute-work", "export-entry")

@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ....entry import SYMBOL
+from ...dialect.schedules import TARGET
 from ...errors import op_error
 from ...ir.mlir import bindings, ir
 from ...passes import Pass, PassContext
@@ -48,6 +49,8 @@ class ExportEntryPass(Pass):
                 raise op_error(op, "one public function", str(len(public)), "make the others private")
             _check(op, public[0])
             _declare(op, public[0])
+            if TARGET in op.attributes:  # code is made: who loads it knows upstream's dialects alone
+                del op.attributes[TARGET]
             inner = [function for function in functions(op) if function not in public]
             _add_entry(op, public[0])
             for function in inner:

@@ -16,7 +16,7 @@ so that loads can be counted.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from math import prod
 from typing import Any
@@ -24,21 +24,22 @@ from typing import Any
 import numpy as np
 
 from ...activations import activation_of
-from ...devices.cores import REFERENCE, Core, core_named
+from ...devices.cores import Core
 from ...dialect.layouts import LanesAttr, PlainAttr, layout_of
 from ...dialect.ops import LiftOp, PoolOp, UnliftOp
 from ...dialect.packed import PackedConvOp, PackedLinearOp
 from ...dialect.recurrent import PackedGruOp, PackedLstmOp
+from ...dialect.schedules import device_of, record_of, schedule_of
 from ...dialect.storages import storage_of
 from ...errors import op_error
 from ...geometry.convolution import Convolution
-from ...geometry.layouts import LaneGrid, Plain
+from ...geometry.layouts import LaneGrid, Plain, Three, three
 from ...geometry.window import ONES, Window
 from ...ir.constants import constant, constant_of
 from ...ir.mlir import bindings, ir
 from ...ir.values import element_of, integer_array, integers, shape_of, strings
 from ...ir.walk import operations
-from ...passes import Pass, PassContext, option
+from ...passes import Pass, PassContext
 from ...storage.gates import interleave_gates
 from ...storage.sell import Sell
 from ..buffers.arguments import append_argument, dynamic_memref, public_functions, set_size
@@ -63,7 +64,7 @@ bufferization: Any = bindings("dialects.bufferization")
 tensor_dialect: Any = bindings("dialects.tensor")
 
 Value = Any
-DEPTHWISE_TILE, POOL_TILE = (1, 4, 4), (1, 2, 4)  # output lines that are computed together
+LIFT_TILE = (1, 2, 4)  # output lines that are computed together
 WORD = 32  # bits, in which scratch is counted
 WITH_SCRATCH = ("conv", "depthwise", "max", "average", "fused", "slices", "gru", "lstm")
 
@@ -79,28 +80,24 @@ class LowerToVectorPass(Pass):
 
     name = "sparse-lower-to-vector"
 
-    lanes: int = option(16, "f32 vector lanes of the target")
-    core: str = option(REFERENCE, "the core that tiles and instructions are chosen for")
-    widen: bool = option(False, "compute in f32 what tensors hold in f16")
-
     def run(self, op: ir.Operation, context: PassContext) -> None:
         kernels: dict[Any, str] = {}
-        core = replace(core_named(self.core), widens=self.widen)
+        core = device_of(op).costs
         with op.context, ir.Location.unknown(op.context):
             for function in public_functions(op):
                 layers = operations(function, PackedConvOp, PackedLinearOp, PackedGruOp, PackedLstmOp, PoolOp,
                                     LiftOp, UnliftOp)
-                _FunctionLowering(op, function, kernels, self.lanes, core, context).run(layers)
+                _FunctionLowering(op, function, kernels, core, context).run(layers)
 
 
 class _FunctionLowering:
     """Lowers the layers of one function; ``kernels`` of the module are keyed by what they do, so that equal
     layers share one."""
 
-    def __init__(self, module: ir.Operation, function: Any, kernels: dict[Any, str], lanes: int,
-                 core: Core, context: PassContext) -> None:
+    def __init__(self, module: ir.Operation, function: Any, kernels: dict[Any, str], core: Core,
+                 context: PassContext) -> None:
         self.module, self.kernels, self.context = module, kernels, context
-        self.lanes, self.core = lanes, core
+        self.core = core
         self.index = ir.IndexType.get()
         set_size(module, "espalier.inputs", len(function.regions[0].blocks[0].arguments))
         self.scratch = append_argument(function, dynamic_memref(ir.IntegerType.get_signless(8)))
@@ -109,7 +106,7 @@ class _FunctionLowering:
     def run(self, layers: list[Any]) -> None:
         self.joined = JoinedOutputs([layer.output for layer in layers if _writes_lanes(layer)])
         for layer in layers:
-            if "chunks" in layer.operation.attributes:
+            if _is_by_chunk(layer):
                 continue  # is lowered with its reader
             producer = _producer_by_chunk(layer)
             with _location(layer), ir.InsertionPoint(layer.operation):
@@ -140,7 +137,7 @@ class _FunctionLowering:
     # -- one method a layer --------------------------------------------------------------------
 
     def _convolution(self, conv: PackedConvOp) -> Value:
-        if Convolution.of(conv).kind == "depthwise" and ir.StringAttr(conv.kernel).value == "dense":
+        if schedule_of(conv).micro_kernel == "depthwise":
             return self._depthwise(conv)
         planned = plan_packed_conv(conv, self.core)
         kernel, output = planned.kernel, self._allocate(conv.output)
@@ -171,12 +168,12 @@ class _FunctionLowering:
 
     def _fused(self, conv: PackedConvOp, depthwise: PackedConvOp) -> Value:
         """``conv`` and its reader, a chunk of channels at a time (``sparse-fuse-depthwise``)."""
-        planned = plan_packed_conv(conv, self.core, by_chunk=True)
+        planned = plan_packed_conv(conv, self.core)
         kernel, plans = planned.kernel, planned.plans
         chunk, images = kernel.filters // kernel.chunks, shape_of(conv.input)[0]
         reader = self._depthwise_kernel(depthwise, chunk)
         window = Convolution.of(depthwise).window
-        plane = plan_plane(reader.source, reader.target, window, DEPTHWISE_TILE)
+        plane = plan_plane(reader.source, reader.target, window, _tile(depthwise))
         lanes = kernel.target.lanes
         offset = lanes * max([plane.scratch_lines, *(kernel.scratch_lines(plan) for plan in plans)])
         self._reserve(offset + chunk * kernel.target.plane, depthwise.output)
@@ -239,7 +236,8 @@ class _FunctionLowering:
 
     def _channelwise(self, layer: Any, kernel: ChannelwiseKernel, window: Window, residual: list[Value],
                      parameters: list[Value]) -> Value:
-        batch, tile = shape_of(layer.input)[0], DEPTHWISE_TILE if kernel.kind == "depthwise" else POOL_TILE
+        batch = shape_of(layer.input)[0]
+        tile = LIFT_TILE if isinstance(layer, LiftOp) else _tile(layer)
         plan = plan_plane(kernel.source, kernel.target, window, tile)
         self._reserve(plan.scratch_lines * kernel.target.lanes, layer.output)
         output = self._allocate(layer.output)
@@ -390,14 +388,31 @@ class _FunctionLowering:
 def _producer_by_chunk(layer: Any) -> PackedConvOp | None:
     """The convolution that writes the input of ``layer`` chunk by chunk, if that is so."""
     producer = layer.operation.operands[0].owner
-    by_chunk = isinstance(producer, PackedConvOp) and "chunks" in producer.operation.attributes
-    return producer if by_chunk else None
+    return producer if _is_by_chunk(producer) else None
+
+
+def _is_by_chunk(layer: Any) -> bool:
+    return isinstance(layer, PackedConvOp) and bool(schedule_of(layer).by_chunk)
+
+
+def _tile(layer: PackedConvOp | PoolOp) -> Three:
+    """The tile that is settled for a layer."""
+    tile = schedule_of(layer).tile
+    if tile is None:
+        raise op_error(layer, "a complete schedule", "none for tile", "run sparse-schedule-tiles first")
+    return three(tile)
 
 
 def _name_layer(call: ir.Operation, layer: Any) -> None:
     """Notes on a call which layer it computes."""
-    if "layer" in layer.operation.attributes:
-        call.attributes["espalier.layer"] = layer.operation.attributes["layer"]
+    name = _name_of(layer)
+    if name:
+        call.attributes["espalier.layer"] = ir.StringAttr.get(name)
+
+
+def _name_of(layer: Any) -> str:
+    """A layer's name; changes of layout have none."""
+    return "" if isinstance(layer, LiftOp | UnliftOp) else record_of(layer).layer
 
 
 def _count_visits(call: ir.Operation, conv: PackedConvOp, planned: PlannedConv, plan: ConvPlan) -> None:
@@ -413,10 +428,8 @@ def _writes_lanes(layer: Any) -> bool:
 
 def _location(layer: Any) -> ir.Location:
     """The layer's name as a location: the only thing about a call that bufferization keeps."""
-    attributes = layer.operation.attributes
-    if "layer" not in attributes:
-        return layer.operation.location
-    return ir.Location.name(ir.StringAttr(attributes["layer"]).value, layer.operation.location)
+    name = _name_of(layer)
+    return ir.Location.name(name, layer.operation.location) if name else layer.operation.location
 
 
 def _bias_and_residual(conv: PackedConvOp) -> tuple[Value, list[Value]]:

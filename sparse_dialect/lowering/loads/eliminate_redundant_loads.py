@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import Any, Literal
 
+from ...dialect.schedules import device_of
 from ...ir.mlir import bindings, ir
 from ...ir.walk import operations
 from ...passes import Pass, PassContext, option
@@ -53,30 +54,31 @@ class EliminateRedundantLoadsPass(Pass):
 
     level: Literal["none", "kernel", "filter"] = option(
         "filter", "share lines among nothing, a filter's multiplies, or those of all filters of a group")
-    registers: int = option(32, "vector registers of the target (32: AVX-512 and AArch64, 16: AVX2)")
 
     def run(self, op: ir.Operation, context: PassContext) -> None:
         with op.context, ir.Location.unknown(op.context):
-            functions = operations(op, func.FuncOp)
-            counts = {ir.StringAttr(f.sym_name).value: self._function(f, context) for f in functions}
+            core = device_of(op).costs
+            registers = core.registers - core.spare
+            counts = {ir.StringAttr(f.sym_name).value: self._function(f, registers, context)
+                      for f in operations(op, func.FuncOp)}
             for call in operations(op, func.CallOp):
                 _count(call, counts)
 
-    def _function(self, function: Any, context: PassContext) -> dict[int, list[int]]:
+    def _function(self, function: Any, registers: int, context: PassContext) -> dict[int, list[int]]:
         """Loads before and after in the body of each kernel class's loop."""
         counts: dict[int, list[int]] = defaultdict(lambda: [0, 0])
         for owner, block in blocks(function.operation):
-            before, after = self._block(block, context)
+            before, after = self._block(block, registers, context)
             if "espalier.class" in owner.attributes:
                 kind = counts[ir.IntegerAttr(owner.attributes["espalier.class"]).value]
                 kind[0], kind[1] = kind[0] + before, kind[1] + after
         return counts
 
-    def _block(self, block: ir.Block, context: PassContext) -> tuple[int, int]:
+    def _block(self, block: ir.Block, registers: int, context: PassContext) -> tuple[int, int]:
         """Rewrites one block; the number of its vector loads before and after."""
         loads = _Scan(block).loads
-        by_kernel = _served(loads, self.registers, "kernel") if self.level != "none" else [None] * len(loads)
-        served = _served(loads, self.registers, "filter") if self.level == "filter" else by_kernel
+        by_kernel = _served(loads, registers, "kernel") if self.level != "none" else [None] * len(loads)
+        served = _served(loads, registers, "filter") if self.level == "filter" else by_kernel
         for load, source in zip(loads, served, strict=True):
             if source is not None:
                 load.op.results[0].replace_all_uses_with(loads[source].op.results[0])

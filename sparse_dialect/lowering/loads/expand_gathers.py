@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from ...dialect.schedules import device_of
 from ...ir.mlir import ir
 from ...ir.walk import operations
 from ...passes import Pass, PassContext
@@ -24,12 +25,15 @@ from ..cpu.emit.builder import arith, memref, vector
 @dataclass(frozen=True)
 class ExpandGathersPass(Pass):
     """
-    Writes every vector.gather as scalar loads and every unmasked vector.scatter as scalar stores.
+    Writes every vector.gather as scalar loads and every unmasked vector.scatter as scalar stores, where the
+    target has no such instructions.
     """
 
     name = "sparse-expand-gathers"
 
     def run(self, op: ir.Operation, context: PassContext) -> None:
+        if device_of(op).costs.gathers:
+            return
         with op.context:
             for access in operations(op, vector.GatherOp, vector.ScatterOp):
                 inner = access.operation

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from typing import Any
 
+from ...dialect.schedules import device_of
 from ...ir.mlir import bindings, ir
 from ...ir.walk import operations
 from ...passes import Pass, PassContext, option
@@ -39,23 +40,30 @@ FEWEST_MULTIPLIES = 4
 class ScheduleLoadsPass(Pass):
     """
     Orders the loads and multiplies at the head of every block: loads of neighbouring lines in pairs, up to
-    `ahead` multiplies before the first one that reads them, as far as `registers` hold them beside the
-    accumulators. A block's head ends where something writes memory or branches.
+    some multiplies before the first one that reads them, as far as registers hold them beside the
+    accumulators. A block's head ends where something writes memory or branches. Does nothing where the
+    target's code generator places loads itself.
     """
 
     name = "sparse-schedule-loads"
 
-    ahead: int = option(8, "multiplies between a load and its first reader")
-    registers: int = option(32, "vector registers of the target")
-    spare: int = option(2, "of these, how many stay free where a line outlives one loaded after it")
+    ahead: int | None = option(
+        None, "multiplies between a load and its first reader; none: the core's number")
+    spare: int | None = option(
+        None, "registers that stay free where a line outlives one loaded after it; none: the core's number")
 
     def run(self, op: ir.Operation, context: PassContext) -> None:
+        core = device_of(op).costs
+        if not core.places_loads:
+            return
+        ahead = core.ahead if self.ahead is None else self.ahead
+        spare = core.spare if self.spare is None else self.spare
         with op.context:
             for function in operations(op, func.FuncOp):
                 for _, block in list(blocks(function.operation)):
                     head = _Head(block)
                     if len(head.multiplies) >= FEWEST_MULTIPLIES:
-                        head.rewrite(self.ahead, self.registers, self.spare)
+                        head.rewrite(ahead, core.registers, spare)
                         context.statistics["blocks scheduled"] += 1
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from ...dialect.ops import ConvOp
+from ...dialect.schedules import record_of
 from ...ir.constants import constant_of
 from ...ir.mlir import ir
-from ...ir.values import i64, shape_of, text_of
+from ...ir.values import i64, shape_of
 
 RECORD = "espalier.reference"  # on the module: what was lowered by the reference, and why
 MOST_DIMENSIONS = 3  # of a convolution's image
@@ -29,7 +30,7 @@ def record(module: ir.Operation, layer: Any, why: str) -> None:
     attributes = module.attributes
     known = list(ir.ArrayAttr(attributes[RECORD])) if RECORD in attributes else []
     sizes = {"weight": shape_of(layer.weight), "output": [max(1, size) for size in shape_of(layer.output)]}
-    entry = {"layer": ir.StringAttr.get(text_of(layer.operation.attributes, "layer")),
+    entry = {"layer": ir.StringAttr.get(record_of(layer).layer),
              "op": ir.StringAttr.get(layer.operation.name.removeprefix("sparse.")),
              "reason": ir.StringAttr.get(f"reference: no kernel for {why}"),
              **{name: ir.ArrayAttr.get([i64(size) for size in own]) for name, own in sizes.items()}}

@@ -16,12 +16,14 @@ import numpy as np
 from ...dialect.dialect import register_dialect
 from ...dialect.layouts import PlainAttr
 from ...dialect.ops import ConvOp, LinearOp, PoolOp
+from ...dialect.schedules import set_record
 from ...dialect.schemes import UndetectedAttr
 from ...errors import op_error
 from ...ir.constants import constant, dtype_of
 from ...ir.mlir import ir
 from ...ir.values import i64, integer_array, shape_of
 from ...passes import Pass, PassContext
+from ...schedule.record import Record
 from .epilogue import Epilogue, follow, linear
 from .layers import Layer, match_layer
 from .pools import Pool, match_pool
@@ -108,7 +110,7 @@ def _raise_layer(layer: Layer, name: str, context: PassContext) -> None:
                         result.type, bias=bias, residual=epilogue.residual)
         else:
             op = LinearOp(layer.input.source, weight, activation, scheme, result.type, bias=bias)
-        op.operation.attributes["layer"] = ir.StringAttr.get(name)
+        set_record(op, Record(layer=name))
     context.statistics["convolutions raised" if layer.groups else "matrix products raised"] += 1
     context.statistics["batch norms folded"] += epilogue.is_scaled
     context.statistics["residuals fused"] += epilogue.residual is not None
@@ -158,7 +160,7 @@ def _pool(pool: Pool, result: ir.Value, name: str) -> ir.Value:
     geometry = map(integer_array, (pool.kernel, pool.strides, pool.input.low, pool.input.high))
     plain = PlainAttr.get()
     op = PoolOp(pool.input.source, ir.StringAttr.get(pool.kind), *geometry, plain, plain, type_).operation
-    op.attributes["layer"] = ir.StringAttr.get(name)
+    set_record(op, Record(layer=name))
     if not collapsed:
         return op.results[0]
     attributes = {"reassociation": ir.ArrayAttr.get(

@@ -181,7 +181,8 @@ def test_unknown_names_are_errors() -> None:
   %w = arith.constant dense<1.0> : tensor<1x1x1x1xf32>
   %y = "sparse.conv"(%x, %w) {strides = [1, 1], padding_low = [0, 0], padding_high = [0, 0],
     dilations = [1, 1], groups = 1, activation = "relu", scheme = #sparse.dense,
-    operandSegmentSizes = array<i32: 1, 1, 0, 0>}
+    operandSegmentSizes = array<i32: 1, 1, 0, 0>,
+    schedule = #sparse.schedule<{}>, record = #sparse.record<{}>}
     : (tensor<1x1x4x4xf32>, tensor<1x1x1x1xf32>) -> tensor<1x1x4x4xf32>
   return %y : tensor<1x1x4x4xf32>
 }"""

@@ -13,21 +13,21 @@ import numpy as np
 from ....devices.cores import Core
 from ....dialect.layouts import layout_of
 from ....dialect.packed import PackedConvOp
+from ....dialect.schedules import schedule_of
 from ....dialect.schemes import scheme_of
 from ....dialect.storages import storage_of
 from ....errors import op_error
 from ....geometry.convolution import Convolution
 from ....geometry.layouts import LaneGrid, three
-from ....geometry.window import ONES, Window
+from ....geometry.window import ONES
 from ....ir.constants import weight_of
 from ....ir.mlir import ir
-from ....ir.values import integers, shape_of
+from ....ir.values import shape_of
+from ....schedule.schedule import Schedule
 from ....storage import ColumnGroups, DenseKernels, Fkw
-from ....storage.chunks import thread_chunks
 from ..kernels.column_groups import ColumnsKernel, columns_tables, emit_columns_kernel, unit_visits
 from ..kernels.kernel_classes import ConvKernel, KernelClass, emit_conv_kernel
 from .conv_plan import ConvPlan, cut, plan_conv, plane_shape, tables
-from .tiles import choose_columns_tile, choose_tile
 
 
 @dataclass(frozen=True)
@@ -61,68 +61,58 @@ class PlannedConv:
         return [visits * len(plan.items) for visits in each]
 
 
-def plan_packed_conv(conv: PackedConvOp, core: Core, by_chunk: bool = False) -> PlannedConv:
-    """The kernel of ``conv``, not depthwise, on ``core``; ``by_chunk``: see ``fused_depthwise.py``."""
-    target = layout_of(conv.output_layout, conv.output)
-    if not isinstance(target, LaneGrid):
-        raise op_error(conv, "a lane grid", "a row-major layout", "run sparse-assign-layouts first")
-    source, attributes = layout_of(conv.input_layout, conv.input), conv.operation.attributes
-    known, pooled = Convolution.of(conv), None
-    window, pool = known.window, known.pool
-    if pool != ONES:
-        pooled = target.over([size // part for size, part in zip(target.image, pool, strict=True)])
-    common = {"source": source, "target": target, "pooled": pooled, "channels": known.channels,
-              "filters": known.filters, "activation": known.activation, "residual": known.residual,
-              "by_chunk": by_chunk}
-    tile = three(integers(attributes["tile"])) if "tile" in attributes else None
-    kernel: ConvKernel | ColumnsKernel
-    storage = storage_of(conv)
-    if isinstance(storage, ColumnGroups):
-        kernel, tile = _columns_kernel(conv, storage, common, window, core, tile)
-    elif isinstance(storage, Fkw | DenseKernels):
-        kernel, tile = _conv_kernel(conv, storage, known, common, core, tile)
-    else:
-        raise op_error(conv, "a storage that a micro-kernel reads", storage.name,
-                       "pack it with sparse-compress-weights")
-    plans = [plan_conv(source, target, window, part, origins, known.batch, pooled)
-             for part, origins in cut(plane_shape(source, target, window, pooled), tile, pool).items()]
+def plan_packed_conv(conv: PackedConvOp, core: Core) -> PlannedConv:
+    """The kernel of ``conv``, not depthwise, on ``core``, as its schedule says; raises ``PassError`` where
+    that leaves anything open."""
+    schedule, known = schedule_of(conv), Convolution.of(conv)
+    kernel = kernel_of(conv, core)
+    columns = ("sub_tile", "passes") if isinstance(kernel, ColumnsKernel) else ()
+    missing = schedule.missing("tile", "chunks", "prefetch", *columns)
+    if missing:
+        raise op_error(conv, "a complete schedule", f"none for {', '.join(missing)}",
+                       "run sparse-schedule-tiles first")
+    shape = plane_shape(kernel.source, kernel.target, known.window, kernel.pooled)
+    plans = [plan_conv(kernel.source, kernel.target, known.window, part, origins, known.batch, kernel.pooled)
+             for part, origins in cut(shape, three(schedule.tile or ONES), known.pool).items()]
     return PlannedConv(kernel, tuple(plans))
 
 
-def _columns_kernel(conv: PackedConvOp, storage: ColumnGroups, common: dict[str, Any], window: Window,
-                    core: Core, tile: Any) -> tuple[ColumnsKernel, Any]:
+def kernel_of(conv: PackedConvOp, core: Core) -> ConvKernel | ColumnsKernel:
+    """The code of ``conv`` on ``core`` as far as its schedule settles it; ones for the rest."""
+    target = layout_of(conv.output_layout, conv.output)
+    if not isinstance(target, LaneGrid):
+        raise op_error(conv, "a lane grid", "a row-major layout", "run sparse-assign-layouts first")
+    schedule, known, pooled = schedule_of(conv), Convolution.of(conv), None
+    if known.pool != ONES:
+        pooled = target.over([size // part for size, part in zip(target.image, known.pool, strict=True)])
+    common = {"source": layout_of(conv.input_layout, conv.input), "target": target, "pooled": pooled,
+              "channels": known.channels, "filters": known.filters, "activation": known.activation,
+              "residual": known.residual, "by_chunk": bool(schedule.by_chunk),
+              "channel_block": schedule.channel_block or known.channels, "chunks": schedule.chunks or 1}
+    storage = storage_of(conv)
+    if isinstance(storage, ColumnGroups):
+        return _columns_kernel(conv, common, schedule)
+    if isinstance(storage, Fkw | DenseKernels):
+        return _conv_kernel(conv, storage, known, common, schedule)
+    raise op_error(conv, "a storage that a micro-kernel reads", storage.name,
+                   "pack it with sparse-compress-weights")
+
+
+def _columns_kernel(conv: PackedConvOp, common: dict[str, Any], schedule: Schedule) -> ColumnsKernel:
     _, reorder, _, weight, *_ = list(conv.storage)
-    units, unit, size = shape_of(weight)
-    groups = shape_of(reorder)[0] // size
-    kernel = ColumnsKernel(**common, channel_block=storage.channel_block or common["channels"],
-                           chunks=_chunks(conv, groups, common["by_chunk"]), group_count=groups, size=size,
-                           unit=unit, sub_tile=ONES)
-    return choose_columns_tile(kernel, window, units, core, tile)
+    _, unit, size = shape_of(weight)
+    return ColumnsKernel(**common, group_count=shape_of(reorder)[0] // size, size=size, unit=unit,
+                         sub_tile=three(schedule.sub_tile or ONES), passes=schedule.passes or 1)
 
 
 def _conv_kernel(conv: PackedConvOp, storage: Fkw | DenseKernels, known: Convolution, common: dict[str, Any],
-                 core: Core, tile: Any) -> tuple[ConvKernel, Any]:
-    channels, size = known.channels, storage.filters_per_group
-    dense = isinstance(storage, DenseKernels)
+                 schedule: Schedule) -> ConvKernel:
     classes = tuple(KernelClass(terms) for terms in storage.classes(scheme_of(conv), known.kernel))
-    block = storage.channel_block or channels if isinstance(storage, Fkw) else _channel_block(conv, channels)
-    kernel = ConvKernel(**common, channel_block=block,
-                        chunks=_chunks(conv, known.filters // size, common["by_chunk"]), group=size,
-                        classes=classes, dense=dense, fetches=_fetches(conv, common, core))
-    stored = channels * kernel.groups if dense else shape_of(list(conv.storage)[3])[0]
-    return kernel, tile or choose_tile(kernel, known.window, stored, core)
+    return ConvKernel(**common, group=storage.filters_per_group, classes=classes,
+                      dense=isinstance(storage, DenseKernels), fetches=bool(schedule.prefetch))
 
 
-def _fetches(conv: PackedConvOp, common: dict[str, Any], core: Core) -> bool:
+def fetches(conv: PackedConvOp, kernel: ConvKernel | ColumnsKernel, core: Core) -> bool:
     """Whether tiles mostly copy stored lines, of an input that lies beyond L2."""
     size = prod(shape_of(conv.input)[1:]) * ir.ShapedType(conv.input.type).element_type.width // 8
-    return common["source"] == common["target"] and 0 < core.fetch_above < size
-
-
-def _channel_block(conv: PackedConvOp, channels: int) -> int:
-    attributes = conv.operation.attributes
-    return ir.IntegerAttr(attributes["channel_block"]).value if "channel_block" in attributes else channels
-
-
-def _chunks(conv: PackedConvOp, groups: int, by_chunk: bool) -> int:
-    return ir.IntegerAttr(conv.operation.attributes["chunks"]).value if by_chunk else thread_chunks(groups)
+    return kernel.source == kernel.target and 0 < core.fetch_above < size

@@ -1,9 +1,7 @@
-"""Which register tile a convolution gets: a small model of what one tile costs, minimised over tile
-shapes."""
+"""The register tiles that a convolution may get, and a small model of what each costs."""
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import cache
 from itertools import product
 from math import prod
@@ -14,6 +12,7 @@ from ....geometry.layouts import Three, box
 from ....geometry.window import Window
 from ..kernels.column_groups import ColumnsKernel
 from ..kernels.kernel_classes import LANE_WEIGHTS, ConvKernel
+from ..kernels.tile import TileKernel
 from .conv_plan import is_flat, lengths, plane_shape, side_parts
 
 LINES_IN_FLIGHT, LINES_KEPT = 3, 7  # registers for input lines beside accumulators and weights
@@ -26,17 +25,22 @@ LATENCY = 8  # multiplies that must be under way to keep the units busy
 BLOCK_BYTES, SUM_BYTES = 512 << 10, 1 << 20  # a block's packed region, and partial sums, that stay in L2
 
 
-def choose_tile(kernel: ConvKernel, window: Window, stored_kernels: int, core: Core) -> Three:
-    """The tile (depth, rows, columns) of least modelled cost; ``stored_kernels``: kernels that a pass over
-    all filters visits."""
+def tile_candidates(kernel: ConvKernel, window: Window, core: Core) -> list[Three]:
+    """The tiles (depth, rows, columns) whose accumulators leave registers for weights and input lines."""
     shape = plane_shape(kernel.source, kernel.target, window, kernel.pooled)
-    flat = is_flat(kernel.source, kernel.target, window, kernel.pooled)
-    limit = _most_accumulators(kernel, core, flat)
+    limit = _most_accumulators(kernel, core, _is_flat(kernel, window))
     sides = [range(unit, min(size, limit) + 1, unit)
              for size, unit in zip(shape, kernel.pool, strict=True)]
-    candidates = [tile for tile in box(*sides) if prod(tile) <= limit]
-    return min(candidates or [kernel.pool],
-               key=lambda tile: _cost(kernel, window, stored_kernels, shape, tile, not flat, core))
+    return [tile for tile in box(*sides) if prod(tile) <= limit] or [kernel.pool]
+
+
+def most_lines(kernel: ConvKernel, core: Core) -> int:
+    """Output lines of a tile beyond which accumulators do not fit in registers."""
+    return max(1, (core.registers - 2) // kernel.group)
+
+
+def _is_flat(kernel: TileKernel, window: Window) -> bool:
+    return is_flat(kernel.source, kernel.target, window, kernel.pooled)
 
 
 def _most_accumulators(kernel: ConvKernel, core: Core, flat: bool) -> int:
@@ -53,10 +57,12 @@ def _most_accumulators(kernel: ConvKernel, core: Core, flat: bool) -> int:
     return max(1, (core.registers - weights - 2) // kernel.group)
 
 
-def _cost(kernel: ConvKernel, window: Window, stored: int, shape: Three, tile: Three, packs: bool,
-          core: Core) -> float:
-    """Modelled cycles of the whole volume; many tile shapes cost code."""
+def tile_cost(kernel: ConvKernel, window: Window, stored: int, tile: Three, core: Core) -> float:
+    """Modelled cycles of the whole volume, a pass over all filters visiting ``stored`` kernels; many tile
+    shapes cost code."""
     total, shapes = 0.0, 0
+    shape = plane_shape(kernel.source, kernel.target, window, kernel.pooled)
+    packs = not _is_flat(kernel, window)
     terms = sum(len(c.terms) for c in kernel.classes) / len(kernel.classes)
     sides = [lengths(*side) for side in zip(shape, tile, kernel.pool, strict=True)]
     for (depth, slabs), (rows, bands), (columns, parts) in product(*sides):
@@ -70,29 +76,28 @@ def _cost(kernel: ConvKernel, window: Window, stored: int, shape: Three, tile: T
     return total * (1 + 0.03 * shapes)
 
 
-def choose_columns_tile(kernel: ColumnsKernel, window: Window, units: int, core: Core,
-                        tile: Three | None = None) -> tuple[ColumnsKernel, Three]:
-    """``kernel`` with its sub-tile and passes, and the tile, of least modelled cost.
-
-    ``units`` are stored for all groups; ``tile`` says the tile where it is settled.
-    """
+def columns_candidates(kernel: ColumnsKernel, window: Window, core: Core,
+                       tile: Three | None = None) -> list[tuple[Three, int, Three]]:
+    """Every (sub-tile, passes, tile) that fits in registers and cache; ``tile`` where it is settled."""
     shape = plane_shape(kernel.source, kernel.target, window, kernel.pooled)
-    flat = is_flat(kernel.source, kernel.target, window, kernel.pooled)
-    tiles = [tile] if tile else _tiles(kernel, window, shape, flat)
+    tiles = [tile] if tile else _tiles(kernel, window, shape, _is_flat(kernel, window))
     parts = [(part, passes) for passes in range(1, kernel.size + 1) if kernel.size % passes == 0
              for part in _sub_tiles(kernel, shape, passes, core)]
     fewest = min(passes for _, passes in parts)  # with more passes a loaded line serves fewer filters
-    choices = [(part, passes, whole) for part, passes in parts if passes <= 2 * fewest for whole in tiles]
-    best = min(choices, key=lambda choice: _columns_cost(kernel, window, units, shape, choice, flat, core))
-    return replace(kernel, sub_tile=best[0], passes=best[1]), best[2]
+    return [(part, passes, whole) for part, passes in parts if passes <= 2 * fewest for whole in tiles]
+
+
+def most_sub_lines(kernel: ColumnsKernel, passes: int, core: Core) -> int:
+    """Output lines of a sub-tile beyond which sums do not fit in registers."""
+    filters = kernel.size // passes
+    weights = -(-filters // kernel.target.lanes) if core.lane_weights else 2
+    return max(1, (core.registers - core.spare - weights) // (filters + 1))
 
 
 def _sub_tiles(kernel: ColumnsKernel, shape: Three, passes: int, core: Core) -> list[Three]:
     """Output lines whose sums fit in registers, with a line of input each and the weights at work. Not those
     that lie inside another: the smaller ones that a tile is cut into are near-equal anyway."""
-    filters = kernel.size // passes
-    weights = -(-filters // kernel.target.lanes) if core.lane_weights else 2
-    limit = max(1, (core.registers - core.spare - weights) // (filters + 1))
+    filters, limit = kernel.size // passes, most_sub_lines(kernel, passes, core)
     sides = [range(unit, min(size, limit * unit) + 1, unit)
              for size, unit in zip(shape, kernel.pool, strict=True)]
     fitting = [part for part in box(*sides) if prod(part) <= limit]
@@ -135,10 +140,13 @@ def _share_inside(window: Window, source_depth: int, depth: int, parts: tuple[in
     return {key: fmean(each) for key, each in shares.items()}
 
 
-def _columns_cost(kernel: ColumnsKernel, window: Window, units: int, shape: Three,
-                  choice: tuple[Three, int, Three], flat: bool, core: Core) -> float:
-    """Modelled cycles of the whole volume."""
+def columns_cost(kernel: ColumnsKernel, window: Window, units: int, choice: tuple[Three, int, Three],
+                 core: Core) -> float:
+    """Modelled cycles of the whole volume with a ``choice`` of ``columns_candidates``, where all groups store
+    so many ``units``."""
     part, passes, tile = choice
+    shape = plane_shape(kernel.source, kernel.target, window, kernel.pooled)
+    flat = _is_flat(kernel, window)
     filters, columns = kernel.size // passes, units * kernel.unit
     weight_loads = filters / min(filters, kernel.target.lanes) if core.lane_weights else filters
     total, shapes = 0.0, 0

@@ -28,7 +28,7 @@ def test_packed_linear_holds_arrays_of_different_types():
                 packing=storage_attribute(packed.storage), storage_names=string_array(list(packed.arrays)),
                 weight_shape=integer_array([2, 4]),
                 activation=ir.StringAttr.get("none"), scheme=ir.Attribute.parse("#sparse.unstructured"),
-                kernel=ir.StringAttr.get("sparse"), **storage_operands([constant(a) for a in arrays]))
+                **storage_operands([constant(a) for a in arrays]))
         assert module.operation.verify()
         assert op.bias is None
         for value, array in zip(op.storage, arrays, strict=True):

@@ -18,8 +18,8 @@ from espalier.sparse_dialect.ir.mlir import ir
 from espalier.sparse_dialect.ir.walk import operations
 from torch import nn
 
-PACK = ("builtin.module(sparse-detect-schemes,sparse-select-kernels,sparse-compress-weights,"
-        "sparse-assign-layouts{lanes=4})")
+PACK = ("builtin.module(sparse-detect-schemes,sparse-schedule-layers,sparse-compress-weights,"
+        "sparse-set-target{lanes=4},sparse-assign-layouts)")
 
 
 def program(weight: str, source: str, target: str, groups: int) -> ir.Module:
@@ -28,7 +28,8 @@ def program(weight: str, source: str, target: str, groups: int) -> ir.Module:
   %w = arith.constant dense<1.0> : tensor<{weight}xf32>
   %y = "sparse.conv"(%x, %w) {{strides = [2, 2], padding_low = [1, 1], padding_high = [0, 0],
     dilations = [1, 1], groups = {groups}, activation = "relu", scheme = #sparse.undetected,
-    operandSegmentSizes = array<i32: 1, 1, 0, 0>}}
+    operandSegmentSizes = array<i32: 1, 1, 0, 0>,
+    schedule = #sparse.schedule<{{}}>, record = #sparse.record<{{}}>}}
     : (tensor<{source}xf32>, tensor<{weight}xf32>) -> tensor<{target}xf32>
   return %y : tensor<{target}xf32>
 }}"""

@@ -11,6 +11,7 @@ import pytest
 import torch
 from espalier.frontends.models import reference_model
 from espalier.frontends.torch.import_torch import import_program
+from espalier.sparse_dialect.dialect.schedules import record_of
 from espalier.sparse_dialect.errors import PassError
 from espalier.sparse_dialect.ir.constants import read_attribute
 from espalier.sparse_dialect.ir.mlir import ir
@@ -50,7 +51,7 @@ def names(module: ir.Module) -> Counter[str]:
 def layers(module: ir.Module) -> list[str]:
     """The layer names of the sparse ops, in order."""
     ops = [op for op in operations(module) if op.name.startswith("sparse.")]
-    return [ir.StringAttr(op.attributes["layer"]).value for op in ops]
+    return [record_of(op).layer for op in ops]
 
 
 def execute(module: ir.Module, *inputs: torch.Tensor) -> list[torch.Tensor]:

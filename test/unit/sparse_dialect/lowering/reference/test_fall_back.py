@@ -13,7 +13,8 @@ func.func @main(%x: tensor<1x2x3x3x3x3xf32>) -> tensor<1x3x2x2x2x2xf32> {
   %w = arith.constant dense<0.5> : tensor<3x2x2x2x2x2xf32>
   %y = "sparse.conv"(%x, %w) {strides = [1, 1, 1, 1], padding_low = [0, 0, 0, 0], padding_high = [0, 0, 0, 0],
       dilations = [1, 1, 1, 1], groups = 1, activation = "relu", scheme = #sparse.undetected,
-      operandSegmentSizes = array<i32: 1, 1, 0, 0>}
+      operandSegmentSizes = array<i32: 1, 1, 0, 0>,
+        schedule = #sparse.schedule<{}>, record = #sparse.record<{}>}
       : (tensor<1x2x3x3x3x3xf32>, tensor<3x2x2x2x2x2xf32>) -> tensor<1x3x2x2x2x2xf32>
   return %y : tensor<1x3x2x2x2x2xf32>
 }
@@ -21,7 +22,8 @@ func.func @main(%x: tensor<1x2x3x3x3x3xf32>) -> tensor<1x3x2x2x2x2xf32> {
 RUN_TIME = """
 func.func @main(%x: tensor<2x3xf32>, %w: tensor<4x3xf32>, %b: tensor<4xf32>) -> tensor<2x4xf32> {
   %y = "sparse.linear"(%x, WEIGHT, %b) {activation = "none", scheme = #sparse.undetected,
-      operandSegmentSizes = array<i32: 1, 1, 1>}
+      operandSegmentSizes = array<i32: 1, 1, 1>,
+        schedule = #sparse.schedule<{}>, record = #sparse.record<{}>}
       : (tensor<2x3xf32>, tensor<4x3xf32>, tensor<4xf32>) -> tensor<2x4xf32>
   return %y : tensor<2x4xf32>
 }

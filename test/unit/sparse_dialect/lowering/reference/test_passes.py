@@ -55,9 +55,8 @@ def test_many_layers_after_all_passes(kind: str) -> None:
     @LONG
     @given(LAYERS[kind], st.sampled_from(["auto", "dense", "sparse"]), st.sampled_from([4, 8, 16]))
     def drawn(layer: Drawn, kernel: str, lanes: int) -> None:
-        options = {"sparse-select-kernels": f"{{kernel={kernel}}}",
-                   "sparse-compress-weights": f"{{lanes={lanes}}}",
-                   "sparse-assign-layouts": f"{{lanes={lanes}}}"}
-        check(layer, ",".join(name + options.get(name, "") for name in PASSES))
+        options = {"sparse-schedule-layers": f"{{kernel={kernel}}}"}
+        passes = ",".join(name + options.get(name, "") for name in PASSES)
+        check(layer, f"sparse-set-target{{lanes={lanes}}},{passes}")
 
     drawn()

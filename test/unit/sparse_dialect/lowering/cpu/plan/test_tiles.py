@@ -7,12 +7,17 @@ from math import prod
 
 import pytest
 from espalier.errors import EspalierError
-from espalier.sparse_dialect.devices.cores import CORES, core_named
+from espalier.sparse_dialect.devices.cores import CORES, Core, core_named
 from espalier.sparse_dialect.geometry.layouts import LaneGrid, Three
 from espalier.sparse_dialect.geometry.window import Window
 from espalier.sparse_dialect.lowering.cpu.kernels.column_groups import ColumnsKernel
 from espalier.sparse_dialect.lowering.cpu.kernels.kernel_classes import ConvKernel, KernelClass
-from espalier.sparse_dialect.lowering.cpu.plan.tiles import choose_columns_tile, choose_tile
+from espalier.sparse_dialect.lowering.cpu.plan.tiles import (
+    columns_candidates,
+    columns_cost,
+    tile_candidates,
+    tile_cost,
+)
 
 SAME, POINT = Window.of((3, 3), padding=(1, 1)), Window.of((1, 1))
 PATTERN = tuple(KernelClass(tuple((0, place) for place in places))
@@ -29,6 +34,12 @@ def kernel(classes: tuple[KernelClass, ...], core: str, pool: int = 1) -> ConvKe
     group = 1 + max(f for f, _ in classes[0].terms)
     return ConvKernel(source=grid, target=grid, pooled=pooled, channels=256, channel_block=256, filters=256,
                       activation="none", residual=False, group=group, classes=classes, dense=group > 1)
+
+
+def choose_tile(layer: ConvKernel, window: Window, stored: int, core: Core) -> Three:
+    """The tile of least cost."""
+    return min(tile_candidates(layer, window, core),
+               key=lambda tile: tile_cost(layer, window, stored, tile, core))
 
 
 @pytest.mark.parametrize("core", CORES)
@@ -68,8 +79,8 @@ def test_tiles_of_a_fused_pool_hold_whole_windows() -> None:
 
 def test_shared_columns_take_slices_one_by_one_where_that_skips_padding() -> None:
     """Kernels of depth 3; 7 x 7 lines are cut into parts of 3, 2 and 2, 8 slices into 3, 3 and 2."""
-    assert columns_tile(28, padding=1)[0].sub_tile == (1, 1, 3)
-    assert columns_tile(28, padding=0)[0].sub_tile == (3, 1, 1)
+    assert columns_tile(28, padding=1)[0] == (1, 1, 3)
+    assert columns_tile(28, padding=0)[0] == (3, 1, 1)
 
 
 def test_shared_columns_read_long_pieces_of_slices() -> None:
@@ -79,14 +90,17 @@ def test_shared_columns_read_long_pieces_of_slices() -> None:
     assert rows * columns >= 7
 
 
-def columns_tile(side: int, padding: int, channels: int = 64) -> tuple[ColumnsKernel, Three]:
-    """8 groups of 8 filters that share columns, 9 of 10 weights pruned; 8 slices of ``side`` x ``side``."""
+def columns_tile(side: int, padding: int, channels: int = 64) -> tuple[Three, Three]:
+    """Sub-tile and tile of 8 groups of 8 filters that share columns, 9 of 10 weights pruned; 8 slices of ``side`` x ``side``."""
     source, target = (LaneGrid(4, 4, side, side, depth) for depth in (10 - 2 * padding, 8))
     layer = ColumnsKernel(source=source, target=target, pooled=None, channels=channels, filters=64,
                           channel_block=channels, activation="none", residual=False, group_count=8, size=8,
                           unit=4, sub_tile=(1, 1, 1))
     window = Window.of((3, 1, 1), padding=(padding, 0, 0))
-    return choose_columns_tile(layer, window, channels // 4 * 3 * 8 // 10, CORES["avx512"])
+    units, core = channels // 4 * 3 * 8 // 10, CORES["avx512"]
+    part, _, tile = min(columns_candidates(layer, window, core),
+                        key=lambda choice: columns_cost(layer, window, units, choice, core))
+    return part, tile
 
 
 def test_an_unknown_core_is_an_error() -> None:

@@ -1,0 +1,138 @@
+"""The scheduler that needs no measurement: today's choices, by the cost model.
+
+A scheduler is asked twice. Before packing, ``choose`` says of a layer whether it runs dense or sparse and
+why, and how its weights are stored. Behind layouts, ``among`` picks one of the candidates that a micro-kernel
+family offers; a tuner's database would judge the same candidates by what it measured.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from math import prod
+from typing import Literal, Protocol
+
+import numpy as np
+
+from ..devices.device import Device
+from ..geometry.convolution import Convolution
+from ..schemes import Dense, Scheme, SharedColumns
+from ..storage.column_groups import ColumnGroups, ungrouped
+from ..storage.dense import DenseKernels, DenseRows
+from ..storage.fkw import Fkw
+from ..storage.sell import Sell
+from .cost_model import (
+    channel_block,
+    convolution_ms,
+    filters_per_group,
+    linear_ms,
+    shared_channel_block,
+    shorter_block,
+)
+from .schedule import Schedule
+
+Mode = Literal["auto", "dense", "sparse"]
+
+# Sums of n random products, each step rounded to f16, are off by about 2e-4 sqrt(n / 2) of their size.
+LONGEST_FP16_SUM = 256
+DENSE = (DenseKernels.name, DenseRows.name)
+
+
+@dataclass(frozen=True)
+class Layer:
+    """What a scheduler is told of a layer: its weight, f32, [F, C/groups, *kernel] or [M, K]; the scheme that
+    its mask follows; and its geometry, where it is a convolution. ``steps``: it is a recurrent layer's."""
+
+    weight: np.ndarray
+    scheme: Scheme
+    convolution: Convolution | None = None
+    steps: bool = False
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The scheme that a layer runs with (``Dense`` whatever its zeros, or its own), why, and its schedule."""
+
+    scheme: Scheme
+    reason: str
+    schedule: Schedule
+
+
+class Scheduler(Protocol):
+    """Who decides: the heuristic, or what a tuner measured."""
+
+    def choose(self, layer: Layer, given: Schedule) -> Choice:
+        """How ``layer`` runs where ``given``, its schedule so far, leaves it open."""
+
+    def among(self, candidates: Iterable[Schedule], cost: Callable[[Schedule], float]) -> Schedule:
+        """One of ``candidates``, of which there is at least one; ``cost``: predicted seconds."""
+
+
+@dataclass(frozen=True)
+class Heuristic:
+    """The cost model's choices for ``device``; ``mode`` forces dense or sparse code."""
+
+    device: Device
+    mode: Mode = "auto"
+
+    def choose(self, layer: Layer, given: Schedule) -> Choice:
+        """Dense or sparse by the predicted times; blocks and groups by what stays in cache."""
+        scheme, reason = self._scheme(layer, given)
+        schedule = given.filled(**natural(layer.convolution, scheme, layer.steps))
+        if layer.convolution is not None:
+            group, block = self._group_and_block(layer, layer.convolution, scheme)
+            schedule = schedule.filled(filters_per_group=group, channel_block=block)
+        return Choice(scheme, reason, schedule)
+
+    def among(self, candidates: Iterable[Schedule], cost: Callable[[Schedule], float]) -> Schedule:
+        """The cheapest of ``candidates``; of equals the first."""
+        return min(candidates, key=cost)
+
+    def _scheme(self, layer: Layer, given: Schedule) -> tuple[Scheme, str]:
+        """The scheme to run with, and the reason in one clause."""
+        scheme, weight = layer.scheme, layer.weight
+        if layer.convolution is not None and layer.convolution.kind == "depthwise":
+            return Dense(), "dense: depthwise, a filter has one kernel"  # nothing to skip but taps
+        if isinstance(scheme, Dense):
+            return scheme, "dense: no weight is zero" if weight.all() else "dense: nothing to gain"
+        predict = linear_ms if layer.convolution is None else convolution_ms
+        share = scheme.multiply_adds(weight) / weight.size
+        limit = predict(Dense(), weight.size) / predict(scheme, weight.size)
+        facts = f"{share:.1%} of the multiply-adds, pays below {limit:.1%}"
+        mode = self.mode
+        if given.storage is not None:
+            mode = "dense" if given.storage in DENSE else "sparse"
+        if mode == "dense" or (mode == "auto" and share >= limit):
+            return Dense(), f"dense: {'asked for' if mode == 'dense' else facts}"
+        return scheme, f"sparse: {'asked for' if mode == 'sparse' else facts}"
+
+    def _group_and_block(self, layer: Layer, conv: Convolution, scheme: Scheme) -> tuple[int, int]:
+        """Filters that share loaded inputs, and channels that stay in cache together."""
+        weight, places = layer.weight, prod(conv.kernel)
+        stored = scheme.multiply_adds(weight)
+        if isinstance(scheme, SharedColumns):  # whose blocks are short anyway
+            whole = ungrouped(weight, conv.groups)
+            kept = stored / whole[0].size / len(weight)
+            return (scheme.filter_groups(whole).shape[1],
+                    shared_channel_block(conv.channels, places, kept, scheme.channels_together))
+        group, block = 1, conv.channels
+        if conv.kind == "plain":
+            group = filters_per_group(scheme, conv.filters, places)
+            block = channel_block(scheme, conv.channels, conv.kernel, prod(conv.target), self.device.costs)
+        if self.device.arithmetic == "fp16":
+            block = shorter_block(block, places * stored / weight.size, LONGEST_FP16_SUM)
+        return group, block
+
+
+def natural(convolution: Convolution | None, scheme: Scheme, steps: bool = False) -> dict[str, str]:
+    """The micro-kernel and the storage of a layer that runs with ``scheme``: what of them is not settled."""
+    dense = isinstance(scheme, Dense)
+    if convolution is None:
+        family = "recurrent" if steps else "dense_rows" if dense else "sell"
+        return {"micro_kernel": family, "storage": DenseRows.name if dense else Sell.name}
+    if dense and convolution.kind == "depthwise":
+        return {"micro_kernel": "depthwise", "storage": DenseKernels.name}
+    if isinstance(scheme, SharedColumns):
+        return {"micro_kernel": "column_groups", "storage": ColumnGroups.name}
+    return {"micro_kernel": "kernel_classes",
+            "storage": DenseKernels.name if dense and convolution.kind == "plain" else Fkw.name}

@@ -1,0 +1,83 @@
+"""``sparse-schedule-layers``: dense or sparse code for each layer and why, and how it runs.
+
+    "sparse.conv"(...) {scheme = #sparse.pattern<...>, schedule = #sparse.schedule<{}>, ...}
+    -> {schedule = #sparse.schedule<{micro_kernel = "kernel_classes", storage = "fkw", filters_per_group = 1,
+                                     channel_block = 32}>,
+        record = #sparse.record<{reason = "sparse: 12.3% of the multiply-adds, pays below 75.0%", ...}>}
+
+A layer that gains nothing runs dense, whatever its zeros: never slower than dense, and the report says so.
+What needs layouts (tiles, chunks) is added by ``sparse-schedule-tiles``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from ..dialect.ops import ConvOp, LinearOp
+from ..dialect.recurrent import WEIGHTED
+from ..dialect.schedules import device_of, record_of, schedule_of, set_record, set_schedule
+from ..dialect.schemes import scheme_attribute, scheme_of
+from ..errors import op_error
+from ..geometry.convolution import Convolution
+from ..ir.constants import weight_of
+from ..ir.mlir import ir
+from ..ir.walk import operations
+from ..passes import Pass, PassContext, option
+from ..schedule.heuristic import Choice, Heuristic, Layer, Scheduler, natural
+from ..schemes import Dense, SharedColumns, Unstructured
+
+
+@dataclass(frozen=True)
+class ScheduleLayersPass(Pass):
+    """
+    Chooses dense or sparse code for every convolution, linear and recurrent layer by the cost model,
+    and records the reason.
+
+    A layer for which dense is chosen gets the scheme #sparse.dense. Also fills its schedule: micro_kernel,
+    storage, filters_per_group (filters that share loaded inputs) and channel_block (channels that stay in
+    cache together). What the schedule says already is obeyed.
+    """
+
+    name = "sparse-schedule-layers"
+
+    kernel: Literal["auto", "dense", "sparse"] = option(
+        "auto", "force dense or sparse code, or let the cost model choose")
+
+    def run(self, op: ir.Operation, context: PassContext) -> None:
+        with op.context:
+            scheduler = Heuristic(device_of(op), self.kernel)
+            for layer in operations(op, *WEIGHTED):
+                _schedule(layer, scheduler, context)
+
+
+def _schedule(layer: Any, scheduler: Scheduler, context: PassContext) -> None:
+    weight, given = weight_of(layer, layer.weight), schedule_of(layer)
+    is_conv = isinstance(layer, ConvOp)
+    known = Layer(weight, scheme_of(layer), Convolution.of(layer) if is_conv else None,
+                  steps=not isinstance(layer, ConvOp | LinearOp))
+    choice = scheduler.choose(known, given)
+    _check_given(layer, known, choice)
+    record = record_of(layer)
+    irregular = isinstance(choice.scheme, Unstructured) and is_conv  # matrices have no kernels
+    unfit = isinstance(choice.scheme, Dense) and not weight.all()  # of a full weight nothing is to explain
+    why = f" ({record.reason})" if record.reason and (irregular or unfit) else ""
+    set_record(layer, replace(record, reason=choice.reason + why, detected=known.scheme.name))
+    set_schedule(layer, choice.schedule)
+    layer.operation.attributes["scheme"] = scheme_attribute(choice.scheme)
+    context.statistics["dense layers" if isinstance(choice.scheme, Dense) else "sparse layers"] += 1
+
+
+def _check_given(layer: Any, known: Layer, choice: Choice) -> None:
+    """Raises ``PassError`` where a hand-written schedule is none for this layer."""
+    for name, only in natural(known.convolution, choice.scheme, known.steps).items():
+        found = getattr(choice.schedule, name)
+        if found != only:
+            raise op_error(layer, f"a schedule with {name} = \"{only}\" for a layer of scheme "
+                           f"{choice.scheme.name}", f"\"{found}\"", f"correct or leave out {name}")
+    group = choice.schedule.filters_per_group
+    if group is None or isinstance(choice.scheme, SharedColumns):
+        return
+    if len(known.weight) % group:
+        raise op_error(layer, f"filters_per_group that divides {len(known.weight)} filters", str(group),
+                       "correct or leave it out")
