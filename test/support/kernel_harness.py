@@ -10,6 +10,9 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 from espalier.sparse_dialect.devices.cores import CORES, Core
+from espalier.sparse_dialect.devices.device import Device
+from espalier.sparse_dialect.dialect.dialect import register_dialect
+from espalier.sparse_dialect.dialect.schedules import TARGET, set_device
 from espalier.sparse_dialect.geometry.layouts import LaneGrid, lift
 from espalier.sparse_dialect.ir.constants import element_type
 from espalier.sparse_dialect.ir.mlir import bindings, ir, passmanager
@@ -92,11 +95,11 @@ class Compiled:
             with ir.InsertionPoint(entry):
                 func.CallOp([], "kernel", list(entry.arguments))
                 func.ReturnOp([])
-            EliminateRedundantLoadsPass(level, CORES[core].registers).run(module.operation, context)
-            if CORES[core].places_loads:
-                ScheduleLoadsPass().run(module.operation, context)
-            if not CORES[core].gathers:
-                ExpandGathersPass().run(module.operation, context)
+            register_dialect(module.context)
+            set_device(module.operation, Device(core))
+            for load_pass in (EliminateRedundantLoadsPass(level), ScheduleLoadsPass(), ExpandGathersPass()):
+                load_pass.run(module.operation, context)
+            del module.operation.attributes[TARGET]  # upstream's engine knows no such dialect
             module.operation.verify()
             passmanager.PassManager.parse(LOWERING).run(module.operation)
             self._engine = ExecutionEngine(module, opt_level=2)

@@ -6,6 +6,9 @@ import time
 from collections import Counter
 
 import pytest
+from espalier.sparse_dialect.devices.device import Device
+from espalier.sparse_dialect.dialect.dialect import register_dialect
+from espalier.sparse_dialect.dialect.schedules import set_device
 from espalier.sparse_dialect.ir.mlir import ir
 from espalier.sparse_dialect.ir.walk import operations
 from espalier.sparse_dialect.lowering.cpu.emit.builder import func, vector
@@ -56,7 +59,9 @@ class Result:
         context = PassContext()
         with ir.Context():
             module = ir.Module.parse(text)
-            EliminateRedundantLoadsPass(level, registers).run(module.operation, context)
+            register_dialect(module.context)
+            set_device(module.operation, Device(registers=registers))
+            EliminateRedundantLoadsPass(level).run(module.operation, context)
             module.operation.verify()
             self.loads = len(operations(module.operation, vector.LoadOp))
             self.clobbers = str(module).count("~{memory}")

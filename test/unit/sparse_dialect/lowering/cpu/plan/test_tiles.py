@@ -91,7 +91,8 @@ def test_shared_columns_read_long_pieces_of_slices() -> None:
 
 
 def columns_tile(side: int, padding: int, channels: int = 64) -> tuple[Three, Three]:
-    """Sub-tile and tile of 8 groups of 8 filters that share columns, 9 of 10 weights pruned; 8 slices of ``side`` x ``side``."""
+    """Sub-tile and tile of 8 groups of 8 filters that share columns, 9 of 10 weights pruned; 8 slices of
+    ``side`` x ``side``."""
     source, target = (LaneGrid(4, 4, side, side, depth) for depth in (10 - 2 * padding, 8))
     layer = ColumnsKernel(source=source, target=target, pooled=None, channels=channels, filters=64,
                           channel_block=channels, activation="none", residual=False, group_count=8, size=8,
