@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
-from ...sparse_dialect.errors import EspalierError
+from ...errors import EspalierError
 
 
 @dataclass(frozen=True)

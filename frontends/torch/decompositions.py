@@ -32,7 +32,7 @@ def table() -> dict[Any, Callable[..., Any]]:
 def convolution(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, stride: Sequence[int],
                 padding: Sequence[int], dilation: Sequence[int], transposed: bool,
                 output_padding: Sequence[int], groups: int) -> Any:
-    """Transposed convolutions and 3-D ones of one channel a group; ordinary ones stay as they are."""
+    """Transposed convolutions and depthwise 3-D ones; ordinary ones stay as they are."""
     spatial = weight.dim() - 2
     if not all(isinstance(size, int) and size for size in (*x.shape, *weight.shape)):
         return NotImplemented
@@ -41,7 +41,7 @@ def convolution(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None
         for values in (stride, padding, dilation, output_padding))
     if transposed:
         return transposed_convolution(x, weight, bias, stride, padding, dilation, output_padding, groups)
-    if spatial == 3 and groups > 1 and weight.shape[1] == 1:
+    if spatial == 3 and groups > 1 and weight.shape[1] == 1 and weight.shape[0] == groups:
         return depthwise_over_frames(x, weight, bias, stride, padding, dilation)
     return NotImplemented
 

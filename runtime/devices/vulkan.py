@@ -11,7 +11,6 @@ import numpy as np
 
 from ...errors import EspalierError
 from ..abi import target_text, tolerance
-from ..compiled_model import error_of
 from ..executors.vulkan import Gpu, GpuProgram
 from ..executors.vulkan_program import decode
 from ..model_file import ModelFile
@@ -71,6 +70,8 @@ def run_on_gpu(
 
 def _checked(device: str, file: ModelFile, loaded: GpuProgram) -> float:
     """The error of the recorded run; raises ``EspalierError`` where it is too large."""
+    from ..compiled_model import error_of  # here: it loads the MLIR bindings, which a GPU file does not need
+
     found = _typed(file, loaded.run(file.sample_inputs))
     error = max(
         error_of(one.astype(np.float64), expected.astype(np.float64))

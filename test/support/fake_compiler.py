@@ -35,6 +35,7 @@ class FakeModel:
     tolerance: float = 1e-4
     error: float = 1e-7
     others: tuple[StatementRecord, ...] = ()
+    sample_inputs: list[np.ndarray] = field(default_factory=list)
     threads: list[int] = field(default_factory=list)
     ran: list[np.ndarray] = field(default_factory=list)
 
@@ -87,6 +88,7 @@ class FakeCompiler:
             raise self.failure
         if progress is not None:
             progress("lowering", 1, 2)
+        self.model.sample_inputs = [np.asarray(x) for x in inputs]
         return self.model
 
     def load_model(self, spec: str, prune: str | None, seed: int,

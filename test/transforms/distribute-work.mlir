@@ -46,7 +46,9 @@
 // CHECK: %[[UPPER:.*]] = arith.minsi %{{.*}}, %[[C9:.*]] : index
 // CHECK: scf.parallel (%{{.*}}, %{{.*}}) = (%{{.*}}, %[[LOWER:.*]]) to (%{{.*}}, %[[UPPER]]) step
 // CHECK: call @espalier_barrier(%[[TURN]], %[[N]])
-// CHECK-NEXT: return
+// CHECK: memref.store %{{.*}}, %[[STAMPS]]
+// CHECK-NOT: call @
+// CHECK: return
 
 func.func private @kernel(%x: memref<8x16xf32>, %y: memref<8x16xf32>, %begin: index, %end: index)
     attributes {espalier.writes = array<i64: 1>} {
@@ -87,7 +89,9 @@ func.func @shares(%x: memref<8x16xf32>, %y: memref<1x9xf32>) {
 // CHECK-NOT: call @espalier_barrier
 // CHECK: call @part(
 // CHECK: call @espalier_barrier
-// CHECK-NEXT: return
+// CHECK: memref.store
+// CHECK-NOT: call @
+// CHECK: return
 
 func.func private @part(%x: memref<8x16xf32>, %y: memref<8x16xf32>, %begin: index, %end: index)
     attributes {espalier.writes = array<i64: 1>} {
@@ -127,7 +131,9 @@ func.func @independent(%x: memref<8x16xf32>, %y: memref<8x16xf32>, %z: memref<8x
 // CHECK: call @espalier_barrier
 // CHECK: call @row(
 // CHECK: call @espalier_barrier
-// CHECK-NEXT: return
+// CHECK: memref.store
+// CHECK-NOT: call @
+// CHECK: return
 
 func.func private @row(%x: memref<8x16xf32>, %y: memref<1x16xf32>, %begin: index, %end: index)
     attributes {espalier.writes = array<i64: 1>} {
@@ -163,7 +169,9 @@ func.func @views(%x: memref<1x16xf32>, %y: memref<1x16xf32>) {
 // CHECK: call @espalier_barrier
 // CHECK: call @kernel(%[[S]],
 // CHECK: call @espalier_barrier
-// CHECK-NEXT: return
+// CHECK: memref.store
+// CHECK-NOT: call @
+// CHECK: return
 
 func.func private @kernel(%x: memref<8x16xf32>, %y: memref<8x16xf32>, %begin: index, %end: index)
     attributes {espalier.writes = array<i64: 1>} {

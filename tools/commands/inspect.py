@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich import box
@@ -11,10 +11,12 @@ from rich.table import Table
 
 from ...runtime.model_file import ModelFile
 from ..report.data import size
-from ..storages import StoredLayer, stored_layers
 from ..text import plain
 from .common import DebugOption, out, show
 from .run import FileArgument
+
+if TYPE_CHECKING:
+    from ..storages import StoredLayer
 
 
 def inspect_command(
@@ -29,6 +31,8 @@ def inspect_command(
 ) -> None:
     """Show what a compiled model holds, without running it."""
     if storage:
+        from ..storages import stored_layers  # here: it loads the compiler
+
         show(_storages(stored_layers(file)))
         return
     model = ModelFile.read(file, verify)

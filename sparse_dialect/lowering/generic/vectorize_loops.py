@@ -12,6 +12,7 @@ linalg, with the reason in its location, for the report; upstream's scalar loops
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from ...ir.mlir import ir
@@ -66,8 +67,20 @@ def _emit(plans: list[Plan], lanes: int, before: ir.Operation) -> None:
     body = loop.regions[0].blocks.append(memory.index_type)
     memory.entry = ir.InsertionPoint(loop.operation)
     with ir.InsertionPoint(body):
-        _choose(plans, memory, body.arguments[0])
+        if total == 1:
+            _whole(lambda: _choose(plans, memory, body.arguments[0]))
+        else:
+            _choose(plans, memory, body.arguments[0])
         scf.ReduceOp([], 0)
+
+
+def _whole(emit: Callable[[], None]) -> None:
+    """What ``emit`` writes as one statement, also after a loop of one turn has given way to its body: threads
+    claim statements, and a load between two of them would be everybody's."""
+    region = scf.ExecuteRegionOp([], no_inline=True)
+    with ir.InsertionPoint(region.regions[0].blocks.append()):
+        emit()
+        scf.YieldOp([])
 
 
 def _choose(plans: list[Plan], memory: Memory, row: Value) -> None:

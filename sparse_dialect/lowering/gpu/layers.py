@@ -59,10 +59,10 @@ def margin_of(layers: list[Any]) -> int:
     )
 
 
-def convolution_of(op: Any, margin: int) -> tuple[PatternConvolution, dict[str, np.ndarray]]:
-    """A packed convolution and the arrays of its kernel: ``rows``, ``index``, ``weight``, ``bias``."""
-    packed = packed_weight(op)
-    scheme, shape = scheme_of(op), packed.shape
+def _check_convolution(op: Any) -> None:
+    """Raises ``PassError`` for a convolution that has no GPU kernel."""
+    scheme = scheme_of(op)
+    rank = len(packed_weight(op).shape)
     if not isinstance(scheme, Dense | KernelScheme):
         raise op_error(
             op,
@@ -70,11 +70,11 @@ def convolution_of(op: Any, margin: int) -> tuple[PatternConvolution, dict[str, 
             scheme.name,
             "there is no GPU kernel for it yet; compile for a CPU, or prune otherwise",
         )
-    if len(shape) not in (3, 4):
+    if rank not in (3, 4):
         raise op_error(
             op,
             "a convolution of one or two dimensions",
-            f"one of {len(shape) - 2}",
+            f"one of {rank - 2}",
             "there is no GPU kernel for it yet; compile for a CPU",
         )
     if any(size != 1 for size in integers(op.pool)):
@@ -84,6 +84,14 @@ def convolution_of(op: Any, margin: int) -> tuple[PatternConvolution, dict[str, 
             f"a pool of {integers(op.pool)}",
             "leave the pool to sparse.pool",
         )
+
+
+def convolution_of(op: Any, margin: int) -> tuple[PatternConvolution, dict[str, np.ndarray]]:
+    """A packed convolution and the arrays of its kernel: ``rows``, ``index``, ``weight``, ``bias``."""
+    _check_convolution(op)
+    packed = packed_weight(op)
+    scheme = scheme_of(op)
+    shape = packed.shape
     conv, weight = Convolution.of(op), packed.unpack()
     source, target = layout_of_value(op.input, margin), layout_of_value(op.output, margin)
     residual = None if op.residual is None else layout_of_value(op.residual, margin)

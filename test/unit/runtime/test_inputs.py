@@ -28,8 +28,8 @@ def model() -> CompiledModel:
     (torch.ones(1, 3).to_sparse_csr(), "expected a dense tensor .*, found sparse_csr"),
     ([[1.0], [2.0, 3.0]], "expected a dense tensor .*, found list"),
     ([1.0, 2.0, 3.0], "input 'input_0': expected 1x3 float32, found 3 float64"),
-    ("text", "input 'input_0': expected 1x3 float32, found a scalar "),
-    (None, "input 'input_0': expected 1x3 float32, found a scalar object"),
+    ("text", "input 'input': expected a tensor, found str"),
+    (None, "input 'input': expected a tensor, found NoneType"),
     (X.astype(">f4"), "expected 1x3 float32, found 1x3 big-endian float32"),
     (torch.ones(1, 3).double(), "expected 1x3 float32, found 1x3 float64")])
 def test_calls(model: CompiledModel, value: Any, message: str) -> None:

@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 from espalier import entry
 from espalier.runtime import abi
-from espalier.runtime.c import HEADER, INCLUDE, RUNNER, SOURCES
+from espalier.runtime.c import HEADER, INCLUDE, RUNNER, SOURCES, VULKAN_SOURCES
 from espalier.runtime.compiled_model import error_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -256,4 +256,4 @@ def test_python_and_c_agree() -> None:
 
 
 def test_every_source_is_listed() -> None:
-    assert {*SOURCES, RUNNER} == set(INCLUDE.glob("*.c"))
+    assert {*SOURCES, RUNNER, *VULKAN_SOURCES} == set(INCLUDE.glob("*.c"))

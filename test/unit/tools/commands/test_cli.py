@@ -105,7 +105,7 @@ def test_bench_without_torch_model(cli: CommandLine, compiler: FakeCompiler, tmp
                  "--layers")
     assert result.code == 0, result.err
     assert {x.dtype.name for x in compiler.model.ran} == {"float32"}  # drawn: the file brings no inputs
-    records = json.loads((tmp_path / "b.json").read_text())
+    records = json.loads((tmp_path / "b.json").read_text())["records"]
     assert [(r["engine"], r["variant"], r["threads"], r["runs"]) for r in records] == [
         ("espalier", "sparse", 1, 2), ("espalier", "dense", 1, 2),
         ("espalier", "sparse", 2, 2), ("espalier", "dense", 2, 2)]
@@ -136,7 +136,7 @@ def test_bench_against_torch(cli: CommandLine, compiler: FakeCompiler, tmp_path:
     compiler.torch_model, compiler.example = Multiply(2), (torch.ones(1, 3),)
     assert cli("bench", "m.pt2", "--prune", "p", "--threads", "1", "--runs", "2", "--json",
                tmp_path / "b.json").code == 0
-    records = json.loads((tmp_path / "b.json").read_text())
+    records = json.loads((tmp_path / "b.json").read_text())["records"]
     assert [(r["engine"], r["variant"]) for r in records] == [
         ("espalier", "sparse"), ("espalier", "dense"), ("torch", "dense")]
     assert ("m.pt2", None, 0) in compiler.seen  # PyTorch runs the unpruned weights
