@@ -82,6 +82,7 @@ def search(source: Source, sizes: Sequence[Size], *, rate: float, tolerance: flo
     """Prunes and compiles ``source`` with each of ``sizes``, and times them interleaved; ``runs`` 0 predicts
     instead. Raises ``EspalierError`` where there is nothing to prune."""
     ordered = sorted(set(sizes), key=lambda size: (size.weights, size.rows))
+    _check_sizes(source, ordered)
     engines, predicted = [], []
     for done, size in enumerate(ordered):
         pruned = replace(source, prune=f"bcr:rows={size.rows},columns={size.columns},rate={rate:g}")
@@ -98,6 +99,26 @@ def search(source: Source, sizes: Sequence[Size], *, rate: float, tolerance: flo
         times = [record.median_ms for record in records]
     points = tuple(Point(size, ms) for size, ms in zip(ordered, times, strict=True))
     return Curve(source.name, rate, tolerance, runs > 0, points)
+
+
+def _check_sizes(source: Source, sizes: Sequence[Size]) -> None:
+    """Raises ``EspalierError`` for blocks larger than a layer that is to be pruned: ``--prune`` would leave it
+    as it is, and sizes that prune different layers are no comparison."""
+    model, _ = source.load(pruned=False)
+    if not hasattr(model, "named_parameters"):
+        return  # a file: that it cannot be pruned is said where it would be
+    from ..frontends.pruning.project import weight_layers
+
+    for layer in weight_layers(model):
+        if not (layer.cuttable or layer.is_matrix):
+            continue
+        rows = len(layer.array)
+        columns = layer.array.size // rows
+        for size in sizes:
+            if size.rows > rows or size.columns > columns:
+                raise EspalierError(f"{source.name}: blocks of {size.rows} x {size.columns} are larger than "
+                                    f"the {rows} x {columns} matrix of layer '{layer.name}'; choose smaller "
+                                    "--sizes")
 
 
 def curve_page(curve: Curve) -> str:
