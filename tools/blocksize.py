@@ -102,8 +102,8 @@ def search(source: Source, sizes: Sequence[Size], *, rate: float, tolerance: flo
 
 
 def _check_sizes(source: Source, sizes: Sequence[Size]) -> None:
-    """Raises ``EspalierError`` for blocks larger than a layer that is to be pruned: ``--prune`` would leave it
-    as it is, and sizes that prune different layers are no comparison."""
+    """Raises ``EspalierError`` for blocks larger than a layer that is to be pruned: ``--prune`` would leave
+    it as it is, and sizes that prune different layers are no comparison."""
     model, _ = source.load(pruned=False)
     if not hasattr(model, "named_parameters"):
         return  # a file: that it cannot be pruned is said where it would be

@@ -148,7 +148,7 @@ def test_debug_shows_the_traceback(folder: Path) -> None:
 
 @pytest.mark.parametrize(("arguments", "part"), [
     (["compile", "static.mlir", "-o", "o", "--speed"], "No such option: --speed"),
-    (["prune"], "No such command 'prune'"),
+    (["trim"], "No such command 'trim'"),
 ])
 def test_unknown_words(folder: Path, arguments: list[str], part: str) -> None:
     result = call(folder, "espalier", *arguments)
@@ -159,8 +159,8 @@ def test_unknown_words(folder: Path, arguments: list[str], part: str) -> None:
 
 @pytest.mark.parametrize(("arguments", "parts"), [
     (["--pass-pipeline=builtin.module(sparse-detect-scheme)"], ["did you mean sparse-detect-schemes"]),
-    (["--pass-pipeline=builtin.module(sparse-assign-layouts{lane=4})"], ["lane", "lanes"]),
-    (["--sparse-assign-layouts=lanes=two"], ["lanes", "two"]),
+    (["--pass-pipeline=builtin.module(sparse-assign-layouts{fuse-pool=true})"], ["fuse-pool", "fuse-pools"]),
+    (["--sparse-assign-layouts=fuse-pools=two"], ["fuse-pools", "two"]),
     (["--frobnicate"], ["frobnicate"]),
 ])
 def test_unknown_passes_and_options(folder: Path, arguments: list[str], parts: list[str]) -> None:
