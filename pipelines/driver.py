@@ -21,7 +21,7 @@ from ..runtime.model_file import ModelFile, fingerprint_of
 from ..runtime.records import LayerRecord, StatementRecord, TensorSpec
 from ..sparse_dialect.dialect.packed import PackedConvOp, PackedLinearOp
 from ..sparse_dialect.dialect.recurrent import GruOp, LstmOp, PackedGruOp, PackedLstmOp
-from ..sparse_dialect.dialect.schedules import record_of
+from ..sparse_dialect.dialect.schedules import record_of, schedule_of, set_schedule
 from ..sparse_dialect.dialect.schemes import scheme_of
 from ..sparse_dialect.errors import op_error
 from ..sparse_dialect.geometry.convolution import Convolution
@@ -141,8 +141,8 @@ def _lower_rest_to_reference(root: ir.Operation, kernels: int) -> None:
     with root.context:
         for layer in operations(root, PackedConvOp, *MATRICES)[kernels:]:
             producer = layer.operation.operands[0].owner
-            if isinstance(producer, PackedConvOp) and "chunks" in producer.operation.attributes:
-                del producer.operation.attributes["chunks"]  # its reader does not take it by chunk
+            if isinstance(producer, PackedConvOp):  # its reader does not take it by chunk
+                set_schedule(producer, replace(schedule_of(producer), by_chunk=False))
             lower_to_reference(layer)
 
 

@@ -39,7 +39,7 @@ ARENA = ("sparse-expand-copies", "sparse-record-assertions", "sparse-distribute-
 LLVM = ("sparse-export-entry", "canonicalize", "cse", "convert-scf-to-cf", "convert-vector-to-llvm",
         "expand-strided-metadata", "lower-affine", "convert-math-to-llvm", "convert-math-to-libm",
         "finalize-memref-to-llvm", "convert-to-llvm", "reconcile-unrealized-casts", "canonicalize", "cse")
-# No select-kernels and no assign-layouts: those ask the CPU's kernels.
+# No schedule-layers and no assign-layouts: those ask the CPU's kernels.
 PREPARE_GPU = ("inline", "symbol-dce", "convert-elementwise-to-linalg", "sparse-raise-linalg",
                "sparse-detect-schemes", "sparse-reorder-filters", "sparse-compress-weights")
 GPU = ("sparse-lower-to-gpu", "canonicalize", "cse")

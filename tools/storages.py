@@ -12,10 +12,10 @@ from ..pipelines.parser import parse_pipeline
 from ..pipelines.runner import Runner
 from ..sparse_dialect.dialect.packed import Packed
 from ..sparse_dialect.dialect.recurrent import WEIGHTED
+from ..sparse_dialect.dialect.schedules import record_of
 from ..sparse_dialect.dialect.schemes import scheme_of
 from ..sparse_dialect.dialect.storages import packed_weight
 from ..sparse_dialect.ir.constants import weight_of
-from ..sparse_dialect.ir.values import text_of
 from ..sparse_dialect.ir.walk import operations
 from ..sparse_dialect.storage import Bcrc, Csr, KgsArrays
 from ..sparse_dialect.storage import Packed as PackedWeight
@@ -44,7 +44,7 @@ def stored_layers(path: Path) -> list[StoredLayer]:
         weight, scheme = np.array(weight_of(layer, layer.weight)), scheme_of(layer)
         compared = tuple(storage.pack(weight, scheme) for storage in COMPARED
                          if not storage.why_not(scheme, weight.shape))
-        name = text_of(layer.operation.attributes, "layer") or f"layer{number}"
+        name = record_of(layer).layer or f"layer{number}"
         found.append((name, scheme.name, weight.size * 4, compared))
     Runner(parse_pipeline("builtin.module(sparse-compress-weights)")).run(module.operation)
     packed = [packed_weight(op) for op in operations(module.operation, Packed)]

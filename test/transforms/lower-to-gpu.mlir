@@ -19,7 +19,8 @@
 func.func @main(%x: tensor<1x2x8x8xf32>) -> tensor<1x2x8x8xf32> {
   %w = arith.constant dense<0.5> : tensor<2x2x3x3xf32>
   %y = "sparse.conv"(%x, %w) {strides = [1, 1], padding_low = [1, 1], padding_high = [1, 1], dilations = [1, 1],
-      groups = 1 : i64, activation = "relu", scheme = #sparse.dense, operandSegmentSizes = array<i32: 1, 1, 0, 0>}
+      groups = 1 : i64, activation = "relu", scheme = #sparse.dense, operandSegmentSizes = array<i32: 1, 1, 0, 0>,
+      schedule = #sparse.schedule<{}>, record = #sparse.record<{}>}
       : (tensor<1x2x8x8xf32>, tensor<2x2x3x3xf32>) -> tensor<1x2x8x8xf32>
   return %y : tensor<1x2x8x8xf32>
 }

@@ -21,8 +21,9 @@ from typing import Any
 
 import numpy as np
 
-from ...dialect.ops import PoolOp
+from ...dialect.ops import Layer, PoolOp
 from ...dialect.packed import PackedConvOp, PackedLinearOp
+from ...dialect.schedules import record_of
 from ...errors import op_error
 from ...ir.constants import attribute_of
 from ...ir.mlir import ir
@@ -148,7 +149,7 @@ class _Lowering:
 
     def _lower(self, view: Any) -> None:
         operation = view.operation
-        layer = text_of(operation.attributes, "layer") or operation.name
+        layer = (record_of(view).layer if isinstance(view, Layer) else "") or operation.name
         if operation.name in _SKIPPED:
             return
         if operation.name in _RESHAPES:
