@@ -1,0 +1,62 @@
+"""The scheduler that needs no measurement, and schedules as values."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from espalier.sparse_dialect.devices.device import Device
+from espalier.sparse_dialect.geometry.convolution import Convolution
+from espalier.sparse_dialect.geometry.window import Window
+from espalier.sparse_dialect.schedule.heuristic import LONGEST_FP16_SUM, Heuristic, Layer, Mode
+from espalier.sparse_dialect.schedule.schedule import Schedule
+from espalier.sparse_dialect.schemes import Dense, Unstructured
+
+
+def matrix(kept: int) -> Layer:
+    """A linear layer of 64 x 64 of which ``kept`` weights of each row are not zero."""
+    weight = np.zeros((64, 64), np.float32)
+    weight[:, :kept] = 1
+    return Layer(weight, Dense() if kept == 64 else Unstructured())
+
+
+@pytest.mark.parametrize(("kept", "mode", "family"), [
+    (64, "auto", "dense_rows"), (60, "auto", "dense_rows"), (2, "auto", "sell"), (2, "dense", "dense_rows"),
+    (60, "sparse", "sell")])
+def test_dense_where_nothing_is_gained(kept: int, mode: Mode, family: str) -> None:
+    choice = Heuristic(Device(), mode).choose(matrix(kept), Schedule())
+    assert choice.schedule.micro_kernel == family
+    assert isinstance(choice.scheme, Dense) == (family == "dense_rows")
+
+
+@pytest.mark.parametrize(("storage", "kept"), [("sell", 60), ("dense_rows", 2)])
+def test_a_storage_that_is_given_decides(storage: str, kept: int) -> None:
+    choice = Heuristic(Device()).choose(matrix(kept), Schedule(storage=storage))
+    assert choice.schedule.storage == storage
+    assert "asked for" in choice.reason
+
+
+def test_short_sums_in_f16() -> None:
+    """9 taps of 512 channels are more products than f16 sums up without losing digits."""
+    weight = np.ones((8, 512, 3, 3), np.float32)
+    convolution = Convolution(batch=1, channels=512, filters=8, groups=1, kernel=(3, 3),
+                              window=Window.of((3, 3), padding=(1, 1)), source=(1, 14, 14),
+                              target=(1, 14, 14))
+    layer = Layer(weight, Dense(), convolution)
+    short = Heuristic(Device(precision="fp16", arithmetic="fp16")).choose(layer, Schedule()).schedule
+    assert short.channel_block is not None
+    assert short.channel_block * 9 <= LONGEST_FP16_SUM
+    whole = Heuristic(Device()).choose(layer, Schedule()).schedule
+    assert whole.channel_block is not None
+    assert whole.channel_block > short.channel_block
+
+
+def test_of_equals_the_first() -> None:
+    candidates = [Schedule(chunks=chunks) for chunks in (1, 2, 3)]
+    chosen = Heuristic(Device()).among(candidates, lambda schedule: abs((schedule.chunks or 0) - 2.5))
+    assert chosen == Schedule(chunks=2)
+
+
+def test_what_a_schedule_says_is_kept() -> None:
+    given = Schedule(tile=(1, 2), chunks=None)
+    assert given.filled(tile=(4, 4), chunks=3) == Schedule(tile=(1, 2), chunks=3)
+    assert given.missing("tile", "chunks", "grid") == ["chunks", "grid"]
