@@ -19,6 +19,7 @@ from typing import Any
 from ...dialect.ops import ConvOp, LiftOp, LinearOp, PoolOp, UnliftOp
 from ...dialect.packed import PackedConvOp, PackedLinearOp
 from ...dialect.recurrent import WEIGHTED, GruOp, LstmOp, PackedGruOp, PackedLstmOp
+from ...dialect.schedules import TARGET
 from ...ir.mlir import ir
 from ...ir.walk import operations
 from ...passes import Pass, PassContext, option
@@ -55,6 +56,8 @@ class LowerToReferencePass(Pass):
                     record(op, layer, why)
                 lower(layer)
                 context.statistics["layers"] += 1
+            if not self.uncovered and TARGET in op.attributes:  # what is left knows upstream's dialects alone
+                del op.attributes[TARGET]
 
 
 def lower(layer: Any) -> None:
