@@ -59,8 +59,8 @@ def margin_of(layers: list[Any]) -> int:
     )
 
 
-def _check_convolution(op: Any) -> None:
-    """Raises ``PassError`` for a convolution that has no GPU kernel."""
+def _scheme_with_kernel(op: Any) -> Dense | KernelScheme:
+    """The scheme of a convolution; ``PassError`` where no GPU kernel computes it."""
     scheme = scheme_of(op)
     rank = len(packed_weight(op).shape)
     if not isinstance(scheme, Dense | KernelScheme):
@@ -84,13 +84,13 @@ def _check_convolution(op: Any) -> None:
             f"a pool of {integers(op.pool)}",
             "leave the pool to sparse.pool",
         )
+    return scheme
 
 
 def convolution_of(op: Any, margin: int) -> tuple[PatternConvolution, dict[str, np.ndarray]]:
     """A packed convolution and the arrays of its kernel: ``rows``, ``index``, ``weight``, ``bias``."""
-    _check_convolution(op)
+    scheme = _scheme_with_kernel(op)
     packed = packed_weight(op)
-    scheme = scheme_of(op)
     shape = packed.shape
     conv, weight = Convolution.of(op), packed.unpack()
     source, target = layout_of_value(op.input, margin), layout_of_value(op.output, margin)
