@@ -52,9 +52,15 @@ def optional(package: str, purpose: str = "this") -> Any:
         raise missing(package, purpose) from error
 
 
+def did_you_mean(word: str, known: Iterable[str], most: int = 3) -> str:
+    """``did you mean a or b?``, at ``most`` so many; nothing when no name is close."""
+    close = get_close_matches(word, list(known), most)
+    return f"did you mean {' or '.join(close)}?" if close else ""
+
+
 def unknown(what: str, found: str, known: Iterable[str], where: str = "") -> EspalierError:
     """``unknown target 'arm64': did you mean arm? Known are arm, x86``; ``where`` follows what was found."""
     names = list(known)
-    close = get_close_matches(found, names, 3)
-    meant = f"did you mean {' or '.join(close)}? " if close else ""
-    return EspalierError(f"unknown {what} '{found}'{where}: {meant}known are {', '.join(names)}")
+    meant = did_you_mean(found, names)
+    return EspalierError(f"unknown {what} '{found}'{where}: {meant}{' ' if meant else ''}known are "
+                         f"{', '.join(names)}")

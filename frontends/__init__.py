@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import EspalierError, optional, unknown
 from .models import NETWORKS, reference_model
 from .pruning.names import Names
+from .user_code import result_of
 
 if TYPE_CHECKING:
     from torch import nn
@@ -54,20 +54,7 @@ def _from_python(path: Path, name: str, prune: str | None,
     """Runs the file, calls its function, and prunes a copy of the module that comes back."""
     torch = optional("torch", f"a model in {path.name}")
 
-    file_spec = spec_from_file_location(path.stem, path)
-    assert file_spec is not None
-    assert file_spec.loader is not None
-    source = module_from_spec(file_spec)
-    try:
-        file_spec.loader.exec_module(source)
-        function = getattr(source, name, None)
-        if not callable(function):
-            raise EspalierError(f"{path}: no function '{name}'")
-        result = function()
-    except EspalierError:
-        raise
-    except Exception as error:  # user code may raise anything: it is input, and its message is what helps
-        raise EspalierError(f"{path}:{name}: {type(error).__name__}: {error}") from error
+    result = result_of(path, name)
     if not (isinstance(result, tuple) and len(result) == 2 and isinstance(result[0], torch.nn.Module)):
         raise EspalierError(f"{path}:{name}: expected it to return (module, example_inputs), found "
                             f"{type(result).__name__}")

@@ -9,13 +9,13 @@ around odd strings); inside quotes ``\\`` escapes.
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import re
 import types
 import typing
 from dataclasses import dataclass
 from typing import Any, Literal, Union
 
+from ..errors import did_you_mean
 from ..sparse_dialect.errors import EspalierError
 from ..sparse_dialect.passes import Pass
 
@@ -100,9 +100,9 @@ def print_options(value: Pass) -> str:
 
 
 def _hint(name: str, known: dict[str, Option]) -> str:
-    close = difflib.get_close_matches(name, known, n=2)
-    if close:
-        return f"; did you mean {' or '.join(close)}?"
+    meant = did_you_mean(name, known, 2)
+    if meant:
+        return f"; {meant}"
     return f"; it has {', '.join(known)}" if known else "; it has none"
 
 

@@ -6,7 +6,6 @@ of the group ``espalier.passes`` (``"my-pass" = "package.module:MyPass"``). Two 
 
 from __future__ import annotations
 
-import difflib
 import functools
 import importlib
 import importlib.util
@@ -15,6 +14,7 @@ from collections.abc import Callable, Iterable
 from importlib.metadata import entry_points
 from pathlib import Path
 
+from ..errors import did_you_mean
 from ..sparse_dialect import transforms
 from ..sparse_dialect.errors import EspalierError
 from ..sparse_dialect.lowering import buffers, cpu, generic, gpu, loads, reference
@@ -86,8 +86,8 @@ class Registry:
 
 def suggestion(name: str, known: Iterable[str]) -> str:
     """``; did you mean a or b?``, or nothing when no name is close."""
-    close = difflib.get_close_matches(name, list(known), n=3, cutoff=0.6)
-    return f"; did you mean {' or '.join(close)}?" if close else ""
+    meant = did_you_mean(name, known)
+    return f"; {meant}" if meant else ""
 
 
 @functools.cache

@@ -21,12 +21,12 @@ from ..processes import check_same, from_rank_zero
 from ..project import has_patterns
 from ..spec import ConnectivitySpec, PatternSpec
 from ..targets import Target, nominal_rate, with_rate
-from .method import Method, relative_distance
+from .method import CoupledMethod, relative_distance
 
 Projection = Callable[[torch.Tensor], torch.Tensor]
 
 
-class AdmmMethod(Method):
+class AdmmMethod(CoupledMethod):
     """One auxiliary variable Z and one dual U for each constraint set of each target: one set (patterns and
     connectivity together), or the paper's two."""
 
@@ -42,20 +42,17 @@ class AdmmMethod(Method):
         self._begin_stage()
 
     @property
-    def uses_penalty(self) -> bool:
-        return bool(self.recipe.penalty == "coupled")
+    def _strength(self) -> float:
+        """rho / 2 of rho / 2 sum ||W - Z + U||^2."""
+        return float(self.recipe.stages[self.stage] / 2)
 
-    def penalty(self) -> torch.Tensor | None:
-        """rho / 2 sum ||W - Z + U||^2 (of the weights about to be cut alone where ``scope: cut``)."""
-        if not self.uses_penalty:
-            return None
-        total = torch.zeros((), device=self.targets[0].weight.device)
+    def _terms(self) -> Iterator[torch.Tensor]:
+        """||W - Z + U||^2 of each variable (of the weights about to be cut alone where ``scope: cut``)."""
         for weight, z, u in self._variables():
             distance = weight - z + u
             if self.recipe.scope == "cut":
                 distance = distance[z == 0]
-            total = total + distance.square().sum()
-        return total * (self.recipe.stages[self.stage] / 2)
+            yield distance.square().sum()
 
     @torch.no_grad()
     def after_step(self, step: int) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -59,6 +59,31 @@ class Method(ABC):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """The inverse of ``state_dict``; the targets are the same."""
         assert not state, self.name
+
+
+class CoupledMethod(Method):
+    """A method whose pull may be coupled to the loss (``penalty: coupled``), as the papers write it."""
+
+    @property
+    def uses_penalty(self) -> bool:
+        return bool(self.recipe.penalty == "coupled")
+
+    def penalty(self) -> torch.Tensor | None:
+        if not self.uses_penalty:
+            return None
+        total = torch.zeros((), device=self.targets[0].weight.device)
+        for term in self._terms():
+            total = total + term
+        return total * self._strength
+
+    @property
+    @abstractmethod
+    def _strength(self) -> float:
+        """What the sum of all terms is multiplied by."""
+
+    @abstractmethod
+    def _terms(self) -> Iterable[torch.Tensor]:
+        """Scalars with gradients, one or more a target."""
 
 
 def relative_distance(weight: torch.Tensor, other: torch.Tensor) -> float:

@@ -9,18 +9,19 @@ the loss holds it.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, ClassVar
 
 import torch
 
 from ..targets import nominal_rate, with_rate
 from .groups import group_energies
-from .method import Method
+from .method import CoupledMethod
 
 TINY = 1e-30
 
 
-class ReweightedMethod(Method):
+class ReweightedMethod(CoupledMethod):
     """``alphas``: the weight of each target's penalty, in the weight's shape, renewed every few epochs."""
 
     name: ClassVar[str] = "reweighted"
@@ -31,17 +32,13 @@ class ReweightedMethod(Method):
         self._renew()
 
     @property
-    def uses_penalty(self) -> bool:
-        return bool(self.recipe.penalty == "coupled")
+    def _strength(self) -> float:
+        """lambda of lambda sum alpha W^2."""
+        return float(self.recipe.strength)
 
-    def penalty(self) -> torch.Tensor | None:
-        """lambda sum alpha W^2."""
-        if not self.uses_penalty:
-            return None
-        total = torch.zeros((), device=self.targets[0].weight.device)
+    def _terms(self) -> Iterator[torch.Tensor]:
         for target, alpha in zip(self.targets, self.alphas, strict=True):
-            total = total + (alpha * target.weight.square()).sum()
-        return total * self.recipe.strength
+            yield (alpha * target.weight.square()).sum()
 
     @torch.no_grad()
     def after_step(self, step: int) -> None:
