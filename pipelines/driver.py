@@ -213,6 +213,7 @@ def _protect(function: Any) -> None:
 def _signature(function: Any, free: bool) -> tuple[list[TensorSpec], list[TensorSpec]]:
     """Inputs and outputs; every tensor must be ranked, and static unless ``free``."""
     type_ = ir.FunctionType(ir.TypeAttr(function.operation.attributes["function_type"]).value)
+    unsigned = _unsigned(function)
     found: list[list[TensorSpec]] = []
     for kind, types in (("input", type_.inputs), ("output", type_.results)):
         specs = []
@@ -224,9 +225,19 @@ def _signature(function: Any, free: bool) -> tuple[list[TensorSpec], list[Tensor
                                     f"export the model with fixed sizes")
             shape = tuple(FREE if entry.is_dynamic_dim(at) else entry.get_dim_size(at)
                           for at in range(entry.rank))
-            specs.append(TensorSpec(f"{kind}_{number}", shape, dtype_of(entry.element_type).name))
+            dtype = dtype_of(entry.element_type).name
+            sign = "u" if number in unsigned[kind] else ""
+            specs.append(TensorSpec(f"{kind}_{number}", shape, sign + dtype))
         found.append(specs)
     return found[0], found[1]
+
+
+def _unsigned(function: Any) -> dict[str, list[int]]:
+    """The positions of inputs and outputs whose integers the frontend says are unsigned."""
+    attributes = function.operation.attributes
+    if "espalier.unsigned" not in attributes:
+        return {"input": [], "output": []}
+    return {entry.name: list(ir.DenseI64ArrayAttr(entry.attr)) for entry in attributes["espalier.unsigned"]}
 
 
 def _check_planned(root: ir.Operation) -> None:

@@ -13,6 +13,7 @@ import torch
 
 from .frames import depthwise_over_frames
 from .linear import linear
+from .operators import distances, embedding_bag, fmod, median, median_of, own_distances, roll
 from .recurrent import decompositions as with_recurrent
 from .transposed import fold, transposed_convolution, window
 
@@ -25,7 +26,11 @@ def table() -> dict[Any, Callable[..., Any]]:
 
     ours: dict[Any, Callable[..., Any]] = {
         aten.linear.default: linear, aten.convolution.default: convolution,
-        aten.col2im.default: fold, aten.constant_pad_nd.default: constant_pad}
+        aten.col2im.default: fold, aten.constant_pad_nd.default: constant_pad,
+        aten.roll.default: roll, aten.fmod.Scalar: fmod, aten.median.default: median,
+        aten.median.dim: median_of, aten._cdist_forward.default: distances,
+        aten._pdist_forward.default: own_distances, aten._embedding_bag_forward_only.default: embedding_bag,
+        aten._embedding_bag.default: embedding_bag}
     return with_recurrent({**get_decomposition_table(), **ours})
 
 

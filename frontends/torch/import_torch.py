@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch.fx.experimental.symbolic_shapes import free_unbacked_symbols
 from torch.utils._pytree import tree_leaves, tree_map
 
 from ...sparse_dialect.dialect.dialect import register_dialect
@@ -25,6 +26,7 @@ from ..quiet import quiet
 from .constants import fold_constants
 from .decompositions import table
 from .nan import keep_nan
+from .narrow import mark, widen_integers
 from .plain_weights import plain_weights
 from .recurrent import calls_of_operators, free_length, keep_whole, ops_of_calls
 from .signature import call_of, constant_inputs, drop_constants
@@ -100,6 +102,7 @@ def import_program(program: torch.export.ExportedProgram) -> ir.Module:
             drop_constants(program)
             matrices = matrix_names(program)
             tensors = fold_constants(program)
+            unsigned = widen_integers(program)
             importer = Importer(context, _arrays(tensors), matrices)
             importer.import_frozen_program(_with_all_buffers(program), func_name="main")
         except EspalierError:
@@ -112,6 +115,7 @@ def import_program(program: torch.export.ExportedProgram) -> ir.Module:
         _run(module, pipeline)
     _check_lowered(module)
     ops_of_calls(module)
+    mark(module, unsigned)
     keep_nan(module)
     if length is None:
         check_static(module, "the imported program")
@@ -137,8 +141,17 @@ def _check_program(program: torch.export.ExportedProgram, length: Any) -> None:
             for number, result in enumerate(results):
                 _check_output(number, result.meta.get("val"), length)
         for tensor in value if isinstance(value, list | tuple) else [value]:
+            _check_size(node, tensor)
             if isinstance(tensor, torch.Tensor) and node.name not in parameters:
                 _check_dtype(f"operation '{node.name}'", tensor.dtype)
+
+
+def _check_size(node: torch.fx.Node, value: object) -> None:
+    """No size that only the numbers in a tensor tell: torch-mlir's passes would not come back."""
+    if isinstance(value, torch.Tensor) and free_unbacked_symbols(value):
+        raise EspalierError(f"operation '{node.name}' ({node.target}) gives a shape that depends on the data, "
+                            "as boolean indexing and nonzero do; expected static shapes: use torch.where or "
+                            "masked_fill, or leave the selection to the caller")
 
 
 def _check_stateless(program: torch.export.ExportedProgram) -> None:
@@ -210,7 +223,7 @@ def _check_finite(program: torch.export.ExportedProgram) -> None:
 
 def _arrays(tensors: Mapping[str, torch.Tensor]) -> dict[int, tuple[str, np.ndarray]]:
     """Name and memory of every float tensor that holds anything, by the tensor's id."""
-    return {id(tensor): (name, tensor.detach().cpu().contiguous().numpy())
+    return {id(tensor): (name, np.asarray(tensor.detach().cpu().numpy(), order="C"))
             for name, tensor in tensors.items() if tensor.dtype in FLOATS and tensor.numel()}
 
 

@@ -43,7 +43,7 @@ def dtype_of(element: ir.Type) -> np.dtype:
 def attribute_of(array: np.ndarray, name: str = "constant") -> ir.Attribute:
     """An elements attribute holding ``array``: readable when small, else a resource that borrows its
     memory."""
-    array = np.ascontiguousarray(array)
+    array = np.asarray(array, order="C")  # a scalar stays one
     type_ = ir.RankedTensorType.get(array.shape, element_type(array.dtype))
     if array.size <= SMALL:
         # the bindings read unsigned and narrow integers through their signless type

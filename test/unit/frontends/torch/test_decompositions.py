@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
+from typing import Any
 
 import espalier
 import pytest
@@ -91,3 +93,54 @@ def test_pruned_transposed_convolution_stays_pruned() -> None:
     assert compiled.check() < 1e-5
     assert {record.scheme for record in compiled.layers} <= {"connectivity", "bcr"}  # 4 rows alike
     assert all(record.macs_packed < 0.4 * record.macs_dense for record in compiled.layers)
+
+
+class Call(nn.Module):
+    """A module that calls a function."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, *inputs: torch.Tensor) -> Any:
+        return self.function(*inputs)
+
+
+ROWS = torch.randn(5, 7, generator=torch.Generator().manual_seed(0))
+WITH_NAN = ROWS.clone().index_fill_(1, torch.tensor(3), float("nan"))
+TABLE = torch.randn(20, 8, generator=torch.Generator().manual_seed(1))
+BAGS = torch.tensor([[1, 2, 2], [19, 0, 3]])
+BYTES = torch.tensor([200, 5, 255, 0], dtype=torch.uint8)
+SHORTS = torch.tensor([300, -300, 7, 0], dtype=torch.int16)
+FUNCTIONS: dict[str, tuple[Callable[..., Any], tuple[torch.Tensor, ...]]] = {
+    "roll": (lambda x: torch.roll(x, (1, -9), (0, 1)) + torch.roll(x, 5), (ROWS,)),
+    "fmod": (lambda x: (torch.fmod(x, 0.7), torch.fmod(x.to(torch.int64) * 5, -3)), (ROWS,)),
+    "median": (lambda x: (x.median(), x.median(0)[0], x.median(1, keepdim=True)[0]), (ROWS,)),
+    "median of NaN": (lambda x: (x.median(), x.median(0)[0]), (WITH_NAN,)),
+    "cdist": (lambda x: (torch.cdist(x, x[1:]), torch.cdist(x, x, p=1.5), torch.cdist(x, x, p=0)), (ROWS,)),
+    "pdist": (lambda x: nn.functional.pdist(x, p=1), (ROWS,)),
+    "embedding_bag": (lambda i: nn.functional.embedding_bag(i, TABLE, mode="mean", padding_idx=2), (BAGS,)),
+    "largest of a bag": (lambda i: nn.functional.embedding_bag(
+        i.view(-1), TABLE, torch.tensor([0, 4, 4]), mode="max"), (BAGS,)),
+    "bytes": (lambda x: (x.max(), x // 3, x.float() / 255, x > 100, x + x, ~x, x - 7, x.sort()[0]), (BYTES,)),
+    "bytes from floats": (lambda x: (x.abs() * 60).to(torch.uint8), (ROWS,)),
+    "shorts": (lambda x: (x.min(), x * x, x % 7, x.sum()), (SHORTS,)),
+    "scalars": (lambda x: x * torch.tensor(0.5) + torch.tensor([2.0])[0], (ROWS,)),
+}
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_functions_equal_pytorch(name: str) -> None:
+    function, inputs = FUNCTIONS[name]
+    compiled = espalier.compile(Call(function).eval(), inputs)
+    found, expected = (value if isinstance(value, tuple) else (value,)
+                       for value in (compiled(*inputs), function(*inputs)))
+    for ours, theirs in zip(found, expected, strict=True):
+        torch.testing.assert_close(ours, theirs, equal_nan=True, atol=1e-5, rtol=1e-5)
+
+
+def test_unsigned_bytes_are_uint8_for_the_caller() -> None:
+    compiled = espalier.compile(Call(lambda x: x // 2).eval(), (BYTES,))
+    assert [spec.dtype for spec in (*compiled.inputs, *compiled.outputs)] == ["uint8", "uint8"]
+    with pytest.raises(espalier.EspalierError, match="expected 4 uint8, found 4 int8"):
+        compiled(BYTES.to(torch.int8))

@@ -136,6 +136,8 @@ def _with_nan() -> nn.Module:
     (Function(torch.nonzero), (IMAGE,), "dynamic shape"),
     (Function(lambda x: x if x.sum() > 0 else -x), (IMAGE,), "cannot export Function with torch.export: "),
     (Function(lambda x: x @ x[:, :1, :3]), (IMAGE,), "cannot export Function with torch.export: "),
+    (Function(lambda x: x[x > 0]), (IMAGE,), r"gives a shape that depends on the data"),
+    (Function(lambda x: x.nonzero() + 1), (IMAGE,), r"gives a shape that depends on the data"),
     (Function(lambda x: 3), (IMAGE,), "expected a tensor as output, found numbers or nothing"),
     (nn.Conv2d(3, 4, 3), 3, "example inputs: expected a tensor, a tuple of arguments or a dict of"),
     (Counter(), (IMAGE,), "the model overwrites 'calls' when it runs"),
