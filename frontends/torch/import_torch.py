@@ -150,8 +150,8 @@ def _check_size(node: torch.fx.Node, value: object) -> None:
     """No size that only the numbers in a tensor tell: torch-mlir's passes would not come back."""
     if isinstance(value, torch.Tensor) and free_unbacked_symbols(value):
         raise EspalierError(f"operation '{node.name}' ({node.target}) gives a shape that depends on the "
-                            "data, as boolean indexing and nonzero do; expected static shapes: use torch.where or "
-                            "masked_fill, or leave the selection to the caller")
+                            "data, as boolean indexing and nonzero do; expected static shapes: use "
+                            "torch.where or masked_fill, or leave the selection to the caller")
 
 
 def _check_stateless(program: torch.export.ExportedProgram) -> None:
