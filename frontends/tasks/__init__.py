@@ -5,12 +5,22 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .cifar import cifar10
+    from .clips import moving_clothes
     from .fashion import fashion_mnist
+    from .handwritten import digits
+    from .images import image_folder
+    from .speech import timit
     from .task import Task
+    from .video import ucf101
+    from .words import cmudict
 
-__all__ = ["Task", "fashion_mnist"]
+__all__ = ["Task", "cifar10", "cmudict", "digits", "fashion_mnist", "image_folder", "moving_clothes", "timit",
+           "ucf101"]
 
-_LAZY = {"Task": "task", "fashion_mnist": "fashion"}
+_LAZY = {"Task": "task", "cifar10": "cifar", "cmudict": "words", "digits": "handwritten",
+         "fashion_mnist": "fashion", "image_folder": "images", "moving_clothes": "clips", "timit": "speech",
+         "ucf101": "video"}
 
 
 def __getattr__(name: str) -> Any:
