@@ -50,10 +50,7 @@ def compile_file(model: Any, example_inputs: Any, target: Target,
     if progress is not None:
         progress("import", 0, 1)
     imported = _import(model, example_inputs)
-    to_file = compile_linalg
-    if target.triple == VULKAN:
-        from ..pipelines.vulkan import compile_vulkan as to_file
-    file = to_file(imported.module, options or CompileOptions(), target, progress)
+    file = compile_linalg(imported.module, options or CompileOptions(), target, progress)
     manifest = {**file.manifest, **imported.interface}
     inputs, outputs = imported.inputs, _torch_outputs(model, imported) if imported.inputs else None
     del imported  # the dense weights go before the code is compiled

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from ..sparse_dialect.dialect.dialect import register_dialect
+from ..pipelines.upstream import reading_context
 from ..sparse_dialect.errors import EspalierError
 from ..sparse_dialect.ir.mlir import ir
 
@@ -17,8 +17,7 @@ def load_mlir(path: str | Path) -> ir.Module:
     Raises ``EspalierError`` when the file cannot be read or parsed, holds no function, or has a dynamic
     dimension.
     """
-    context = ir.Context()
-    register_dialect(context)
+    context = reading_context()
     try:
         data = Path(path).read_bytes()
     except OSError as error:

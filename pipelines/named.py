@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from .upstream import HAS_TORCH_PASSES
+
 
 @dataclass(frozen=True)
 class Named:
@@ -26,7 +28,10 @@ PREPARE = ("inline", "symbol-dce", "convert-elementwise-to-linalg", "sparse-rais
            "sparse-fuse-depthwise", "sparse-schedule-tiles")
 VECTOR = ("sparse-lower-to-vector", "sparse-eliminate-redundant-loads", "sparse-schedule-loads",
           "sparse-expand-gathers")
-BUFFERS = ("sparse-fuse-elementwise",
+# torch-mlir bufferizes and lowers its own scans, sorts and scatters; a program without them stays as it is.
+TM_BUFFERIZE = ("func.func(tm-tensor-bufferize)", "sparse-adopt-buffers") if HAS_TORCH_PASSES else ()
+TM_LOOPS = ("func.func(tm-tensor-to-loops)",) if HAS_TORCH_PASSES else ()
+BUFFERS = ("sparse-protect-inputs", *TM_BUFFERIZE, "sparse-fuse-elementwise",
            "one-shot-bufferize{allow-unknown-ops=false bufferize-function-boundaries=true "
            "function-boundary-type-conversion=identity-layout-map}",
            "sparse-separate-results",
@@ -34,7 +39,7 @@ BUFFERS = ("sparse-fuse-elementwise",
            "modify-public-functions=true}",
            "func.func(buffer-hoisting,buffer-loop-hoisting,linalg-generalize-named-ops)",
            "sparse-vectorize-loops", "func.func(convert-linalg-to-parallel-loops)", "sparse-expand-math",
-           "canonicalize", "cse")
+           *TM_LOOPS, "canonicalize", "cse", "sparse-externalize-constants")
 ARENA = ("sparse-expand-copies", "sparse-record-assertions", "sparse-distribute-work", "sparse-plan-memory")
 LLVM = ("sparse-export-entry", "canonicalize", "cse", "convert-scf-to-cf", "convert-vector-to-llvm",
         "expand-strided-metadata", "lower-affine", "convert-math-to-llvm", "convert-math-to-libm",
@@ -54,6 +59,6 @@ PIPELINES = {
                              (*PREPARE, *VECTOR, *BUFFERS, *ARENA)),
     "sparse-to-gpu": Named("linalg to kernels in gpu, memref, vector, arith and scf, and their launches",
                            (*PREPARE_GPU, *GPU)),
-    "sparse-to-llvm": Named("the whole way to the LLVM dialect for the host CPU",
+    "sparse-to-llvm": Named("the whole way to the LLVM dialect: what espalier compile runs",
                             (*PREPARE, *VECTOR, *BUFFERS, *ARENA, *LLVM)),
 }

@@ -6,13 +6,13 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from ..sparse_dialect.errors import EspalierError, PassError, location_text
 from ..sparse_dialect.ir.mlir import ir, passmanager
-from ..sparse_dialect.passes import PassContext
+from ..sparse_dialect.passes import Allocate, PassContext, zeros
 from .instrument import Instrument, Step
 from .parser import ANY
 from .pipeline import Item, Nest, PassItem, is_upstream
@@ -27,12 +27,16 @@ class Runner:
     A pipeline with its instruments.
 
     ``verify`` checks the IR after every pass. ``progress`` hears (name, done, total) before each item.
+    ``stops``: what is called with the root after so many top-level items. ``allocate`` gives passes memory
+    for bytes that leave the IR.
     """
 
     pipeline: Nest
     instruments: Sequence[Instrument] = ()
     verify: bool = True
     progress: Progress | None = None
+    stops: Mapping[int, Callable[[ir.Operation], None]] = field(default_factory=dict)
+    allocate: Allocate = zeros
     _each_pass: bool = field(init=False, repr=False, default=False)
 
     def __post_init__(self) -> None:
@@ -55,13 +59,16 @@ class Runner:
 
     def _run_top(self, root: ir.Operation) -> None:
         items, done = self.pipeline.items, 0
-        for group in self._groups(items):
-            for instrument in self.instruments:
-                instrument.before_item(items[done:], root)
-            if self.progress is not None:
-                self.progress(group[0].name, done, len(items))
-            self._run_group(group, root, self.pipeline.anchor)
-            done += len(group)
+        for stop in sorted({*self.stops, len(items)}):
+            for group in self._groups(items[done:stop]):
+                for instrument in self.instruments:
+                    instrument.before_item(items[done:], root)
+                if self.progress is not None:
+                    self.progress(group[0].name, done, len(items))
+                self._run_group(group, root, self.pipeline.anchor)
+                done += len(group)
+            if stop in self.stops:
+                self.stops[stop](root)
         if self.progress is not None:
             self.progress("done", done, len(items))
 
@@ -83,7 +90,7 @@ class Runner:
             self._step(Step(group, anchor, op))
 
     def _step(self, step: Step) -> None:
-        context = PassContext()
+        context = PassContext(allocate=self.allocate)
         for instrument in self.instruments:
             instrument.before(step)
         try:

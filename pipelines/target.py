@@ -1,15 +1,18 @@
-"""What the compiler needs to know of a CPU: how wide its vectors are and how many it holds."""
+"""What the compiler needs to know of a machine: how wide its vectors are, and what costs what there."""
 
 from __future__ import annotations
 
 import platform
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..errors import EspalierError, unknown
 from ..runtime.abi import TOLERANCES
 
-_REGISTERS = {"neon": 32, "avx512": 32, "avx2": 16, "sse": 16}
+if TYPE_CHECKING:
+    from ..sparse_dialect.devices.device import Device
+
 _LANES = {"neon": 4, "avx512": 16, "avx2": 8, "sse": 4}
 VULKAN = "vulkan"  # the triple of GPUs
 HALVES = 8  # f16 elements in a vector of Arm's
@@ -22,7 +25,7 @@ _WIDE = ("cortex-x", "cortex-a725", "neoverse-v", "apple-", "oryon", "c1-ultra",
 @dataclass(frozen=True)
 class Target:
     """
-    A CPU: ``lanes`` f32 elements a vector, ``registers`` vector registers.
+    A machine: ``lanes`` f32 elements a vector.
 
     ``precision`` is one of ``runtime.abi.TOLERANCES``: fp16 keeps weights, and the tensors between
     convolutions and pools, in f16 (``sparse-halve-precision``). What convolutions and pools compute in is
@@ -36,7 +39,6 @@ class Target:
 
     name: str
     lanes: int
-    registers: int
     core: str
     triple: str = ""
     cpu: str = ""
@@ -45,9 +47,11 @@ class Target:
     arithmetic: str = "fp32"
 
     @property
-    def grid_lanes(self) -> int:
-        """Elements of a lane grid's vectors in registers."""
-        return self.lanes * (2 if self.arithmetic == "fp16" else 1)
+    def device(self) -> Device:
+        """What passes see of it: the module's ``#sparse.target``."""
+        from ..sparse_dialect.devices.device import Device  # here: it loads MLIR, and names of targets do not
+
+        return Device(self.core, self.lanes, self.precision, self.arithmetic)
 
     @staticmethod
     def host() -> Target:
@@ -62,8 +66,8 @@ class Target:
 
     @staticmethod
     def vulkan() -> Target:
-        """Any GPU of Vulkan 1.1: vectors of 4 pixels, 32 accumulators a thread."""
-        return Target("vulkan generic", lanes=4, registers=32, core="", triple=VULKAN, cpu="generic")
+        """Any GPU of Vulkan 1.1: vectors of 4 pixels."""
+        return Target("vulkan generic", lanes=4, core="", triple=VULKAN, cpu="generic")
 
     @staticmethod
     def cross(triple: str, cpu: str = "", features: str = "", precision: str = "fp32",
@@ -92,7 +96,7 @@ class Target:
 
 
 def _of(name: str, core: str, triple: str = "", cpu: str = "", features: tuple[str, ...] = ()) -> Target:
-    return Target(name, _LANES[name], _REGISTERS[name], core, triple, cpu, features)
+    return Target(name, _LANES[name], core, triple, cpu, features)
 
 
 def _check_precision(precision: str, arithmetic: str, triple: str) -> None:

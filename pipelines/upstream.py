@@ -10,8 +10,9 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from ..sparse_dialect.dialect.dialect import register_dialect
 from ..sparse_dialect.errors import EspalierError
-from ..sparse_dialect.ir.mlir import ir, passmanager
+from ..sparse_dialect.ir.mlir import bindings, ir, passmanager
 
 RESTRICTED = re.compile(r"restricted to '([\w.]+)'")
 # The bindings cannot list their passes; these are the ones people write most, for "did you mean".
@@ -23,6 +24,29 @@ COMMON = (
     "loop-invariant-code-motion", "lower-affine", "one-shot-bufferize", "reconcile-unrealized-casts", "sccp",
     "symbol-dce")
 UNKNOWN = "'{}' does not refer to a registered pass"
+
+
+def _has_torch_passes() -> bool:
+    """Whether the bindings bring torch-mlir's passes; importing them registers them."""
+    with contextlib.suppress(ImportError):
+        bindings("_mlir_libs._torchMlir")
+        return True
+    return False
+
+
+HAS_TORCH_PASSES = _has_torch_passes()
+
+
+def reading_context() -> ir.Context:
+    """A context for files: with our dialect, and tm_tensor (torch-mlir's scans, sorts and scatters) where
+    the bindings bring it, which only a pass that makes its ops loads."""
+    context = ir.Context()
+    register_dialect(context)
+    if HAS_TORCH_PASSES:
+        empty = ir.Module.parse("module {}", context)
+        passmanager.PassManager.parse("builtin.module(func.func(tm-tensor-bufferize))", context).run(
+            empty.operation)
+    return context
 
 
 class UnknownUpstream(EspalierError):

@@ -1,4 +1,4 @@
-"""The driver of the GPU: linalg on tensors to a program of SPIR-V kernels and dispatches, as a model file.
+"""The backend of GPUs: a program of SPIR-V kernels and dispatches, as a model file.
 
 The file is a compiled model like any other; its ``code`` is the program
 (``runtime/executors/vulkan_program.py``), its ``weights`` lie at the offsets that the dispatches name.
@@ -6,8 +6,6 @@ The file is a compiled model like any other; its ``code`` is the program
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -23,15 +21,14 @@ from ..runtime.executors.vulkan_program import (
     Range,
     encode,
 )
-from ..runtime.model_file import ModelFile, fingerprint_of
+from ..runtime.model_file import fingerprint_of
 from ..sparse_dialect.ir.constants import dtype_of, read_attribute
 from ..sparse_dialect.ir.mlir import ir
 from ..sparse_dialect.ir.values import shape_of, text_of
 from ..sparse_dialect.lowering.gpu.spirv import words_of
-from .driver import CompileOptions, _check_complete, _entry, _layer_records, _signature
+from .backends import Backend, CompileOptions, Made, Stage
 from .named import GPU, PREPARE_GPU
-from .parser import parse_pipeline
-from .runner import Runner
+from .records import Records
 from .target import Target
 
 # The segment of gpu.launch_func's operands that the kernel takes: behind dependencies, three times three
@@ -39,42 +36,31 @@ from .target import Target
 _ARGUMENTS = 11
 
 
-def compile_vulkan(
-    module: ir.Module,
-    options: CompileOptions,
-    target: Target,
-    progress: Callable[[str, int, int], None] | None = None,
-) -> ModelFile:
-    """
-    Compiles ``module`` (linalg on tensors with static shapes, one public function) in place.
+class VulkanBackend(Backend):
+    """Kernels in SPIR-V, and the list of their launches."""
 
-    Returns the model without recorded samples. Raises ``EspalierError`` for what has no GPU kernel.
-    """
-    if not options.sparse or not options.eliminate_redundant_loads:
-        raise EspalierError("--target vulkan has no --dense and no --no-lre yet; leave them away")
-    root = module.operation
-    _check_complete(root)
-    inputs, outputs = _signature(_entry(root), free=False)
-    first, second = (
-        parse_pipeline(f"builtin.module({','.join(elements)})") for elements in (PREPARE_GPU, GPU)
-    )
-    Runner(first, verify=False, progress=progress).run(root)
+    name = "vulkan"
+    pipeline = "sparse-to-gpu"
+
+    def stages(self, target: Target, options: CompileOptions) -> tuple[Stage, ...]:
+        if not options.sparse or not options.eliminate_redundant_loads:
+            raise EspalierError("--target vulkan has no --dense and no --no-lre yet; leave them away")
+        return (Stage.of("sparse", PREPARE_GPU, hook=_read_layers), Stage.of("gpu", GPU, hook=_verify))
+
+    def make(self, root: ir.Operation, target: Target) -> Made:
+        program, weights = program_of(root)
+        code = encode(program)
+        sizes = {"arena": program.activation_bytes, "scratch": 0, "stamps": 0, "weights": weights.nbytes}
+        return Made(code, weights, fingerprint_of(code, weights), sizes)
+
+
+def _read_layers(records: Records, root: ir.Operation) -> None:
     root.verify()
-    layers = _layer_records(root, target)
-    Runner(second, verify=False, progress=progress).run(root)
+    records.read_layers(root)
+
+
+def _verify(records: Records, root: ir.Operation) -> None:
     root.verify()
-    program, weights = program_of(root)
-    code = encode(program)
-    manifest: dict[str, Any] = {
-        "target": asdict(target),
-        "inputs": [asdict(spec) for spec in inputs],
-        "outputs": [asdict(spec) for spec in outputs],
-        "layers": [asdict(layer) for layer in layers],
-        "labels": [],
-        "messages": [],
-        "sizes": {"arena": program.activation_bytes, "scratch": 0, "stamps": 0, "weights": weights.nbytes},
-    }
-    return ModelFile(manifest, code, weights, fingerprint_of(code, weights))
 
 
 def program_of(root: ir.Operation) -> tuple[Program, np.ndarray]:

@@ -8,18 +8,29 @@ documentation (``espalier-opt --help`` prints it).
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
+import numpy as np
+
 from .ir.mlir import ir
+
+Allocate = Callable[[int], np.ndarray]
+
+
+def zeros(count: int) -> np.ndarray:
+    """u8 [count], zero."""
+    return np.zeros(count, np.uint8)
 
 
 @dataclass
 class PassContext:
-    """What the runner hands to a pass besides the IR: a place to count things
-    (``--mlir-pass-statistics``)."""
+    """What the runner hands to a pass besides the IR: a place to count things (``--mlir-pass-statistics``),
+    and memory for bytes that leave the IR: ``allocate(n)`` gives u8 [n], zero."""
 
     statistics: Counter[str] = field(default_factory=Counter)
+    allocate: Allocate = zeros
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,8 @@ from ..pipelines.reproducer import Reproducer, is_reproducer, recorded_arguments
 from ..pipelines.runner import Runner
 from ..pipelines.statistics import Statistics
 from ..pipelines.timing import Timing
-from ..sparse_dialect.dialect.dialect import irdl_text, register_dialect
+from ..pipelines.upstream import reading_context
+from ..sparse_dialect.dialect.dialect import irdl_text
 from ..sparse_dialect.errors import EspalierError
 from ..sparse_dialect.ir.mlir import ir
 from .opt_arguments import Arguments, help_text, list_passes, parse_arguments
@@ -73,8 +74,7 @@ def _run(words: list[str]) -> int:
     pipeline = arguments.pipeline()
     if arguments.dump_pass_pipeline:
         print(f"Pass manager with {len(pipeline.items)} passes:\n{pipeline}", file=sys.stderr)
-    context = ir.Context()
-    register_dialect(context)
+    context = reading_context()
     context.allow_unregistered_dialects = arguments.allow_unregistered_dialect
     chunks = _split(source) if arguments.split_input_file and isinstance(source, str) else [source]
     outputs = [_process(chunk, pipeline, arguments, context) for chunk in chunks]
@@ -106,8 +106,7 @@ def _information(arguments: Arguments) -> str:
 
 def _dialects() -> str:
     """The dialects that can be parsed: the bindings list them only in the note on an unknown one."""
-    context = ir.Context()
-    register_dialect(context)
+    context = reading_context()
     collector = Collector(context)
     try:
         ir.Module.parse("no_such_dialect.op", context)

@@ -16,7 +16,7 @@ from typing import Any
 from ..ir.mlir import ext, ir
 from ..ir.values import integers, shape_of
 from .ops import ConvOp, Layer, LinearOp
-from .packed import Packed, check_as_packed, check_storage
+from .packed import Packed, PackedConvOp, PackedLinearOp, check_as_packed, check_storage
 from .verify import check_choice, check_schedule, check_scheme, verified
 
 DIRECTIONS = ("forward", "reverse")
@@ -112,6 +112,7 @@ class PackedLstmOp(Packed, name="packed_lstm"):
 
 
 WEIGHTED = (ConvOp, LinearOp, GruOp, LstmOp)  # the ops with a weight and its scheme
+PACKED_LAYERS = (PackedConvOp, PackedLinearOp, PackedGruOp, PackedLstmOp)
 
 
 def _check_gru(op: Any) -> str | None:

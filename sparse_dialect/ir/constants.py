@@ -1,8 +1,8 @@
 """Weights between MLIR constants and numpy, never as text.
 
 Large arrays live in the context as ``dense_resource`` blobs that borrow numpy's memory. The bindings cannot
-read a blob back, so ``attribute_of`` remembers which array lies behind a key; a blob that came from a
-parsed file is read through bytecode, whose resource section holds its raw bytes.
+read a blob back, so ``attribute_of`` remembers which array lies behind a context's key; a blob that came
+from a parsed file is read through bytecode, whose resource section holds its raw bytes.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 import itertools
 from typing import Any
-from weakref import WeakValueDictionary
+from weakref import WeakKeyDictionary, WeakValueDictionary
 
 import numpy as np
 
@@ -20,8 +20,16 @@ from .mlir import ir
 SMALL = 64  # arrays up to this many elements stay readable in dumps, as dense<...>
 RESOURCE_SECTION = 5  # section id in MLIR's bytecode format
 
-_arrays: WeakValueDictionary[str, np.ndarray] = WeakValueDictionary()
-_unique = itertools.count()
+
+class _Blobs:
+    """The arrays behind one context's resources, by key: two contexts may use one key for two arrays."""
+
+    def __init__(self) -> None:
+        self.arrays: WeakValueDictionary[str, np.ndarray] = WeakValueDictionary()
+        self.numbers = itertools.count()
+
+
+_blobs: WeakKeyDictionary[ir.Context, _Blobs] = WeakKeyDictionary()
 
 
 def element_type(dtype: np.dtype | type) -> ir.Type:
@@ -40,21 +48,22 @@ def dtype_of(element: ir.Type) -> np.dtype:
     return np.dtype(names.get(text, "int" + text.lstrip("sui")))
 
 
-def attribute_of(array: np.ndarray, name: str = "constant") -> ir.Attribute:
-    """An elements attribute holding ``array``: readable when small, else a resource that borrows its
+def attribute_of(array: np.ndarray, name: str = "constant", small: int = SMALL) -> ir.Attribute:
+    """An elements attribute holding ``array``: readable when ``small``, else a resource that borrows its
     memory."""
     array = np.asarray(array, order="C")  # a scalar stays one
     type_ = ir.RankedTensorType.get(array.shape, element_type(array.dtype))
-    if array.size <= SMALL:
+    if array.size <= small:
         # the bindings read unsigned and narrow integers through their signless type
         if array.dtype.kind in "iu":
             values = [ir.IntegerAttr.get(type_.element_type, int(v)) for v in array.ravel()]
             return ir.DenseElementsAttr.get(values, type=type_) if values else ir.DenseElementsAttr.get(
                 array, shape=array.shape, type=type_.element_type)
         return ir.DenseElementsAttr.get(array, shape=array.shape, type=type_.element_type)
-    key = f"{name.replace('.', '_')}_{next(_unique)}"
+    blobs = _blobs.setdefault(type_.context, _Blobs())
+    key = f"{name.replace('.', '_')}_{next(blobs.numbers)}"
     attribute = ir.DenseResourceElementsAttr.get_from_buffer(array, key, type_)
-    _arrays[resource_key(attribute)] = array
+    blobs.arrays[resource_key(attribute)] = array
     return attribute
 
 
@@ -76,7 +85,8 @@ def read_attribute(attribute: ir.Attribute) -> np.ndarray:
     type_ = ir.RankedTensorType(attribute.type)
     shape, dtype = tuple(type_.shape), dtype_of(type_.element_type)
     if not isinstance(attribute, ir.DenseElementsAttr):
-        known = _arrays.get(resource_key(attribute))
+        blobs = _blobs.get(attribute.context)
+        known = None if blobs is None else blobs.arrays.get(resource_key(attribute))
         if known is not None:
             return known.reshape(shape)
         return np.frombuffer(_blob(attribute, int(np.prod(shape)) * dtype.itemsize), dtype).reshape(shape)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from typing import Any
 
@@ -41,6 +42,14 @@ def integer_array(values: Sequence[int]) -> ir.ArrayAttr:
 def string_array(values: Sequence[str]) -> ir.ArrayAttr:
     """An array attribute of strings (needs a current context)."""
     return ir.ArrayAttr.get([ir.StringAttr.get(value) for value in values])
+
+
+def bytecode_of(op: ir.Operation) -> bytes:
+    """``op`` as bytecode; equal operations give equal bytes: bytecode keeps the order of each value's uses,
+    which depends on hash tables inside upstream's passes, and which a clone sets anew."""
+    stream = io.BytesIO()
+    op.clone().operation.write_bytecode(stream)
+    return stream.getvalue()
 
 
 def text_of(attributes: Any, name: str) -> str:

@@ -26,7 +26,7 @@ import numpy as np
 from ..dialect.layouts import LanesAttr
 from ..dialect.ops import LiftOp, PoolOp, UnliftOp
 from ..dialect.packed import PackedConvOp, PackedLinearOp
-from ..dialect.recurrent import PackedGruOp, PackedLstmOp
+from ..dialect.recurrent import PACKED_LAYERS, PackedGruOp, PackedLstmOp
 from ..dialect.schedules import device_of, record_of, set_record
 from ..errors import op_error
 from ..ir.constants import constant, weight_of
@@ -36,7 +36,6 @@ from ..passes import Pass, PassContext
 
 arith: Any = bindings("dialects.arith")
 
-WEIGHTED = (PackedConvOp, PackedLinearOp, PackedGruOp, PackedLstmOp)
 LARGEST = float(np.finfo(np.float16).max)
 
 
@@ -57,7 +56,7 @@ class HalvePrecisionPass(Pass):
         with op.context:
             for view in list(_operations(op)):
                 with view.operation.location, ir.InsertionPoint(view.operation):
-                    if isinstance(view, WEIGHTED):
+                    if isinstance(view, PACKED_LAYERS):
                         _halve_weight(view)
                         context.statistics["halved weights"] += 1
                     if _writes_lanes(view):

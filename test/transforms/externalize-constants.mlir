@@ -4,6 +4,13 @@
 // RUN: %espalier-opt --sparse-externalize-constants=file=%t.weights --mlir-pass-statistics %s -o %t 2>&1 \
 // RUN:   | FileCheck %s --check-prefix=STATISTICS
 
+// RUN: %espalier-opt --sparse-externalize-constants %s -o %t.mlir && FileCheck %s --check-prefix=CARRIED < %t.mlir
+// RUN: %espalier-opt %t.mlir -o %t.again.mlir && cmp %t.mlir %t.again.mlir
+
+// Without a file the module carries the block.
+// CARRIED: module attributes {espalier.weight_data = dense_resource<weights_0> : tensor<256xi8>, espalier.weights = 256 : i64}
+// CARRIED: weights_0: "0x010000000000803F0000004000004040
+
 // Pieces in the order of their first use, each at a multiple of 64 bytes: 20 floats in two lines, 3 halves, a scalar.
 // Two reads share one piece, also inside a loop; what nobody reads takes no room; a global that may be written stays.
 

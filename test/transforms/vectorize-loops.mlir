@@ -1,4 +1,4 @@
-// RUN: %espalier-opt --pass-pipeline='builtin.module(sparse-vectorize-loops{lanes=8})' --split-input-file %s | FileCheck %s --enable-var-scope
+// RUN: %espalier-opt --pass-pipeline='builtin.module(sparse-set-target{lanes=8},sparse-vectorize-loops)' --split-input-file %s | FileCheck %s --enable-var-scope
 
 #id = affine_map<(i, j) -> (i, j)>
 #row = affine_map<(i, j) -> (i)>

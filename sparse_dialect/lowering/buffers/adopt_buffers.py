@@ -32,7 +32,7 @@ class AdoptBuffersPass(Pass):
             for block in region.blocks:
                 for view in block.operations:
                     inner = view.operation
-                    if inner.name == "bufferization.to_tensor":
+                    if inner.name == "bufferization.to_tensor" and "restrict" not in inner.attributes:
                         source = inner.operands[0].owner
                         if isinstance(source, ir.Block) or source.operation.name != "memref.alloc":
                             raise op_error(inner, "a fresh memref.alloc", "another buffer",

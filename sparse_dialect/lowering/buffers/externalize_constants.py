@@ -1,10 +1,13 @@
 """``sparse-externalize-constants``: weights and tables leave the IR for one block of memory.
 
     memref.global constant @w : memref<64xf32> = dense_resource<w>        %0 = memref.get_global @w
-    -> func.func @main(..., %weights: memref<?xi8>)                       %0 = memref.view %weights[%c4096][]
+    -> module attributes {espalier.weight_data = dense_resource<weights> : tensor<4352xi8>,
+                          espalier.weights = 4352 : i64}
+       func.func @main(..., %weights: memref<?xi8>)                       %0 = memref.view %weights[%c4096][]
 
 Runs after bufferization. ``espalier.weights`` on the module says how many bytes there are; each begins at a
-multiple of 64 bytes.
+multiple of 64 bytes. The block itself rides on the module, for whoever makes a file of code and weights
+(``take_weights``), or goes to a file at once.
 """
 
 from __future__ import annotations
@@ -14,11 +17,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from ....files import replacing
-from ...errors import op_error
-from ...ir.constants import read_attribute
+from ...ir.constants import attribute_of, read_attribute
 from ...ir.mlir import ir
 from ...passes import Pass, PassContext, option
 from .arguments import align, append_argument, byte_view, dynamic_memref, public_functions, set_size
+
+DATA = "espalier.weight_data"
 
 
 @dataclass(frozen=True)
@@ -29,17 +33,28 @@ class ExternalizeConstantsPass(Pass):
 
     name = "sparse-externalize-constants"
 
-    file: str = option("", "the file that the block of weights is written to (required)")
+    file: str = option("", "the file that the block of weights is written to; none: the module carries it")
 
     def run(self, op: ir.Operation, context: PassContext) -> None:
-        if not self.file:
-            raise op_error(op, "a file for the weights", "none",
-                           "use sparse-externalize-constants{file=PATH}")
         pieces = externalize(op)
         context.statistics["constants"] += len(pieces)
         context.statistics["bytes"] += total_bytes(pieces)
-        with replacing(self.file) as stream:
-            stream.write(assemble(pieces, np.zeros(total_bytes(pieces), np.uint8)).data)
+        block = assemble(pieces, context.allocate(total_bytes(pieces)))
+        if self.file:
+            with replacing(self.file) as stream:
+                stream.write(block.data)
+        elif pieces:
+            with op.context, ir.Location.unknown(op.context):
+                op.attributes[DATA] = attribute_of(block, "weights", small=0)
+
+
+def take_weights(module: ir.Operation) -> np.ndarray:
+    """The block that ``module`` carries, u8, which it carries no longer; empty where there is none."""
+    if DATA not in module.attributes:
+        return np.zeros(0, np.uint8)
+    block = read_attribute(module.attributes[DATA]).view(np.uint8)
+    del module.attributes[DATA]
+    return block
 
 
 def externalize(module: ir.Operation) -> list[tuple[int, np.ndarray]]:

@@ -28,7 +28,7 @@ from ...devices.cores import Core
 from ...dialect.layouts import LanesAttr, PlainAttr, layout_of
 from ...dialect.ops import LiftOp, PoolOp, UnliftOp
 from ...dialect.packed import PackedConvOp, PackedLinearOp
-from ...dialect.recurrent import PackedGruOp, PackedLstmOp
+from ...dialect.recurrent import PACKED_LAYERS, PackedGruOp, PackedLstmOp
 from ...dialect.schedules import device_of, record_of, schedule_of
 from ...dialect.storages import storage_of
 from ...errors import op_error
@@ -85,8 +85,7 @@ class LowerToVectorPass(Pass):
         core = device_of(op).costs
         with op.context, ir.Location.unknown(op.context):
             for function in public_functions(op):
-                layers = operations(function, PackedConvOp, PackedLinearOp, PackedGruOp, PackedLstmOp, PoolOp,
-                                    LiftOp, UnliftOp)
+                layers = operations(function, *PACKED_LAYERS, PoolOp, LiftOp, UnliftOp)
                 _FunctionLowering(op, function, kernels, core, context).run(layers)
 
 

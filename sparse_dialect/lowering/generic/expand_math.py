@@ -13,10 +13,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from ...devices.cores import REFERENCE, core_named
+from ...devices.cores import core_named
+from ...dialect.schedules import device_of
 from ...ir.mlir import bindings, ir
 from ...ir.walk import blocks
-from ...passes import Pass, PassContext, option
+from ...passes import Pass, PassContext
 from ..cpu.emit import transcendental
 from ..cpu.emit.builder import Builder, Value, arith
 
@@ -40,10 +41,8 @@ class ExpandMathPass(Pass):
 
     name = "sparse-expand-math"
 
-    core: str = option(REFERENCE, "kind of CPU core whose instructions suit (cores.CORES)")
-
     def run(self, op: ir.Operation, context: PassContext) -> None:
-        core = core_named(self.core)
+        core = core_named(device_of(op).core)
         with op.context, ir.Location.unknown(op.context):
             builders: dict[Any, Builder] = {}
             for found in _functions(op):

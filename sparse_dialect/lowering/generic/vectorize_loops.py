@@ -15,9 +15,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from ...dialect.schedules import device_of
 from ...ir.mlir import ir
 from ...ir.walk import blocks
-from ...passes import Pass, PassContext, option
+from ...passes import Pass, PassContext
 from ..cpu.statements import scalar_location
 from .loops import Plan, Rows, plans_of
 from .memory import Memory, Value, arith, scf
@@ -32,21 +33,20 @@ class VectorizeLoopsPass(Pass):
 
     name = "sparse-vectorize-loops"
 
-    lanes: int = option(16, "f32 vector lanes of the target (16: AVX-512, 8: AVX2, 4: NEON)")
-
     def run(self, op: ir.Operation, context: PassContext) -> None:
+        lanes = device_of(op).lanes
         with op.context, ir.Location.unknown(op.context):
             for found in _candidates(op):
                 try:
                     nest = Nest.of(found)
-                    plans = [] if nest.is_empty else plans_of(nest, self.lanes)
+                    plans = [] if nest.is_empty else plans_of(nest, lanes)
                 except NotVectorized as reason:
                     if str(reason):
                         found.location = scalar_location(found.location, str(reason))
                     context.statistics["scalar loops"] += 1
                     continue
                 with found.location, ir.InsertionPoint(found):
-                    _emit(plans, self.lanes, found)
+                    _emit(plans, lanes, found)
                 found.erase()
                 context.statistics["vector loops"] += 1
 

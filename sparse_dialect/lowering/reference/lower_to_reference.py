@@ -12,14 +12,15 @@ Takes ops before and after packing and on any layout, so that it is the oracle o
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 from ...dialect.ops import ConvOp, LiftOp, LinearOp, PoolOp, UnliftOp
 from ...dialect.packed import PackedConvOp, PackedLinearOp
-from ...dialect.recurrent import WEIGHTED, GruOp, LstmOp, PackedGruOp, PackedLstmOp
-from ...dialect.schedules import TARGET
+from ...dialect.recurrent import PACKED_LAYERS, WEIGHTED, GruOp, LstmOp, PackedGruOp, PackedLstmOp
+from ...dialect.schedules import TARGET, schedule_of, set_schedule
+from ...errors import EspalierError
 from ...ir.mlir import ir
 from ...ir.walk import operations
 from ...passes import Pass, PassContext, option
@@ -39,25 +40,49 @@ class LowerToReferencePass(Pass):
     Replaces every sparse op by plain linalg that computes the same in f32.
 
     Nothing is fused, tiled or skipped: it is what other lowerings are compared with. With `uncovered` only
-    layers go that no micro-kernel covers, before they are packed; the report says why.
+    layers go that no micro-kernel covers, before they are packed; the report says why. With `beyond` only
+    layers after the first so many go, once all are scheduled: so a wrong micro-kernel is found by bisection.
     """
 
     name = "sparse-lower-to-reference"
 
     uncovered: bool = option(False, "only the layers that no micro-kernel covers")
+    beyond: int | None = option(None, "only the packed layers after the first so many")
+
+    def __post_init__(self) -> None:
+        if self.uncovered and self.beyond is not None:
+            raise EspalierError("give either uncovered, of layers before they are packed, or beyond")
 
     def run(self, op: ir.Operation, context: PassContext) -> None:
         with op.context:
-            for layer in operations(op, *(WEIGHTED if self.uncovered else FORMULAS)):
-                why = why_uncovered(layer) if self.uncovered else ""
-                if self.uncovered and not why:
-                    continue
-                if why:
-                    record(op, layer, why)
+            for layer in self._layers(op):
                 lower(layer)
                 context.statistics["layers"] += 1
-            if not self.uncovered and TARGET in op.attributes:  # what is left knows upstream's dialects alone
-                del op.attributes[TARGET]
+            if not self.uncovered and self.beyond is None and TARGET in op.attributes:
+                del op.attributes[TARGET]  # what is left knows upstream's dialects alone
+
+    def _layers(self, op: ir.Operation) -> list[Any]:
+        """The ops that go."""
+        if self.beyond is not None:
+            chosen = operations(op, *PACKED_LAYERS)[self.beyond :]
+            for layer in chosen:
+                _separate(layer)
+            return chosen
+        if not self.uncovered:
+            return operations(op, *FORMULAS)
+        chosen = []
+        for layer in operations(op, *WEIGHTED):
+            if why := why_uncovered(layer):
+                record(op, layer, why)
+                chosen.append(layer)
+        return chosen
+
+
+def _separate(layer: Any) -> None:
+    """Lets the producer of ``layer`` write its whole output: the reference does not take it by chunk."""
+    producer = layer.operation.operands[0].owner
+    if isinstance(producer, PackedConvOp):
+        set_schedule(producer, replace(schedule_of(producer), by_chunk=False))
 
 
 def lower(layer: Any) -> None:

@@ -10,9 +10,8 @@ import pytest
 import torch
 from espalier.errors import EspalierError
 from espalier.frontends.compile import import_any
-from espalier.pipelines.driver import CompileOptions
+from espalier.pipelines.driver import CompileOptions, compile_linalg
 from espalier.pipelines.target import Target
-from espalier.pipelines.vulkan import compile_vulkan
 from espalier.runtime.executors.vulkan import GpuProgram
 from espalier.runtime.executors.vulkan_program import Program, decode
 from support.vulkan import check_spirv, on_each_device, validated
@@ -79,7 +78,7 @@ MODELS = {
 
 
 def compiled(model: nn.Module, x: torch.Tensor) -> Program:
-    file = compile_vulkan(import_any(model.eval(), (x,)), CompileOptions(), Target.vulkan())
+    file = compile_linalg(import_any(model.eval(), (x,)), CompileOptions(), Target.vulkan())
     return decode(file.code, file.weights.tobytes())
 
 
@@ -118,7 +117,7 @@ def test_words_are_valid(name: str, tmp_path: Path) -> None:
 def test_compiling_twice_gives_the_same_file() -> None:
     torch.manual_seed(0)
     model, x = MODELS["residual"][0](), torch.randn(MODELS["residual"][1])
-    files = [compile_vulkan(import_any(model.eval(), (x,)), CompileOptions(), Target.vulkan()).to_bytes()
+    files = [compile_linalg(import_any(model.eval(), (x,)), CompileOptions(), Target.vulkan()).to_bytes()
              for _ in range(2)]
     assert files[0] == files[1]
 
@@ -155,7 +154,7 @@ def test_what_has_no_kernel_is_an_error(name: str) -> None:
 def test_damaged_programs_are_refused() -> None:
     torch.manual_seed(0)
     module = import_any(nn.Conv2d(2, 2, 1).eval(), (torch.randn(1, 2, 3, 3),))
-    code = compile_vulkan(module, CompileOptions(), Target.vulkan()).code
+    code = compile_linalg(module, CompileOptions(), Target.vulkan()).code
     for bad in (b"", b"ELF", code[:-4], code + b"1234", code[:4] + b"\xff\xff\xff\xff" + code[8:],
                 code.replace(b'"kernel": 0', b'"kernel": 9'),
                 code.replace(b'"bindings": 2', b'"bindings": 3')):

@@ -7,6 +7,7 @@ from pathlib import Path
 import espalier
 import numpy as np
 import pytest
+from espalier.sparse_dialect.lowering.reference.lower_to_reference import LowerToReferencePass
 
 FOUR = """
 func.func @main(%x: tensor<1x2x3x3x3x3xf32>) -> tensor<1x3x2x2x2x2xf32> {
@@ -57,3 +58,8 @@ def test_weights_and_biases_that_are_computed_at_run_time(tmp_path: Path, what: 
     np.testing.assert_allclose(np.asarray(model(x, w, b)), expected, atol=1e-5)
     (layer,) = model.layers
     assert layer.reason == f"reference: no kernel for a {what} computed at run time"
+
+
+def test_layers_are_chosen_by_one_rule() -> None:
+    with pytest.raises(espalier.EspalierError, match=r"give either uncovered, .* or beyond"):
+        LowerToReferencePass(uncovered=True, beyond=1)

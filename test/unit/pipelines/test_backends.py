@@ -1,0 +1,48 @@
+"""Backends: what the compiler runs is a named pipeline of espalier-opt."""
+
+from __future__ import annotations
+
+import pytest
+from espalier.pipelines.backends import Backend, CompileOptions, Stage, backend_for
+from espalier.pipelines.named import PREPARE
+from espalier.pipelines.parser import named_pipeline, parse_pipeline
+from espalier.pipelines.pipeline import ROOT, Nest
+from espalier.pipelines.target import Target
+from espalier.sparse_dialect.errors import EspalierError
+from espalier.sparse_dialect.transforms.schedule_layers import ScheduleLayersPass
+from espalier.sparse_dialect.transforms.set_target import SetTargetPass
+
+TARGETS = {"cpu": Target.host(), "vulkan": Target.vulkan()}
+
+
+def whole(backend: Backend, target: Target, options: CompileOptions) -> Nest:
+    return Nest(ROOT, tuple(item for stage in backend.stages(target, options) for item in stage.items))
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_the_stages_are_the_named_pipeline(name: str) -> None:
+    target = TARGETS[name]
+    backend = backend_for(target)
+    assert backend.name == name
+    assert str(whole(backend, target, CompileOptions())) == str(named_pipeline(backend.pipeline))
+
+
+def test_options_are_those_of_passes() -> None:
+    backend, target = backend_for(Target.host()), Target.host()
+    dense = str(whole(backend, target, CompileOptions(sparse=False, eliminate_redundant_loads=False)))
+    assert "sparse-schedule-layers{kernel=dense}" in dense
+    assert "sparse-eliminate-redundant-loads{level=none}" in dense
+    part = whole(backend, target, CompileOptions(kernels=2))
+    assert "sparse-lower-to-reference{beyond=2},sparse-lower-to-vector" in str(part)
+    assert parse_pipeline(str(part)) == part
+
+
+def test_options_of_a_pass_that_is_not_there() -> None:
+    assert Stage.of("sparse", PREPARE, ScheduleLayersPass(kernel="dense")).name == "sparse"
+    with pytest.raises(ValueError, match="stage sparse has no sparse-set-target"):
+        Stage.of("sparse", PREPARE, SetTargetPass())
+
+
+def test_gpus_have_no_dense_code() -> None:
+    with pytest.raises(EspalierError, match="no --dense"):
+        backend_for(Target.vulkan()).stages(Target.vulkan(), CompileOptions(sparse=False))
