@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 SYMBOL = "espalier_entry"
-TURN_WORDS = 11  # espalier_turn in runtime/c/team.h, of which code reads the first five
+TURN_WORDS = 13  # espalier_turn in runtime/c/team.h, of which code reads the first five
 
 
 @dataclass(frozen=True)

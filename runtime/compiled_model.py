@@ -67,9 +67,10 @@ class CompiledModel:
         return tolerance(self._file.manifest)
 
     def run(self, inputs: Sequence[np.ndarray], threads: int = 1) -> list[np.ndarray]:
-        """The outputs for ``inputs``; results are the same to the bit for any number of ``threads``.
+        """The outputs for ``inputs``; results are the same to the bit for any number of ``threads``, of which
+        0 stands for one a fast processor.
 
-        Raises ``EspalierError`` for a wrong number, shape or dtype of inputs, or ``threads`` < 1.
+        Raises ``EspalierError`` for a wrong number, shape or dtype of inputs, or ``threads`` < 0.
         """
         threads = checked_threads(threads)
         checked = checked_inputs(self.inputs, inputs)
@@ -103,6 +104,11 @@ class CompiledModel:
         if self._call is None or (arrays and not keywords and len(inputs) == len(self.inputs)):
             return list(inputs)
         return arguments(self._call, inputs, keywords)
+
+    def wake_seconds(self) -> float | None:
+        """Seconds from the beginning of the last run until the second thread claimed work; None where none
+        did, or nobody measures it (a model compiled ahead of time)."""
+        return self._executor.wake_seconds() if isinstance(self._executor, JitExecutor) else None
 
     def profile(self, inputs: Sequence[np.ndarray], threads: int = 1) -> list[float]:
         """Seconds spent in each of ``layers``, then in each of ``others``, in one run: all of its time.

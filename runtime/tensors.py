@@ -32,11 +32,11 @@ def array_of(value: Any) -> np.ndarray:
 
 
 def checked_threads(threads: Any) -> int:
-    """``threads`` as a number; ``EspalierError`` where it is none from 1 to 256."""
+    """``threads`` as a number; ``EspalierError`` where it is none from 0 to 256."""
     if isinstance(threads, bool) or not isinstance(threads, int | np.integer):
         raise EspalierError(f"expected a whole number of threads, found {threads!r:.40}")
-    if threads < 1:
-        raise EspalierError(f"expected at least one thread, found {threads}")
+    if threads < 0:
+        raise EspalierError(f"expected a number of threads, or 0 for one a fast processor; found {threads}")
     if threads > MAX_THREADS:
         raise EspalierError(f"expected at most {MAX_THREADS} threads, found {threads}")
     return int(threads)

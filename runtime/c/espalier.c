@@ -268,7 +268,7 @@ const char *espalier_label(const espalier_model *model, size_t index)
 static espalier_layout layout_of(const espalier_model *model)
 {
     const espalier_description *description = &model->description;
-    espalier_layout layout = {.sizes = description->free_count,
+    espalier_layout layout = {.sizes = description->free_count, .cpus = model->cpus,
                               .scratch_bytes = (size_t)description->scratch * sizeof(float)};
     for (size_t at = 0; at < model->order_length; at++) {
         const espalier_buffer_kind kind = model->order[at];
@@ -281,28 +281,62 @@ static espalier_layout layout_of(const espalier_model *model)
     return layout;
 }
 
+/* As many threads as asked for, 0 being one a fast processor, but no more than there are processors for them. */
+static unsigned useful_threads(const espalier_model *model, unsigned threads)
+{
+    const unsigned cores = model->cpus.count > 0 ? model->cpus.count : espalier_cores();
+    if (model->description.sequential)
+        return 1;
+    if (threads == 0)
+        threads = espalier_fast_cores(&model->cpus);
+    return threads < cores ? threads : cores;
+}
+
+/* A team of `threads` threads in the place of the one that there is. */
+static espalier_status renew_team(espalier_model *model, unsigned threads)
+{
+    const espalier_layout layout = layout_of(model);
+    espalier_team *team = NULL;
+    if (model->description.scratch <= SIZE_MAX / sizeof(float))
+        team = espalier_team_create(model->code->entry, threads, &layout);
+    if (team == NULL)
+        return espalier_fail(model->message, ESPALIER_OUT_OF_MEMORY, "the system gives no %u threads with %" PRIu64
+                             " floats of scratch each", threads, model->description.scratch);
+    espalier_team_destroy(model->team);
+    model->team = team;
+    return ESPALIER_OK;
+}
+
 espalier_status espalier_set_threads(espalier_model *model, unsigned threads)
 {
     if (model == NULL)
         return ESPALIER_INVALID_ARGUMENT;
-    if (threads < 1 || threads > ESPALIER_MAX_THREADS)
-        return espalier_fail(model->message, ESPALIER_INVALID_ARGUMENT, "expected 1 to %d threads, found %u",
+    if (threads > ESPALIER_MAX_THREADS)
+        return espalier_fail(model->message, ESPALIER_INVALID_ARGUMENT, "expected at most %d threads, found %u",
                              ESPALIER_MAX_THREADS, threads);
-    const unsigned cores = espalier_cores();
-    const unsigned useful = model->description.sequential ? 1 : threads < cores ? threads : cores;
+    const unsigned useful = useful_threads(model, threads);
     if (model->team == NULL || espalier_team_threads(model->team) < useful || !espalier_team_is_here(model->team)) {
-        const espalier_layout layout = layout_of(model);
-        espalier_team *team = NULL;
-        if (model->description.scratch <= SIZE_MAX / sizeof(float))
-            team = espalier_team_create(model->code->entry, useful, &layout);
-        if (team == NULL)
-            return espalier_fail(model->message, ESPALIER_OUT_OF_MEMORY, "the system gives no %u threads with %" PRIu64
-                                 " floats of scratch each", threads, model->description.scratch);
-        espalier_team_destroy(model->team);
-        model->team = team;
+        const espalier_status status = renew_team(model, useful);
+        if (status != ESPALIER_OK)
+            return status;
     }
     model->threads = useful;
     return ESPALIER_OK;
+}
+
+espalier_status espalier_set_cpus(espalier_model *model, const unsigned *cpus, size_t count)
+{
+    if (model == NULL)
+        return ESPALIER_INVALID_ARGUMENT;
+    if (cpus == NULL && count > 0)
+        return espalier_fail(model->message, ESPALIER_INVALID_ARGUMENT, "the list of processors is a null pointer");
+    const espalier_cpus before = model->cpus;
+    espalier_status status = espalier_cpus_of(cpus, count, &model->cpus, model->message);
+    if (status == ESPALIER_OK)
+        status = renew_team(model, espalier_team_threads(model->team));
+    if (status != ESPALIER_OK)
+        model->cpus = before;
+    return status;
 }
 
 espalier_status espalier_reserve(espalier_model *model, int64_t steps)

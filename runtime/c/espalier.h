@@ -133,10 +133,18 @@ ESPALIER_API const espalier_tensor *espalier_output(const espalier_model *model,
 /* The target that the model was compiled for, such as "aarch64-linux-gnu cortex-a76". */
 ESPALIER_API const char *espalier_target(const espalier_model *model);
 
-/* Runs from now on use `threads` threads (1 to ESPALIER_MAX_THREADS): the caller's and threads - 1 of the
-   model's own, which sleep between runs; no more than there are processors for this process. Outputs are the same to the bit for any number. A model that cannot
-   be shared out runs on the caller's thread alone. When this fails, the threads stay as they were. */
+/* Runs from now on use `threads` threads (at most ESPALIER_MAX_THREADS): the caller's and threads - 1 of the model's
+   own, which sleep between runs; no more than there are processors for them. 0: one a fast processor, which has at
+   least 60 % of the capacity that the system tells of the fastest one. Outputs are the same to the bit for any
+   number. A model that cannot be shared out runs on the caller's thread alone. When this fails, the threads stay as
+   they were. */
 ESPALIER_API espalier_status espalier_set_threads(espalier_model *model, unsigned threads);
+
+/* The model's own threads run on these processors only (numbers as in /sys/devices/system/cpu; none given: wherever
+   the thread may run that calls this). The thread that calls `espalier_run` is the application's, which pins it with
+   sched_setaffinity if it wants to. On phones: the big cores alone, as one that is four times slower helps little,
+   and a thread for each (`espalier_set_threads` again). When this fails, the threads stay where they were. */
+ESPALIER_API espalier_status espalier_set_cpus(espalier_model *model, const unsigned *cpus, size_t count);
 
 /* Makes room for runs of up to `steps` steps, where a dimension is free; never less than there was. Models
    without a free dimension take any number and do nothing. */
@@ -149,7 +157,7 @@ ESPALIER_API espalier_status espalier_reserve(espalier_model *model, int64_t ste
    In a child of fork the first run starts the model's threads anew; a fork must not happen during a run.
 
    Otherwise allocates nothing and takes no lock: threads claim the work chunk by chunk, so that the caller waits
-   only for what another has claimed, never for a worker that is late; waiting spins for 30 microseconds, then sleeps.
+   only for what another has claimed, never for a worker that is late; waiting spins for 200 microseconds, then sleeps.
    Workers sleep 100 microseconds after a run. */
 ESPALIER_API espalier_status espalier_run(
     espalier_model *model, const espalier_const_buffer *inputs, size_t input_count,

@@ -27,6 +27,7 @@ struct espalier_model {
     void **buffers;  /* what the entry takes, but for each thread's own */
     espalier_team *team;
     unsigned threads; /* how many of the team's threads a run uses */
+    espalier_cpus cpus; /* where the model's own threads run */
     double seconds;  /* that the last run took; negative before the first */
     char message[ESPALIER_MESSAGE_BYTES];
 };

@@ -1,11 +1,12 @@
 /* The program around one model: `espalier compile --emit exe`, and what `espalier run --device` sends along.
 
-       runner FILE [--check] [--input X.npy]... [--output Y.npy]... [--threads N] [--repeat N] [--profile] [--count]
+       runner FILE [--check] [--input X.npy]... [--output Y.npy]... [--threads N] [--cpus LIST] [--repeat N] [--profile]
+              [--count]
 
    Without --input, runs are made on the recorded inputs. Prints one JSON object a line: {"check": E}, then
    {"threads": N, "runs": N, "median_ms": M, "min_ms": M, "max_ms": M}, then {"label": L, "ms": M} for each statement
-   of the last run. --count marks the last run for tools/count/count_regions.c. On an error: one line on stderr and
-   exit code 1.
+   of the last run. --threads 0 takes one a fast processor; --cpus 4-7,2 runs on these processors only. --count marks
+   the last run for tools/count/count_regions.c. On an error: one line on stderr and exit code 1.
 
    ESPALIER_MODEL is the name of the model's `espalier_code`, given when this file is compiled. */
 #define _DEFAULT_SOURCE /* syscall */
@@ -28,6 +29,7 @@ struct options {
     const char **inputs, **outputs; /* paths */
     size_t input_count, output_count;
     unsigned threads, repeat;
+    const char *cpus; /* null: wherever the system puts the threads */
     bool check, profile, count;
 };
 
@@ -65,13 +67,49 @@ static void succeed(const struct job *job, espalier_status status)
 
 /* ---- options ---------------------------------------------------------------------------------------------- */
 
-static unsigned number(const char *option, const char *text)
+static unsigned number(const char *option, const char *text, unsigned least)
 {
     char *end;
     const unsigned long value = strtoul(text, &end, 10);
-    if (*text < '0' || *text > '9' || *end != 0 || value < 1 || value > 1000000)
-        die("%s expects a number of at least 1, found '%s'", option, text);
+    if (*text < '0' || *text > '9' || *end != 0 || value < least || value > 1000000)
+        die("%s expects a number of at least %u, found '%s'", option, least, text);
     return (unsigned)value;
+}
+
+/* The number at *text, which then stands behind it. */
+static unsigned cpu_at(const char **text, const char *whole)
+{
+    char *end;
+    const unsigned long cpu = strtoul(*text, &end, 10);
+    if (**text < '0' || **text > '9' || cpu >= ESPALIER_CPUS)
+        die("--cpus expects processors such as 4-7,2, found '%s'", whole);
+    *text = end;
+    return (unsigned)cpu;
+}
+
+/* Has this thread, and those that it starts, run on the processors of `list` only. */
+static void pin(const char *list)
+{
+    unsigned numbers[ESPALIER_CPUS];
+    size_t count = 0;
+    char reason[ESPALIER_MESSAGE_BYTES];
+    espalier_cpus cpus;
+    for (const char *at = list;; at++) {
+        const unsigned first = cpu_at(&at, list);
+        const bool is_range = *at == '-';
+        at += is_range;
+        const unsigned last = is_range ? cpu_at(&at, list) : first;
+        if (last < first || count + (last - first) >= ESPALIER_CPUS || (*at != ',' && *at != 0))
+            die("--cpus expects processors such as 4-7,2, found '%s'", list);
+        for (unsigned cpu = first; cpu <= last; cpu++)
+            numbers[count++] = cpu;
+        if (*at == 0)
+            break;
+    }
+    if (espalier_cpus_of(numbers, count, &cpus, reason) != ESPALIER_OK)
+        die("%s", reason);
+    if (!espalier_pin(&cpus))
+        die("the system does not let this program run on processors %s", list);
 }
 
 static struct options parse(int count, char **arguments)
@@ -98,17 +136,19 @@ static struct options parse(int count, char **arguments)
             else if (strcmp(option, "--output") == 0)
                 found.outputs[found.output_count++] = value;
             else if (strcmp(option, "--threads") == 0)
-                found.threads = number(option, value);
+                found.threads = number(option, value, 0);
+            else if (strcmp(option, "--cpus") == 0)
+                found.cpus = value;
             else if (strcmp(option, "--repeat") == 0)
-                found.repeat = number(option, value);
+                found.repeat = number(option, value, 1);
             else
                 die("'%s' is no option", option);
             i++;
         }
     }
     if (found.file == NULL)
-        die("which model file? runner FILE [--check] [--input X.npy]... [--output Y.npy]... [--threads N] [--repeat N] "
-            "[--profile] [--count]");
+        die("which model file? runner FILE [--check] [--input X.npy]... [--output Y.npy]... [--threads N] [--cpus LIST] "
+            "[--repeat N] [--profile] [--count]");
     return found;
 }
 
@@ -253,7 +293,7 @@ static void run(struct job *job, const struct options *options)
         mark(stop, NULL, 0);
     for (size_t i = 0; i < options->output_count; i++)
         write_output(job, i, options->outputs[i]);
-    print_times(seconds, options->repeat, options->threads);
+    print_times(seconds, options->repeat, job->model->threads);
     if (options->profile)
         print_profile(job);
     free(seconds);
@@ -276,6 +316,8 @@ int main(int count, char **arguments)
     struct options options = parse(count, arguments);
     struct job job = {0};
     char message[ESPALIER_MESSAGE_BYTES];
+    if (options.cpus != NULL)
+        pin(options.cpus);
     if (espalier_create_from_file(&ESPALIER_MODEL, options.file, &job.model, message, sizeof message) != ESPALIER_OK)
         die("%s", message);
     succeed(&job, espalier_set_threads(job.model, options.threads));

@@ -2,6 +2,8 @@
 #ifndef ESPALIER_SUPPORT_H
 #define ESPALIER_SUPPORT_H
 
+#include <stdbool.h>
+
 #include "espalier.h"
 
 typedef struct espalier_bytes {
@@ -23,8 +25,27 @@ void *espalier_zeroed(size_t bytes);
 /* Maps a regular file that is not empty; unmap it with munmap. */
 espalier_status espalier_map_file(const char *path, espalier_bytes *file, char *message);
 
-/* Processors that this process may run on; at least 1. */
+enum { ESPALIER_CPUS = 1024 };
+
+/* Processors by their numbers: bit `cpu % 64` of word `cpu / 64`. A `count` of 0 names none, and stands for those
+   that the calling thread may run on. */
+typedef struct espalier_cpus {
+    uint64_t bits[ESPALIER_CPUS / 64];
+    unsigned count;
+} espalier_cpus;
+
+/* Processors that the calling thread may run on; at least 1. */
 unsigned espalier_cores(void);
+
+/* Those of `cpus` that are fast: with at least 60 % of the capacity of the fastest one; all where the system tells no
+   capacity. At least 1. */
+unsigned espalier_fast_cores(const espalier_cpus *cpus);
+
+/* The processors with `numbers`; ESPALIER_INVALID_ARGUMENT and a message where one is not there. */
+espalier_status espalier_cpus_of(const unsigned *numbers, size_t count, espalier_cpus *cpus, char *message);
+
+/* Has the calling thread run on `cpus` only; false where the system refuses it. */
+bool espalier_pin(const espalier_cpus *cpus);
 
 /* Seconds on a clock that never goes back. */
 double espalier_now(void);

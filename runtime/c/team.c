@@ -28,9 +28,9 @@ enum {
     NEXT_BITS = 16         /* of a share's word that hold the next chunk; the others hold the statement */
 };
 
-/* Seconds of spinning before a thread sleeps: at a barrier, and between runs (longer: the next run of a caller who
-   runs back to back comes that soon). */
-static const double BARRIER_PATIENCE = 30e-6, RUN_PATIENCE = 100e-6;
+/* Seconds of spinning before a thread sleeps: at a barrier, where being woken up again costs about as much, and
+   between runs (the next run of a caller who runs back to back comes that soon). */
+static const double BARRIER_PATIENCE = 200e-6, RUN_PATIENCE = 100e-6;
 
 /* A worker's state. */
 enum { OFFERED_0 = 1, OFFERED_1 = 2, INSIDE_0 = 4, INSIDE_1 = 8, ASLEEP = 16, STOP = 32 };
@@ -67,6 +67,7 @@ struct espalier_team {
     uint64_t done __attribute__((aligned(LINE)));
     uint32_t waiting; /* threads that sleep at a barrier, or are about to */
     uint32_t bell;    /* rung when chunks are finished while somebody waits */
+    int64_t woken;    /* nanoseconds from the run's beginning until a worker first claimed; negative before */
     pid_t process __attribute__((aligned(LINE)));
     espalier_entry_fn entry;
     espalier_layout layout;
@@ -87,10 +88,10 @@ static void wake_all(uint32_t *word)
     syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, INT_MAX, NULL, NULL, 0);
 }
 
-/* Some ten nanoseconds to a microsecond, for the other thread of a core to use. */
+/* Some nanoseconds to a fifth of a microsecond, for the other thread of a core to use. */
 static void breathe(void)
 {
-    for (int i = 0; i < 16; i++) {
+    for (int i = 0; i < 4; i++) {
 #if defined(__x86_64__) || defined(__i386__)
         __builtin_ia32_pause();
 #elif defined(__aarch64__) || defined(__arm__)
@@ -136,6 +137,18 @@ static void finish(espalier_turn *turn)
     wake_all(&team->bell);
 }
 
+/* The first worker of a run says how long it took to come. */
+static void note_first_claim(espalier_turn *turn)
+{
+    espalier_team *team = turn->team;
+    int64_t before = -1;
+    turn->claimed = 1;
+    if (turn->thread == 0)
+        return;
+    const int64_t since = (int64_t)(1e9 * (espalier_now() - turn->begun));
+    __atomic_compare_exchange_n(&team->woken, &before, since > 0 ? since : 0, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED);
+}
+
 static void claim(espalier_turn *turn, int64_t count)
 {
     espalier_team *team = turn->team;
@@ -149,6 +162,8 @@ static void claim(espalier_turn *turn, int64_t count)
             turn->begin = (int64_t)(items * chunk / chunks);
             turn->end = (int64_t)(items * (chunk + 1) / chunks);
             turn->finished++; /* before the next claim, which is when it counts */
+            if (!turn->claimed)
+                note_first_claim(turn);
             return;
         }
     }
@@ -183,7 +198,7 @@ static void barrier(espalier_turn *turn)
 /* ---- workers ---------------------------------------------------------------------------------------------- */
 
 /* Fills in what `self` is given in the run that begins now. */
-static void fill(worker *self, part *slot, unsigned threads, void *const *buffers, const int64_t *sizes)
+static void fill(worker *self, part *slot, unsigned threads, double begun, void *const *buffers, const int64_t *sizes)
 {
     espalier_team *team = self->team;
     const espalier_layout *layout = &team->layout;
@@ -195,13 +210,13 @@ static void fill(worker *self, part *slot, unsigned threads, void *const *buffer
     slot->threads = threads;
     slot->turn = (espalier_turn){.claim = claim, .wait = barrier, .team = team, .thread = (uint64_t)self->number,
                                  .shares = smaller(threads, SHARES), .statement = team->statement,
-                                 .expected = team->expected};
+                                 .expected = team->expected, .begun = begun};
 }
 
-static void offer(worker *self, unsigned threads, void *const *buffers, const int64_t *sizes)
+static void offer(worker *self, unsigned threads, double begun, void *const *buffers, const int64_t *sizes)
 {
     const int free_slot = (__atomic_load_n(&self->state, __ATOMIC_ACQUIRE) & INSIDE_0) != 0;
-    fill(self, &self->slots[free_slot], threads, buffers, sizes);
+    fill(self, &self->slots[free_slot], threads, begun, buffers, sizes);
     ESPALIER_TEAM_DELAY();
     if (__atomic_fetch_or(&self->state, free_slot ? OFFERED_1 : OFFERED_0, __ATOMIC_ACQ_REL) & ASLEEP)
         wake_all(&self->state);
@@ -239,6 +254,7 @@ static void take_part(worker *self, uint32_t state)
 static void *work(void *argument)
 {
     worker *self = argument;
+    espalier_pin(&self->team->layout.cpus); /* refused, as in a container with fewer: it runs where it may */
     double idle = espalier_now();
     for (;;) {
         uint32_t state = __atomic_load_n(&self->state, __ATOMIC_ACQUIRE);
@@ -339,6 +355,11 @@ void espalier_team_destroy(espalier_team *team)
     free(team);
 }
 
+double espalier_team_wake_seconds(const espalier_team *team)
+{
+    return 1e-9 * (double)__atomic_load_n(&team->woken, __ATOMIC_RELAXED);
+}
+
 unsigned espalier_team_threads(const espalier_team *team)
 {
     return team->count;
@@ -353,9 +374,11 @@ void espalier_team_run(espalier_team *team, unsigned threads, void *const *buffe
 {
     const unsigned used = (unsigned)smaller(threads, team->count);
     part *own = &team->workers[0].slots[0];
-    fill(&team->workers[0], own, used, buffers, sizes);
+    const double begun = espalier_now();
+    __atomic_store_n(&team->woken, -1, __ATOMIC_RELAXED); /* the offers publish it */
+    fill(&team->workers[0], own, used, begun, buffers, sizes);
     for (unsigned i = 1; i < used; i++)
-        offer(&team->workers[i], used, buffers, sizes);
+        offer(&team->workers[i], used, begun, buffers, sizes);
     call(team, own, 0);
     for (unsigned i = 1; i < used; i++)
         withdraw(&team->workers[i]);

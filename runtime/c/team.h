@@ -31,6 +31,8 @@ struct espalier_turn {
     uint64_t statement; /* number of the statement, counted over all runs */
     uint64_t expected;  /* chunks in all statements before it, over all runs */
     uint64_t finished;  /* chunks of this statement that this thread has computed */
+    uint64_t claimed;   /* whether this thread has claimed anything in this run */
+    double begun;       /* when the run began */
 };
 
 /* What a model's entry takes. */
@@ -40,6 +42,7 @@ typedef struct espalier_layout {
     size_t sizes;           /* how many free dimensions */
     size_t scratch_bytes;
     size_t packed;          /* not 0: the entry takes pointers to its arguments, as MLIR's ExecutionEngine has it */
+    espalier_cpus cpus;     /* what the team's own threads run on */
 } espalier_layout;
 
 /* A team of `threads` threads, of which the caller of espalier_team_run is one; null where the system refuses memory
@@ -48,6 +51,9 @@ espalier_team *espalier_team_create(espalier_entry_fn entry, unsigned threads, c
 void espalier_team_destroy(espalier_team *team);
 
 unsigned espalier_team_threads(const espalier_team *team);
+
+/* Seconds from the beginning of the last run until the first worker claimed work; negative where none did. */
+double espalier_team_wake_seconds(const espalier_team *team);
 
 /* Whether the team's threads live in this process: a child of fork has none of them. */
 bool espalier_team_is_here(const espalier_team *team);

@@ -69,24 +69,27 @@ class DeviceRun:
     What a model did on a device.
 
     ``error``: of the replayed recorded run, as a share of the largest output, where it was asked for;
-    ``milliseconds``: median, least and most of ``runs``; ``profile``: (label, milliseconds) of the last run's
-    statements, where it was asked for; ``outputs``: of the inputs given.
+    ``milliseconds``: median, least and most of ``runs`` on ``threads``; ``profile``: (label, milliseconds)
+    of the last run's statements, where it was asked for; ``outputs``: of the inputs given.
     """
 
     error: float | None
     milliseconds: tuple[float, float, float]
     runs: int
+    threads: int
     profile: list[tuple[str, float]]
     outputs: list[np.ndarray]
 
 
 def run_on(device: Device, path: Path, file: ModelFile, inputs: Sequence[np.ndarray] = (), *,
-           check: bool = False, threads: int = 1, repeat: int = 1, profile: bool = False) -> DeviceRun:
+           check: bool = False, threads: int = 1, cpus: str = "", repeat: int = 1,
+           profile: bool = False) -> DeviceRun:
     """
     Runs the model in ``path`` (``file`` is its content) on ``device``.
 
-    On ``inputs``, or on the recorded ones where there are none. Raises ``EspalierError`` where inputs do not
-    fit, the device or the model fails, and where the check's outputs are not the recorded ones.
+    On ``inputs``, or on the recorded ones where there are none; 0 ``threads`` are one a fast processor,
+    ``cpus`` such as ``4-7`` the processors to run on. Raises ``EspalierError`` where inputs do not fit, the
+    device or the model fails, and where the check's outputs are not the recorded ones.
     """
     if not file.runner:
         raise EspalierError(f"'{path}' is compiled for this machine ({target_text(file.manifest)}) and holds "
@@ -95,6 +98,7 @@ def run_on(device: Device, path: Path, file: ModelFile, inputs: Sequence[np.ndar
         inputs = checked_inputs(tensor_specs(file.manifest["inputs"]), inputs)
     outputs = [f"output_{i}.npy" for i in range(len(file.manifest["outputs"]))] if len(inputs) else []
     arguments = [MODEL, "--threads", str(threads), "--repeat", str(repeat)]
+    arguments += ["--cpus", cpus] * bool(cpus)
     arguments += ["--check"] * check + ["--profile"] * profile
     with temporary_folder("espalier-device-") as local, device:
         runner = Path(local, RUNNER)
@@ -136,6 +140,6 @@ def _device_run(device: Device, reports: Sequence[dict[str, Any]], outputs: list
         error = next((float(report["check"]) for report in reports if "check" in report), None)
         profile = [(str(report["label"]), float(report["ms"])) for report in reports if "label" in report]
         milliseconds = (float(times["median_ms"]), float(times["min_ms"]), float(times["max_ms"]))
-        return DeviceRun(error, milliseconds, int(times["runs"]), profile, outputs)
+        return DeviceRun(error, milliseconds, int(times["runs"]), int(times["threads"]), profile, outputs)
     except (StopIteration, KeyError, ValueError) as reason:
         raise EspalierError(f"{device.name}: the program's report is incomplete ({reason!r})") from reason

@@ -65,7 +65,7 @@ def run_on_gpu(
             outputs = loaded.run(given)
             times.append(1e3 * (time.perf_counter() - start))
     arrays = _typed(file, outputs) if len(inputs) else []
-    return DeviceRun(error, (statistics.median(times), min(times), max(times)), repeat, [], arrays)
+    return DeviceRun(error, (statistics.median(times), min(times), max(times)), repeat, 1, [], arrays)
 
 
 def _checked(device: str, file: ModelFile, loaded: GpuProgram) -> float:

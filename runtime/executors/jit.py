@@ -21,7 +21,7 @@ from ...sparse_dialect.ir.mlir import bindings, ir
 from ..abi import check_declared
 from ..memory import zeroed
 from .fork import renew_after_fork
-from .team import Team, cores, why_no_team
+from .team import Team, cores, fast_cores, why_no_team
 
 OPTIMIZATION = 3
 _PACKED = ctypes.CFUNCTYPE(None, ctypes.c_void_p)  # takes pointers to the entry's arguments
@@ -63,10 +63,11 @@ class JitExecutor:
     def run(self, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray], threads: int) -> np.ndarray:
         """Fills ``outputs``; returns the cycle counter noted behind every statement, i64 [stamps].
 
-        More ``threads`` than processors are as many as processors. Raises ``EspalierError`` when an
-        assertion of the model fails, such as an index out of range, or the system gives no threads.
+        More ``threads`` than processors are as many as processors, 0 one a fast processor. Raises
+        ``EspalierError`` when an assertion of the model fails, such as an index out of range, or the system
+        gives no threads.
         """
-        threads = 1 if self._sizes.get("sequential") else min(threads, cores())
+        threads = 1 if self._sizes.get("sequential") else min(threads or fast_cores(), cores())
         if threads > 1 and (reason := why_no_team()):
             warnings.warn(f"the model runs on one thread: {reason}", stacklevel=2)
             threads = 1
@@ -84,6 +85,10 @@ class JitExecutor:
             if self._failures[0]:
                 raise EspalierError(f"the model stopped: {self._messages[self._failures[0] - 1]}")
             return self._stamps.copy()
+
+    def wake_seconds(self) -> float | None:
+        """Seconds from the beginning of the last run on several threads until the second one claimed work."""
+        return self._team.wake_seconds() if self._team is not None else None
 
     def _arrays(self, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray]) -> list[np.ndarray]:
         """The buffers of the entry (``entry.py``), in its order."""

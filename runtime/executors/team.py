@@ -27,11 +27,18 @@ _FLAGS = ("-std=c99", "-O2", "-fPIC", "-shared", "-pthread", "-DNDEBUG")
 _BUILD_SECONDS = 120
 
 
+class _Cpus(ctypes.Structure):
+    """espalier_cpus; none named stands for those that the thread may run on that makes the team."""
+
+    _fields_ = (("bits", ctypes.c_uint64 * 16), ("count", ctypes.c_uint))
+
+
 class _Layout(ctypes.Structure):
     """espalier_layout."""
 
-    _fields_ = tuple((name, ctypes.c_size_t)
-                     for name in ("buffers", "scratch", "turn", "sizes", "scratch_bytes", "packed"))
+    _fields_ = (*((name, ctypes.c_size_t)
+                  for name in ("buffers", "scratch", "turn", "sizes", "scratch_bytes", "packed")),
+                ("cpus", _Cpus))
 
 
 class Team:
@@ -59,6 +66,12 @@ class Team:
         """One run on up to ``threads`` threads; ``buffers``, ``sizes``: ctypes arrays of pointers, of i64."""
         self._library.espalier_team_run(ctypes.c_void_p(self._team), ctypes.c_uint(threads), buffers, sizes)
 
+    def wake_seconds(self) -> float | None:
+        """Seconds from the beginning of the last run until the first other thread claimed work; None where
+        none did."""
+        seconds = float(self._library.espalier_team_wake_seconds(ctypes.c_void_p(self._team)))
+        return seconds if seconds >= 0 else None
+
     def __del__(self) -> None:
         """Waits for the threads to end; a child of fork, which has none of them, only frees their memory."""
         if getattr(self, "_team", None):
@@ -81,6 +94,12 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def fast_cores() -> int:
+    """How many of the processors that this thread may run on are fast (``runtime/c/cores.c``); 1 where no
+    team can be built."""
+    return 1 if why_no_team() else int(_library().espalier_fast_cores(ctypes.byref(_Cpus())))
+
+
 @cache
 def _library() -> Any:
     """The team as a shared library."""
@@ -95,6 +114,8 @@ def _library() -> Any:
         library = ctypes.CDLL(str(path))
         library.espalier_team_create.restype = ctypes.c_void_p
         library.espalier_team_run.restype = None
+        library.espalier_team_wake_seconds.restype = ctypes.c_double
+        library.espalier_fast_cores.restype = ctypes.c_uint
         library.espalier_team_destroy.restype = None
     except (OSError, AttributeError) as error:
         raise EspalierError(f"'{path}' does not load ({' '.join(str(error).split())}); delete it") from error

@@ -46,6 +46,9 @@ class FakeModel:
         self.ran.append(inputs[0])
         return [2 * inputs[0]]
 
+    def wake_seconds(self) -> float | None:
+        return 0.00004
+
     def profile(self, inputs: Sequence[np.ndarray], threads: int = 1) -> list[float]:
         return [0.001 * (i + 1) for i in range(len(self.layers) + len(self.others))]
 

@@ -11,6 +11,8 @@ import numpy as np
 from ...errors import optional
 from ..compiled import arrays, torch_module
 
+ASLEEP_S = 0.01  # after which our threads sleep for certain (runtime/c/team.c)
+
 if TYPE_CHECKING:
     from ...runtime.compiled_model import CompiledModel
 
@@ -29,6 +31,16 @@ class EspalierEngine:
 
     def run(self) -> list[np.ndarray]:
         return self.compiled.run(self.inputs, self.threads)
+
+    def wake_ups(self, runs: int) -> list[float]:
+        """Seconds from the call until the second thread claims its first work, in each of ``runs`` runs that
+        find the threads asleep; a run that the first thread ends alone gives none."""
+        found = []
+        for _ in range(runs):
+            time.sleep(ASLEEP_S)
+            self.run()
+            found.append(self.compiled.wake_seconds())
+        return [seconds for seconds in found if seconds is not None]
 
     def layer_seconds(self) -> dict[str, float]:
         """One profiled run: seconds by layer name; layers that run as one come under ``first+second``."""

@@ -35,7 +35,8 @@ class Record:
     One engine's times at one thread count; ``runs`` counts timed runs, warm-up excluded.
 
     ``deviation_ms`` is the median absolute deviation of the times from their median, ``load`` the system's
-    load average of the minute before the last run (None where it tells none).
+    load average of the minute before the last run (None where it tells none). Of the times, 90 and 99 of 100
+    are at most ``p90_ms`` and ``p99_ms``.
     """
 
     network: str
@@ -48,6 +49,8 @@ class Record:
     max_ms: float
     deviation_ms: float = 0.0
     load: float | None = None
+    p90_ms: float = 0.0
+    p99_ms: float = 0.0
 
     @property
     def spread(self) -> float:
@@ -70,10 +73,16 @@ class Record:
         middle = median(times)
         deviation = median(abs(t - middle) for t in times)
         return cls(network, engine.name, engine.variant, threads, len(times), middle, min(times), max(times),
-                   deviation, load_average())
+                   deviation, load_average(), percentile(times, 90), percentile(times, 99))
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
+
+
+def percentile(values: Sequence[float], percent: int) -> float:
+    """The least of ``values`` that at least ``percent`` of a hundred of them do not exceed."""
+    ranked = sorted(values)
+    return ranked[max(0, -(-len(ranked) * percent // 100) - 1)]
 
 
 def load_average() -> float | None:
@@ -103,16 +112,17 @@ def interleave(tasks: Sequence[Callable[[], object]], runs: int, *, settle: floa
 
 
 def measure(network: str, engines: Sequence[Engine], *, threads: Sequence[int], warmup: int, runs: int,
-            clock: Callable[[], float] = time.perf_counter,
+            pause: float = 0.0, clock: Callable[[], float] = time.perf_counter,
             progress: Callable[[str, int, int], None] = lambda step, done, total: None) -> list[Record]:
-    """Times every engine at every thread count; one record each, thread counts outermost."""
+    """Times every engine at every thread count; one record each, thread counts outermost. At least ``pause``
+    seconds pass before each run."""
     records = []
     tasks = [engine.run for engine in engines]
     for count in threads:
         for engine in engines:
             engine.set_threads(count)
         step = f"measuring, {count} thread{'s' if count > 1 else ''}"
-        settle = SETTLE_S if count > 1 else 0.0
+        settle = max(pause, SETTLE_S if count > 1 else 0.0)
         interleave(tasks, warmup, settle=settle, clock=clock)
         times = interleave(tasks, runs, settle=settle, clock=clock, advance=partial(progress, step))
         records += [Record.of(network, engine, count, s) for engine, s in zip(engines, times, strict=True)]

@@ -13,12 +13,13 @@ from .measure import Record
 
 
 def records_table(records: Sequence[Record], cores: int) -> Table:
-    """Median, median absolute deviation and range of each engine, and how many times faster ours (sparse) is
-    on as many threads; a row that proves little on this machine of ``cores`` is marked with ``!``."""
+    """Median, median absolute deviation, p90, p99 and range of each engine, and how many times faster ours
+    (sparse) is on as many threads; a row that proves little on this machine of ``cores`` is marked with
+    ``!``."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for title in ("engine", "variant"):
         table.add_column(title)
-    for title in ("threads", "runs", "median ms", "± ms", "min..max ms", "ours is"):
+    for title in ("threads", "runs", "median ms", "± ms", "p90", "p99", "min..max ms", "ours is"):
         table.add_column(title, justify="right", no_wrap=True)
     ours = {record.threads: record for record in records
             if (record.engine, record.variant) == ("espalier", "sparse")}
@@ -28,6 +29,7 @@ def records_table(records: Sequence[Record], cores: int) -> Table:
         mark = " !" if record.doubts(cores) else ""
         cells = (record.engine, record.variant, str(record.threads), str(record.runs),
                  f"{record.median_ms:.2f}", f"{record.deviation_ms:.2f}{mark}",
+                 f"{record.p90_ms:.2f}", f"{record.p99_ms:.2f}",
                  f"{record.min_ms:.2f}..{record.max_ms:.2f}", ratio)
         table.add_row(*(plain(cell) for cell in cells), style="bold" if record is base else "")
     return table

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import median
 from typing import Annotated, Any
 
 import typer
@@ -12,15 +13,18 @@ import typer
 from ...errors import EspalierError
 from ...files import check_writable, temporary_folder
 from ...pipelines.target import Target
+from ..bench.busy import busy
 from ..bench.engines import EspalierEngine, TorchEngine
 from ..bench.layers import LayerTime, measure_layers
 from ..bench.machine import Machine, circumstances
-from ..bench.measure import Engine, Record, load_average, measure, relative_error
+from ..bench.measure import Engine, Record, load_average, measure, percentile, relative_error
 from ..bench.peers import PEERS, Network, Unavailable, load_peer
 from ..bench.show import doubt_lines, layers_table, records_table, scaling_lines
 from ..bench.trace import chrome_trace
 from ..compiled import Progress, Source
+from ..cpus import pin
 from .common import (
+    CpusOption,
     DebugOption,
     ExcludeOption,
     ModelArgument,
@@ -39,6 +43,7 @@ from .common import (
 from .compile import AccumulateOption, CpuOption, FeaturesOption, PrecisionOption, TargetOption
 from .count import count_command
 
+WAKE_UPS = 20
 SAME = 1e-4  # our outputs may differ from PyTorch's by this share of the largest output
 
 
@@ -67,6 +72,11 @@ def bench_command(
         metavar="N,N", help="Thread counts (default: 1 and every core).")] = None,
     warmup: Annotated[int, typer.Option(min=0, help="Untimed rounds first.")] = 3,
     runs: Annotated[int, typer.Option(min=1, help="Timed rounds; each runs every engine once.")] = 15,
+    every: Annotated[float, typer.Option(
+        min=0, metavar="MS", help="Pause before each run, as between a camera's frames.")] = 0.0,
+    competing: Annotated[int, typer.Option(
+        "--busy", min=0, metavar="N", help="Have N processes compete for the cores meanwhile.")] = 0,
+    cpus: CpusOption = "",
     layers: Annotated[bool, typer.Option("--layers", help="Time every layer, ours and PyTorch's.")] = False,
     json: Annotated[Path | None, typer.Option(metavar="FILE", help="Also write the records as JSON.")] = None,
     trace: Annotated[Path | None, typer.Option(
@@ -85,9 +95,9 @@ def bench_command(
         check_writable(json)
     source = Source(model, prune, seed, steps, trust, only, exclude)
     if counted:
-        if threads or layers or trace:
-            raise EspalierError("--count takes one thread and every layer: leave out --threads, --layers and "
-                                "--trace")
+        if threads or layers or trace or every or competing or cpus:
+            raise EspalierError("--count takes one thread and every layer: leave out --threads, --layers, "
+                                "--trace, --every, --busy and --cpus")
         if not target.startswith("aarch64"):
             raise EspalierError(f"--count needs --target aarch64-..., found '{target}'")
         other = Target.cross(target, mcpu, mattr, precision, accumulate)
@@ -96,26 +106,29 @@ def bench_command(
     if target or mcpu or mattr or accumulate or precision != "fp32":
         raise EspalierError("bench measures on this machine, in fp32; --target, --mcpu, --mattr, --precision "
                             "and --accumulate need --count")
+    pin(cpus)
     counts = thread_counts(threads or f"1,{available_cores()}")
     names = peer_names(against)
     if trace is not None:
         check_writable(trace)
     with progress_bars() as progress, temporary_folder("espalier-bench-") as folder:
         field_ = gather(source, names, str(folder), progress, sparse=not dense)
-        records = measure(source.name, field_.engines, threads=counts, warmup=warmup, runs=runs,
-                          progress=progress)
+        with busy(competing):
+            records = measure(source.name, field_.engines, threads=counts, warmup=warmup, runs=runs,
+                              pause=every / 1000, progress=progress)
         times = {count: measure_layers(field_.ours[0], field_.torch, threads=count, warmup=1, runs=runs,
                                        progress=progress) for count in (counts if layers else [])}
+        woken = _wake_lines(field_.ours[0], counts, runs) if layers else []
         if trace is not None:
             first = field_.ours[0]
             seconds = first.compiled.profile(first.inputs, counts[0])
             write_json(trace, chrome_trace(source.name, first.compiled.layers, seconds))
     out.print(f"{source.name}{f' --prune {prune}' if prune else ''}\n{Machine.here()}\n"
-              f"warm-up {warmup}, runs {runs}, interleaved, one process", markup=False)
+              f"{_conditions(warmup, runs, every, competing)}", markup=False)
     cores = available_cores()
     show(records_table(records, cores))
     doubts = doubt_lines(records, cores)
-    for line in [*scaling_lines(records), *doubts, *field_.left_out]:
+    for line in [*scaling_lines(records), *woken, *doubts, *field_.left_out]:
         out.print(line, markup=False)
     for count, of_count in times.items():
         out.print(f"layers, {count} thread{'s' if count > 1 else ''} (ours with activation and residual; "
@@ -126,6 +139,26 @@ def bench_command(
         write_json(json, {**circumstances(), "load": load_average(), "records": found})
     if strict and doubts:
         raise typer.Exit(3)
+
+
+def _conditions(warmup: int, runs: int, every: float, competing: int) -> str:
+    """How the rows were measured, in one line."""
+    pause = f", {every:g} ms pause before each" if every else ""
+    others = f", {competing} process{'es' if competing > 1 else ''} competing" if competing else ""
+    return f"warm-up {warmup}, runs {runs}{pause}, interleaved, one process{others}"
+
+
+def _wake_lines(ours: EspalierEngine, counts: Sequence[int], runs: int) -> list[str]:
+    """For each number of threads but 1: how long the second one takes to come when it sleeps."""
+    lines = []
+    for count in (count for count in counts if count > 1):
+        ours.set_threads(count)
+        microseconds = [1e6 * seconds for seconds in ours.wake_ups(max(runs, WAKE_UPS))]
+        if microseconds:
+            lines.append(f"wake-up, {count} threads: the second one claims its first work "
+                         f"{median(microseconds):.0f} us after the call (median of {len(microseconds)}, "
+                         f"p90 {percentile(microseconds, 90):.0f} us), from sleep")
+    return lines
 
 
 def peer_names(text: str) -> list[str]:

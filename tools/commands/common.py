@@ -100,6 +100,8 @@ StepsOption = Annotated[int | None, typer.Option(
 TrustOption = Annotated[bool, typer.Option(
     "--trust", help="Read a .pt2 file that may run code as it is read (pickled objects).")]
 SeedOption = Annotated[int, typer.Option(help="Seed of a reference network's weights and input.")]
+CpusOption = Annotated[str, typer.Option(
+    "--cpus", metavar="LIST", help="Run on these processors only, such as 4-7,2 (a phone's big cores).")]
 DebugOption = Annotated[bool, typer.Option(
     "--debug", help="Show tracebacks.", callback=_remember_debug, is_eager=True)]
 LreOption = Annotated[bool, typer.Option(

@@ -18,11 +18,13 @@ from ...errors import EspalierError
 from ...files import check_writable, replacing, temporary_folder
 from ...runtime.devices import DEVICES, find_device, run_on
 from ...runtime.devices.vulkan import is_vulkan, run_on_gpu
+from ...runtime.executors.team import fast_cores
 from ...runtime.model_file import ModelFile
 from ...runtime.trust import Trust, read_file
 from ..compiled import load_compiled
+from ..cpus import cpus_of, pin
 from ..text import plain
-from .common import DebugOption, out, show
+from .common import CpusOption, DebugOption, out, show
 
 if TYPE_CHECKING:
     from ...runtime.compiled_model import CompiledModel
@@ -42,7 +44,9 @@ def run_command(
         metavar="Y.npy", help="Where an output goes; give one for each, in order.")] = None,
     check: Annotated[bool, typer.Option(
         "--check", help="Replay the recorded run and compare.")] = False,
-    threads: Annotated[int, typer.Option(min=1, help="Threads to run on.")] = 1,
+    threads: Annotated[int, typer.Option(
+        min=0, help="Threads to run on; 0: one a fast processor.")] = 1,
+    cpus: CpusOption = "",
     repeat: Annotated[int, typer.Option(min=1, help="Timed runs.")] = 1,
     device: Annotated[str, typer.Option(
         metavar="DEVICE", help=f"Where to run a model compiled with --target: {DEVICES}.")] = "",
@@ -67,8 +71,10 @@ def run_command(
     trust = Trust(sha256, verify)
     if device:
         with _trusted(file, trust) as path:
-            _run_there(device, path, arrays, output or [], check, threads, repeat, profile)
+            _run_there(device, path, arrays, output or [], check, threads, cpus, repeat, profile)
     else:
+        pin(cpus)
+        threads = threads or fast_cores()
         model = load_compiled(file, sha256=sha256, verify_key=verify, mmap=mmap)
         _run_here(model, file, arrays, output or [], check, threads, repeat)
 
@@ -108,21 +114,24 @@ def _run_here(model: CompiledModel, file: Path, inputs: Sequence[np.ndarray], ou
 
 
 def _run_there(device: str, path: Path, inputs: Sequence[np.ndarray], output: Sequence[Path], check: bool,
-               threads: int, repeat: int, profile: bool) -> None:
+               threads: int, cpus: str, repeat: int, profile: bool) -> None:
+    if cpus:
+        cpus_of(cpus)
     file = ModelFile.read(path)
     specs = [(str(spec["name"]), str(spec["dtype"])) for spec in file.manifest["outputs"]]
     _check_count(path, output, len(specs))
     if is_vulkan(device):
-        if profile or threads > 1:
-            raise EspalierError(f"--device {device} takes no --{'profile' if profile else 'threads'} yet")
+        refused = "profile" if profile else "threads" if threads != 1 else "cpus" if cpus else ""
+        if refused:
+            raise EspalierError(f"--device {device} takes no --{refused}")
         done = run_on_gpu(device, path, file, inputs, check=check, repeat=repeat)
     else:
         done = run_on(find_device(device, file), path, file, inputs, check=check, threads=threads,
-                      repeat=repeat, profile=profile)
+                      cpus=cpus, repeat=repeat, profile=profile)
     if done.error is not None:
         _passed(done.error)
     _keep(output, done.outputs, specs)
-    _timed(*done.milliseconds, done.runs, threads, f" on {device}")
+    _timed(*done.milliseconds, done.runs, done.threads, f" on {device}")
     if profile:
         show(_profile_table(done.profile))
 

@@ -177,6 +177,7 @@ static void case_null_pointers(const char *path)
     EXPECT(espalier_input(NULL, 0) == NULL && espalier_output(NULL, 0) == NULL && espalier_label(NULL, 0) == NULL);
     EXPECT(espalier_run(NULL, NULL, 0, NULL, 0) == ESPALIER_INVALID_ARGUMENT);
     EXPECT(espalier_set_threads(NULL, 1) == ESPALIER_INVALID_ARGUMENT);
+    EXPECT(espalier_set_cpus(NULL, NULL, 0) == ESPALIER_INVALID_ARGUMENT);
     EXPECT(espalier_reserve(NULL, 1) == ESPALIER_INVALID_ARGUMENT);
     EXPECT(espalier_check(NULL, &value) == ESPALIER_INVALID_ARGUMENT);
     EXPECT(espalier_profile(NULL, &value, 1) == ESPALIER_INVALID_ARGUMENT);
@@ -224,9 +225,8 @@ static void case_wrong_buffers(const char *path)
 static void case_wrong_threads(const char *path)
 {
     espalier_model *model = open_model(&espalier_model_affine, path);
-    EXPECT(remember(model, espalier_set_threads(model, 0)) == ESPALIER_INVALID_ARGUMENT);
-    EXPECT(says("expected 1 to 256 threads, found 0"));
     EXPECT(remember(model, espalier_set_threads(model, ESPALIER_MAX_THREADS + 1)) == ESPALIER_INVALID_ARGUMENT);
+    EXPECT(says("expected at most 256 threads, found 257"));
     expect_results(model);
     espalier_destroy(model);
 }
@@ -239,6 +239,31 @@ static void case_threads(const char *path)
         for (int i = 0; i < 20; i++)
             expect_results(model);
     }
+    EXPECT(espalier_set_threads(model, 2) == ESPALIER_OK);
+    expect_results(model);
+    EXPECT(espalier_set_threads(model, 0) == ESPALIER_OK);
+    expect_results(model);
+    espalier_destroy(model);
+}
+
+/* The model's threads run where they are told to, and the caller's where it was. */
+static void case_cpus(const char *path)
+{
+    espalier_model *model = open_model(&espalier_model_affine, path);
+    const unsigned here[] = {0, 0}, nowhere[] = {0, 100000}, absent[] = {1023};
+    EXPECT(espalier_set_threads(model, 2) == ESPALIER_OK);
+    const unsigned cores = espalier_cores();
+    EXPECT(espalier_set_cpus(model, here, 2) == ESPALIER_OK);
+    expect_results(model);
+    EXPECT(espalier_cores() == cores);
+    EXPECT(espalier_set_threads(model, 4) == ESPALIER_OK); /* one processor: one of them */
+    expect_results(model);
+    EXPECT(remember(model, espalier_set_cpus(model, nowhere, 2)) == ESPALIER_INVALID_ARGUMENT);
+    EXPECT(says("there is no processor 100000 here; expected 0 to "));
+    EXPECT(remember(model, espalier_set_cpus(model, absent, 1)) == ESPALIER_INVALID_ARGUMENT);
+    EXPECT(remember(model, espalier_set_cpus(model, NULL, 1)) == ESPALIER_INVALID_ARGUMENT);
+    EXPECT(says("the list of processors is a null pointer"));
+    EXPECT(espalier_set_cpus(model, NULL, 0) == ESPALIER_OK); /* anywhere again */
     EXPECT(espalier_set_threads(model, 2) == ESPALIER_OK);
     expect_results(model);
     espalier_destroy(model);
@@ -324,7 +349,7 @@ static void case_no_memory(const char *path)
     for (status = ESPALIER_OUT_OF_MEMORY, failures = 0; status != ESPALIER_OK; failures++) {
         __atomic_store_n(&refused, calls + failures, __ATOMIC_RELAXED);
         status = remember(model, espalier_set_threads(model, 3));
-        EXPECT(status == ESPALIER_OK || (status == ESPALIER_OUT_OF_MEMORY && says("no 3 threads with 6 floats")));
+        EXPECT(status == ESPALIER_OK || (status == ESPALIER_OUT_OF_MEMORY && says("threads with 6 floats")));
         expect_results(model);
     }
     EXPECT(failures > 8);
@@ -607,7 +632,7 @@ static const struct {
     void (*run)(const char *path);
 } CASES[] = {
     CASE(queries), CASE(run), CASE(memory), CASE(larger_outputs), CASE(null_pointers), CASE(wrong_buffers),
-    CASE(wrong_threads), CASE(threads), CASE(fork), CASE(instances), CASE(no_allocation), CASE(no_memory), CASE(failure),
+    CASE(wrong_threads), CASE(threads), CASE(cpus), CASE(fork), CASE(instances), CASE(no_allocation), CASE(no_memory), CASE(failure),
     CASE(check),
     CASE(check_differs), CASE(check_not_a_number), CASE(check_misfit), CASE(no_record), CASE(profile),
     CASE(other_code), CASE(other_sizes), CASE(missing), CASE(foreign), CASE(empty), CASE(no_member), CASE(flipped_weights),

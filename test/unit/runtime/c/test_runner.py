@@ -60,8 +60,14 @@ def lines(result: subprocess.CompletedProcess[str]) -> list[dict[str, Any]]:
 def test_check_and_time(runner: Path, folder: Path) -> None:
     check, times = lines(run(runner, folder, "m", "--check", "--threads", "3", "--repeat", "4"))
     assert 0 <= check["check"] < 1e-6
-    assert (times["threads"], times["runs"]) == (3, 4)
+    assert (times["threads"], times["runs"]) == (min(3, len(os.sched_getaffinity(0))), 4)
     assert 0 < times["min_ms"] <= times["median_ms"] <= times["max_ms"]
+
+
+def test_the_processors_are_the_callers_choice(runner: Path, folder: Path) -> None:
+    here = min(os.sched_getaffinity(0))
+    _, times = lines(run(runner, folder, "m", "--check", "--threads", "0", "--cpus", f"{here}"))
+    assert times["threads"] == 1
 
 
 def test_files(runner: Path, folder: Path) -> None:
@@ -106,10 +112,15 @@ def test_free_length(tmp_path: Path) -> None:
     ((), "which model file? runner FILE"), (("--check",), "which model file?"),
     (("m", "--chekc"), "'--chekc' is no option, or its value is missing"),
     (("m", "--chekc", "1"), "'--chekc' is no option"), (("m", "again", "x"), "'again' is no option"),
-    (("m", "--threads", "0"), "--threads expects a number of at least 1, found '0'"),
+    (("m", "--repeat", "0"), "--repeat expects a number of at least 1, found '0'"),
+    (("m", "--threads", "two"), "--threads expects a number of at least 0, found 'two'"),
+    (("m", "--cpus", "4-"), "--cpus expects processors such as 4-7,2, found '4-'"),
+    (("m", "--cpus", "0;1"), "found '0;1'"), (("m", "--cpus", ""), "such as 4-7,2, found ''"),
+    (("m", "--cpus", "7-4"), "found '7-4'"), (("m", "--cpus", "0-1023,0"), "found '0-1023,0'"),
+    (("m", "--cpus", "9999"), "found '9999'"), (("m", "--cpus", "1023"), "there is no processor 1023 here"),
     (("m", "--threads", "-1"), "found '-1'"), (("m", "--repeat", "2x"), "found '2x'"),
     (("m", "--repeat", ""), "found ''"),
-    (("m", "--threads", "300"), "expected 1 to 256 threads, found 300"),
+    (("m", "--threads", "300"), "expected at most 256 threads, found 300"),
     (("absent",), "cannot open 'absent': No such file"), ((".",), "'.' is empty or no regular file"),
     (("x.npy",), "not an Espalier model file"), (("unrecorded",), "holds no recorded run"),
     (("differs", "--check"), "the outputs differ from the recorded ones by inf of the largest output"),

@@ -22,7 +22,8 @@ from espalier.runtime.compiled_model import CompiledModel
 from espalier.runtime.executors import jit, team
 
 SUPPORT = Path(__file__).parents[3] / "support" / "c"
-SOURCES = [str(SUPPORT / "test_team.c"), *(str(INCLUDE / name) for name in ("team.c", "support.c"))]
+SOURCES = [str(SUPPORT / "test_team.c"),
+           *(str(INCLUDE / name) for name in ("team.c", "support.c", "cores.c"))]
 compiler = shutil.which("gcc") or shutil.which("cc")
 needs_compiler = pytest.mark.skipif(compiler is None, reason="no C compiler")
 
@@ -73,6 +74,26 @@ def test_the_same_bits_on_any_number_of_threads(model: CompiledModel, eight_core
         expected = model.run(inputs)[0]
         for threads in (4, 2, 3, 8, 1, 2):
             np.testing.assert_array_equal(model.run(inputs, threads)[0], expected)
+
+
+@needs_compiler
+def test_no_number_is_as_many_as_fast_processors(model: CompiledModel) -> None:
+    inputs = example(2)
+    assert 1 <= team.fast_cores() <= team.cores()
+    np.testing.assert_array_equal(model.run(inputs, 0)[0], model.run(inputs)[0])
+
+
+@needs_compiler
+def test_the_second_threads_coming_is_measured(model: CompiledModel, eight_cores: None) -> None:
+    inputs = example(3)
+    assert model.wake_seconds() is None or model.wake_seconds() >= 0
+    for _ in range(200):  # the first thread may end a small model alone
+        time.sleep(0.001)
+        model.run(inputs, 2)
+        if (seconds := model.wake_seconds()) is not None:
+            break
+    assert seconds is not None
+    assert 0 <= seconds < 10
 
 
 @needs_compiler
@@ -155,7 +176,7 @@ def test_threads_that_the_system_refuses() -> None:
         team.Team(0, 2, buffers=1, scratch=0, turn=0, sizes=0, scratch_bytes=1 << 62)
 
 
-@pytest.mark.parametrize("threads", [-1, 0, 257, 1.5, True, "2"])
+@pytest.mark.parametrize("threads", [-1, 257, 1.5, True, "2"])
 def test_numbers_of_threads_that_are_none(model: CompiledModel, threads: object) -> None:
     with pytest.raises(EspalierError, match="thread"):
         model.run(example(5), threads)  # type: ignore[arg-type]

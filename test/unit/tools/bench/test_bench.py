@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from espalier.tools.bench import peers
+from espalier.tools.bench.busy import busy
 from espalier.tools.bench.engines import EspalierEngine, TorchEngine
 from espalier.tools.bench.layers import LayerTime, measure_layers, median_ratio
 from espalier.tools.bench.machine import Machine, circumstances
-from espalier.tools.bench.measure import Record, interleave, measure, relative_error
+from espalier.tools.bench.measure import Record, interleave, measure, percentile, relative_error
 from espalier.tools.bench.show import doubt_lines, layers_table, records_table, scaling_lines
 from rich.console import Console
 from support.fake_compiler import FakeModel
@@ -58,8 +59,37 @@ def test_a_record_is_median_and_spread() -> None:
     record = Record.of("net", engine, 1, [0.003, 0.001, 0.009, 0.002])
     assert record.as_json() == {"network": "net", "engine": "a", "variant": "dense", "threads": 1, "runs": 4,
                                 "median_ms": 2.5, "min_ms": 1.0, "max_ms": 9.0, "deviation_ms": 1.0,
-                                "load": record.load}
+                                "load": record.load, "p90_ms": 9.0, "p99_ms": 9.0}
     assert record.spread == 0.4
+
+
+@pytest.mark.parametrize(("percent", "expected"), [(50, 5.0), (90, 9.0), (91, 10.0), (99, 10.0), (1, 1.0)])
+def test_percentiles(percent: int, expected: float) -> None:
+    assert percentile([float(value) for value in range(10, 0, -1)], percent) == expected
+
+
+def test_processes_compete_until_the_measurement_ends() -> None:
+    def children() -> set[str]:
+        return set(Path(f"/proc/self/task/{os.getpid()}/children").read_text().split())
+
+    def fail_meanwhile() -> None:
+        with busy(2):
+            assert len(children() - before) == 2
+            raise KeyError
+
+    before = children()
+    with pytest.raises(KeyError):
+        fail_meanwhile()
+    assert children() == before
+
+
+def test_a_pause_before_each_run() -> None:
+    pauses: list[float] = []
+    engine = Fake("a", 1, Clock(), [])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("time.sleep", pauses.append)
+        measure("net", [engine], threads=[1], warmup=1, runs=2, pause=0.033)
+    assert pauses == [0.033] * 3
 
 
 def test_interleave_without_tasks_or_runs() -> None:

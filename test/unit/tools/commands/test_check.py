@@ -50,5 +50,5 @@ def test_an_infinity_hides_no_error(model: CompiledModel) -> None:
 
 def test_threads_are_used(model: CompiledModel) -> None:
     model.record([X], [LOGARITHMS])
-    with pytest.raises(espalier.EspalierError, match="at least one thread, found 0"):
-        model.check(threads=0)
+    with pytest.raises(espalier.EspalierError, match="0 for one a fast processor; found -1"):
+        model.check(threads=-1)

@@ -113,8 +113,17 @@ def test_bench_without_torch_model(cli: CommandLine, compiler: FakeCompiler, tmp
     assert "layers" not in records[1]
     assert "ncnn: left out, 'model.mlir' is no PyTorch model" in result.out
     assert "warm-up 0, runs 2, interleaved" in result.out
+    assert "wake-up, 2 threads: the second one claims its first work 40 us after the call" in result.out
     events = json.loads((tmp_path / "t.json").read_text())["traceEvents"]
     assert [(e["name"], e["ts"], e["dur"]) for e in events[1:]] == [("0", 0.0, 1000.0), ("2", 1000.0, 2000.0)]
+
+
+def test_bench_of_frames_beside_other_work(cli: CommandLine, compiler: FakeCompiler) -> None:
+    compiler.example = ()
+    result = cli("bench", "model.mlir", "--threads", "1", "--runs", "2", "--warmup", "0", "--every", "1",
+                 "--busy", "1")
+    assert result.code == 0, result.err
+    assert "runs 2, 1 ms pause before each, interleaved, one process, 1 process competing" in result.out
 
 
 class Multiply:
@@ -185,7 +194,7 @@ def test_bad_input(cli: CommandLine, compiler: FakeCompiler, tmp_path: Path, arg
 
 
 @pytest.mark.parametrize("arguments", [[], ["nonsense"], ["compile"], ["compile", "vgg16"],
-                                       ["run", "m", "--threads", "0"], ["bench", "vgg16", "--nonsense"]])
+                                       ["run", "m", "--threads", "-1"], ["bench", "vgg16", "--nonsense"]])
 def test_usage_errors(cli: CommandLine, arguments: list[str]) -> None:
     result = cli(*arguments)
     assert result.code == 2
