@@ -46,8 +46,9 @@ LLVM = ("sparse-export-entry", "canonicalize", "cse", "convert-scf-to-cf", "conv
         "finalize-memref-to-llvm", "convert-to-llvm", "reconcile-unrealized-casts", "canonicalize", "cse")
 # No schedule-layers and no assign-layouts: those ask the CPU's kernels.
 PREPARE_GPU = ("inline", "symbol-dce", "convert-elementwise-to-linalg", "sparse-raise-linalg",
-               "sparse-detect-schemes", "sparse-reorder-filters", "sparse-compress-weights")
-GPU = ("sparse-lower-to-gpu", "canonicalize", "cse")
+               "sparse-detect-schemes", "sparse-reorder-filters", "sparse-compress-weights",
+               "func.func(linalg-generalize-named-ops,linalg-fuse-elementwise-ops)")
+GPU = ("sparse-lower-to-gpu", "canonicalize", "cse", "sparse-plan-memory{alignment=256}")
 
 PIPELINES = {
     "sparse-prepare": Named("linalg to packed sparse ops with layouts, on tensors", PREPARE),

@@ -65,9 +65,15 @@ class Target:
         return _of(name, name)
 
     @staticmethod
-    def vulkan() -> Target:
-        """Any GPU of Vulkan 1.1: vectors of 4 pixels."""
-        return Target("vulkan generic", lanes=4, core="", triple=VULKAN, cpu="generic")
+    def vulkan(precision: str = "fp32") -> Target:
+        """Any GPU of Vulkan 1.1: vectors of 4 pixels.
+
+        ``precision`` fp16 keeps tensors and weights in halves and multiplies in them, for devices that can.
+        Raises ``EspalierError`` for an unknown one."""
+        if precision not in TOLERANCES:
+            raise unknown("precision", precision, TOLERANCES)
+        return Target("vulkan generic", lanes=4, core="", triple=VULKAN, cpu="generic",
+                      precision=precision, arithmetic=precision)
 
     @staticmethod
     def cross(triple: str, cpu: str = "", features: str = "", precision: str = "fp32",

@@ -25,7 +25,8 @@ from ..runtime.model_file import fingerprint_of
 from ..sparse_dialect.ir.constants import dtype_of, read_attribute
 from ..sparse_dialect.ir.mlir import ir
 from ..sparse_dialect.ir.values import shape_of, text_of
-from ..sparse_dialect.lowering.gpu.spirv import words_of
+from ..sparse_dialect.lowering.gpu.lower_to_gpu import LowerToGpuPass
+from ..sparse_dialect.lowering.gpu.spirv import uses_halves, words_of
 from .backends import Backend, CompileOptions, Made, Stage
 from .named import GPU, PREPARE_GPU
 from .records import Records
@@ -35,6 +36,9 @@ from .target import Target
 # sizes and the size of dynamic memory.
 _ARGUMENTS = 11
 
+# The passes that a network without zeros does not need: without them every layer stays dense.
+SPARSE_ALONE = ("sparse-detect-schemes", "sparse-reorder-filters")
+
 
 class VulkanBackend(Backend):
     """Kernels in SPIR-V, and the list of their launches."""
@@ -43,9 +47,11 @@ class VulkanBackend(Backend):
     pipeline = "sparse-to-gpu"
 
     def stages(self, target: Target, options: CompileOptions) -> tuple[Stage, ...]:
-        if not options.sparse or not options.eliminate_redundant_loads:
-            raise EspalierError("--target vulkan has no --dense and no --no-lre yet; leave them away")
-        return (Stage.of("sparse", PREPARE_GPU, hook=_read_layers), Stage.of("gpu", GPU, hook=_verify))
+        if not options.eliminate_redundant_loads:
+            raise EspalierError("--target vulkan has no --no-lre yet; leave it away")
+        prepare = [name for name in PREPARE_GPU if options.sparse or name not in SPARSE_ALONE]
+        lower = LowerToGpuPass(precision="fp16" if target.precision == "fp16" else "fp32")
+        return (Stage.of("sparse", prepare, hook=_read_layers), Stage.of("gpu", GPU, lower, hook=_verify))
 
     def make(self, root: ir.Operation, target: Target) -> Made:
         program, weights = program_of(root)
@@ -69,7 +75,8 @@ def program_of(root: ir.Operation) -> tuple[Program, np.ndarray]:
 
 
 class _Reader:
-    """Reads kernels, weights and launches off the module."""
+    """Reads kernels, weights and launches off the module. Inputs and outputs lie at the beginning of the
+    activations, the arena behind them."""
 
     def __init__(self, root: ir.Operation) -> None:
         self._names: dict[str, int] = {}
@@ -81,6 +88,8 @@ class _Reader:
         self._dispatches: list[Dispatch] = []
         self._modules: dict[str, Any] = {}
         self._function: Any = None
+        self._halves = False
+        self._arena = ir.IntegerAttr(root.attributes["espalier.arena"]).value
         for view in root.regions[0].blocks[0].operations:
             name = text_of(view.operation.attributes, "sym_name")
             if view.operation.name == "gpu.module":
@@ -93,9 +102,9 @@ class _Reader:
     def program(self) -> tuple[Program, np.ndarray]:
         """The whole; the program's own ``weights`` are empty, they stand beside it."""
         body = self._function.regions[0].blocks[0]
-        arguments = []
-        for argument in body.arguments:
-            arguments.append(self._place(argument))
+        *tensors, arena = body.arguments
+        arguments = [self._place(argument) for argument in tensors]
+        self._ranges[arena] = self._take(ACTIVATIONS, self._arena)
         for view in body.operations:
             self._read(view.operation)
         inputs = [name for name in arguments if not self._is_written(name)]
@@ -110,6 +119,7 @@ class _Reader:
             tuple(outputs),
             b"",
             self._sizes[ACTIVATIONS],
+            self._halves,
         )
         return program, weights
 
@@ -140,24 +150,20 @@ class _Reader:
 
     def _read(self, operation: Any) -> None:
         match operation.name:
-            case "memref.alloc":
-                self._place(operation.results[0])
             case "memref.get_global":
                 name = ir.FlatSymbolRefAttr(operation.attributes["name"]).value
                 self._ranges[operation.results[0]] = self._globals[name]
             case "memref.view":
                 whole = self._ranges[operation.operands[0]]
-                self._ranges[operation.results[0]] = Range(whole.buffer, whole.offset, _view_bytes(operation))
+                offset = whole.offset + _constant(operation.operands[1])
+                self._ranges[operation.results[0]] = Range(whole.buffer, offset, _view_bytes(operation))
             case "gpu.launch_func":
                 self._dispatches.append(self._dispatch(operation))
 
     def _dispatch(self, operation: Any) -> Dispatch:
         written = tuple(ir.DenseI64ArrayAttr(operation.attributes["espalier.written"]))
         segments = list(ir.DenseI32ArrayAttr(operation.attributes["operandSegmentSizes"]))
-        groups = [
-            ir.IntegerAttr(value.owner.attributes["value"]).value
-            for value in list(operation.operands)[segments[0] : segments[0] + 3]
-        ]
+        groups = [_constant(value) for value in list(operation.operands)[segments[0] : segments[0] + 3]]
         start = sum(segments[:_ARGUMENTS])
         operands = list(operation.operands)[start : start + segments[_ARGUMENTS]]
         ranges = tuple(
@@ -173,14 +179,23 @@ class _Reader:
 
     def _kernel(self, name: str, layer: str, written: tuple[int, ...], bindings: int) -> int:
         if name not in self._names:
-            words = words_of(self._modules[name].get_asm(), written)
+            text = self._modules[name].get_asm()
+            words = words_of(text, written)
+            self._halves = self._halves or uses_halves(text)
             self._names[name] = len(self._kernels)
             self._kernels.append(Kernel(f"{name} ({layer})", words, bindings))
         return self._names[name]
 
 
+def _constant(value: ir.Value) -> int:
+    """The index that a constant holds."""
+    return ir.IntegerAttr(value.owner.operation.attributes["value"]).value
+
+
 def _view_bytes(operation: Any) -> int:
-    """Bytes that a view covers: elements are vectors of four, or numbers, of 4 bytes."""
+    """Bytes that a view covers: elements are vectors, or numbers."""
     type_ = ir.MemRefType(operation.results[0].type)
-    lanes = ir.VectorType(type_.element_type).shape[0] if str(type_.element_type).startswith("vector") else 1
-    return int(type_.shape[0]) * lanes * 4
+    vectors = isinstance(type_.element_type, ir.VectorType)
+    lanes = ir.VectorType(type_.element_type).shape[0] if vectors else 1
+    number = ir.VectorType(type_.element_type).element_type if vectors else type_.element_type
+    return int(type_.shape[0]) * lanes * dtype_of(number).itemsize

@@ -261,6 +261,22 @@ static espalier_status choose(opened *open, int32_t wanted, espalier_gpu *gpu, c
     return ESPALIER_OK;
 }
 
+static VkResult create_device(espalier_gpu *gpu, const VkDeviceQueueCreateInfo *queue)
+{
+    VkPhysicalDevice16BitStorageFeatures storage = {
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_16BIT_STORAGE_FEATURES, .storageBuffer16BitAccess = VK_TRUE};
+    VkPhysicalDeviceShaderFloat16Int8Features arithmetic = {
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_FLOAT16_INT8_FEATURES, .pNext = &storage,
+        .shaderFloat16 = VK_TRUE};
+    const char *const extensions[] = {VK_KHR_SHADER_FLOAT16_INT8_EXTENSION_NAME};
+    const int halves = gpu->fp16 == (ESPALIER_GPU_FP16_ARITHMETIC | ESPALIER_GPU_FP16_STORAGE);
+    const int core = gpu->properties.apiVersion >= VK_API_VERSION_1_2; /* where the extension is part of it */
+    const VkDeviceCreateInfo info = {.sType = VK_STRUCTURE_TYPE_DEVICE_CREATE_INFO, .pNext = halves ? &arithmetic : NULL,
+                                     .queueCreateInfoCount = 1, .pQueueCreateInfos = queue,
+                                     .enabledExtensionCount = halves && !core, .ppEnabledExtensionNames = extensions};
+    return gpu->vk.vkCreateDevice(gpu->physical, &info, NULL, &gpu->device);
+}
+
 static espalier_status open_queue(espalier_gpu *gpu, char *message)
 {
     VkQueueFamilyProperties families[MOST_FAMILIES];
@@ -275,9 +291,7 @@ static espalier_status open_queue(espalier_gpu *gpu, char *message)
     const VkDeviceQueueCreateInfo queue = {.sType = VK_STRUCTURE_TYPE_DEVICE_QUEUE_CREATE_INFO,
                                            .queueFamilyIndex = gpu->family, .queueCount = 1,
                                            .pQueuePriorities = &priority};
-    const VkDeviceCreateInfo info = {.sType = VK_STRUCTURE_TYPE_DEVICE_CREATE_INFO, .queueCreateInfoCount = 1,
-                                     .pQueueCreateInfos = &queue};
-    const VkResult result = gpu->vk.vkCreateDevice(gpu->physical, &info, NULL, &gpu->device);
+    const VkResult result = create_device(gpu, &queue);
     if (result != VK_SUCCESS)
         return espalier_vulkan_failed(message, result, "vkCreateDevice");
     gpu->vk.vkGetDeviceQueue(gpu->device, gpu->family, 0, &gpu->queue);
@@ -307,8 +321,10 @@ static espalier_status create(espalier_gpu *gpu, const espalier_gpu_options *opt
             return espalier_fail(message, ESPALIER_UNSUPPORTED, "the validation layer reports nothing");
     }
     status = choose(&open, options->device, gpu, message);
-    if (status == ESPALIER_OK)
+    if (status == ESPALIER_OK) {
+        gpu->fp16 = half_support(&open, gpu->physical);
         status = open_queue(gpu, message);
+    }
     gpu->unified = !options->staging && gpu->properties.deviceType != VK_PHYSICAL_DEVICE_TYPE_DISCRETE_GPU;
     return status;
 }

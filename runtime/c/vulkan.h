@@ -100,6 +100,7 @@ typedef struct espalier_gpu_description {
     size_t kernel_count, dispatch_count, input_count, output_count;
     const void *weights;
     uint64_t weight_bytes, activation_bytes;
+    uint32_t fp16;                /* ESPALIER_GPU_FP16_*: what its kernels need of the device */
 } espalier_gpu_description;
 
 /* Checks the description against itself and the device's limits, makes buffers and pipelines, and records. */

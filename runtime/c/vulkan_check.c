@@ -96,6 +96,12 @@ espalier_status espalier_vulkan_check(const espalier_gpu *gpu, const espalier_gp
         (what->inputs == NULL && what->input_count > 0) || (what->outputs == NULL && what->output_count > 0) ||
         (what->weights == NULL && what->weight_bytes > 0))
         return espalier_fail(message, ESPALIER_INVALID_ARGUMENT, "the description holds a null pointer");
+    if ((what->fp16 & ~gpu->fp16) != 0)
+        return espalier_fail(message, ESPALIER_UNSUPPORTED,
+                             "'%.100s' has no %s, which --precision fp16 needs; compile with --precision fp32",
+                             gpu->properties.deviceName,
+                             (what->fp16 & ~gpu->fp16 & ESPALIER_GPU_FP16_ARITHMETIC) != 0
+                                 ? "shaderFloat16" : "storageBuffer16BitAccess");
     espalier_status status = ESPALIER_OK;
     for (size_t at = 0; at < what->kernel_count && status == ESPALIER_OK; at++)
         status = check_kernel(gpu, &what->kernels[at], message);

@@ -36,6 +36,7 @@ struct espalier_gpu {
     VkPhysicalDeviceProperties properties;
     VkPhysicalDeviceMemoryProperties memory;
     VkDevice device;
+    uint32_t fp16;                /* ESPALIER_GPU_FP16_*: what the device has, and was asked for */
     uint32_t family;
     VkQueue queue;
     int unified;                  /* the host writes and reads the device's memory in place */

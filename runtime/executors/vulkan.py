@@ -21,6 +21,7 @@ from .vulkan_program import Program, Range
 
 _MESSAGE_BYTES = 256
 _MOST_DEVICES = 64
+_FP16 = 3  # arithmetic and storage, ESPALIER_GPU_FP16_*
 _TYPES = {1: "integrated", 2: "discrete", 3: "virtual", 4: "software"}
 
 
@@ -154,7 +155,8 @@ class _Description(ctypes.Structure):
                 ("outputs", ctypes.c_void_p), ("kernel_count", ctypes.c_size_t),
                 ("dispatch_count", ctypes.c_size_t), ("input_count", ctypes.c_size_t),
                 ("output_count", ctypes.c_size_t), ("weights", ctypes.c_void_p),
-                ("weight_bytes", ctypes.c_uint64), ("activation_bytes", ctypes.c_uint64))
+                ("weight_bytes", ctypes.c_uint64), ("activation_bytes", ctypes.c_uint64),
+                ("fp16", ctypes.c_uint32))
 
 
 class _Buffer(ctypes.Structure):
@@ -201,4 +203,4 @@ def _describe(program: Program) -> tuple[_Description, list[Any]]:
     return _Description(
         kernels, dispatches, ranges(program.inputs), ranges(program.outputs), len(program.kernels),
         len(program.dispatches), len(program.inputs), len(program.outputs), data(program.weights),
-        len(program.weights), program.activation_bytes), kept
+        len(program.weights), program.activation_bytes, _FP16 if program.halves else 0), kept

@@ -48,7 +48,8 @@ class Dispatch:
 
 @dataclass(frozen=True)
 class Program:
-    """What a run does, in order. ``inputs``, ``outputs``: ranges of the activations, which start as zeros."""
+    """What a run does, in order. ``inputs``, ``outputs``: ranges of the activations. ``halves``: the device
+    must compute in fp16 and keep it in storage buffers."""
 
     kernels: tuple[Kernel, ...]
     dispatches: tuple[Dispatch, ...]
@@ -56,6 +57,7 @@ class Program:
     outputs: tuple[Range, ...]
     weights: bytes
     activation_bytes: int
+    halves: bool = False
 
 
 def encode(program: Program) -> bytes:
@@ -83,6 +85,7 @@ def encode(program: Program) -> bytes:
             "inputs": [asdict(one) for one in program.inputs],
             "outputs": [asdict(one) for one in program.outputs],
             "activation_bytes": program.activation_bytes,
+            "halves": program.halves,
         }
     ).encode()
     text += b" " * (-len(text) % 4)
@@ -122,6 +125,7 @@ def decode(code: bytes, weights: bytes) -> Program:
             _ranges(known["outputs"]),
             weights,
             int(known["activation_bytes"]),
+            bool(known["halves"]),
         )
     except (ValueError, KeyError, TypeError, AttributeError, struct.error) as error:
         raise EspalierError(

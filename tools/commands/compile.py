@@ -11,7 +11,9 @@ import typer
 from ...errors import EspalierError
 from ...files import check_writable, replacing
 from ...pipelines.codegen import KINDS
+from ...pipelines.codegen.spirv_folder import check_emitted, write_disassembly, write_folder
 from ...pipelines.target import VULKAN, Target
+from ...runtime.executors.vulkan_program import decode
 from ..compiled import Source
 from ..report.data import factor, size
 from .common import (
@@ -45,7 +47,9 @@ PrecisionOption = Annotated[str, typer.Option(
 AccumulateOption = Annotated[str, typer.Option(
     metavar="fp16|fp32", help="What convolutions and pools compute in, of fp16 tensors (default: fp16).")]
 EmitOption = Annotated[str, typer.Option(
-    metavar="|".join(KINDS), help="What to write for a target: a model file, or code without the weights.")]
+    metavar="|".join((*KINDS, "spirv")),
+    help="What to write for a target: a model file, or code without the weights; of a GPU's kernels a folder "
+    "of modules with their dispatch list (spirv), or their disassembly (asm).")]
 LinkerOption = Annotated[str, typer.Option(
     metavar="CMD", help="A C compiler for the target, such as an NDK's clang, instead of zig.")]
 CheckOption = Annotated[bool, typer.Option(
@@ -65,9 +69,12 @@ def compile_command(
     check: CheckOption = True, trust: TrustOption = False, debug: DebugOption = False,
 ) -> None:
     """Compile MODEL and write one file with code, weights and a recorded run; or, for a target, its code."""
-    check_writable(output)
-    if emit not in KINDS:
+    if target == VULKAN:
+        check_emitted(emit, output)
+    elif emit not in KINDS:
         raise EspalierError(f"--emit expects one of {', '.join(KINDS)}, found '{emit}'")
+    if emit != "spirv":
+        check_writable(output)
     cross = mcpu or mattr or linker or name or accumulate or emit != "model" or precision != "fp32"
     if cross and not target:
         raise EspalierError("--emit, --mcpu, --mattr, --precision, --accumulate, --linker and --name need "
@@ -75,10 +82,10 @@ def compile_command(
     start = time.perf_counter()
     source = Source(model, prune, seed, steps, trust, only, exclude)
     if target == VULKAN:
-        if cross:
-            raise EspalierError("--target vulkan takes none of --emit, --mcpu, --mattr, --precision, "
-                                "--accumulate, --linker and --name")
-        other: Target | None = Target.vulkan()
+        if mcpu or mattr or linker or name or accumulate:
+            raise EspalierError("--target vulkan takes none of --mcpu, --mattr, --accumulate, --linker and "
+                                "--name")
+        other: Target | None = Target.vulkan(precision)
     else:
         other = Target.cross(target, mcpu, mattr, precision, accumulate) if target else None
     with progress_bars() as progress:
@@ -102,13 +109,24 @@ def compile_command(
               f"arena {size(compiled.arena_bytes)}, {time.perf_counter() - start:.1f} s", markup=False)
 
 
+def _write_for_gpu(output: Path, file: ModelFile, kind: str) -> None:
+    if kind == "model":
+        file.write(output)
+        return
+    program = decode(file.code, file.weights.tobytes())
+    if kind == "spirv":
+        write_folder(program, output)
+    else:
+        write_disassembly(program, output)
+
+
 def _write(output: Path, file: ModelFile, target: Target, name: str, kind: str, linker: str) -> CompiledModel:
     """Writes ``file``, compiled for ``target``, as one of ``KINDS``; the compiled model."""
     from ...pipelines.codegen.emit import cross_compiled, emit, identifier
     from ...runtime.compiled_model import CompiledModel
 
     if target.triple == VULKAN:
-        file.write(output)
+        _write_for_gpu(output, file, kind)
     elif kind == "model":
         file = cross_compiled(file, target, identifier(name), linker)
         file.write(output)

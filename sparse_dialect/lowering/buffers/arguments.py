@@ -66,9 +66,10 @@ def append_argument(function: Any, type_: ir.Type) -> ir.Value:
     return function.regions[0].blocks[0].add_argument(type_, function.operation.location)
 
 
-def dynamic_memref(element: ir.Type) -> ir.Type:
+def dynamic_memref(element: ir.Type, memory_space: ir.Attribute | None = None) -> ir.Type:
     """memref<?xelement>."""
-    return ir.MemRefType.get([ir.ShapedType.get_dynamic_size()], element)
+    size = ir.ShapedType.get_dynamic_size()
+    return ir.MemRefType.get([size], element, memory_space=memory_space)
 
 
 def byte_view(base: ir.Value, offset: int, type_: ir.Type) -> ir.Value:
@@ -90,8 +91,8 @@ def byte_size(type_: ir.Type) -> int:
     return count * -(-width // 8)
 
 
-def align(offset: int) -> int:
-    return -(-offset // ALIGNMENT) * ALIGNMENT
+def align(offset: int, alignment: int = ALIGNMENT) -> int:
+    return -(-offset // alignment) * alignment
 
 
 def root(value: ir.Value) -> ir.Value:

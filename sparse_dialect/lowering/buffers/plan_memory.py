@@ -5,7 +5,8 @@
        %a = memref.view %arena[%c0][] : ... to memref<1x64x197x16xf32>
 
 Time is counted in barriers (``sparse-distribute-work``): between two of them statements of different
-threads overlap, so buffers used there do not share memory. Placement is greedy by size, the largest first
+threads overlap, so buffers used there do not share memory. A launch of a GPU's kernel is a step of time
+too: launches that touch the same memory wait for each other. Placement is greedy by size, the largest first
 (as in TFLite's planner; Pisarchyk and Lee, 2020). ``espalier.arena`` on the module says how many bytes are
 needed. Buffers whose size is a multiple of the number of time steps T lie behind the others, planned for one
 step: buffer b of T steps begins at arena + T * b's offset, and ``espalier.arena_per_step`` more bytes are
@@ -20,9 +21,10 @@ from typing import Any
 
 from ...errors import op_error
 from ...ir.mlir import ir
-from ...passes import Pass, PassContext
+from ...passes import Pass, PassContext, option
 from .arguments import (
     ALIASES,
+    ALIGNMENT,
     align,
     append_argument,
     byte_size,
@@ -60,13 +62,16 @@ class PlanMemoryPass(Pass):
 
     name = "sparse-plan-memory"
 
+    alignment: int = option(ALIGNMENT, "bytes that every buffer begins at a multiple of")
+
     def run(self, op: ir.Operation, context: PassContext) -> None:
         with op.context, ir.Location.unknown(op.context):
             for function in public_functions(op):
-                arena = append_argument(function, dynamic_memref(ir.IntegerType.get_signless(8)))
                 buffers = _lifetimes(function.regions[0].blocks[0])
-                total = place([buffer for buffer in buffers if not buffer.per_step])
-                per_step = place([buffer for buffer in buffers if buffer.per_step])
+                byte = ir.IntegerType.get_signless(8)
+                arena = append_argument(function, dynamic_memref(byte, _memory_space(buffers)))
+                total = place([buffer for buffer in buffers if not buffer.per_step], self.alignment)
+                per_step = place([buffer for buffer in buffers if buffer.per_step], self.alignment)
                 length = _length(op, function) if per_step else None
                 for buffer in buffers:
                     with ir.InsertionPoint(buffer.op):
@@ -80,6 +85,11 @@ class PlanMemoryPass(Pass):
                 context.statistics["bytes in all"] += sum(b.size for b in buffers if not b.per_step)
                 context.statistics["arena bytes"] += total
                 context.statistics["arena bytes a step"] += per_step
+
+
+def _memory_space(buffers: list[_Buffer]) -> Any:
+    """That of the buffers: a GPU's have one of their own."""
+    return ir.MemRefType(buffers[0].op.results[0].type).memory_space if buffers else None
 
 
 def _length(module: ir.Operation, function: Any) -> ir.Value:
@@ -126,6 +136,7 @@ def _lifetimes(block: ir.Block) -> list[_Buffer]:
                 for buffer in (owner[base] for base in roots(value) if base in owner):
                     buffer.first = time if buffer.first < 0 else buffer.first
                     buffer.last = time
+        time += op.name == "gpu.launch_func"
     return buffers
 
 
@@ -138,7 +149,7 @@ def _used(op: ir.Operation) -> Iterator[ir.Value]:
                 yield from _used(inner.operation)
 
 
-def place(buffers: list[_Buffer]) -> int:
+def place(buffers: list[_Buffer], alignment: int = ALIGNMENT) -> int:
     """Gives every buffer an offset, such that those whose lifetimes meet do not overlap; the bytes needed
     in all."""
     placed: list[_Buffer] = []
@@ -148,7 +159,7 @@ def place(buffers: list[_Buffer]) -> int:
                             key=lambda p: p.offset):
             if offset + buffer.size <= other.offset:
                 break
-            offset = max(offset, align(other.offset + other.size))
+            offset = max(offset, align(other.offset + other.size, alignment))
         buffer.offset = offset
         placed.append(buffer)
-    return max((align(b.offset + b.size) for b in placed), default=0)
+    return max((align(b.offset + b.size, alignment) for b in placed), default=0)

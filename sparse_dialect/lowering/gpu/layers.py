@@ -5,197 +5,173 @@ A layer that no kernel covers is a ``PassError`` that names the op, its location
 
 from __future__ import annotations
 
+from math import prod
 from typing import Any
 
 import numpy as np
 
+from ...activations import activation_of
+from ...dialect.ops import PoolOp
+from ...dialect.packed import PackedConvOp
 from ...dialect.schemes import scheme_of
 from ...dialect.storages import packed_weight
 from ...errors import op_error
-from ...geometry.convolution import Convolution
+from ...geometry import convolution as geometry
 from ...ir.constants import weight_of
 from ...ir.mlir import ir
 from ...ir.values import element_of, integers, shape_of
-from ...schemes import Dense
-from ...schemes.kernels import Kernels, KernelScheme
-from .kernels.convolution import PatternConvolution
-from .kernels.pixels import Pool, Product
-from .layout import Flat, Layout, Rows
+from ...schemes import Dense, SharedColumns
+from ...schemes.shared_columns import group_rows
+from .kernels.convolution import Convolution
+from .kernels.pools import Pool, Three
+from .kernels.products import Product, packed_dense, packed_sparse, parts
+from .layout import LANES, Layout, Matrix, Rows
+from .stored_kernels import Geometry, Stored, stored_kernels
+from .tiling import choose_tile
 
+MOST_BYTES = 1 << 27  # of a buffer that a kernel sees: what every device offers
 _LIMIT = 1 << 31  # index arithmetic is of 32 bits, signed
+RESHAPES = ("tensor.collapse_shape", "tensor.expand_shape")
+_MOST_DIMENSIONS = 5
 
 
-def layout_of_value(value: ir.Value, margin: int) -> Layout:
-    """How a tensor of f32 lies: images as rows, matrices flat. Raises ``PassError`` for any other."""
+def layout_of(value: ir.Value) -> Layout:
+    """How a tensor of f32 lies: images as rows, with the margins that their readers want; matrices by rows.
+    Raises ``PassError`` for any other."""
     type_ = ir.RankedTensorType(value.type)
     owner = value.owner if not isinstance(value.owner, ir.Block) else value.owner.owner
-    if str(element_of(type_)) != "f32" or not type_.has_static_shape or type_.rank not in (2, 3, 4):
+    covered = type_.has_static_shape and 2 <= type_.rank <= _MOST_DIMENSIONS
+    if str(element_of(type_)) != "f32" or not covered:
         raise op_error(
             owner,
-            "f32 tensors of two to four dimensions of fixed sizes",
+            f"f32 tensors of two to {_MOST_DIMENSIONS} dimensions of fixed sizes",
             str(type_),
             "there is no GPU kernel for it; compile for a CPU",
         )
     shape = shape_of(value)
     if type_.rank == 2:
-        return Flat(shape[0] * shape[1])
-    height, width = ([1, *shape[2:]])[-2:]
-    rows = Rows(shape[0] * shape[1], height, width, margin)
-    if 16 * rows.vectors >= _LIMIT:
+        return Matrix(shape[0], shape[1])
+    depth, height, width = [1, 1, *shape[2:]][-3:]
+    deep, margin = _margins(value)
+    rows = Rows(shape[0] * shape[1], depth, height, width, margin, deep)
+    if 4 * LANES * rows.vectors >= _LIMIT:
         raise op_error(owner, "tensors below 2 GiB", str(type_), "make the input smaller")
     return rows
 
 
-def margin_of(layers: list[Any]) -> int:
-    """The largest padding of any layer."""
-    return max(
-        (
-            size
-            for layer in layers
-            if "padding_low" in layer.operation.attributes
-            for size in (*integers(layer.padding_low), *integers(layer.padding_high))
-        ),
-        default=0,
-    )
+def _margins(value: ir.Value) -> tuple[int, int]:
+    """Slices and pixels of zeros that the readers of a tensor want around it."""
+    deep = margin = 0
+    for use in value.uses:
+        reader = use.owner
+        if isinstance(reader, PackedConvOp | PoolOp) and reader.input == value:
+            if isinstance(reader, PoolOp) and ir.StringAttr(reader.kind).value == "max":
+                continue  # places beyond the border are never read
+            low, high = three(reader.padding_low, 0), three(reader.padding_high, 0)
+            deep, margin = max(deep, low[0], high[0]), max(margin, *low[1:], *high[1:])
+        elif reader.operation.name in RESHAPES and len(shape_of(reader.operation.results[0])) > 2:
+            own = _margins(reader.operation.results[0])
+            deep, margin = max(deep, own[0]), max(margin, own[1])
+    return deep, margin
 
 
-def _scheme_with_kernel(op: Any) -> Dense | KernelScheme:
-    """The scheme of a convolution; ``PassError`` where no GPU kernel computes it."""
-    scheme = scheme_of(op)
-    rank = len(packed_weight(op).shape)
-    if not isinstance(scheme, Dense | KernelScheme):
-        raise op_error(
-            op,
-            "a dense, pattern or connectivity scheme",
-            scheme.name,
-            "there is no GPU kernel for it yet; compile for a CPU, or prune otherwise",
-        )
-    if rank not in (3, 4):
-        raise op_error(
-            op,
-            "a convolution of one or two dimensions",
-            f"one of {rank - 2}",
-            "there is no GPU kernel for it yet; compile for a CPU",
-        )
-    if any(size != 1 for size in integers(op.pool)):
-        raise op_error(
-            op,
-            "a convolution without a fused pool",
-            f"a pool of {integers(op.pool)}",
-            "leave the pool to sparse.pool",
-        )
-    return scheme
+def three(attribute: Any, fill: int) -> Three:
+    """The values of an attribute of one to three dimensions, as of three."""
+    depth, height, width = [fill, fill, *integers(attribute)][-3:]
+    return depth, height, width
 
 
-def convolution_of(op: Any, margin: int) -> tuple[PatternConvolution, dict[str, np.ndarray]]:
+def convolution_of(op: Any, source: Layout, residual: Layout | None, half: bool
+                   ) -> tuple[Convolution, dict[str, np.ndarray]]:
     """A packed convolution and the arrays of its kernel: ``rows``, ``index``, ``weight``, ``bias``."""
-    scheme = _scheme_with_kernel(op)
-    packed = packed_weight(op)
-    shape = packed.shape
-    conv, weight = Convolution.of(op), packed.unpack()
-    source, target = layout_of_value(op.input, margin), layout_of_value(op.output, margin)
-    residual = None if op.residual is None else layout_of_value(op.residual, margin)
+    target = layout_of(op.output)
     assert isinstance(source, Rows)
     assert isinstance(target, Rows)
-    assert not isinstance(residual, Flat)
-    flat_patterns = (tuple(range(int(np.prod(shape[2:])))),)
-    library = flat_patterns if isinstance(scheme, Dense) else scheme.patterns(shape[2:])
-    kept = _all_kernels(weight) if isinstance(scheme, Dense) else scheme.kernels(weight)
-    padding, dilation, stride = (
-        [*fill, *integers(attribute)][-2:]
-        for fill, attribute in (((0,), op.padding_low), ((1,), op.dilations), ((1,), op.strides))
-    )
-    width = shape[-1]
-    patterns = tuple(
-        tuple(
-            (tap // width * dilation[0] - padding[0], tap % width * dilation[1] - padding[1])
-            for tap in pattern
-        )
-        for pattern in library
-    )
-    arrays = _pack(weight, kept, library, source.plane, conv.filters // conv.groups)
-    order = arrays["rows"][:, 0]
-    bias = (
-        np.zeros(conv.filters, np.float32) if op.bias is None else weight_of(op, op.bias).astype(np.float32)
-    )
-    layer = PatternConvolution(
+    assert not isinstance(residual, Matrix)
+    if any(size != 1 for size in integers(op.pool)):
+        raise op_error(op, "a convolution without a fused pool", f"a pool of {integers(op.pool)}",
+                       "leave the pool to sparse.pool")
+    conv, packed = geometry.Convolution.of(op), packed_weight(op)
+    stride = three(op.strides, 1)
+    where = Geometry(conv.groups, three(op.dilations, 1), three(op.padding_low, 0),
+                     source.plane, source.slice, source.pitch)
+    stored = stored_kernels(scheme_of(op), packed.unpack(), where)
+    bias = np.zeros(conv.filters, np.float32) if op.bias is None else weight_of(op, op.bias)
+    layer = Convolution(
         source,
         target,
-        conv.filters,
-        len(kept.filters),
-        patterns,
-        (stride[0], stride[1]),
-        conv.activation,
+        conv.batch,
+        len(stored.groups),
+        stored.groups.shape[1],
+        stored.kernels,
+        stored.classes,
+        stride,
+        activation_of(op).name,
         residual,
+        choose_tile(target, stored.groups.shape[1], len(stored.groups) * conv.batch, stride),
+        half,
     )
-    return layer, arrays | {"bias": bias[order]}
+    return layer, _arrays(stored, bias.astype(np.float32), half)
 
 
-def linear_of(op: Any) -> tuple[Product, dict[str, np.ndarray]]:
-    """A packed dense linear layer and its arrays: ``weight`` [K, M] and ``bias``."""
-    if not isinstance(scheme_of(op), Dense):
-        raise op_error(
-            op,
-            "a dense linear layer",
-            scheme_of(op).name,
-            "there is no GPU kernel for it yet; compile for a CPU, or leave it unpruned",
-        )
+def _arrays(stored: Stored, bias: np.ndarray, half: bool) -> dict[str, np.ndarray]:
+    return {
+        "rows": stored.rows,
+        "index": stored.index,
+        "weight": stored.weight.astype(np.float16) if half else stored.weight,
+        "bias": bias[stored.groups],
+    }
+
+
+def linear_of(op: Any, half: bool) -> list[tuple[Product, dict[str, np.ndarray]]]:
+    """A packed linear layer: ``products_of`` its weight."""
     weight = packed_weight(op).unpack()
-    bias = np.zeros(len(weight), np.float32) if op.bias is None else weight_of(op, op.bias).astype(np.float32)
-    layer = Product(
-        shape_of(op.input)[0], weight.shape[1], weight.shape[0], ir.StringAttr(op.activation).value
-    )
-    return layer, {"weight": np.ascontiguousarray(weight.T), "bias": bias}
+    bias = np.zeros(len(weight), np.float32) if op.bias is None else weight_of(op, op.bias)
+    (rows, inputs), outputs = shape_of(op.input), len(weight)
+    return products_of(op, weight, bias, (Matrix(rows, inputs), Matrix(rows, outputs)), half)
 
 
-def pool_of(op: Any, margin: int) -> Pool:
-    """A pool of one or two dimensions."""
-    source, target = layout_of_value(op.input, margin), layout_of_value(op.output, margin)
+def products_of(op: Any, weight: np.ndarray, bias: np.ndarray, sides: tuple[Matrix, Matrix], half: bool
+                ) -> list[tuple[Product, dict[str, np.ndarray]]]:
+    """Products of a layer between two matrices, each of some rows of ``weight`` [M, K], and their arrays:
+    ``start``, ``index`` where it is sparse, ``weight``, ``row`` and ``bias``."""
+    scheme = scheme_of(op)
+    activation = activation_of(op).name if "activation" in op.operation.attributes else "none"
+    if isinstance(scheme, Dense):
+        arrays = packed_dense(weight)
+    else:
+        shares = isinstance(scheme, SharedColumns)
+        groups = group_rows(weight, LANES) if shares else np.arange(len(weight))[:, None]
+        arrays = packed_sparse(weight, groups)
+    if half:
+        arrays["weight"] = arrays["weight"].astype(np.float16)
+    found = []
+    for part in parts(arrays, MOST_BYTES):
+        entries, _, together = part["weight"].shape
+        what = Product(sides[0], sides[1], len(part["row"]), entries, together, "index" not in part,
+                       activation, half)
+        found.append((what, part | {"bias": bias.astype(np.float32)}))
+    return found
+
+
+def pool_of(op: Any, source: Layout, half: bool) -> Pool:
+    """A pool."""
+    target = layout_of(op.output)
     assert isinstance(source, Rows)
     assert isinstance(target, Rows)
-    kernel, stride, padding = (
-        [*fill, *integers(attribute)][-2:]
-        for fill, attribute in (((1,), op.kernel), ((1,), op.strides), ((0,), op.padding_low))
-    )
     return Pool(
         source,
         target,
         ir.StringAttr(op.kind).value,
-        (kernel[0], kernel[1]),
-        (stride[0], stride[1]),
-        (padding[0], padding[1]),
+        three(op.kernel, 1),
+        three(op.strides, 1),
+        three(op.padding_low, 0),
+        half,
     )
 
 
-def _all_kernels(weight: np.ndarray) -> Kernels:
-    filters, channels = (axis.ravel() for axis in np.indices(weight.shape[:2]))
-    return Kernels(filters, channels, np.zeros(len(filters), np.int64))
-
-
-def _pack(
-    weight: np.ndarray, kept: Kernels, library: tuple[tuple[int, ...], ...], plane: int, filters_a_group: int
-) -> dict[str, np.ndarray]:
-    """FKW as the kernel reads it: filters by length (FKR), kernels of a filter by pattern, then channel."""
-    filters = weight.shape[0]
-    order = np.argsort(-np.bincount(kept.filters, minlength=filters), kind="stable")
-    place = np.empty(filters, np.int64)
-    place[order] = np.arange(filters)
-    sorted_ = np.lexsort((kept.channels, kept.patterns, place[kept.filters]))
-    owner, channels, patterns = kept.filters[sorted_], kept.channels[sorted_], kept.patterns[sorted_]
-    runs = np.zeros((filters, len(library)), np.int64)
-    np.add.at(runs, (place[owner], patterns), 1)
-    ends = np.cumsum(runs).reshape(runs.shape)
-    rows = np.column_stack([order, ends[:, 0] - runs[:, 0], ends])
-    values = np.zeros((max(len(owner), 1), max(map(len, library))), np.float32)
-    dense = weight.reshape(*weight.shape[:2], -1)
-    for number, pattern in enumerate(library):
-        here = np.flatnonzero(patterns == number)
-        values[here[:, None], np.arange(len(pattern))] = dense[
-            owner[here, None], channels[here, None], list(pattern)
-        ]
-    index = (owner // filters_a_group * weight.shape[1] + channels) * plane
-    return {
-        "rows": rows.astype(np.int32),
-        "index": np.resize(index, max(len(owner), 1)).astype(np.int32),
-        "weight": values,
-    }
+def elements_of(layout: Layout) -> int:
+    """Elements of a tensor."""
+    if isinstance(layout, Matrix):
+        return layout.rows * layout.columns
+    return layout.planes * prod(layout.image)

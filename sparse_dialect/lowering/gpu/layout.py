@@ -1,11 +1,12 @@
-"""How tensors lie in a GPU's buffers: rows of pixel vectors between zeros.
+"""How tensors lie in a GPU's buffers: rows of pixel vectors between zeros, and matrices.
 
-    place of (plane, y, x), in elements = ((plane * (height + 2 margin) + y + margin) * pitch + left) * 4 + x
+    place of (plane, z, y, x), in elements =
+        (((plane * (depth + 2 deep) + z + deep) * (height + 2 margin) + y + margin) * pitch + left) * 4 + x
 
 A plane is one channel of one example. A row is ``pitch`` vectors of 4 pixels; the first ``left`` of them are
 zeros, and the right margin of the row before it. Behind the last plane lie rows that a tile may read beyond
-the image. So every tap of every kernel is a load at a constant offset, without a test at borders. Buffers
-start as zeros and kernels write pixels of the image alone.
+the image. So every tap of every kernel is a load at a constant offset, without a test at borders. Memory is
+reused, so whoever writes a tensor writes its margins too (``kernels/tiles.py``).
 """
 
 from __future__ import annotations
@@ -14,16 +15,25 @@ from dataclasses import dataclass
 
 LANES = 4
 SPARE_ROWS = 16  # more than a tile and its kernel reach beyond the last plane
+MATRIX_ALIGNMENT = 128  # elements: rows of a matrix begin where a descriptor may begin (256 bytes of halves)
 
 
 @dataclass(frozen=True)
 class Rows:
-    """``planes`` images of ``height`` x ``width`` pixels with ``margin`` zeros on every side."""
+    """``planes`` images of ``depth`` slices of ``height`` x ``width`` pixels, with ``margin`` zeros on every
+    side of a slice and ``deep`` slices of zeros before and behind."""
 
     planes: int
+    depth: int
     height: int
     width: int
     margin: int
+    deep: int = 0
+
+    @property
+    def image(self) -> tuple[int, int, int]:
+        """Slices, rows and pixels of a plane, without zeros."""
+        return self.depth, self.height, self.width
 
     @property
     def left(self) -> int:
@@ -41,14 +51,19 @@ class Rows:
         return self.left + self.across
 
     @property
-    def plane(self) -> int:
-        """Vectors from one plane to the next."""
+    def slice(self) -> int:
+        """Vectors from one slice to the next."""
         return (self.height + 2 * self.margin) * self.pitch
 
     @property
+    def plane(self) -> int:
+        """Vectors from one plane to the next."""
+        return (self.depth + 2 * self.deep) * self.slice
+
+    @property
     def origin(self) -> int:
-        """The vector of the first plane's pixel (0, 0)."""
-        return self.margin * self.pitch + self.left
+        """The vector of the first plane's pixel (0, 0, 0)."""
+        return self.deep * self.slice + self.margin * self.pitch + self.left
 
     @property
     def vectors(self) -> int:
@@ -57,15 +72,21 @@ class Rows:
 
 
 @dataclass(frozen=True)
-class Flat:
-    """``count`` elements one behind the other: inputs and outputs of the model, rows of linear layers."""
+class Matrix:
+    """``rows`` of ``columns`` elements; each row begins at a multiple of MATRIX_ALIGNMENT."""
 
-    count: int
+    rows: int
+    columns: int
+
+    @property
+    def pitch(self) -> int:
+        """Elements from one row to the next."""
+        return -(-self.columns // MATRIX_ALIGNMENT) * MATRIX_ALIGNMENT
 
     @property
     def vectors(self) -> int:
         """Vectors of the whole buffer."""
-        return -(-self.count // LANES)
+        return self.rows * self.pitch // LANES
 
 
-Layout = Rows | Flat
+Layout = Rows | Matrix

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -25,21 +25,21 @@ from ...dialect.ops import Layer, PoolOp
 from ...dialect.packed import PackedConvOp, PackedLinearOp
 from ...dialect.schedules import record_of
 from ...errors import op_error
-from ...ir.constants import attribute_of
 from ...ir.mlir import ir
-from ...ir.values import shape_of, text_of
-from ...ir.walk import operations
-from ...passes import Pass, PassContext
-from .emitter import THREADS, Kernel
+from ...ir.values import shape_of
+from ...passes import Pass, PassContext, option
+from .emitter import Kernel
+from .generics import COVERED, read_generic
+from .kernels import copies
 from .kernels.convolution import convolution
-from .kernels.pixels import copy, copy_flat, pool, product
-from .layers import convolution_of, layout_of_value, linear_of, margin_of, pool_of
-from .layout import LANES, Flat, Layout, Rows
+from .kernels.elementwise import elementwise
+from .kernels.pools import pool
+from .kernels.products import product
+from .launches import Launches
+from .layers import RESHAPES, convolution_of, elements_of, layout_of, linear_of, pool_of
+from .layout import LANES, Layout, Matrix, Rows
 
-VECTOR_BYTES = 4 * LANES
-CLASS = "#spirv.storage_class<StorageBuffer>"
-_SKIPPED = ("arith.constant", "func.return")
-_RESHAPES = ("tensor.collapse_shape", "tensor.expand_shape")
+_SKIPPED = ("arith.constant", "func.return", "tensor.empty")
 
 
 @dataclass(frozen=True)
@@ -48,11 +48,13 @@ class LowerToGpuPass(Pass):
     Lowers a function of packed sparse ops to kernels in gpu, memref, vector, arith and scf, and their
     launches.
 
-    Convolutions (dense, pattern, connectivity), dense linear layers and pools. Anything else is an error that
-    names the operation: nothing falls back to the CPU.
+    Convolutions and linear layers of every scheme, pools, elementwise linalg, slices and concatenations of
+    channels. Anything else is an error that names the operation: nothing falls back to the CPU.
     """
 
     name = "sparse-lower-to-gpu"
+
+    precision: Literal["fp32", "fp16"] = option("fp32", "what tensors and weights hold and products are in")
 
     def run(self, op: ir.Operation, context: PassContext) -> None:
         with op.context:
@@ -60,7 +62,7 @@ class LowerToGpuPass(Pass):
             functions = [view for view in block.operations if view.operation.name == "func.func"]
             if len(functions) != 1:
                 raise op_error(op, "one function", f"{len(functions)}", "make a model of one function")
-            lowering = _Lowering(functions[0], context)
+            lowering = _Lowering(functions[0], context, self.precision == "fp16")
             lowered = lowering.module()
             functions[0].operation.erase()
             for view in list(lowered.body.operations):
@@ -71,69 +73,36 @@ class LowerToGpuPass(Pass):
 class _Lowering:
     """The text of the lowered module, as it grows."""
 
-    def __init__(self, function: Any, context: PassContext) -> None:
-        self._function, self._context = function, context
-        self._margin = margin_of(operations(function, PackedConvOp, PoolOp))
-        self._kernels: dict[str, tuple[str, Kernel]] = {}  # by their text: its name
-        self._weights: dict[str, np.ndarray] = {}
-        self._lines: list[str] = []
-        self._count = 0
+    def __init__(self, function: Any, context: PassContext, half: bool) -> None:
+        self._function, self._half = function, half
+        self._launches = Launches(context)
         self._buffers: dict[Any, tuple[str, Layout]] = {}  # of each tensor
-        self._sizes: dict[str, int] = {}  # bytes of each buffer
 
     def module(self) -> ir.Module:
         """The whole: kernels, weights and the function of launches."""
         body = self._function.regions[0].blocks[0]
-        arguments = []
-        for number, argument in enumerate(body.arguments):
-            layout = layout_of_value(argument, self._margin)
-            arguments.append(self._take_input(argument, f"%input_{number}", layout))
+        arguments = [
+            self._take_input(argument, f"%input_{number}") for number, argument in enumerate(body.arguments)
+        ]
+        for view in body.operations:
+            self._lower(view)
         results = [
             value
             for view in body.operations
             if view.operation.name == "func.return"
             for value in view.operation.operands
         ]
-        for view in body.operations:
-            self._lower(view)
-        for number, value in enumerate(results):
-            arguments.append(self._give_output(value, f"%output_{number}"))
-        text = "\n".join(
-            [
-                "module attributes {gpu.container_module} {",
-                *(
-                    f'memref.global "private" constant @{name} : {_bytes(array.nbytes)} = uninitialized'
-                    for name, array in self._weights.items()
-                ),
-                *(kernel.module(name) for name, kernel in self._kernels.values()),
-                f"func.func @main({', '.join(arguments)}) {{",
-                "%zero = arith.constant 0 : index",
-                *self._lines,
-                "return",
-                "}",
-                "}",
-            ]
-        )
-        module = ir.Module.parse(text)
-        self._fill(module)
-        return module
+        arguments += [
+            self._give_output(value, f"%output_{number}") for number, value in enumerate(results)
+        ]
+        return self._launches.module(arguments)
 
-    def _fill(self, module: ir.Module) -> None:
-        """Puts the weights into their globals."""
-        for view in module.body.operations:
-            name = text_of(view.operation.attributes, "sym_name")
-            if name in self._weights:
-                flat = np.ascontiguousarray(self._weights[name]).reshape(-1).view(np.int8)
-                view.operation.attributes["initial_value"] = attribute_of(flat, name)
-
-    def _take_input(self, value: Any, name: str, layout: Layout) -> str:
-        """The function's argument for an input; an image goes into rows first."""
-        self._sizes[name] = 4 * int(np.prod(shape_of(value)))
-        self._buffers[value] = (name, layout)
-        if isinstance(layout, Rows):
-            self._buffers[value] = (self._allocate(layout), layout)
-            self._launch("input", copy(layout, into_rows=True), [name, self._buffers[value][0]], {})
-        return f"{name}: {_bytes(self._sizes[name])}"
+    def _take_input(self, value: Any, name: str) -> str:
+        """The function's argument for an input, which is copied into its layout."""
+        layout = layout_of(value)
+        argument = self._launches.argument(name, 4 * elements_of(layout))
+        self._run(value, "input", copies.from_plain(layout, self._half), [name], layout)
+        return argument
 
     def _give_output(self, value: Any, name: str) -> str:
         """The function's argument for a result, which is copied: a layer may read it too."""
@@ -142,112 +111,124 @@ class _Lowering:
                 self._function, "results that are computed", "a constant", "return a layer's result"
             )
         source, layout = self._buffers[value]
-        self._sizes[name] = 4 * int(np.prod(shape_of(value)))
-        kernel = copy(layout, into_rows=False) if isinstance(layout, Rows) else copy_flat(layout)
-        self._launch("output", kernel, [source, name], {})
-        return f"{name}: {_bytes(self._sizes[name])}"
+        argument = self._launches.argument(name, 4 * elements_of(layout))
+        self._launches.launch("output", copies.to_plain(layout, self._half), [source, name])
+        return argument
+
+    def _run(self, result: Any, layer: str, kernel: Kernel, operands: list[Any], layout: Layout) -> None:
+        """A launch whose result lies in a new buffer."""
+        name = self._launches.allocate(self._bytes(layout))
+        self._buffers[result] = (name, layout)
+        self._launches.launch(layer, kernel, [*operands, name])
+
+    def _bytes(self, layout: Layout) -> int:
+        return layout.vectors * LANES * (2 if self._half else 4)
 
     def _lower(self, view: Any) -> None:
         operation = view.operation
         layer = (record_of(view).layer if isinstance(view, Layer) else "") or operation.name
         if operation.name in _SKIPPED:
             return
-        if operation.name in _RESHAPES:
+        if operation.name in RESHAPES:
             self._reshape(operation)
-            return
-        if isinstance(view, PackedConvOp):
-            what, arrays = convolution_of(view, self._margin)
-            source = self._buffers[view.input][0]
-            inputs = [source, source, "rows", "index", "weight", "bias"]
-            if view.residual is not None:
-                inputs.append(self._buffers[view.residual][0])
-            kernel = convolution(what)
+        elif isinstance(view, PackedConvOp):
+            self._convolution(view, layer)
         elif isinstance(view, PackedLinearOp):
-            linear, arrays = linear_of(view)
-            inputs, kernel = [self._buffers[view.input][0], "weight", "bias"], product(linear)
+            self._linear(view, layer)
         elif isinstance(view, PoolOp):
-            inputs, arrays, kernel = [self._buffers[view.input][0]], {}, pool(pool_of(view, self._margin))
+            name, source = self._buffers[view.input]
+            what = pool_of(view, source, self._half)
+            self._run(view.output, layer, pool(what), [name, name], what.target)
+        elif operation.name == "tensor.concat":
+            self._concatenate(operation)
+        elif operation.name == "tensor.extract_slice":
+            self._slice(operation)
+        elif operation.name == "linalg.generic":
+            self._generic(operation, layer)
         else:
-            raise op_error(
-                operation,
-                "a convolution, a linear layer or a pool",
-                "an op without a GPU kernel",
-                "compile for a CPU",
-            )
-        output = operation.results[0]
-        layout = layout_of_value(output, self._margin)
-        self._buffers[output] = (self._allocate(layout), layout)
-        self._launch(layer, kernel, [*inputs, self._buffers[output][0]], arrays)
+            raise op_error(operation, COVERED, "an op without a GPU kernel", "compile for a CPU")
+
+    def _generic(self, operation: Any, layer: str) -> None:
+        target = layout_of(operation.results[0])
+        what, body, values = read_generic(operation, self._layout, target, self._half)
+        operands = [value if isinstance(value, np.ndarray) else self._buffers[value][0] for value in values]
+        self._run(operation.results[0], layer, elementwise(what, body), operands, target)
+
+    def _layout(self, value: ir.Value) -> Layout:
+        if value not in self._buffers:
+            raise op_error(value.owner, "a tensor that a layer computes", "another", "compile for a CPU")
+        return self._buffers[value][1]
+
+    def _convolution(self, view: Any, layer: str) -> None:
+        name, source = self._buffers[view.input]
+        residual = None if view.residual is None else self._buffers[view.residual]
+        what, arrays = convolution_of(view, source, None if residual is None else residual[1], self._half)
+        operands = [name, name, *_in_order(arrays, ("rows", "index", "weight", "bias"))]
+        if residual is not None:
+            operands.append(residual[0])
+        self._run(view.output, layer, convolution(what), operands, what.target)
+
+    def _linear(self, view: Any, layer: str) -> None:
+        source = self._buffers[view.input][0]
+        target = layout_of(view.output)
+        name = self._launches.allocate(self._bytes(target))
+        self._buffers[view.output] = (name, target)
+        for what, arrays in linear_of(view, self._half):
+            operands = _in_order(arrays, ("start", "index", "weight", "row", "bias"))
+            self._launches.launch(layer, product(what), [source, *operands, name])
 
     def _reshape(self, operation: Any) -> None:
         """Between shapes; a matrix of what was an image is a copy out of its rows."""
         source, layout = self._buffers[operation.operands[0]]
         result = operation.results[0]
-        wanted = layout_of_value(result, self._margin)
-        if isinstance(layout, Rows) and isinstance(wanted, Flat):
-            self._buffers[result] = (self._allocate(wanted), wanted)
-            self._launch("flatten", copy(layout, into_rows=False), [source, self._buffers[result][0]], {})
-        elif isinstance(layout, Flat) and isinstance(wanted, Rows):
-            self._buffers[result] = (self._allocate(wanted), wanted)
-            self._launch("unflatten", copy(wanted, into_rows=True), [source, self._buffers[result][0]], {})
-        elif layout == wanted:
-            self._buffers[result] = (source, wanted)
+        wanted = layout_of(result)
+        if isinstance(layout, Rows) and isinstance(wanted, Matrix) and layout.planes % wanted.rows == 0:
+            self._run(result, "flatten", copies.out_of_rows(layout, wanted, self._half), [source], wanted)
+        elif isinstance(layout, Matrix) and isinstance(wanted, Rows) and wanted.planes % layout.rows == 0:
+            self._run(result, "unflatten", copies.into_rows(wanted, layout, self._half), [source], wanted)
+        elif layout == wanted or (
+            isinstance(layout, Rows) and isinstance(wanted, Rows)
+            and (layout.planes, layout.image) == (wanted.planes, wanted.image)
+        ):
+            self._buffers[result] = (source, layout)
         else:
             raise op_error(operation, "a reshape that flattens", str(result.type), "compile for a CPU")
 
-    def _allocate(self, layout: Layout) -> str:
-        self._count += 1
-        name = f"%buffer_{self._count}"
-        self._sizes[name] = layout.vectors * VECTOR_BYTES
-        self._lines.append(f"{name} = memref.alloc() : {_bytes(self._sizes[name])}")
-        return name
+    def _concatenate(self, operation: Any) -> None:
+        """Parts after each other along the second dimension: channels, or columns of a matrix."""
+        result = operation.results[0]
+        if ir.IntegerAttr(operation.attributes["dim"]).value != 1:
+            raise op_error(operation, "a concatenation of channels", "another", "compile for a CPU")
+        target = layout_of(result)
+        name = self._launches.allocate(self._bytes(target))
+        self._buffers[result] = (name, target)
+        first = 0
+        for value in operation.operands:
+            source, layout = self._buffers[value]
+            self._launches.launch("concat", self._part(layout, target, shape_of(value)[0], (0, first)),
+                                  [source, name])
+            first += shape_of(value)[1]
 
-    def _launch(
-        self, layer: str, kernel: Kernel, operands: list[str], arrays: Mapping[str, np.ndarray]
-    ) -> None:
-        """A launch of the kernel; an operand that names one of ``arrays`` is that weight."""
-        key = kernel.module("kernel")
-        name, _ = self._kernels.setdefault(key, (f"kernel_{len(self._kernels)}", kernel))
-        views = [
-            self._view(operand, buffer.type, arrays)
-            for operand, buffer in zip(operands, kernel.buffers, strict=True)
-        ]
-        sizes = [self._constant(size) for size in (*kernel.groups, THREADS, 1, 1)]
-        written = ", ".join(str(at) for at, buffer in enumerate(kernel.buffers) if buffer.written)
-        typed = ", ".join(
-            f"{view} : {buffer.type}" for view, buffer in zip(views, kernel.buffers, strict=True)
-        )
-        self._lines.append(
-            f"gpu.launch_func @{name}::@main blocks in ({', '.join(sizes[:3])}) "
-            f"threads in ({', '.join(sizes[3:])}) "
-            f'args({typed}) {{espalier.layer = "{_quoted(layer)}", espalier.written = array<i64: {written}>}}'
-        )
-        self._context.statistics["launches"] += 1
+    def _slice(self, operation: Any) -> None:
+        """Some of the second dimension, all of the others."""
+        source, layout = self._buffers[operation.operands[0]]
+        result = operation.results[0]
+        own, whole = shape_of(result), shape_of(operation.operands[0])
+        offsets, strides = (list(ir.DenseI64ArrayAttr(operation.attributes[name]))
+                            for name in ("static_offsets", "static_strides"))
+        if (len(own) != len(whole) or own[0] != whole[0] or own[2:] != whole[2:] or set(strides) != {1}
+                or len(operation.operands) > 1):
+            raise op_error(operation, "a slice of channels", str(result.type), "compile for a CPU")
+        target = layout_of(result)
+        self._run(result, "slice", self._part(layout, target, own[0], (offsets[1], 0)), [source], target)
 
-    def _view(self, operand: str, type_: str, arrays: Mapping[str, np.ndarray]) -> str:
-        """The buffer, or the weight, as the kernel sees it."""
-        self._count += 1
-        if operand in arrays:
-            name = f"weight_{len(self._weights)}"
-            self._weights[name] = arrays[operand]
-            operand = f"%{name}"
-            self._sizes[operand] = self._weights[name].nbytes
-            self._lines.append(f"{operand} = memref.get_global @{name} : {_bytes(self._sizes[operand])}")
-        self._lines.append(
-            f"%view_{self._count} = memref.view {operand}[%zero][] : "
-            f"{_bytes(self._sizes[operand])} to {type_}"
-        )
-        return f"%view_{self._count}"
-
-    def _constant(self, value: int) -> str:
-        self._count += 1
-        self._lines.append(f"%size_{self._count} = arith.constant {value} : index")
-        return f"%size_{self._count}"
+    def _part(self, source: Layout, target: Layout, batch: int, first: tuple[int, int]) -> Kernel:
+        if isinstance(source, Rows) and isinstance(target, Rows):
+            return copies.planes(source, target, batch, first, self._half)
+        assert isinstance(source, Matrix)
+        assert isinstance(target, Matrix)
+        return copies.columns(source, target, first, self._half)
 
 
-def _bytes(count: int) -> str:
-    return f"memref<{count}xi8, {CLASS}>"
-
-
-def _quoted(text: str) -> str:
-    return text.replace("\\", "\\\\").replace('"', '\\"')
+def _in_order(arrays: Mapping[str, np.ndarray], names: tuple[str, ...]) -> list[np.ndarray]:
+    return [arrays[name] for name in names if name in arrays]

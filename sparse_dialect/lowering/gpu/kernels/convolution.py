@@ -1,268 +1,231 @@
-"""Convolutions whose kernels follow a library of patterns: pattern, connectivity, and dense as one full
-pattern.
+"""Convolutions whose kernels follow a library of classes: every scheme, and dense as one full class.
 
-A thread owns ``rows`` x 4 ``vectors`` output pixels of one filter, all in registers; y of a workgroup is the
-stored filter, so that run bounds, channels and weights are the same for the whole group and control flow is
-uniform. For each pattern there is one loop over the filter's run of kernels that have it; its body knows its
-taps, loads each input vector once (LRE) and multiplies.
+A thread owns a tile of ``rows`` x 4 ``vectors`` output pixels of a group of filters, all in registers; the
+group is the workgroup's, so that run bounds, channels and weights are the same for the whole of it and
+control flow is uniform (on maps with few tiles several groups share a workgroup). A stored kernel is one
+input channel, with a place in the input and a class: which taps are multiplied for which filters. For each
+class there is one loop over the group's run of kernels of that class; its body loads each input vector once
+(LRE) and multiplies.
 
-    for p in patterns:                                  # unrolled
-      for k in rows[f][p] .. rows[f][p + 1]:
+    for p in classes:                                   # unrolled
+      for k in rows[g][p] .. rows[g][p + 1]:
         at = index[k] + tile
         for each input row that p touches:
           load its vectors, and what stands beside them
-          acc[...] += weight[k][tap] * (vector, or two of them shifted)
+          acc[filter, ...] += weight[k][tap, filter] * (vector, or two of them shuffled)
 
-Strided and dilated ones have a tile of one pixel, with scalar loads. After the loops: residual, activation,
-and stores of pixels of the image alone (the rest of a row's last vector is zeros: the next row's left
-margin).
+pattern and connectivity (PatDNN): a filter a group, a class a pattern. bcr, kgs: the filters that share
+columns a group, a class a set of horizontal taps. unstructured, n_m: a class a tap. After the loops:
+residual, activation, stores, and the margins of the planes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from ..emitter import VECTOR, Buffer, Emitter, Kernel, groups_of
+from ..emitter import WIDE, Buffer, Emitter, Kernel, Work, vectors_of
 from ..layout import LANES, Rows
+from .tiles import RowReader, input_buffers, places_of, store_vector, vector_at, write_margins
 
-Pattern = tuple[tuple[int, int], ...]  # (dy, dx) of each tap
-KernelBody = Callable[[Pattern, str, list[str]], list[str]]
+LONGEST_HALF_SUM = 256  # products that are summed in halves
+
+
+@dataclass(frozen=True, order=True)
+class Tap:
+    """A product of a class: the pixel (dz, dy, dx), from the output's own place in the input, dilation and
+    padding included, with the ``filter`` of the group."""
+
+    dz: int
+    dy: int
+    dx: int
+    filter: int = 0
 
 
 @dataclass(frozen=True)
-class PatternConvolution:
-    """A layer as its kernel reads it. ``patterns``: (dy, dx) of each tap, from the output pixel's own place
-    in the input, dilation and padding included. Buffers:
+class Tile:
+    """Output pixels of a thread, for each filter of its group: ``rows`` x 4 ``vectors``."""
 
-        rows   [F, P + 2] i32   the filter's plane, where each pattern's run starts, the end of the last
-        index  [K] i32          vectors from the input's first plane to the kernel's channel
-        weight [K, taps] f32    ``taps``: of the longest pattern
-        bias   [F] f32          in stored order
+    rows: int
+    vectors: int
+
+
+@dataclass(frozen=True)
+class Convolution:
+    """A layer as its kernel reads it. Buffers:
+
+        rows   [G, S + P + 1] i32   planes of the S filters, where each class's run starts, the last's end
+        index  [K] i32              vectors from the input's first pixel to the kernel's channel
+        weight [K, products]        of the longest class, rounded up to vectors
+        bias   [G, S] f32           in stored order
     """
 
     source: Rows
     target: Rows
-    filters: int
+    batch: int
+    groups: int
+    filters: int  # of a group
     kernels: int
-    patterns: tuple[tuple[tuple[int, int], ...], ...]
-    stride: tuple[int, int]
+    classes: tuple[tuple[Tap, ...], ...]
+    stride: tuple[int, int, int]
     activation: str
-    residual: Rows | None = None
-    rows: int = 4
-    vectors: int = 2
+    residual: Rows | None
+    tile: Tile
+    half: bool = False
 
     @property
-    def taps(self) -> int:
+    def products(self) -> int:
         """Weights stored for a kernel."""
-        return max(map(len, self.patterns))
+        return products_of(self.classes)
 
     @property
-    def tiled(self) -> bool:
-        """Whether pixels of a row are read as vectors."""
-        return self.stride == (1, 1)
+    def row(self) -> int:
+        """Entries of ``rows`` for a group."""
+        return self.filters + len(self.classes) + 1
+
+    @property
+    def element(self) -> str:
+        """What tensors and weights hold."""
+        return "f16" if self.half else "f32"
+
+    @property
+    def work(self) -> Work:
+        """The groups of filters and their tiles."""
+        down = -(-self.target.height // self.tile.rows)
+        across = -(-self.target.across // self.tile.vectors)
+        return Work(self.groups, self.target.depth * down * across, self.batch)
 
     def buffers(self) -> list[Buffer]:
         """The kernel's arguments."""
-        found = [
-            Buffer("input", VECTOR, self.source.vectors),
-            Buffer("pixels", "f32", LANES * self.source.vectors),
-            Buffer("rows", "i32", self.filters * (len(self.patterns) + 2)),
-            Buffer("index", "i32", max(self.kernels, 1)),
-            Buffer("weight", "f32", max(self.kernels, 1) * self.taps),
-            Buffer("bias", "f32", self.filters),
-        ]
-        if self.residual:
-            found.append(
-                Buffer(
-                    "residual",
-                    VECTOR if self.tiled else "f32",
-                    self.residual.vectors * (1 if self.tiled else LANES),
-                )
-            )
+        kernels = max(self.kernels, 1)
+        weight = (
+            Buffer("weight", self.element, kernels)
+            if self.products == 1
+            else vectors_of("weight", kernels * self.products // LANES, self.element)
+        )
         return [
-            *found,
-            Buffer(
-                "output",
-                VECTOR if self.tiled else "f32",
-                self.target.vectors * (1 if self.tiled else LANES),
-                True,
-            ),
+            *input_buffers(self.source, self.element),
+            Buffer("rows", "i32", self.groups * self.row),
+            Buffer("index", "i32", kernels),
+            weight,
+            Buffer("bias", "f32", self.groups * self.filters),
+            *([vectors_of("residual", self.residual.vectors, self.element)] if self.residual else []),
+            vectors_of("output", self.target.vectors, self.element, True),
         ]
 
 
-def convolution(layer: PatternConvolution) -> Kernel:
-    """The kernel of a layer; z of a workgroup is the example of the batch."""
-    return _tiled(layer) if layer.tiled else _pixelwise(layer)
+def products_of(classes: Sequence[Sequence[Tap]]) -> int:
+    """Weights that a kernel has room for: one, or as many vectors as the longest class needs."""
+    longest = max(map(len, classes))
+    return 1 if longest == 1 else -(-longest // LANES) * LANES
 
 
-def _runs(
-    e: Emitter, layer: PatternConvolution, start: Sequence[str], type_: str, body: KernelBody
-) -> list[str]:
-    """The sums after every pattern's loop; ``body(pattern, kernel, sums)`` writes one kernel's products."""
-    row = e.times("%by", len(layer.patterns) + 2)
-    sums, high = list(start), e.load_index("rows", e.add(row, 1))
-    for number, pattern in enumerate(layer.patterns):
-        low, high = high, e.load_index("rows", e.add(row, number + 2))
-        sums = e.loop(low, high, sums, type_, partial(body, pattern))
-    return sums
+def convolution(layer: Convolution) -> Kernel:
+    """The kernel of a layer."""
+    e = Emitter(layer.buffers(), layer.half, layer.work.threads)
+    return layer.work.run(e, partial(_tile, e, layer))
 
 
-def _planes(e: Emitter, layer: PatternConvolution) -> tuple[str, str]:
-    """Vectors from the buffers' first plane to the example's first channel, and the filter's plane."""
-    batch = layer.target.planes // layer.filters
-    channels = layer.source.planes // batch
-    source = e.times("%bz", channels * layer.source.plane)
-    plane = e.add(
-        e.times("%bz", layer.filters), e.load_index("rows", e.times("%by", len(layer.patterns) + 2))
-    )
-    return source, plane
+def _tile(e: Emitter, layer: Convolution, group: str, number: str) -> None:
+    source, target, tile = layer.source, layer.target, layer.tile
+    down, across = -(-target.height // tile.rows), -(-target.across // tile.vectors)
+    z, row, column = e.split(number, down, across)
+    y, x = e.times(row, tile.rows), e.times(column, tile.vectors)
+    sz, sy, sx = layer.stride
+    at = e.add(e.times(e.times(y, sy), source.pitch), e.times(x, sx))
+    if target.depth > 1:
+        at = e.add(at, e.times(z, sz * source.slice))
+    if layer.batch > 1:
+        at = e.add(at, e.times("%bz", source.planes // layer.batch * source.plane))
+    origin = e.add(at, source.origin)
+    entry = e.times(group, layer.row)
+    bias = [e.load("bias", e.add(e.times(group, layer.filters), own)) for own in range(layer.filters)]
+    area = tile.rows * tile.vectors
+    sums = [value for own in bias for value in [e.splat(own, "f32")] * area]
+    high = e.load_index("rows", e.add(entry, layer.filters))
+    for at_class, taps in enumerate(layer.classes):
+        low, high = high, e.load_index("rows", e.add(entry, layer.filters + at_class + 1))
+        most = max(1, LONGEST_HALF_SUM // len(taps))
+        sums = e.restarting_loop(low, high, sums, most, partial(_kernel, e, layer, origin, taps))
+    for own in range(layer.filters):
+        plane = e.load_index("rows", e.add(entry, own))
+        if layer.batch > 1:
+            plane = e.add(plane, e.times("%bz", target.planes // layer.batch))
+        _store(e, layer, plane, (z, y, x), sums[own * area : (own + 1) * area])
+        write_margins(e, target, plane, number, layer.work.tiles)
 
 
-def _tiled(layer: PatternConvolution) -> Kernel:
-    e = Emitter(layer.buffers())
-    source, target = layer.source, layer.target
-    down, across = -(-target.height // layer.rows), -(-target.across // layer.vectors)
-    thread = e.thread()
-
-    def tile() -> None:
-        row, column = e.divided(thread, across)
-        y, x = e.times(row, layer.rows), e.times(column, layer.vectors)
-        example, plane = _planes(e, layer)
-        origin = e.add(e.add(e.add(e.times(y, source.pitch), x), example), source.origin)
-
-        def body(pattern: Sequence[tuple[int, int]], k: str, sums: list[str]) -> list[str]:
-            first = e.times(k, layer.taps)
-            weights = [e.splat(e.load("weight", e.add(first, at))) for at in range(len(pattern))]
-            return _products(e, layer, e.add(origin, e.load_index("index", k)), pattern, weights, sums)
-
-        start = e.splat(e.load("bias", "%by"))
-        sums = _runs(e, layer, [start] * (layer.rows * layer.vectors), VECTOR, body)
-        _store_tile(e, layer, (y, x, plane), sums)
-
-    e.when(e.below(thread, down * across), tile)
-    batch = target.planes // layer.filters
-    return e.kernel((groups_of(down * across), layer.filters, batch))
-
-
-def _products(
-    e: Emitter,
-    layer: PatternConvolution,
-    at: str,
-    pattern: Sequence[tuple[int, int]],
-    weights: Sequence[str],
-    sums: Sequence[str],
+def _kernel(
+    e: Emitter, layer: Convolution, origin: str, taps: Sequence[Tap], k: str, sums: list[str]
 ) -> list[str]:
     """``sums`` and one kernel's products, input row by input row, so that few are live."""
-    sums = list(sums)
-    lowest, highest = min(dy for dy, _ in pattern), max(dy for dy, _ in pattern)
-    for row in range(lowest, layer.rows + highest):
-        uses = [(tap, row - dy, dx) for tap, (dy, dx) in enumerate(pattern) if 0 <= row - dy < layer.rows]
-        loaded: dict[int, str] = {}
-        shifted: dict[tuple[int, int], str] = {}
-        for tap, out, dx in uses:
-            for v in range(layer.vectors):
-                if (v, dx) not in shifted:
-                    shifted[v, dx] = _shifted(e, layer, at, row, LANES * v + dx, loaded)
-                place = out * layer.vectors + v
-                sums[place] = e.multiply_add(shifted[v, dx], weights[tap], sums[place], VECTOR)
+    sums, tile = list(sums), layer.tile
+    at = e.add(origin, e.load_index("index", k))
+    weights = _Weights(e, layer, k)
+    sy, sx = layer.stride[1:]
+    for dz in sorted({tap.dz for tap in taps}):
+        own = [(number, tap) for number, tap in enumerate(taps) if tap.dz == dz]
+        lowest = min(tap.dy for _, tap in own)
+        highest = max(tap.dy for _, tap in own)
+        for row in range(lowest, sy * (tile.rows - 1) + highest + 1):
+            uses = [(number, tap, (row - tap.dy) // sy) for number, tap in own
+                    if (row - tap.dy) % sy == 0 and 0 <= row - tap.dy < sy * tile.rows]
+            wanted = [places_of(v, tap.dx, sx) for _, tap, _ in uses for v in range(tile.vectors)]
+            reader = RowReader(e, at, dz * layer.source.slice + row * layer.source.pitch, wanted)
+            for number, tap, out in uses:
+                for v in range(tile.vectors):
+                    place = (tap.filter * tile.rows + out) * tile.vectors + v
+                    pixels = reader.read(places_of(v, tap.dx, sx))
+                    sums[place] = e.multiply_add(pixels, weights.splat(number), sums[place], e.vector)
     return sums
 
 
-def _shifted(e: Emitter, layer: PatternConvolution, at: str, row: int, x: int, loaded: dict[int, str]) -> str:
-    """Four pixels of an input row from its pixel ``x`` on; a pixel beside the tile is read alone."""
-    pitch = layer.source.pitch
+class _Weights:
+    """The weights of one kernel, each vector of them loaded where the first is used."""
 
-    def vector(number: int) -> str:
-        if number not in loaded:
-            edge = (
-                number in (-1, layer.vectors)
-                and x % LANES in (1, LANES - 1)
-                and (number < 0) == (x % LANES == LANES - 1)
-            )
-            if edge:
-                pixel = LANES * (row * pitch + number) + (LANES - 1 if number < 0 else 0)
-                return e.splat(e.load("pixels", e.add(e.times(at, LANES), pixel)))
-            loaded[number] = e.load("input", e.add(at, row * pitch + number))
-        return loaded[number]
+    def __init__(self, e: Emitter, layer: Convolution, k: str) -> None:
+        self._e, self._k, self._products = e, k, layer.products
+        self._vectors: dict[int, str] = {}
+        self._splats: dict[int, str] = {}
 
-    first, shift = divmod(x, LANES)
-    if not shift:
-        return vector(first)
-    lanes = ", ".join(str(shift + lane) for lane in range(LANES))
-    return e.new(f"vector.shuffle {vector(first)}, {vector(first + 1)} [{lanes}] : {VECTOR}, {VECTOR}")
+    def splat(self, number: int) -> str:
+        """A weight in all lanes."""
+        e = self._e
+        if number not in self._splats:
+            if self._products == 1:
+                self._splats[number] = e.splat(e.load("weight", self._k))
+            else:
+                vector, lane = divmod(number, LANES)
+                if vector not in self._vectors:
+                    at = e.add(e.times(self._k, self._products // LANES), vector)
+                    self._vectors[vector] = e.load("weight", at)
+                own = self._vectors[vector]
+                self._splats[number] = e.splat(e.lane(own, lane))
+        return self._splats[number]
 
 
-def _store_tile(
-    e: Emitter, layer: PatternConvolution, place: tuple[str, str, str], sums: Sequence[str]
+def _store(
+    e: Emitter, layer: Convolution, plane: str, place: tuple[str, str, str], sums: Sequence[str]
 ) -> None:
-    """Residual, activation, and stores of what lies in the image; ``place``: row, vector and plane."""
-    y, x, plane = place
-    target = layer.target
+    """Residual, activation, and stores of what lies in the image; ``place``: slice, row and vector."""
+    z, y, x = place
+    target, tile = layer.target, layer.tile
     for number, total in enumerate(sums):
-        row, column = e.add(y, number // layer.vectors), e.add(x, number % layer.vectors)
+        row, column = e.add(y, number // tile.vectors), e.add(x, number % tile.vectors)
 
         def store(total: str = total, row: str = row, column: str = column) -> None:
             if layer.residual:
-                there = e.load("residual", _vector_at(e, layer.residual, plane, row, column))
-                total = e.new(f"arith.addf {total}, {there} : {VECTOR}")
-            total = e.activated(total, layer.activation, VECTOR)
-            e.store(_inside(e, target, total, column), "output", _vector_at(e, target, plane, row, column))
+                there = e.load("residual", vector_at(e, layer.residual, plane, z, row, column))
+                total = e.new(f"arith.addf {total}, {e.widened(there)} : {WIDE}")
+            store_vector(e, target, e.activated(total, layer.activation, WIDE), plane, (z, row, column))
 
-        inside = e.new(f"arith.andi {e.below(row, target.height)}, {e.below(column, target.across)} : i1")
-        e.when(inside, store)
-
-
-def _vector_at(e: Emitter, rows: Rows, plane: str, y: str, x: str) -> str:
-    """The place of a vector in a buffer."""
-    first = e.add(e.times(plane, rows.plane), e.times(y, rows.pitch))
-    return e.add(e.add(first, x), rows.origin)
-
-
-def _inside(e: Emitter, target: Rows, value: str, column: str) -> str:
-    """``value`` with zeros in lanes beyond the image."""
-    beyond = target.width % LANES
-    if not beyond:
-        return value
-    zero = e.real(0, VECTOR)
-    lanes = ", ".join(str(lane if lane < beyond else LANES) for lane in range(LANES))
-    cut = e.new(f"vector.shuffle {value}, {zero} [{lanes}] : {VECTOR}, {VECTOR}")
-    last = e.new(f"arith.cmpi eq, {column}, {e.index(target.across - 1)} : index")
-    mask = e.new(f"vector.broadcast {last} : i1 to vector<4xi1>")
-    return e.new(f"arith.select {mask}, {cut}, {value} : vector<4xi1>, {VECTOR}")
-
-
-def _pixelwise(layer: PatternConvolution) -> Kernel:
-    e = Emitter(layer.buffers())
-    source, target = layer.source, layer.target
-    pixels = target.height * target.width
-    thread = e.thread()
-
-    def pixel() -> None:
-        y, x = e.divided(thread, target.width)
-        example, plane = _planes(e, layer)
-        row = e.add(e.add(e.times(y, layer.stride[0] * source.pitch), example), source.origin)
-
-        def body(pattern: Sequence[tuple[int, int]], k: str, sums: list[str]) -> list[str]:
-            first = e.times(k, layer.taps)
-            at = e.add(e.times(e.add(row, e.load_index("index", k)), LANES), e.times(x, layer.stride[1]))
-            for tap, (dy, dx) in enumerate(pattern):
-                value = e.load("pixels", e.add(at, dy * source.pitch * LANES + dx))
-                sums = [e.multiply_add(value, e.load("weight", e.add(first, tap)), sums[0], "f32")]
-            return sums
-
-        (total,) = _runs(e, layer, [e.load("bias", "%by")], "f32", body)
-        if layer.residual:
-            there = e.load("residual", pixel_at(e, layer.residual, plane, y, x))
-            total = e.new(f"arith.addf {total}, {there} : f32")
-        e.store(e.activated(total, layer.activation, "f32"), "output", pixel_at(e, target, plane, y, x))
-
-    e.when(e.below(thread, pixels), pixel)
-    return e.kernel((groups_of(pixels), layer.filters, target.planes // layer.filters))
-
-
-def pixel_at(e: Emitter, rows: Rows, plane: str, y: str, x: str) -> str:
-    """The place of a pixel in a buffer of f32."""
-    first = e.add(e.add(e.times(plane, rows.plane), e.times(y, rows.pitch)), rows.origin)
-    return e.add(e.times(first, LANES), x)
+        conditions = [
+            e.below(value, limit)
+            for value, limit, size in ((row, target.height, tile.rows), (column, target.across, tile.vectors))
+            if limit % size
+        ]
+        if not conditions:
+            store()
+        else:
+            e.when(conditions[0] if len(conditions) == 1 else e.both(*conditions), store)

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from espalier.runtime.executors.vulkan import GpuProgram
+from espalier.runtime.executors.vulkan_program import Dispatch, Kernel, Program, Range
 from support.command_line import CommandLine, one_line
-from support.vulkan import DRIVERS, on_each_device
+from support.vulkan import DRIVERS, lacking, on_each_device, validated
 
 MODEL = """
 import torch
@@ -67,6 +72,74 @@ def test_wrong_uses(driver: str, compiled: Path, espalier: CommandLine, monkeypa
             (("--check", "--device", "vulkan", "--threads", "2"), "no --threads"),
             (("--input", tmp_path / "x.npy", "--device", "vulkan"), "found 1x3x13x17")):
         assert one_line(espalier("run", compiled, *arguments), message)
+
+
+@on_each_device
+def test_a_folder_of_modules(driver: str, espalier: CommandLine, monkeypatch: pytest.MonkeyPatch,
+                             tmp_path: Path) -> None:
+    """The list and the files beside it are all that a host needs."""
+    (tmp_path / "net.py").write_text(MODEL)
+    folder, model = tmp_path / "out", f"{tmp_path / 'net.py'}:net"
+    for _ in range(2):  # a second time replaces the first
+        assert espalier("compile", model, "--target", "vulkan", "--emit", "spirv", "-o", folder).code == 0
+    program = program_in(folder)
+    namespace: dict[str, Any] = {}
+    exec(MODEL, namespace)
+    net, (x,) = namespace["net"]()
+    with validated(driver) as gpu, GpuProgram(gpu, program) as loaded:
+        (found,) = loaded.run([x.numpy()])
+    np.testing.assert_allclose(found.view(np.float32), net(x).detach().numpy().ravel(), rtol=1e-4, atol=1e-5)
+
+
+def program_in(folder: Path) -> Program:
+    """The program as another host would read it."""
+    known = json.loads((folder / "dispatches.json").read_text())
+    ranges = {name: tuple(Range(**one) for one in known[name]) for name in ("inputs", "outputs")}
+    kernels = tuple(Kernel(one["name"], (folder / one["file"]).read_bytes(), one["bindings"])
+                    for one in known["kernels"])
+    dispatches = tuple(Dispatch(one["kernel"], tuple(one["groups"]), tuple(Range(**r) for r in one["ranges"]))
+                       for one in known["dispatches"])
+    return Program(kernels, dispatches, ranges["inputs"], ranges["outputs"],
+                   (folder / known["weights"]).read_bytes(), known["activation_bytes"])
+
+
+def test_disassembly(espalier: CommandLine, tmp_path: Path) -> None:
+    if shutil.which("spirv-dis") is None:
+        pytest.skip("spirv-dis is not installed")
+    (tmp_path / "net.py").write_text(MODEL)
+    model, file = f"{tmp_path / 'net.py'}:net", tmp_path / "net.s"
+    assert espalier("compile", model, "--target", "vulkan", "--emit", "asm", "-o", file).code == 0
+    assert file.read_text().count("OpEntryPoint GLCompute") == len(program_kernels(file))
+
+
+def program_kernels(file: Path) -> list[str]:
+    return [line for line in file.read_text().splitlines() if line.startswith("; kernel_")]
+
+
+def test_what_is_not_emitted(espalier: CommandLine, tmp_path: Path) -> None:
+    (tmp_path / "net.py").write_text(MODEL)
+    model = f"{tmp_path / 'net.py'}:net"
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").touch()
+    for arguments, message in (
+            (("--emit", "obj", "-o", tmp_path / "x"), "--emit expects one of model, spirv, asm"),
+            (("--emit", "spirv", "-o", tmp_path / "net.py"), "it is a file"),
+            (("--emit", "spirv", "-o", tmp_path / "mine"), "holds something else"),
+            (("--precision", "fp8", "-o", tmp_path / "x"), "unknown precision 'fp8'"),
+            (("--mcpu", "x", "-o", tmp_path / "x"), "--target vulkan takes none of --mcpu")):
+        assert one_line(espalier("compile", model, "--target", "vulkan", *arguments), message)
+
+
+def test_halves(espalier: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "net.py").write_text(MODEL)
+    model, file = f"{tmp_path / 'net.py'}:net", tmp_path / "net.espalier"
+    assert espalier("compile", model, "--target", "vulkan", "--precision", "fp16", "-o", file).code == 0
+    if not lacking("lavapipe"):
+        monkeypatch.setenv("VK_ICD_FILENAMES", str(DRIVERS["lavapipe"]))
+        assert espalier("run", file, "--device", "vulkan", "--check").code == 0
+    if not lacking("swiftshader"):
+        monkeypatch.setenv("VK_ICD_FILENAMES", str(DRIVERS["swiftshader"]))
+        assert one_line(espalier("run", file, "--device", "vulkan", "--check"), "shaderFloat16")
 
 
 def test_a_cpu_model_on_a_gpu(espalier: CommandLine, tmp_path: Path) -> None:
