@@ -43,6 +43,11 @@ def test_options_of_a_pass_that_is_not_there() -> None:
         Stage.of("sparse", PREPARE, SetTargetPass())
 
 
-def test_gpus_have_no_dense_code() -> None:
-    with pytest.raises(EspalierError, match="no --dense"):
-        backend_for(Target.vulkan()).stages(Target.vulkan(), CompileOptions(sparse=False))
+def test_gpus_detect_no_zeros_in_dense_code() -> None:
+    backend, target = backend_for(Target.vulkan()), Target.vulkan()
+    assert "sparse-detect-schemes" in str(whole(backend, target, CompileOptions()))
+    assert "sparse-detect-schemes" not in str(whole(backend, target, CompileOptions(sparse=False)))
+    halves = Target.vulkan("fp16")
+    assert "sparse-lower-to-gpu{precision=fp16}" in str(whole(backend, halves, CompileOptions()))
+    with pytest.raises(EspalierError, match="no --no-lre"):
+        backend.stages(target, CompileOptions(eliminate_redundant_loads=False))
