@@ -81,6 +81,24 @@ espalier_status espalier_cpus_of(const unsigned *numbers, size_t count, espalier
     return ESPALIER_OK;
 }
 
+bool espalier_send_away(pid_t thread, espalier_cpus *home)
+{
+    cpu_set_t set;
+    const int here = sched_getcpu();
+    if (home->count == 0) {
+        if (sched_getaffinity(thread, sizeof set, &set) != 0)
+            return false;
+        for (unsigned cpu = 0; cpu < ESPALIER_CPUS; cpu++)
+            if (CPU_ISSET(cpu, &set))
+                home->bits[cpu / 64] |= (uint64_t)1 << cpu % 64;
+        home->count = (unsigned)CPU_COUNT(&set);
+    }
+    if (here < 0 || !set_of(home, &set))
+        return false;
+    CPU_CLR((unsigned)here, &set);
+    return CPU_COUNT(&set) > 0 && sched_setaffinity(thread, sizeof set, &set) == 0;
+}
+
 bool espalier_pin(const espalier_cpus *cpus)
 {
     cpu_set_t set;

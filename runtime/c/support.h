@@ -3,6 +3,7 @@
 #define ESPALIER_SUPPORT_H
 
 #include <stdbool.h>
+#include <sys/types.h>
 
 #include "espalier.h"
 
@@ -43,6 +44,10 @@ unsigned espalier_fast_cores(const espalier_cpus *cpus);
 
 /* The processors with `numbers`; ESPALIER_INVALID_ARGUMENT and a message where one is not there. */
 espalier_status espalier_cpus_of(const unsigned *numbers, size_t count, espalier_cpus *cpus, char *message);
+
+/* Has another thread of this process run on its processors but the caller's; `home` becomes what it could run on
+   before, unless it names processors already. False where there is no other, or the system refuses it. */
+bool espalier_send_away(pid_t thread, espalier_cpus *home);
 
 /* Has the calling thread run on `cpus` only; false where the system refuses it. */
 bool espalier_pin(const espalier_cpus *cpus);

@@ -55,6 +55,9 @@ typedef struct worker {
     part slots[2];
     pthread_t thread;
     bool has_thread;
+    pid_t id;           /* of the thread, for the system */
+    espalier_cpus home; /* what it may run on; none named before it has been sent away for the first time */
+    bool is_away;       /* from the caller's processor */
     uint32_t state __attribute__((aligned(LINE)));
 } worker;
 
@@ -213,11 +216,16 @@ static void fill(worker *self, part *slot, unsigned threads, double begun, void 
                                  .expected = team->expected, .begun = begun};
 }
 
+/* A thread that is woken up may be put on its waker's processor, where it waits for milliseconds: a virtual machine's
+   scheduler takes a processor that has slept for a while for one that the host took away. So it is sent away first,
+   and may come back as soon as it runs. */
 static void offer(worker *self, unsigned threads, double begun, void *const *buffers, const int64_t *sizes)
 {
     const int free_slot = (__atomic_load_n(&self->state, __ATOMIC_ACQUIRE) & INSIDE_0) != 0;
     fill(self, &self->slots[free_slot], threads, begun, buffers, sizes);
     ESPALIER_TEAM_DELAY();
+    if (__atomic_load_n(&self->state, __ATOMIC_ACQUIRE) & ASLEEP)
+        self->is_away = espalier_send_away(self->id, &self->home);
     if (__atomic_fetch_or(&self->state, free_slot ? OFFERED_1 : OFFERED_0, __ATOMIC_ACQ_REL) & ASLEEP)
         wake_all(&self->state);
 }
@@ -247,6 +255,8 @@ static void take_part(worker *self, uint32_t state)
                                      __ATOMIC_RELAXED))
         return;
     ESPALIER_TEAM_DELAY();
+    if (self->is_away)
+        self->is_away = !espalier_pin(&self->home);
     call(self->team, slot, self->number);
     __atomic_fetch_and(&self->state, ~(uint32_t)(INSIDE_0 | INSIDE_1), __ATOMIC_ACQ_REL);
 }
@@ -254,6 +264,7 @@ static void take_part(worker *self, uint32_t state)
 static void *work(void *argument)
 {
     worker *self = argument;
+    self->id = (pid_t)syscall(SYS_gettid);
     espalier_pin(&self->team->layout.cpus); /* refused, as in a container with fewer: it runs where it may */
     double idle = espalier_now();
     for (;;) {

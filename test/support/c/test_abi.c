@@ -277,7 +277,8 @@ static void case_fork(const char *path)
     EXPECT(espalier_set_threads(model, 3) == ESPALIER_OK);
     expect_results(model);
     for (int child = 0; child < 3; child++) {
-        nanosleep(&(struct timespec){0, 50000000}, NULL); /* a sanitizer's locks do not outlive a fork while a thread is being started */
+        /* a sanitizer's own locks do not outlive a fork while a thread is being started */
+        nanosleep(&(struct timespec){0, 50000000}, NULL);
         const pid_t id = fork();
         EXPECT(id >= 0);
         if (id == 0) {
