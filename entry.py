@@ -9,6 +9,7 @@ fill them in by name, in the order that the code itself gives. It lies below eve
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from typing import Literal
 
@@ -49,5 +50,18 @@ ARGUMENTS = (
 )
 # What stands in `buffers`, in this order.
 BUFFERS = tuple(argument.name for argument in ARGUMENTS if argument.kind != "number")
+# The module attribute that holds ``digest_of`` the weights.
+DIGEST = "espalier.digest"
 # What the code says of its needs, on its module as `espalier.<name>`; absent ones are 0.
 SIZES = ("arena", "arena_per_step", "scratch", "stamps", "weights", "sequential")
+
+
+def digest_of(weights: bytes | memoryview) -> str:
+    """
+    What code knows its weights by, 64 hexadecimal digits: BLAKE2b of 32 bytes (RFC 7693), also in
+    ``runtime/c/digest.c``.
+
+    Weights hold the index tables that code reads and writes by, so code runs with the weights that it was
+    compiled with and no others. ``weights``: contiguous bytes.
+    """
+    return hashlib.blake2b(weights, digest_size=32).hexdigest()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from ..pipelines.extremes import check_extremes
 from ..pipelines.upstream import reading_context
 from ..sparse_dialect.errors import EspalierError
 from ..sparse_dialect.ir.mlir import ir
@@ -31,6 +32,7 @@ def load_mlir(path: str | Path) -> ir.Module:
     except ir.MLIRError as error:
         raise EspalierError(f"{path}: {_diagnostic(error)}") from error
     check_static(module, str(path))
+    check_extremes(module.operation)
     return module
 
 

@@ -57,7 +57,7 @@ class VulkanBackend(Backend):
         program, weights = program_of(root)
         code = encode(program)
         sizes = {"arena": program.activation_bytes, "scratch": 0, "stamps": 0, "weights": weights.nbytes}
-        return Made(code, weights, fingerprint_of(code, weights), sizes)
+        return Made(code, weights, fingerprint_of(code), sizes)
 
 
 def _read_layers(records: Records, root: ir.Operation) -> None:

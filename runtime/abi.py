@@ -26,9 +26,10 @@ import numpy as np
 from ..entry import BUFFERS, SIZES
 from ..errors import EspalierError, unknown
 
-VERSION = 3  # ESPALIER_ABI in c/espalier.h
+VERSION = 4  # ESPALIER_ABI in c/espalier.h
 MAX_RANK = 8
 MAX_THREADS = 256
+DIGEST_BYTES = 32  # of ``digest_of`` (../entry.py)
 FREE = -1
 SEQUENTIAL = 1
 DTYPES = {name: code for code, name in enumerate(

@@ -31,7 +31,7 @@ from .memory import zeroed
 from .trust import ANY_FILE, Trust
 
 FORMAT = "espalier-model"
-VERSION = 2
+VERSION = 3
 ALIGNMENT = 64
 
 _LOCAL_HEADER = struct.Struct("<4s5H3L2H")  # ZIP appnote 4.3.7; ends with the lengths of name and extra
@@ -173,14 +173,12 @@ def _check_record(manifest: Mapping[str, Any], inputs: Sequence[np.ndarray],
                 raise ValueError(f"member '{kind}_{number}.npy' has another shape or dtype than the model's")
 
 
-def fingerprint_of(code: bytes, weights: np.ndarray) -> str:
-    """What tells a model's code and weights from any other: 32 hexadecimal digits, of BLAKE2b.
+def fingerprint_of(code: bytes) -> str:
+    """What tells a model from any other: 32 hexadecimal digits, of BLAKE2b.
 
-    ``code``: whatever determines the code, target and text for instance.
+    ``code``: whatever determines the code, target and text for instance; the digest of its weights is in it.
     """
-    digest = hashlib.blake2b(code, digest_size=16)
-    digest.update(np.ascontiguousarray(weights).reshape(-1).view(np.uint8).data)
-    return digest.hexdigest()
+    return hashlib.blake2b(code, digest_size=16).hexdigest()
 
 
 def _add(archive: zipfile.ZipFile, name: str, data: bytes | memoryview) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 from ..errors import printable
 from ..files import replacing
 from ..pipelines.diagnostics import Collector, Diagnostic, mismatches
+from ..pipelines.extremes import check_extremes
 from ..pipelines.instrument import Instrument
 from ..pipelines.ir_printing import ALL, IRPrinting
 from ..pipelines.pipeline import Nest
@@ -163,6 +164,7 @@ def _process(chunk: str | bytes, pipeline: Nest, arguments: Arguments, context: 
     try:
         with context:
             module = ir.Module.parse(chunk)
+            check_extremes(module.operation)
             Runner(pipeline, _instruments(arguments, reproducer), arguments.verify_each).run(module.operation)
             output = _printed(module.operation, arguments)
     except (EspalierError, ir.MLIRError) as error:

@@ -32,9 +32,10 @@ _TYPE = f"{{ i32, i32, [{MAX_RANK} x i64] }}"
 _DESCRIPTOR = """
 @{symbol}.tensors = private constant [{count} x {type}] [{tensors}]
 @{symbol}.buffers = private constant [{length} x i8] c"{buffers}\\00"
-@{symbol} = constant {{ i32, i32, [32 x i8], ptr, i64, i64, i64, i64, i64, i32, i32, i32, ptr, ptr }}
-    {{ i32 {abi}, i32 {flags}, [32 x i8] c"{fingerprint}", ptr @{entry}, {sizes}, {counts},
-      ptr @{symbol}.tensors, ptr @{symbol}.buffers }}
+@{symbol} = constant {{ i32, i32, [32 x i8], [32 x i8], ptr, i64, i64, i64, i64, i64,
+    i32, i32, i32, ptr, ptr }}
+    {{ i32 {abi}, i32 {flags}, [32 x i8] c"{fingerprint}", [32 x i8] c"{digest}",
+      ptr @{entry}, {sizes}, {counts}, ptr @{symbol}.tensors, ptr @{symbol}.buffers }}
 """
 # On AArch64 programs may read the system counter, but not the cycle counter.
 _COUNTER_CALL = "call i64 @llvm.read_volatile_register.i64(metadata !1000)"
@@ -128,25 +129,26 @@ class NativeCode:
             module = ir.Module.parse(self.file.code).operation
             check_declared(declared(module), self.file.manifest)
             text = translate(module)
-            order = declared(module)["arguments"]
+            says = declared(module)
         if self.target.triple.startswith("aarch64"):
             text = text.replace("call i64 @llvm.readcyclecounter()", _COUNTER_CALL) + _COUNTER
         entry = f"define void @{SYMBOL}("
         if entry not in text:
             raise EspalierError(f"the code has no function {SYMBOL}; run sparse-export-entry")
-        return text.replace(entry, f"define internal void @{SYMBOL}(") + self._descriptor(order)
+        return text.replace(entry, f"define internal void @{SYMBOL}(") + self._descriptor(says)
 
-    def _descriptor(self, order: list[str]) -> str:
-        """The constant ``espalier_code``; ``order``: the names of the entry's buffers."""
+    def _descriptor(self, says: Mapping[str, Any]) -> str:
+        """The constant ``espalier_code``; ``says``: what the code's module declares."""
         manifest = self.file.manifest
         sizes = manifest["sizes"]
         counts = (len(manifest["inputs"]), len(manifest["outputs"]), len(manifest["messages"]))
         tensors = [_type_constant(spec) for spec in (*manifest["inputs"], *manifest["outputs"])]
-        buffers = " ".join(order)
+        buffers = " ".join(says["arguments"])
+        digest = re.sub("..", r"\\\g<0>", says["digest"])
         names = ("arena", "arena_per_step", "scratch", "stamps", "weights")
         return _DESCRIPTOR.format(
             symbol=self.symbol, abi=VERSION, flags=SEQUENTIAL * bool(sizes.get("sequential")),
-            fingerprint=self.file.fingerprint, entry=SYMBOL, type=_TYPE, count=len(tensors),
+            fingerprint=self.file.fingerprint, digest=digest, entry=SYMBOL, type=_TYPE, count=len(tensors),
             tensors=", ".join(tensors), length=len(buffers) + 1, buffers=buffers,
             sizes=", ".join(f"i64 {sizes.get(name, 0)}" for name in names),
             counts=", ".join(f"i32 {count}" for count in counts))

@@ -10,8 +10,8 @@ from pathlib import Path
 
 INCLUDE = Path(__file__).parent
 HEADER = INCLUDE / "espalier.h"
-SOURCES = tuple(INCLUDE / f"{name}.c" for name in
-                ("archive", "check", "cores", "description", "espalier", "npy", "support", "team"))
+SOURCES = tuple(INCLUDE / f"{name}.c" for name in (
+    "archive", "check", "cores", "description", "digest", "espalier", "npy", "pair", "support", "team"))
 # Apart, because they need Vulkan's headers (libvulkan-dev, or an NDK): link with -ldl.
 VULKAN_SOURCES = tuple(INCLUDE / f"{name}.c" for name in (
     "support", "vulkan", "vulkan_check", "vulkan_memory", "vulkan_pipeline", "vulkan_program"))

@@ -116,6 +116,15 @@ bool espalier_archive_holds(espalier_bytes file, const char *name)
     return find(file, name, &ignored);
 }
 
+espalier_status espalier_archive_find(espalier_bytes file, const char *name, espalier_bytes *member, char *message)
+{
+    entry found;
+    if (!find(file, name, &found))
+        return espalier_fail(message, ESPALIER_DAMAGED, "the model file has no member '%s'", name);
+    *member = found.member;
+    return ESPALIER_OK;
+}
+
 espalier_status espalier_archive_read(espalier_bytes file, const char *name, espalier_bytes *member, char *message)
 {
     entry found;

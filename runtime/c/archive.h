@@ -12,7 +12,8 @@ espalier_status espalier_archive_check(espalier_bytes file, char *message);
 
 bool espalier_archive_holds(espalier_bytes file, const char *name);
 
-/* The bytes of a member, its checksum verified. */
+/* The bytes of a member; `read` verifies its checksum. */
+espalier_status espalier_archive_find(espalier_bytes file, const char *name, espalier_bytes *member, char *message);
 espalier_status espalier_archive_read(espalier_bytes file, const char *name, espalier_bytes *member, char *message);
 
 #endif

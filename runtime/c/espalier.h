@@ -26,9 +26,10 @@ extern "C" {
 #endif
 
 #define ESPALIER_API __attribute__((visibility("default")))
-#define ESPALIER_ABI 3u              /* the version of this interface and of the file's `abi` member */
+#define ESPALIER_ABI 4u              /* the version of this interface and of the file's `abi` member */
 #define ESPALIER_MAX_RANK 8
 #define ESPALIER_MAX_THREADS 256
+#define ESPALIER_DIGEST_BYTES 32
 #define ESPALIER_MESSAGE_BYTES 256u  /* no message is longer, its terminating zero included */
 
 typedef enum espalier_status {
@@ -71,6 +72,7 @@ typedef struct espalier_code {
     uint32_t abi;
     uint32_t flags;            /* ESPALIER_SEQUENTIAL: one thread must run it all */
     char fingerprint[32];      /* over code and weights: hexadecimal digits, no terminating zero */
+    uint8_t digest[ESPALIER_DIGEST_BYTES]; /* of the weights, whose index tables `entry` follows: BLAKE2b */
     espalier_entry_fn entry;
     uint64_t arena, arena_per_step; /* bytes; shared by all threads */
     uint64_t scratch;          /* units of 4 bytes, for each thread */
@@ -107,8 +109,8 @@ typedef struct espalier_buffer {
 
 /* Creates a model from a file, which is mapped, not read, and must not change while the model lives; or from
    `bytes` bytes at `data`, which must stay where they are until the model is destroyed (they are used in
-   place where they are aligned to 64 bytes, and copied otherwise). Every checksum is verified, which reads
-   the weights once. The model has one thread, and memory for one step where a dimension is free.
+   place where they are aligned to 64 bytes, and copied otherwise). Every checksum is verified, and the
+   digest of the weights, which reads them once (about a second a GiB). The model has one thread, and memory for one step where a dimension is free.
 
    On success *model is the new model. On failure *model is null and `message` (which may be null) holds what
    went wrong in up to `message_bytes` bytes, terminating zero included. */

@@ -32,6 +32,9 @@ struct espalier_model {
     char message[ESPALIER_MESSAGE_BYTES];
 };
 
+/* Takes the file's description and weights, once they are found to belong to the code. */
+espalier_status espalier_pair(espalier_model *model);
+
 /* Input or output ("input", "output": `kind`) number `index` of the recorded run, where it lies in the file. */
 espalier_status espalier_record_read(espalier_model *model, const char *kind, size_t index, espalier_npy *array);
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from ...entry import SIZES, SYMBOL, TURN_WORDS
+from ...entry import DIGEST, SIZES, SYMBOL, TURN_WORDS, digest_of
 from ...errors import EspalierError
 from ...sparse_dialect.ir.mlir import bindings, ir
 from ..abi import check_declared
@@ -34,14 +34,18 @@ class JitExecutor:
         """``code``: bytecode of a module in the LLVM dialect, with all that ``sparse-export-entry`` writes;
         ``weights``: u8; ``manifest``: of the model file, of which ``sizes``, ``messages``, ``labels``,
         ``inputs`` and ``outputs`` count. Raises ``EspalierError`` where it says something else than the
-        code, or weights are not as long as the code needs."""
-        self._engine, self._address, self._order = _compile(code, manifest)
+        code, or weights are not those that the code was compiled with."""
+        self._engine, self._address, says = _compile(code, manifest)
+        self._order: list[str] = says["arguments"]
         self._function = _PACKED(self._address)
         self._weights, self._sizes = weights, dict(manifest["sizes"])
         self._messages: list[str] = list(manifest["messages"])
         if weights.nbytes != self._sizes["weights"]:
             raise EspalierError(f"the model is damaged: expected {self._sizes['weights']} bytes of weights, "
                                 f"found {weights.nbytes}; compile it again")
+        if digest_of(weights.data) != says["digest"]:
+            raise EspalierError("the model's weights are not those that its code was compiled with; "
+                                "compile it again")
         shapes = [spec["shape"] for spec in (*manifest["inputs"], *manifest["outputs"])]
         self._free = [(tensor, axis) for tensor, shape in enumerate(shapes)
                       for axis, size in enumerate(shape) if size < 0]
@@ -131,11 +135,12 @@ def declared(module: ir.Operation) -> dict[str, Any]:
     lists = {name: [ir.StringAttr(text).value for text in ir.ArrayAttr(attributes[f"espalier.{name}"])]
              for name in ("arguments", "input_types", "output_types", "labels", "messages")
              if f"espalier.{name}" in attributes}
-    return {**numbers, **lists}
+    digest = ir.StringAttr(attributes[DIGEST]).value if DIGEST in attributes else digest_of(b"")
+    return {**numbers, **lists, "digest": digest}
 
 
-def _compile(code: bytes, manifest: Mapping[str, Any]) -> tuple[Any, int, list[str]]:
-    """The engine that owns the compiled code, the address of its packed entry, its buffers' order."""
+def _compile(code: bytes, manifest: Mapping[str, Any]) -> tuple[Any, int, dict[str, Any]]:
+    """The engine that owns the compiled code, the address of its packed entry, and what is ``declared``."""
     context = ir.Context()
     context.enable_multithreading(False)
     try:
@@ -147,7 +152,7 @@ def _compile(code: bytes, manifest: Mapping[str, Any]) -> tuple[Any, int, list[s
             address = engine.raw_lookup(SYMBOL)
             if not address:
                 raise RuntimeError(f"no function {SYMBOL}")
-            return engine, address, says["arguments"]
+            return engine, address, says
     except (ir.MLIRError, RuntimeError, TypeError) as error:
         reason = str(error).splitlines()[0]
         raise EspalierError(f"the model's code does not load ({reason}); compile it again") from error

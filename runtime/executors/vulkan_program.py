@@ -9,6 +9,7 @@ import json
 import struct
 from dataclasses import asdict, dataclass
 
+from ...entry import digest_of
 from ...errors import EspalierError
 
 WEIGHTS, ACTIVATIONS = 0, 1  # ESPALIER_GPU_* of c/vulkan.h
@@ -61,7 +62,7 @@ class Program:
 
 
 def encode(program: Program) -> bytes:
-    """The program without its weights; equal programs give equal bytes."""
+    """The program with no more of its weights than their digest; equal programs give equal bytes."""
     text = json.dumps(
         {
             "kernels": [
@@ -86,6 +87,7 @@ def encode(program: Program) -> bytes:
             "outputs": [asdict(one) for one in program.outputs],
             "activation_bytes": program.activation_bytes,
             "halves": program.halves,
+            "digest": digest_of(program.weights),
         }
     ).encode()
     text += b" " * (-len(text) % 4)
@@ -118,6 +120,8 @@ def decode(code: bytes, weights: bytes) -> Program:
                 raise ValueError("a dispatch does not fit its kernel")
             if len(one.push) != kernels[one.kernel].push_bytes:
                 raise ValueError("a dispatch's push constants do not fit its kernel")
+        if digest_of(weights) != known["digest"]:
+            raise ValueError("its weights are not those that it was compiled with")
         return Program(
             tuple(kernels),
             tuple(dispatches),

@@ -8,13 +8,13 @@
 // RUN: %espalier-opt %t.mlir -o %t.again.mlir && cmp %t.mlir %t.again.mlir
 
 // Without a file the module carries the block.
-// CARRIED: module attributes {espalier.weight_data = dense_resource<weights_0> : tensor<256xi8>, espalier.weights = 256 : i64}
+// CARRIED: module attributes {espalier.digest = "{{[0-9a-f]+}}", espalier.weight_data = dense_resource<weights_0> : tensor<256xi8>, espalier.weights = 256 : i64}
 // CARRIED: weights_0: "0x010000000000803F0000004000004040
 
 // Pieces in the order of their first use, each at a multiple of 64 bytes: 20 floats in two lines, 3 halves, a scalar.
 // Two reads share one piece, also inside a loop; what nobody reads takes no room; a global that may be written stays.
 
-// CHECK: module attributes {espalier.weights = 256 : i64}
+// CHECK: module attributes {espalier.digest = "{{[0-9a-f]+}}", espalier.weights = 256 : i64}
 // CHECK-NEXT: memref.global "private" constant @inside
 // CHECK-NEXT: memref.global "private" @state : memref<3xi32>
 // CHECK-NEXT: func.func @main

@@ -2,12 +2,12 @@
 
     memref.global constant @w : memref<64xf32> = dense_resource<w>        %0 = memref.get_global @w
     -> module attributes {espalier.weight_data = dense_resource<weights> : tensor<4352xi8>,
-                          espalier.weights = 4352 : i64}
+                          espalier.weights = 4352 : i64, espalier.digest = "0e5751c0..."}
        func.func @main(..., %weights: memref<?xi8>)                       %0 = memref.view %weights[%c4096][]
 
-Runs after bufferization. ``espalier.weights`` on the module says how many bytes there are; each begins at a
-multiple of 64 bytes. The block itself rides on the module, for whoever makes a file of code and weights
-(``take_weights``), or goes to a file at once.
+Runs after bufferization. ``espalier.weights`` on the module says how many bytes there are; each constant
+begins at a multiple of 64 bytes. ``espalier.digest`` is the digest of them all. The block itself rides on the
+module, for whoever makes a file of code and weights (``take_weights``), or goes to a file at once.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ....entry import DIGEST, digest_of
 from ....files import replacing
 from ...ir.constants import attribute_of, read_attribute
 from ...ir.mlir import ir
@@ -40,6 +41,7 @@ class ExternalizeConstantsPass(Pass):
         context.statistics["constants"] += len(pieces)
         context.statistics["bytes"] += total_bytes(pieces)
         block = assemble(pieces, context.allocate(total_bytes(pieces)))
+        op.attributes[DIGEST] = ir.StringAttr.get(digest_of(block.data), op.context)
         if self.file:
             with replacing(self.file) as stream:
                 stream.write(block.data)

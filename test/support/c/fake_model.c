@@ -97,11 +97,15 @@ static const espalier_type SUMS[] = {
 const espalier_code espalier_model_affine = {
     .abi = ESPALIER_ABI, .entry = affine, .arena = 24, .scratch = 6, .stamps = AFFINE_STAMPS, .weights = 24,
     .input_count = 1, .output_count = 2, .message_count = 2, .tensors = AFFINE, .buffers = BUFFERS,
+    .digest = {0x69, 0xc3, 0x53, 0x05, 0x1a, 0x5d, 0xd3, 0x9c, 0x03, 0xc7, 0x6c, 0xfe, 0x16, 0x08, 0x45, 0x28,
+               0x71, 0x9d, 0x48, 0x48, 0xc5, 0xcf, 0xe4, 0x18, 0x99, 0x91, 0xfe, 0x36, 0x16, 0x3f, 0x72, 0xc7},
     .fingerprint = {'0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f',
                     '0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f'}};
 const espalier_code espalier_model_sums = {
     .abi = ESPALIER_ABI, .entry = sums, .flags = ESPALIER_SEQUENTIAL, .arena_per_step = 8,
     .input_count = 2, .output_count = 1, .tensors = SUMS, .buffers = BUFFERS,
+    .digest = {0x0e, 0x57, 0x51, 0xc0, 0x26, 0xe5, 0x43, 0xb2, 0xe8, 0xab, 0x2e, 0xb0, 0x60, 0x99, 0xda, 0xa1,
+               0xd1, 0xe5, 0xdf, 0x47, 0x77, 0x8f, 0x77, 0x87, 0xfa, 0xab, 0x45, 0xcd, 0xf1, 0x2f, 0xe3, 0xa8},
     .fingerprint = {'f', 'e', 'd', 'c', 'b', 'a', '9', '8', '7', '6', '5', '4', '3', '2', '1', '0',
                     'f', 'e', 'd', 'c', 'b', 'a', '9', '8', '7', '6', '5', '4', '3', '2', '1', '0'}};
 const espalier_code espalier_model_replay = {

@@ -61,8 +61,7 @@ static uint32_t crc_of(const uint8_t *data, size_t size)
 
 enum { HEADER = 30 };
 
-/* Puts the checksum of every member right, so that what stands in it is met; but not that of the weights: they hold
-   index tables, which are part of the program (docs/security.md). */
+/* Puts the checksum of every member right, so that what stands in it is met. */
 static void repair(uint8_t *data, size_t size)
 {
     for (size_t at = 0; size - at >= HEADER && memcmp(data + at, "PK\3\4", 4) == 0;) {
@@ -75,8 +74,7 @@ static void repair(uint8_t *data, size_t size)
         if (start > size || bytes > size - start)
             return;
         const uint32_t crc = crc_of(data + start, bytes);
-        if (name != strlen("weights") || memcmp(data + at + HEADER, "weights", name) != 0)
-            memcpy(data + at + 14, &crc, 4);
+        memcpy(data + at + 14, &crc, 4);
         at = start + bytes;
     }
 }
@@ -176,13 +174,13 @@ static size_t draw(size_t below)
 
 static void change_members(int rounds)
 {
-    static const char *const NAMES[] = {"abi", "abi", "input_0.npy", "output_0.npy", "output_1.npy"};
+    static const char *const NAMES[] = {"abi", "abi", "input_0.npy", "output_0.npy", "output_1.npy", "weights"};
     static const uint8_t EDGES[] = {0, 1, 2, 127, 128, 254, 255, '(', ')', '9'};
     uint8_t *original = malloc(length);
     memcpy(original, image, length);
     for (int round = 0; round < rounds; round++) {
         size_t header, size;
-        const size_t start = find_member(NAMES[draw(5)], &header, &size);
+        const size_t start = find_member(NAMES[draw(6)], &header, &size);
         for (size_t changes = 1 + draw(4); changes > 0; changes--)
             image[start + draw(size)] = draw(2) ? (uint8_t)draw(256) : EDGES[draw(sizeof EDGES)];
         const uint32_t crc = crc_of(image + start, size);

@@ -13,6 +13,7 @@
 
 #include "archive.h"
 #include "description.h"
+#include "digest.h"
 #include "fake_model.h"
 
 #define EXPECT(condition)                                                                             \
@@ -454,7 +455,7 @@ static void case_other_code(const char *path)
     code = espalier_model_affine;
     code.abi = ESPALIER_ABI + 1;
     EXPECT(espalier_create_from_file(&code, path, &model, last, sizeof last) == ESPALIER_VERSION);
-    EXPECT(says("the code has ABI version 4, this runtime version 3"));
+    EXPECT(says("the code has ABI version 5, this runtime version 4"));
 }
 
 /* The code's own word counts: each of its needs, one off, and a buffer that nobody knows. */
@@ -535,9 +536,14 @@ static void case_too_few_weights(const char *path)
     expect_refusal(path, ESPALIER_DAMAGED, "expected 24 bytes of weights, found 20");
 }
 
+static void case_other_weights(const char *path)
+{
+    expect_refusal(path, ESPALIER_MISMATCH, "weights are not those that the code was compiled with");
+}
+
 static void case_newer(const char *path)
 {
-    expect_refusal(path, ESPALIER_VERSION, "ABI version 7, this runtime reads version 3; compile the model again");
+    expect_refusal(path, ESPALIER_VERSION, "ABI version 7, this runtime reads version 4; compile the model again");
 }
 
 /* ---- cases on the model with a free length ----------------------------------------------------------------- */
@@ -618,6 +624,8 @@ static void case_replay(const char *path)
     const espalier_type types[2] = {{said.tensors[0].dtype, 1, {-1}}, {said.tensors[1].dtype, 1, {-1}}};
     code.tensors = types;
     code.weights = said.weights;
+    EXPECT(espalier_archive_read((espalier_bytes){(uint8_t *)file, size}, "weights", &member, last) == ESPALIER_OK);
+    espalier_digest(member, code.digest);
     espalier_description_free(&said);
     free(file);
     espalier_model *model = open_model(&code, path);
@@ -639,7 +647,7 @@ static const struct {
     CASE(check),
     CASE(check_differs), CASE(check_not_a_number), CASE(check_misfit), CASE(no_record), CASE(profile),
     CASE(other_code), CASE(other_sizes), CASE(missing), CASE(foreign), CASE(empty), CASE(no_member), CASE(flipped_weights),
-    CASE(too_few_weights), CASE(newer), CASE(free_length), CASE(wrong_lengths), CASE(free_check), CASE(replay)};
+    CASE(too_few_weights), CASE(other_weights), CASE(newer), CASE(free_length), CASE(wrong_lengths), CASE(free_check), CASE(replay)};
 
 int main(int count, char **arguments)
 {

@@ -14,7 +14,7 @@ PRINT = "0123456789abcdef" * 2
 SIZES = {"arena": 4096, "scratch": 32, "stamps": 2, "weights": 640}
 EMPTY: dict[str, Any] = {"target": {"name": "avx2"}, "inputs": [], "outputs": [], "labels": [],
                          "messages": [], "sizes": SIZES}
-HEADER = b"ESPA\x03\0\0\0" + PRINT.encode() + struct.pack("<5Qd", 4096, 0, 32, 2, 640, 1e-4)
+HEADER = b"ESPA\x04\0\0\0" + PRINT.encode() + struct.pack("<5Qd", 4096, 0, 32, 2, 640, 1e-4)
 TARGET = b"\x04\0\0\0avx2\0\0\0\0"
 
 

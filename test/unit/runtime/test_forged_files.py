@@ -40,24 +40,27 @@ Change = Callable[[dict[str, Any]], None]
 
 
 class Steps(nn.Module):
-    """A GRU of free length beside a convolution: every kind of size is more than nothing."""
+    """A GRU of free length beside a pruned convolution: every kind of size and table is more than nothing."""
 
     def __init__(self) -> None:
         super().__init__()
         self.conv, self.gru = nn.Conv2d(3, 8, 3, padding=1), nn.GRU(5, 8)
+        kept = torch.arange(24).reshape(8, 3, 1, 1) % 5 < 2
+        self.conv.weight.data *= kept & (torch.arange(9).reshape(3, 3) % 2 == 0)
 
     def forward(self, x: torch.Tensor, steps: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         return torch.relu(self.conv(x)), self.gru(steps)[0]
 
 
 @cache
-def network(triple: str) -> ModelFile:
-    torch.manual_seed(0)
+def network(triple: str, seed: int = 0) -> ModelFile:
+    torch.manual_seed(seed)
     x, steps = torch.randn(1, 3, 8, 8), torch.randn(4, 1, 5)
     torch._dynamo.mark_dynamic(steps, 0)
     target = Target.cross(triple) if triple else Target.host()
     file = compile_file(Steps().eval(), (x, steps), target)
     sizes = file.manifest["sizes"]
+    assert file.manifest["layers"][0]["index_bytes"] > 0
     assert min(sizes[name] for name in ("arena", "arena_per_step", "scratch", "weights", "stamps")) > 0
     return file
 
@@ -236,6 +239,79 @@ def test_weights_that_are_shorter(tmp_path: Path) -> None:
     file = network("")
     replace(file, weights=file.weights[:-1]).write(tmp_path / "m")
     assert "bytes of weights, found" in refused(tmp_path / "m")
+
+
+def zeros(weights: np.ndarray) -> None:
+    weights[:] = 0
+
+
+def all_bits(weights: np.ndarray) -> None:
+    weights[:] = 255
+
+
+def backwards(weights: np.ndarray) -> None:
+    weights[:] = weights[::-1].copy()
+
+
+def one_bit(weights: np.ndarray) -> None:
+    weights[len(weights) // 2] ^= 1
+
+
+def last_byte(weights: np.ndarray) -> None:
+    weights[-1] += 1
+
+
+def far_indices(weights: np.ndarray) -> None:
+    """Every small integer, which an index table may hold, points far away."""
+    words = weights[: len(weights) // 4 * 4].view(np.int32)
+    words[(words >= 0) & (words < 1 << 16)] = 1 << 28
+
+
+def negative_indices(weights: np.ndarray) -> None:
+    words = weights[: len(weights) // 4 * 4].view(np.int32)
+    words[(words >= 0) & (words < 1 << 16)] = -(1 << 28)
+
+
+def small_bits(weights: np.ndarray) -> None:
+    """16-bit tables."""
+    words = weights[: len(weights) // 2 * 2].view(np.uint16)
+    words[words < 1 << 12] = 65535
+
+
+WEIGHTS = (zeros, all_bits, backwards, one_bit, last_byte, far_indices, negative_indices, small_bits)
+
+
+def with_weights(triple: str, change: Callable[[np.ndarray], None]) -> ModelFile:
+    """The network with changed weights, index tables among them; every size is right."""
+    file = network(triple)
+    weights = np.array(file.weights)
+    change(weights)
+    assert not np.array_equal(weights, file.weights)
+    return replace(file, weights=weights)
+
+
+@needs_compilers
+@pytest.mark.parametrize("change", WEIGHTS)
+def test_c_refuses_weights(program: Path, tmp_path: Path, change: Callable[[np.ndarray], None]) -> None:
+    with_weights("x86_64-linux-gnu", change).write(tmp_path / "m")
+    result = run(program, tmp_path / "m")
+    assert result.returncode == 1, result.stderr
+    assert "weights are not those that the code was compiled with" in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("change", WEIGHTS)
+def test_python_refuses_weights(tmp_path: Path, change: Callable[[np.ndarray], None]) -> None:
+    with_weights("", change).write(tmp_path / "m")
+    assert "weights are not those that its code was compiled with" in refused(tmp_path / "m")
+
+
+def test_weights_of_a_like_network(tmp_path: Path) -> None:
+    """The same code but for its weights: sizes, types and layers are equal."""
+    other = network("", seed=0), network("", seed=1)
+    assert other[0].weights.shape == other[1].weights.shape
+    replace(other[0], weights=other[1].weights).write(tmp_path / "m")
+    assert "weights are not those that its code was compiled with" in refused(tmp_path / "m")
 
 
 @pytest.mark.parametrize("change", [

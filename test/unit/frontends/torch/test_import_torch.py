@@ -185,3 +185,15 @@ def test_file_loads(tmp_path: Path) -> None:
     path = tmp_path / "x.mlir"
     path.write_text("func.func @f(%x: tensor<2xf32>) -> tensor<2xf32> { return %x : tensor<2xf32> }")
     assert load_mlir(path).operation.verify()
+
+
+def test_extreme_numbers_are_refused(tmp_path: Path) -> None:
+    """They would end upstream's canonicalization with a signal."""
+    path = tmp_path / "x.mlir"
+    path.write_text("""func.func @f(%x: tensor<8xf32>) -> tensor<1xf32> {
+      %v = arith.constant -9223372036854775808 : index
+      %y = tensor.extract_slice %x[0] [1] [%v] : tensor<8xf32> to tensor<1xf32>
+      return %y : tensor<1xf32>
+    }""")
+    with pytest.raises(EspalierError, match=r"3:12: .tensor.extract_slice. expected.*found -92233720"):
+        load_mlir(path)

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import re
 import struct
@@ -115,6 +116,7 @@ FILES: dict[str, Callable[[Path], object]] = {
     "foreign": lambda path: path.write_bytes(b"\x7fELF" * 100), "empty": lambda path: path.touch(),
     "no_member": archive_without_abi, "flipped_weights": patched("weights", 3, 1, checksum=False),
     "too_few_weights": lambda path: replace(affine_file(), weights=WEIGHTS[:5]).write(path),
+    "other_weights": patched("weights", 3, 1, checksum=True),
     "newer": patched("abi", 4, 7, checksum=True),
     "replay": replay_file(WEIGHTS, WEIGHTS).write,
     **{name: sums_file(5).write for name in ("free_length", "wrong_lengths", "free_check")},
@@ -228,6 +230,23 @@ def test_sources_have_no_warnings(path: Path) -> None:
     assert result.returncode == 0, result.stderr
 
 
+class Bytes(ctypes.Structure):
+    """espalier_bytes."""
+
+    _fields_ = (("data", ctypes.c_char_p), ("size", ctypes.c_size_t))
+
+
+def test_the_digest_is_pythons(tmp_path: Path) -> None:
+    """Every length around a block of 128 bytes, and more than one."""
+    build(tmp_path / "runtime.so", [], "-shared", "-fPIC", "-fvisibility=default")
+    digest = ctypes.CDLL(str(tmp_path / "runtime.so")).espalier_digest
+    data = np.random.default_rng(0).bytes(1000)
+    for size in (*range(260), 999, 1000):
+        found = ctypes.create_string_buffer(abi.DIGEST_BYTES)
+        digest(Bytes(data, size), found)
+        assert found.raw.hex() == entry.digest_of(data[:size]), size
+
+
 def test_only_the_interface_is_exported(tmp_path: Path) -> None:
     build(tmp_path / "runtime.so", [], "-shared", "-fPIC")
     symbols = subprocess.run(["nm", "-D", "--defined-only", tmp_path / "runtime.so"], capture_output=True,
@@ -244,10 +263,12 @@ def test_python_and_c_agree() -> None:
     threads = re.search(r"#define ESPALIER_MAX_THREADS (\d+)", text)[1]  # type: ignore[index]
     assert threads == str(abi.MAX_THREADS)
     body = re.search(r"enum espalier_dtype \{(.*?)\}", text, re.S)[1]  # type: ignore[index]
+    digest = re.search(r"#define ESPALIER_DIGEST_BYTES (\d+)", text)[1]  # type: ignore[index]
+    assert digest == str(abi.DIGEST_BYTES)
     codes = {name.lower(): int(code) for name, code in re.findall(r"ESPALIER_(\w+) = (\d+)", body)}
     assert codes == abi.DTYPES
     assert re.search(r"#define ESPALIER_SEQUENTIAL (\d+)u", text)[1] == str(abi.SEQUENTIAL)  # type: ignore[index]
-    source = (INCLUDE / "espalier.c").read_text()
+    source = (INCLUDE / "pair.c").read_text()
     assert tuple(re.findall(r'\[[A-Z]+\] = "(\w+)"', source)) == entry.BUFFERS
     header = re.sub(r"/\*.*?\*/", "", (INCLUDE / "team.h").read_text(), flags=re.S)
     body = re.search(r"struct espalier_turn \{(.*?)\n\};", header, re.S)[1]  # type: ignore[index]

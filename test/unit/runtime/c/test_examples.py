@@ -197,6 +197,6 @@ def test_android_files_name_each_other() -> None:
 
 
 def test_cmake_lists_every_source() -> None:
-    library = re.search(r"add_library\((.*?)\)", (INCLUDE / "CMakeLists.txt").read_text())
+    library = re.search(r"add_library\((.*?)\)", (INCLUDE / "CMakeLists.txt").read_text(), re.S)
     assert library is not None
     assert sorted(re.findall(r"(\w+)\.c\b", library[1])) == sorted(path.stem for path in SOURCES)
