@@ -12,7 +12,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import numpy as np
 
@@ -29,11 +29,12 @@ Hook = Callable[[Records, ir.Operation], None]
 
 @dataclass(frozen=True)
 class CompileOptions:
-    """``sparse=False`` runs every layer dense; ``eliminate_redundant_loads=False`` keeps a load for every
-    multiply; ``check=False`` hands code out that was not compared with PyTorch's recorded output; with
-    ``kernels`` only the first so many layers run by micro-kernels, the others by the reference."""
+    """``sparse=False`` runs every layer dense, ``"always"`` none that has a scheme, whether that pays or not
+    (for tests); ``eliminate_redundant_loads=False`` keeps a load for every multiply; ``check=False`` hands
+    code out that was not compared with PyTorch's recorded output; with ``kernels`` only the first so many
+    layers run by micro-kernels, the others by the reference."""
 
-    sparse: bool = True
+    sparse: bool | Literal["always"] = True
     eliminate_redundant_loads: bool = True
     check: bool = True
     kernels: int | None = None

@@ -31,7 +31,8 @@ class CpuBackend(Backend):
         return target.device
 
     def stages(self, target: Target, options: CompileOptions) -> tuple[Stage, ...]:
-        schedule = ScheduleLayersPass(kernel="auto" if options.sparse else "dense")
+        schedule = ScheduleLayersPass(
+            kernel="sparse" if options.sparse == "always" else "auto" if options.sparse else "dense")
         loads = EliminateRedundantLoadsPass(level="filter" if options.eliminate_redundant_loads else "none")
         vector = Stage.of("vector", VECTOR, loads, hook=Records.read_calls)
         if options.kernels is not None:

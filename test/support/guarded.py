@@ -7,6 +7,8 @@ import mmap
 from collections.abc import Sequence
 
 import numpy as np
+from espalier.runtime.compiled_model import CompiledModel
+from espalier.runtime.executors.jit import JitExecutor
 
 _C = ctypes.CDLL(None, use_errno=True)
 PAGE = mmap.PAGESIZE
@@ -30,3 +32,29 @@ def guarded_copy(array: np.ndarray, at_end: bool) -> np.ndarray:
     copy = guarded(array.shape, array.dtype, at_end)
     copy[...] = array
     return copy
+
+
+def is_guarded(array: np.ndarray) -> bool:
+    """Whether ``array`` lies in memory of ``guarded``."""
+    base: object = array
+    while isinstance(base, np.ndarray):
+        base = base.base
+    return isinstance(base, memoryview) and isinstance(base.obj, mmap.mmap)
+
+
+def check_guarded(compiled: CompiledModel, inputs: Sequence[np.ndarray], threads: int = 1) -> None:
+    """Runs ``compiled`` with every buffer between such pages, at their ends, then at their beginnings: the
+    outputs are those of an ordinary run."""
+    expected = compiled.run(inputs, threads)
+    executor = compiled._executor
+    assert isinstance(executor, JitExecutor)
+    for at_end in (True, False):
+        held = [guarded_copy(value, at_end) for value in inputs]
+        outputs = [guarded(value.shape, value.dtype, at_end) for value in expected]
+        executor._arena = guarded(executor._arena.shape, executor._arena.dtype, at_end)
+        executor._scratch = guarded(executor._scratch.shape, executor._scratch.dtype, at_end)
+        executor._weights = guarded_copy(executor._weights, at_end)
+        executor._team = None  # its threads know the former buffers
+        compiled._execute(held, outputs, threads)
+        for found, value in zip(outputs, expected, strict=True):
+            np.testing.assert_array_equal(found, value)

@@ -1,12 +1,15 @@
 """Runs one generated kernel: emits it, lowers it, compiles it with MLIR's JIT and calls it on numpy arrays.
 
-Scratch starts as NaN, so a kernel that reads what it did not write shows it.
+Scratch starts as NaN, so a kernel that reads what it did not write shows it. Every array ends where a page
+without access begins (behind less than 64 bytes, as kernels may assume aligned arrays); inside
+``starting_at_pages`` it begins where such a page ends.
 """
 
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 from espalier.sparse_dialect.devices.cores import CORES, Core
@@ -22,6 +25,8 @@ from espalier.sparse_dialect.lowering.loads.expand_gathers import ExpandGathersP
 from espalier.sparse_dialect.lowering.loads.schedule_loads import ScheduleLoadsPass
 from espalier.sparse_dialect.passes import PassContext
 
+from support.guarded import guarded, is_guarded
+
 ExecutionEngine = bindings("execution_engine").ExecutionEngine
 runtime = bindings("runtime")
 
@@ -35,11 +40,25 @@ ALIGNMENT = 64
 Emit = Callable[[ir.Operation, str, list[ir.Type], Core], None]
 
 
+_at_end = True
+
+
+@contextmanager
+def starting_at_pages() -> Iterator[None]:
+    """Arrays made inside begin behind a page without access, instead of ending before one."""
+    global _at_end
+    _at_end = False
+    try:
+        yield
+    finally:
+        _at_end = True
+
+
 def aligned(array: np.ndarray) -> np.ndarray:
-    """A copy that starts at a multiple of 64 bytes, as kernels may assume."""
-    raw = np.empty(array.nbytes + ALIGNMENT, np.uint8)
-    start = -raw.ctypes.data % ALIGNMENT
-    copy = raw[start : start + array.nbytes].view(array.dtype).reshape(array.shape)
+    """A copy that starts at a multiple of 64 bytes, as kernels may assume, beside a page without access."""
+    size = -(-array.nbytes // ALIGNMENT) * ALIGNMENT
+    raw = guarded([size], np.dtype(np.uint8), _at_end)
+    copy = raw[: array.nbytes].view(array.dtype).reshape(array.shape)
     copy[...] = array
     return copy
 
@@ -78,7 +97,7 @@ class Compiled:
         level: str = "filter",
         core: str = "avx512",
     ) -> None:
-        self.arrays = [a if a.ctypes.data % ALIGNMENT == 0 else aligned(a) for a in arrays]
+        self.arrays = [a if is_guarded(a) else aligned(a) for a in arrays]
         self.scratch = [unset(scratch_floats).view(np.uint8)] if scratch_floats else []
         context = PassContext()
         with ir.Context(), ir.Location.unknown():

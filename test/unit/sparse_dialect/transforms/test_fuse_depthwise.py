@@ -7,17 +7,18 @@ import numpy as np
 import pytest
 import torch
 from espalier.frontends.pruning.project import prune_module
-from espalier.pipelines import driver
+from espalier.pipelines import cpu
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.guarded import check_guarded
 from torch import nn
 
 
 @pytest.fixture(autouse=True)
 def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Fuses small tensors too, in chunks of few channels."""
-    elements = [e + "{large=1 chunk=9000}" if e == "sparse-fuse-depthwise" else e for e in driver.PREPARE]
-    monkeypatch.setattr(driver, "PREPARE", tuple(elements))
+    elements = [e + "{large=1 chunk=9000}" if e == "sparse-fuse-depthwise" else e for e in cpu.PREPARE]
+    monkeypatch.setattr(cpu, "PREPARE", tuple(elements))
 
 
 def block(channels: int, filters: int, kernel: int, stride: int, reader_stride: int,
@@ -76,3 +77,11 @@ def test_a_second_reader_keeps_the_pair_apart() -> None:
     x = torch.randn(1, 4, 20, 20)
     compiled = espalier.compile(Both().eval(), (x,))
     assert not any(layer.fused_into for layer in compiled.layers)
+
+
+def test_nothing_beside_its_buffers_is_touched() -> None:
+    x = torch.randn(1, 6, 23, 17)
+    compiled = espalier.compile(block(6, 10, 3, 1, 2, 2.5), (x,))
+    assert [layer.fused_into for layer in compiled.layers] == ["", "3", ""]
+    check_guarded(compiled, [x.numpy()])
+    check_guarded(compiled, [x.numpy()], threads=2)

@@ -17,7 +17,16 @@ from espalier.sparse_dialect.lowering.cpu.kernels.channelwise import (
     plane_tables,
 )
 from espalier.sparse_dialect.lowering.cpu.plan.plane_plan import plan_plane
-from support.kernel_harness import Compiled, aligned, close, held_as, poisoned, random, unset
+from support.kernel_harness import (
+    Compiled,
+    aligned,
+    close,
+    held_as,
+    poisoned,
+    random,
+    starting_at_pages,
+    unset,
+)
 
 
 @dataclass(frozen=True)
@@ -246,3 +255,12 @@ def test_global_average_of_f16_is_f32() -> None:
     Compiled(lambda *to: emit_global_average(*to, grid, 3),
              [held_as("float16", poisoned(x, grid)), output, share]).run(0, 6)
     close(output[..., 0], x.mean(axis=(2, 3, 4), dtype=np.float64))
+
+
+def test_nothing_before_its_arrays_is_touched() -> None:
+    """Behind them neither: all cases run on arrays that end at a page without access."""
+    with starting_at_pages():
+        for case in ("depthwise, residual, relu", "depthwise from planes", "max, padded", "average, padded",
+                     "lift"):
+            run = Run(CASES[case])
+            close(run.whole(), run.expected)

@@ -26,7 +26,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from support.conv_harness import POINT, SAME, ConvRun
 from support.conv_harness import Case as ConvCase
-from support.kernel_harness import Emit, close, random
+from support.kernel_harness import Emit, close, random, starting_at_pages
 
 
 @dataclass(frozen=True)
@@ -237,3 +237,10 @@ def test_a_region_is_evenly_spaced_whatever_stride_and_dilation() -> None:
     plan = plan_conv(source, grid, window, (1, 2, 1), [(0, 0, 0)], 1)
     at = plan.line_read((0, 1, 0), (0, 0, 0))
     assert all(plan.line_read((0, 1, 0), tap) == at + plan.line_of[tap] for tap in window.taps)
+
+
+def test_nothing_before_its_arrays_is_touched() -> None:
+    """Behind them neither: all cases run on arrays that end at a page without access."""
+    with starting_at_pages():
+        for case in ("fused pool in passes", "volume"):
+            Run(CASES[case]).check()

@@ -12,7 +12,7 @@ from espalier.sparse_dialect.lowering.cpu.kernels.dense_rows import LinearKernel
 from espalier.sparse_dialect.schemes import Dense, Unstructured
 from espalier.sparse_dialect.storage import DenseRows, Sell
 from espalier.sparse_dialect.storage.sell import few_inputs
-from support.kernel_harness import Compiled, aligned, close, held_as, random, unset
+from support.kernel_harness import Compiled, aligned, close, held_as, random, starting_at_pages, unset
 
 
 @dataclass(frozen=True)
@@ -170,3 +170,11 @@ def test_the_kernel_may_run_again(storage: str) -> None:
         run.kernel.run(0, run.units)
     close(run.output, run.expected)
 
+
+def test_nothing_before_its_arrays_is_touched() -> None:
+    """Behind them neither: all cases run on arrays that end at a page without access."""
+    with starting_at_pages():
+        for storage in ("dense", "permuted", "gathered", "scalars"):
+            run = Run(CASES[f"{storage}, rows no multiple of lanes"])
+            run.kernel.run(0, run.units)
+            close(run.output, run.expected)

@@ -23,7 +23,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from support.conv_harness import POINT, SAME, ConvRun
 from support.conv_harness import Case as ConvCase
-from support.kernel_harness import Emit, close, random
+from support.kernel_harness import Emit, close, random, starting_at_pages
 
 CORNERS = ((0, 1, 3, 4), (1, 2, 4, 5), (3, 4, 6, 7), (4, 5, 7, 8))
 
@@ -319,3 +319,11 @@ def test_levels_of_load_elimination_give_the_same_bits() -> None:
     np.testing.assert_array_equal(outputs[0], outputs[2])
     after = [sum(kernel.loads["loads after"] for kernel in run.compiled) for run in results.values()]
     assert after[0] > after[1] > after[2]
+
+
+def test_nothing_before_its_arrays_is_touched() -> None:
+    """Behind them neither: all cases run on arrays that end at a page without access."""
+    with starting_at_pages():
+        for case in ("pattern", "dense, filters share loads", "dense from planes, as first layers",
+                     "unstructured"):
+            Run(CASES[case]).check()

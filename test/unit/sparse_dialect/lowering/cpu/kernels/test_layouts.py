@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from espalier.sparse_dialect.geometry.layouts import LaneGrid, lift
 from espalier.sparse_dialect.lowering.cpu.kernels.layouts import emit_lift, emit_unlift, transposes
-from support.kernel_harness import Compiled, aligned, held_as, poisoned, random, unset
+from support.kernel_harness import Compiled, aligned, held_as, poisoned, random, starting_at_pages, unset
 
 TRANSPOSED = {
     "2 x 2": LaneGrid(2, 2, 16, 16),
@@ -82,3 +82,13 @@ def test_f16_lanes_and_f32_pixels(name: str, core: str) -> None:
     if transposes(grid):
         Compiled(lambda *to: emit_lift(*to, grid, 3), [pixels, lifted], core=core).run(0, 6)
         np.testing.assert_array_equal(lifted.reshape(6, -1)[:, where], lanes.reshape(6, -1)[:, where])
+
+
+def test_nothing_before_its_arrays_is_touched() -> None:
+    """Behind them neither: all cases run on arrays that end at a page without access."""
+    with starting_at_pages():
+        for grid in TRANSPOSED.values():
+            test_unlift(grid, "avx512")
+            test_lift(grid, "avx512")
+        for grid in GATHERED.values():
+            test_unlift(grid, "avx512")

@@ -18,7 +18,7 @@ from espalier.sparse_dialect.storage import DenseRows, Sell
 from espalier.sparse_dialect.storage.gates import interleave_gates
 from hypothesis import given
 from hypothesis import strategies as st
-from support.kernel_harness import Compiled, aligned, close, held_as, random, unset
+from support.kernel_harness import Compiled, aligned, close, held_as, random, starting_at_pages, unset
 
 INPUT = 5
 
@@ -142,3 +142,11 @@ def test_gates_are_interleaved(gates: int, hidden: int, lanes: int, columns: int
         unit = group * lanes + lane
         expected = rows[gate * hidden + unit] if unit < hidden else np.zeros(columns, np.float32)
         np.testing.assert_array_equal(found[group, gate, lane], expected)
+
+
+def test_nothing_before_its_arrays_is_touched() -> None:
+    """Behind them neither: all cases run on arrays that end at a page without access."""
+    with starting_at_pages():
+        for kind in ("gru", "lstm"):
+            for storage, lanes in (("dense", 16), ("permuted", 16), ("gathered", 8), ("scalars", 4)):
+                test_a_step_is_the_cell(Case(kind, storage, 37, 3, lanes))

@@ -1,0 +1,1 @@
+"""Random layers, compiled and compared with PyTorch: ``python -m espalier.tools.differential``."""
