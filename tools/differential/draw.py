@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import prod
+from typing import Any
 
 import numpy as np
 import torch
@@ -126,7 +127,7 @@ def _linear(random: np.random.Generator) -> Drawn:
     return Drawn(nn.Sequential(linear, ACTIVATIONS[activation]()), (torch.randn(*shape, columns),), words)
 
 
-def _prune(layer: nn.Module, random: np.random.Generator) -> str:
+def _prune(layer: Any, random: np.random.Generator) -> str:
     """Prunes the weight of ``layer`` by a scheme that is drawn; its name."""
     weight = layer.weight.detach().numpy()
     names = [name for name in SCHEMES if weight.ndim > 2 or name in ("dense", "unstructured", "bcr", "n_m")]
@@ -141,13 +142,14 @@ def _prune(layer: nn.Module, random: np.random.Generator) -> str:
 
 def _normalization(rank: int, filters: int) -> nn.Module:
     """Batch normalization whose statistics are no identity."""
-    norm = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)[rank - 1](filters)
+    norm: Any = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)[rank - 1](filters)
     with torch.no_grad():
         norm.running_mean.normal_()
         norm.running_var.uniform_(0.5, 2)
         norm.weight.uniform_(0.5, 1.5)
         norm.bias.normal_()
-    return norm
+    normalization: nn.Module = norm
+    return normalization
 
 
 def _pool(random: np.random.Generator, rank: int, sizes: list[int]) -> tuple[nn.Module, str]:
@@ -155,7 +157,7 @@ def _pool(random: np.random.Generator, rank: int, sizes: list[int]) -> tuple[nn.
     kind = str(random.choice(["none", "none", "max", "average", "global"]))
     if kind == "global":
         return (nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.AdaptiveAvgPool3d)[rank - 1](1), kind
-    window = [int(min(size, random.integers(1, 4))) for size in sizes]
+    window = [min(size, int(random.integers(1, 4))) for size in sizes]
     if kind == "none" or prod(window) == 1:
         return nn.Identity(), "none"
     stride = [int(random.integers(1, 4)) for _ in sizes]
