@@ -128,7 +128,8 @@ class _BlockLifter:
         _, channels, *sizes = shape_of(pool.output)
         source = self.lifted.get(pool.input)
         mean = ir.StringAttr(pool.kind).value == "average"
-        whole = mean and integers(pool.kernel) == shape_of(pool.input)[2:]
+        padded = any((*integers(pool.padding_low), *integers(pool.padding_high)))
+        whole = mean and not padded and integers(pool.kernel) == shape_of(pool.input)[2:]
         if whole and source is None:  # means are taken on lanes
             above = self._grid(shape_of(pool.input)[2:], None)
             with ir.InsertionPoint(pool.operation):

@@ -113,7 +113,8 @@ def _windowed(ops: tuple[ir.Operation, ...], image: ir.Value, kind: str, kernel:
     if not _starts_from(ops[0], fill):
         return None
     pool = Pool(ops, padding_of(image, fill), kind, kernel, strides)
-    whole = kind == "average" and pool.kernel == tuple(shape_of(pool.input.source)[2:])
+    unpadded = not any((*pool.input.low, *pool.input.high))
+    whole = kind == "average" and unpadded and pool.kernel == tuple(shape_of(pool.input.source)[2:])
     return pool if whole or math.prod(kernel) <= MAX_WINDOW else None
 
 

@@ -289,3 +289,12 @@ def test_an_initial_state_that_is_not_finite_stays_in_its_sequence(folder: Path)
     y, _ = espalier.load(str(folder / "gru.esp")).run([np.ones((7, 3, 5), np.float32), state])
     assert np.isnan(y[:, 1]).all()
     assert np.isfinite(y[:, [0, 2]]).all()
+
+
+@pytest.mark.parametrize("pool", [
+    nn.AvgPool2d(4, 4, 1), nn.AvgPool2d(4, 1, 2), nn.AvgPool2d(4), nn.AvgPool2d((4, 3), 2, (1, 0)),
+    nn.MaxPool2d(4, 2, 1)], ids=str)
+def test_pools_with_windows_of_the_image(pool: nn.Module) -> None:
+    """With padding they are no mean of the image, and may give more than one number a channel."""
+    compare(nn.Sequential(nn.Conv2d(2, 3, 1), pool), random(1, 2, 4, 4))
+    compare(pool, random(2, 3, 4, 4))
