@@ -30,7 +30,7 @@ class MissingPackage(EspalierError):
 
 # What the extras of pyproject.toml bring, by the name that is imported.
 EXTRAS = {"torch": "torch", "llvmlite": "aot", "ziglang": "aot", "cryptography": "sign",
-          "onnx": "peers", "onnxruntime": "peers", "openvino": "peers", "ncnn": "peers", "pnnx": "peers",
+          "onnx": "onnx", "onnxruntime": "onnx", "openvino": "peers", "ncnn": "peers", "pnnx": "peers",
           "MNN": "peers",
           "accelerate": "prune", "pydantic": "prune", "pydantic_core": "prune", "ruamel": "prune",
           "torchmetrics": "prune", "safetensors": "prune", "tensorboard": "prune", "scipy": "prune",

@@ -1,7 +1,8 @@
-"""Ways in: reference networks, Python files, saved ``torch.export`` programs and ``.mlir`` files."""
+"""Ways in: reference networks, Python files, ``torch.export`` programs, ``.onnx`` and ``.mlir`` files."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,27 +21,38 @@ __all__ = ["NETWORKS", "load_model", "load_program", "reference_model"]
 
 
 def load_model(spec: str, prune: str | None = None, seed: int = 0, steps: int | None = None,
-               trust: bool = False, names: Names | None = None) -> tuple[Model, tuple[Any, ...]]:
-    """What the user calls MODEL, with example inputs: a module, a program, or the path of an ``.mlir`` file.
+               trust: bool = False, names: Names | None = None,
+               shapes: Mapping[str, Sequence[int]] | None = None) -> tuple[Model, tuple[Any, ...]]:
+    """What the user calls MODEL, with example inputs: a module, a program, or the path of a file.
 
     ``spec`` is a reference network's name, ``path.py:function`` (the function returns ``(module,
-    example_inputs)``), a ``.pt2`` file or an ``.mlir`` file (whose example inputs are empty: its function's
-    types say them). ``prune`` applies to the layers of the first two that ``names`` chooses, ``seed`` and
-    ``steps`` (time steps of the example) to reference networks. A ``.pt2`` file that could run code when it
-    is read needs ``trust``; a Python file is run as it is. Raises ``EspalierError`` that names what is wrong.
+    example_inputs)``), a ``.pt2`` file, an ``.onnx`` file (its example inputs are drawn from ``seed``, in
+    ``shapes`` where the file leaves sizes free) or an ``.mlir`` file (whose example inputs are empty: its
+    function's types say them). ``prune`` applies to the layers of the first two that ``names`` chooses,
+    ``seed`` and ``steps`` (time steps of the example) to reference networks. A ``.pt2`` file that could run
+    code when it is read needs ``trust``; a Python file is run as it is. Raises ``EspalierError`` that names
+    what is wrong.
     """
     path, colon, function = spec.rpartition(":")
+    if shapes and not spec.endswith(".onnx"):
+        raise EspalierError(f"{spec}: --shape works on .onnx files only")
     if spec in NETWORKS:
         return reference_model(spec, prune, seed, steps, names)
     if steps is not None:
         raise EspalierError(f"{spec}: --steps works on recurrent reference networks only")
     if colon and path.endswith(".py"):
         return _from_python(_existing(path), function, prune, names)
-    if Path(spec).suffix not in (".pt2", ".mlir"):
-        raise unknown("model", spec, [*NETWORKS, "path.py:function", "a .pt2 file", "an .mlir file"])
+    suffix = Path(spec).suffix
+    if suffix not in (".pt2", ".onnx", ".mlir"):
+        raise unknown("model", spec, [*NETWORKS, "path.py:function", "a .pt2 file", "an .onnx file",
+                                      "an .mlir file"])
     if prune:
         raise EspalierError(f"{spec}: --prune works on reference networks and path.py:function only")
-    return load_program(spec, trust) if spec.endswith(".pt2") else (_existing(spec), ())
+    if suffix == ".onnx":
+        from .onnx.run_onnx import example_inputs
+
+        return _existing(spec), example_inputs(spec, shapes, seed)
+    return load_program(spec, trust) if suffix == ".pt2" else (_existing(spec), ())
 
 
 def _existing(path: str | Path) -> Path:

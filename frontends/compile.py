@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -52,28 +52,63 @@ def compile_file(model: Any, example_inputs: Any, target: Target,
     imported = _import(model, example_inputs)
     file = compile_linalg(imported.module, options or CompileOptions(), target, progress)
     manifest = {**file.manifest, **imported.interface}
-    inputs, outputs = imported.inputs, _torch_outputs(model, imported) if imported.inputs else None
+    inputs, outputs = imported.inputs, imported.expected() if imported.inputs else None
     del imported  # the dense weights go before the code is compiled
     return replace(file, manifest=manifest, sample_inputs=inputs, sample_outputs=outputs or [])
 
 
 @dataclass(frozen=True)
 class _Imported:
-    """A model as linalg on tensors; ``inputs`` are the example's tensors, flat, as arrays. Of a PyTorch model
-    also what the manifest says of its interface, and the example's arguments."""
+    """
+    A model as linalg on tensors.
+
+    ``inputs``: the example's tensors, flat, as arrays. ``interface``: what the manifest says of how the model
+    is called. ``expected``: what the model itself computes of ``inputs``, None where nothing here tells.
+    """
 
     module: ir.Module
     inputs: list[np.ndarray]
     interface: dict[str, Any] = field(default_factory=dict)
-    args: tuple[Any, ...] = ()
-    kwargs: dict[str, Any] = field(default_factory=dict)
+    expected: Callable[[], list[np.ndarray] | None] = lambda: None
 
 
 def _import(model: Any, example_inputs: Any) -> _Imported:
-    if isinstance(model, str | Path) and Path(model).suffix == ".mlir":
+    suffix = Path(model).suffix if isinstance(model, str | Path) else ""
+    if suffix == ".mlir":
         from .mlir_file import load_mlir
 
         return _Imported(load_mlir(Path(model)), [array_of(x) for x in example_inputs])
+    if suffix == ".onnx":
+        return _import_onnx(Path(model), example_inputs)
+    return _import_torch(model, example_inputs)
+
+
+def _import_onnx(path: Path, example_inputs: Any) -> _Imported:
+    """An ONNX file; without example inputs, seeded ones of the sizes that it says."""
+    from .onnx.import_onnx import import_onnx
+    from .onnx.run_onnx import example_inputs as drawn
+    from .onnx.run_onnx import input_names, outputs_of
+
+    names = input_names(path)
+    if isinstance(example_inputs, Mapping):
+        example_inputs = [example_inputs[name] for name in names if name in example_inputs]
+    if hasattr(example_inputs, "shape"):
+        example_inputs = [example_inputs]
+    inputs = [np.array(array_of(x), order="C") for x in example_inputs]
+    if inputs and len(inputs) != len(names):
+        raise EspalierError(f"{path}: expected {len(names)} inputs ({', '.join(names)}), found {len(inputs)}")
+    examples = drawn(path, {name: x.shape for name, x in zip(names, inputs, strict=False)})
+    for name, array, example in zip(names, inputs, examples, strict=False):
+        if array.dtype != example.dtype:
+            raise EspalierError(f"{path}: input '{name}': expected {example.dtype}, found {array.dtype}")
+    inputs = inputs or list(examples)
+    module = import_onnx(path, [x.shape for x in inputs])
+    interface = {"call": [[name, {"tensor": at}] for at, name in enumerate(names)]}
+    return _Imported(module, inputs, interface, lambda: outputs_of(path, inputs))
+
+
+def _import_torch(model: Any, example_inputs: Any) -> _Imported:
+    """A module, a program, or a file that holds one."""
     from .torch.import_torch import import_program
     from .torch.signature import answer_of, call_of, parameters_of
 
@@ -84,10 +119,10 @@ def _import(model: Any, example_inputs: Any) -> _Imported:
     interface = {"call": [list(pair) for pair in parameters], "answer": answer_of(program)}
     examples = arguments(parameters, args, kwargs) if args or kwargs else []
     return _Imported(import_program(program), [np.array(array_of(x), order="C") for x in examples], interface,
-                     args, kwargs)
+                     lambda: _torch_outputs(model, args, kwargs))
 
 
-def _torch_outputs(model: Any, imported: _Imported) -> list[np.ndarray] | None:
+def _torch_outputs(model: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[np.ndarray] | None:
     """What PyTorch computes for the example inputs, so that the recorded pair proves equality with it; None
     for a file, and where the model's outputs are no plain tensors."""
     module = model.module() if hasattr(model, "graph_module") else model
@@ -97,7 +132,7 @@ def _torch_outputs(model: Any, imported: _Imported) -> list[np.ndarray] | None:
 
     module = plain_weights(module)
     with ONE_AT_A_TIME:  # other threads may compile the same module
-        return _outputs_of(module, imported.args, imported.kwargs)
+        return _outputs_of(module, args, kwargs)
 
 
 def _outputs_of(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[np.ndarray] | None:
@@ -126,7 +161,7 @@ def _program(model: Any, example_inputs: Any) -> Any:
     """``model`` as an exported program; a program is that already."""
     if isinstance(model, str | Path):
         if Path(model).suffix != ".pt2":
-            raise EspalierError(f"'{model}': expected a .pt2 or .mlir file")
+            raise EspalierError(f"'{model}': expected a .pt2, .onnx or .mlir file")
         from . import load_program
 
         return load_program(Path(model))[0]

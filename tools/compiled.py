@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,8 +21,8 @@ Progress = Callable[[str, int, int], None]  # (step, done, total)
 
 @dataclass(frozen=True)
 class Source:
-    """MODEL as the command line names it: a network's name, ``path.py:function``, ``.pt2`` or ``.mlir``;
-    ``steps``: time steps of a recurrent network's example."""
+    """MODEL as the command line names it: a network's name, ``path.py:function``, ``.pt2``, ``.onnx`` or
+    ``.mlir``; ``steps``: time steps of a recurrent network's example."""
 
     spec: str
     prune: str | None = None
@@ -31,6 +31,7 @@ class Source:
     trust: bool = False  # a .pt2 file may run code when it is read
     only: str = ""  # patterns of layer names, joined with commas: what ``prune`` may touch
     exclude: str = ""
+    shapes: Mapping[str, Sequence[int]] = field(default_factory=dict)  # of an .onnx file's inputs
 
     @property
     def name(self) -> str:
@@ -46,7 +47,7 @@ class Source:
         if (self.only or self.exclude) and not self.prune:
             raise EspalierError("--only and --exclude need --prune: they choose the layers that it prunes")
         model, inputs = load_model(self.spec, self.prune if pruned else None, self.seed, self.steps,
-                                   self.trust, Names.parse(self.only, self.exclude))
+                                   self.trust, Names.parse(self.only, self.exclude), self.shapes)
         return model, tuple(inputs)
 
     def compile(self, *, sparse: bool = True, eliminate_redundant_loads: bool = True, check: bool = True,

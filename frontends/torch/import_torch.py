@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -18,25 +17,18 @@ import torch
 from torch.fx.experimental.symbolic_shapes import free_unbacked_symbols
 from torch.utils._pytree import tree_leaves, tree_map
 
-from ...sparse_dialect.dialect.dialect import register_dialect
 from ...sparse_dialect.errors import EspalierError
-from ...sparse_dialect.ir.mlir import PACKAGE, ir, passmanager
+from ...sparse_dialect.ir.mlir import ir
+from ..lowering.torch_dialect import new_context, to_linalg
 from ..mlir_file import check_static, first_line
 from ..quiet import quiet
 from .constants import fold_constants
 from .decompositions import table
-from .nan import keep_nan
 from .narrow import mark, widen_integers
 from .plain_weights import plain_weights
-from .recurrent import calls_of_operators, free_length, keep_whole, ops_of_calls
+from .recurrent import free_length, keep_whole
 from .signature import call_of, constant_inputs, drop_constants
 
-PIPELINES = (
-    "builtin.module(func.func(torch-match-quantized-custom-ops),"
-    "torchdynamo-export-to-torch-backend-pipeline{extra-library=})",
-    "builtin.module(torch-backend-to-linalg-on-tensors-backend-pipeline{allow-non-finites=true})",
-)
-BACKEND_CHECK = "torch-verify-linalg-on-tensors-backend-contract"
 FLOATS = (torch.float16, torch.float32, torch.float64)
 DTYPES = (*FLOATS, torch.bool, torch.int8, torch.uint8, torch.int16, torch.int32, torch.int64)
 
@@ -81,19 +73,12 @@ def import_program(program: torch.export.ExportedProgram) -> ir.Module:
     are not finite (named), models that update their own state, and operations that torch-mlir does not lower
     (named, with the layer). Numbers and None among inputs and outputs are constants, and no part of ``main``.
     """
-    if PACKAGE != "torch_mlir":
-        raise EspalierError(f"importing PyTorch programs needs the torch_mlir bindings, found '{PACKAGE}'; "
-                            "unset ESPALIER_MLIR_PACKAGE")
+    context = new_context("importing PyTorch programs")
     length = free_length(program)
     _check_program(program, length)
     _check_finite(program)
-    from torch_mlir.dialects import torch as torch_dialect
-
     from .importer import Importer, matrix_names
 
-    context = ir.Context()
-    torch_dialect.register_dialect(context)
-    register_dialect(context)
     with quiet():
         try:
             program = program.run_decompositions(table())
@@ -110,13 +95,8 @@ def import_program(program: torch.export.ExportedProgram) -> ir.Module:
         except Exception as error:  # the importer raises every kind of exception for what it does not know
             raise EspalierError(f"cannot import the program: {first_line(error)}") from error
     module = importer.module
-    calls_of_operators(module)
-    for pipeline in PIPELINES:
-        _run(module, pipeline)
-    _check_lowered(module)
-    ops_of_calls(module)
+    to_linalg(module)
     mark(module, unsigned)
-    keep_nan(module)
     if length is None:
         check_static(module, "the imported program")
     return module
@@ -227,21 +207,7 @@ def _arrays(tensors: Mapping[str, torch.Tensor]) -> dict[int, tuple[str, np.ndar
             for name, tensor in tensors.items() if tensor.dtype in FLOATS and tensor.numel()}
 
 
-def _check_lowered(module: ir.Module) -> None:
-    """Nothing of torch-mlir's own dialects is left; its pipeline's own check knows no calls."""
-
-    def left(op: ir.Operation) -> ir.Operation | None:
-        if op.name.startswith(("torch.", "torch_c.")):
-            return op
-        inner = (o.operation for r in op.regions for b in r.blocks for o in b.operations)
-        return next(filter(None, map(left, inner)), None)
-
-    found = left(module.operation)
-    if found is not None:
-        raise EspalierError(_unsupported(str(found.location), found.name))
-
-
-# -- running PyTorch and torch-mlir -------------------------------------------------------------
+# -- running PyTorch -------------------------------------------------------------
 
 
 def _with_free_sizes(module: torch.nn.Module, args: tuple[Any, ...],
@@ -274,37 +240,6 @@ def _with_all_buffers(program: torch.export.ExportedProgram) -> torch.export.Exp
         if name not in program.state_dict:
             program.state_dict[name] = program.constants[name]
     return program
-
-
-def _run(module: ir.Module, pipeline: str) -> None:
-    """Runs a pass pipeline; a failure becomes one line that names the operation and the layer."""
-    complaints: list[tuple[str, str]] = []
-
-    def keep(diagnostic: ir.Diagnostic) -> bool:
-        complaints.append((str(diagnostic.location), diagnostic.message))
-        return True
-
-    with module.context as context:
-        context.emit_error_diagnostics = True  # for passes that report and do not fail
-        handler = context.attach_diagnostic_handler(keep)
-        try:
-            passes = str(passmanager.PassManager.parse(pipeline)).replace(f",{BACKEND_CHECK}", "")
-            passmanager.PassManager.parse(passes).run(module.operation)
-        except ir.MLIRError as error:
-            raise EspalierError(_unsupported(*complaints[0]) if complaints else first_line(error)) from error
-        finally:
-            handler.detach()
-            context.emit_error_diagnostics = False
-
-
-def _unsupported(location: str, message: str) -> str:
-    """What a torch-mlir diagnostic means: the layer and the operation, or else the message's first line."""
-    layer = re.search(r'loc\("([^"]+)"\(', location)
-    where = f"layer '{layer[1]}': " if layer else ""
-    operation = re.search(r"torch\.((?:aten|prims|prim|torchvision)\.[\w.]+)", message)
-    if operation:
-        return f"{where}PyTorch operation '{operation[1]}' is not supported by torch-mlir"
-    return f"{where}torch-mlir cannot lower the program: {message.strip().splitlines()[0]}"
 
 
 @contextlib.contextmanager

@@ -6,27 +6,18 @@
 
 The custom operators ``espalier::gru`` and ``espalier::lstm`` stand for one layer in one direction each. They
 come in when a module is exported (``keep_whole``, which leaves the number of time steps free) or when an
-exported program is decomposed (``decompositions``). torch-mlir carries them as calls of private functions
-(``calls_of_operators``), and these become ``sparse.gru`` and ``sparse.lstm`` (``ops_of_calls``).
+exported program is decomposed (``decompositions``). ``../lowering/recurrent_calls.py`` takes them on.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch.overrides import TorchFunctionMode
 
-from ...sparse_dialect.dialect.recurrent import DIRECTIONS, GruOp, LstmOp
-from ...sparse_dialect.dialect.schedules import set_record
-from ...sparse_dialect.dialect.schemes import UndetectedAttr
 from ...sparse_dialect.errors import EspalierError
-from ...sparse_dialect.ir.mlir import ir
-from ...sparse_dialect.schedule.record import Record
-
-OPERATORS = ("torch.espalier.gru", "torch.espalier.lstm")
-PREFIX = "espalier_"  # of the private functions
 
 torch.library.define(
     "espalier::gru", "(Tensor gates, Tensor initial, Tensor weight, Tensor? bias, bool reverse) -> Tensor")
@@ -133,85 +124,6 @@ def decompositions(table: Mapping[Any, Callable[..., Any]]) -> dict[Any, Callabl
     return {**table, **{operator: either(whole, operator) for whole, operator in pairs}}
 
 
-# -- operators to ops ----------------------------------------------------------------------------
-
-
-def calls_of_operators(module: ir.Module) -> None:
-    """Replaces our ``torch.operator``s by calls of private functions, which torch-mlir's passes carry on."""
-    with module.context, ir.Location.unknown():
-        for number, op in enumerate(_operations(module.operation, "torch.operator")):
-            kind = ir.StringAttr(op.attributes["name"]).value
-            if kind not in OPERATORS:
-                continue
-            *operands, reverse = op.operands
-            operands = [value for value in operands if str(value.type) != "!torch.none"]
-            types = [value.type for value in operands]
-            results = [value.type for value in op.results]
-            name = f"{PREFIX}{kind.rpartition('.')[2]}_{number}"
-            backwards = ir.BoolAttr(reverse.owner.attributes["value"]).value
-            direction = ir.StringAttr.get(DIRECTIONS[backwards])
-            with ir.InsertionPoint.at_block_begin(module.body):
-                ir.Operation.create("func.func", regions=1, attributes={
-                    "sym_name": ir.StringAttr.get(name), "sym_visibility": ir.StringAttr.get("private"),
-                    "function_type": ir.TypeAttr.get(ir.FunctionType.get(types, results)),
-                    "espalier.direction": direction})
-            with ir.InsertionPoint(op), op.location:
-                call = ir.Operation.create("func.call", results, operands,
-                                           {"callee": ir.FlatSymbolRefAttr.get(name)})
-            _replace(op, call)
-
-
-def ops_of_calls(module: ir.Module) -> None:
-    """Replaces the calls of those functions, on tensors by now, by ``sparse.gru`` and ``sparse.lstm``."""
-    functions = {}
-    for op in _operations(module.operation, "func.func"):
-        name = ir.StringAttr(op.attributes["sym_name"]).value
-        if "espalier.direction" in op.attributes:
-            functions[name] = op
-    with module.context:
-        for call in _operations(module.operation, "func.call"):
-            name = ir.FlatSymbolRefAttr(call.attributes["callee"]).value
-            if name in functions:
-                with ir.InsertionPoint(call), call.location:
-                    op = _recurrent_op(name, functions[name].attributes["espalier.direction"], call)
-                _replace(call, op.operation)
-        for function in functions.values():
-            function.erase()
-
-
-def _recurrent_op(name: str, direction: ir.Attribute, call: ir.Operation) -> GruOp | LstmOp:
-    types, operands = [result.type for result in call.results], list(call.operands)
-    states = 1 if name.startswith(f"{PREFIX}gru") else 2
-    gates, *rest, weight = operands[: states + 2]
-    bias = operands[states + 2] if len(operands) > states + 2 else None
-    common: dict[str, Any] = {"gates": gates, "initial": rest[0], "weight": weight, "direction": direction,
-                              "scheme": UndetectedAttr.get(), "output": types[0], "bias": bias}
-    op = GruOp(**common) if states == 1 else LstmOp(cell=rest[1], final_cell=types[1], **common)
-    location = call.location
-    if isinstance(location, ir.NameLoc):
-        set_record(op, Record(layer=location.name_str))
-    return op
-
-
-def _operations(root: ir.Operation, name: str) -> list[ir.Operation]:
-    """The operations called ``name`` inside ``root``."""
-
-    def walk(op: ir.Operation) -> Iterator[ir.Operation]:
-        for region in op.regions:
-            for block in region.blocks:
-                for view in block.operations:
-                    yield view.operation
-                    yield from walk(view.operation)
-
-    return [op for op in walk(root) if op.name == name]
-
-
-def _replace(old: ir.Operation, new: ir.Operation) -> None:
-    for before, after in zip(old.results, new.results, strict=True):
-        before.replace_all_uses_with(after)
-    old.erase()
-
-
 # -- the free number of time steps ---------------------------------------------------------------
 
 
@@ -227,4 +139,4 @@ def free_length(program: torch.export.ExportedProgram) -> Any:
     return None
 
 
-__all__ = ["calls_of_operators", "decompositions", "free_length", "keep_whole", "ops_of_calls"]
+__all__ = ["decompositions", "free_length", "keep_whole"]

@@ -15,36 +15,11 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
-from math import gcd
 from typing import Any
 
 import torch
 
-
-@dataclass(frozen=True)
-class Phase:
-    """The outputs ``b * stride + a`` of one dimension for one ``a``.
-
-    Output ``b`` is the sum over ``taps`` of ``w[tap] * x[b + start + step * number]``, where ``number``
-    counts the taps from 0 and ``x`` is 0 beyond its ends.
-    """
-
-    taps: tuple[int, ...]
-    start: int
-    step: int
-
-
-def phases(kernel: int, stride: int, padding: int, dilation: int) -> list[Phase]:
-    """The phases 0 .. stride - 1 of one dimension; one without taps is 0 everywhere."""
-    found = []
-    for a in range(stride):
-        first, rest = divmod(padding + a, stride)  # the input at tap 0 would be first + b where rest is 0
-        taps = [k for k in range(kernel) if (k * dilation - rest) % stride == 0]
-        reads = [first - (k * dilation - rest) // stride for k in taps]
-        step = dilation // gcd(dilation, stride)
-        found.append(Phase(tuple(reversed(taps)), reads[-1] if reads else 0, step))
-    return found
+from ..phases import Geometry, Phase
 
 
 def window(x: torch.Tensor, low: Sequence[int], high: Sequence[int], value: float = 0.0) -> torch.Tensor:
@@ -77,27 +52,6 @@ def interleave(parts: torch.Tensor, strides: Sequence[int], size: Sequence[int])
     return window(whole, [0] * spatial, [wanted - found for wanted, found in zip(size, merged, strict=True)])
 
 
-@dataclass(frozen=True)
-class _Geometry:
-    """A transposed convolution's phases, one list a dimension; ``places`` is B, ``size`` the output's."""
-
-    strides: tuple[int, ...]
-    phases: tuple[list[Phase], ...]
-    size: tuple[int, ...]
-    places: tuple[int, ...]
-
-    @staticmethod
-    def of(kernel: Sequence[int], strides: Sequence[int], padding: Sequence[int], dilation: Sequence[int],
-           size: Sequence[int]) -> _Geometry:
-        each = tuple(phases(*numbers) for numbers in zip(kernel, strides, padding, dilation, strict=True))
-        places = tuple(-(-total // stride) for total, stride in zip(size, strides, strict=True))
-        return _Geometry(tuple(strides), each, tuple(size), places)
-
-    def combined(self) -> list[tuple[Phase, ...]]:
-        """Every phase of the whole output, in row-major order of its a."""
-        return list(itertools.product(*self.phases))
-
-
 def transposed_convolution(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None,
                            stride: Sequence[int], padding: Sequence[int], dilation: Sequence[int],
                            output_padding: Sequence[int], groups: int) -> Any:
@@ -107,14 +61,14 @@ def transposed_convolution(x: torch.Tensor, weight: torch.Tensor, bias: torch.Te
             zip(x.shape[2:], stride, padding, dilation, kernel, output_padding, strict=True)]
     if min(size) < 1:
         return NotImplemented  # an empty output, or none that there is
-    geometry = _Geometry.of(kernel, stride, padding, dilation, size)
+    geometry = Geometry.of(kernel, stride, padding, dilation, size)
     # [C, F/G, *kernel] -> [F, C/G, *kernel]
     ordered = weight.view(groups, -1, *weight.shape[1:]).transpose(1, 2).flatten(0, 1)
     parts = _phase_outputs(x, ordered, bias, geometry, groups)
     return interleave(parts, geometry.strides, geometry.size)
 
 
-def _phase_outputs(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, geometry: _Geometry,
+def _phase_outputs(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, geometry: Geometry,
                    groups: int) -> torch.Tensor:
     """The outputs of all phases, [N, F, phases, *places]; ``weight`` is [F, C/G, *kernel]."""
     combined = geometry.combined()
@@ -182,7 +136,7 @@ def fold(x: torch.Tensor, output_size: Sequence[int], kernel_size: Sequence[int]
     if not all(isinstance(size, int) for size in x.shape):
         return NotImplemented
     batched = x if x.dim() == 3 else x.unsqueeze(0)
-    geometry = _Geometry.of(kernel_size, stride, padding, dilation, output_size)
+    geometry = Geometry.of(kernel_size, stride, padding, dilation, output_size)
     image = [(size + 2 * p - d * (k - 1) - 1) // s + 1 for size, p, d, k, s in
              zip(output_size, padding, dilation, kernel_size, stride, strict=True)]
     columns = batched.reshape(batched.shape[0], -1, *kernel_size, *image)
@@ -206,4 +160,4 @@ def _sum_of_taps(columns: torch.Tensor, phase: tuple[Phase, ...], places: Sequen
     return columns.new_zeros(*columns.shape[:2], *places) if total is None else total
 
 
-__all__ = ["Phase", "fold", "interleave", "phases", "transposed_convolution", "window"]
+__all__ = ["fold", "interleave", "transposed_convolution", "window"]

@@ -95,7 +95,8 @@ class FakeCompiler:
         return self.model
 
     def load_model(self, spec: str, prune: str | None, seed: int,
-                   steps: int | None, trust: bool = False, names: Any = None) -> tuple[Any, tuple[Any, ...]]:
+                   steps: int | None, trust: bool = False, names: Any = None,
+                   shapes: Any = None) -> tuple[Any, tuple[Any, ...]]:
         self.seen.append((spec, prune, seed))
         if spec == "nothing":
             raise EspalierError("unknown model 'nothing'")

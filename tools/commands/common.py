@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
@@ -88,7 +88,7 @@ def _remember_debug(ctx: typer.Context, value: bool) -> bool:
 
 ModelArgument = Annotated[str, typer.Argument(
     metavar="MODEL", help="vgg16, resnet18, resnet50, mobilenet_v2, c3d, r2plus1d_18, s3d, gru, lstm, "
-                          "path.py:function, a .pt2 or .mlir file")]
+                          "path.py:function, a .pt2, .onnx or .mlir file")]
 PruneOption = Annotated[str | None, typer.Option(
     metavar="SPEC", help="Prune first, e.g. pattern:entries=4,patterns=8,connectivity=3.6,linear=8")]
 OnlyOption = Annotated[str, typer.Option(
@@ -97,6 +97,9 @@ ExcludeOption = Annotated[str, typer.Option(
     metavar="NAMES", help="Leave these layers as they are: name patterns such as 'head,*.fc'.")]
 StepsOption = Annotated[int | None, typer.Option(
     min=1, help="Time steps of a recurrent network's input (default: 100); others run too.")]
+ShapeOption = Annotated[list[str] | None, typer.Option(
+    "--shape", metavar="INPUT=1x3x224x224", help="The shape of an input whose sizes are free in an .onnx "
+    "file; give one for each.")]
 TrustOption = Annotated[bool, typer.Option(
     "--trust", help="Read a .pt2 file that may run code as it is read (pickled objects).")]
 SeedOption = Annotated[int, typer.Option(help="Seed of a reference network's weights and input.")]
@@ -106,6 +109,18 @@ DebugOption = Annotated[bool, typer.Option(
     "--debug", help="Show tracebacks.", callback=_remember_debug, is_eager=True)]
 LreOption = Annotated[bool, typer.Option(
     "--lre/--no-lre", help="Eliminate redundant loads; off to measure what it gives.")]
+
+
+def shapes_of(given: Iterable[str] | None) -> dict[str, tuple[int, ...]]:
+    """What ``--shape`` says: the shape of each input."""
+    shapes = {}
+    for text in given or ():
+        name, equals, sizes = text.rpartition("=")
+        numbers = sizes.split("x")
+        if not equals or not all(number.isdecimal() and int(number) for number in numbers):
+            raise EspalierError(f"--shape expects INPUT=1x3x224x224, found '{text}'")
+        shapes[name] = tuple(map(int, numbers))
+    return shapes
 
 
 def show(table: Table) -> None:

@@ -1,0 +1,1 @@
+"""From torch-mlir's dialects to linalg on tensors; needs no PyTorch."""

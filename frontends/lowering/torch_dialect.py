@@ -1,0 +1,92 @@
+"""torch-mlir's own dialect to linalg on tensors, by torch-mlir's passes.
+
+    torch.aten.relu %x : !torch.vtensor<[1,8],f32>   ->   linalg.generic ... tensor<1x8xf32>
+
+Whatever came in, from PyTorch, ONNX or a file, errors name the layer and the operation. Needs no PyTorch.
+"""
+
+from __future__ import annotations
+
+import re
+
+from ...errors import EspalierError
+from ...sparse_dialect.dialect.dialect import register_dialect
+from ...sparse_dialect.ir.mlir import PACKAGE, bindings, ir, passmanager
+from ..mlir_file import first_line
+from .nan import keep_nan
+from .recurrent_calls import calls_of_operators, ops_of_calls
+
+TO_BACKEND = ("builtin.module(func.func(torch-match-quantized-custom-ops),"
+              "torchdynamo-export-to-torch-backend-pipeline{extra-library=})")
+TO_LINALG = "builtin.module(torch-backend-to-linalg-on-tensors-backend-pipeline{allow-non-finites=true})"
+BACKEND_CHECK = "torch-verify-linalg-on-tensors-backend-contract"  # knows no calls
+
+
+def new_context(purpose: str) -> ir.Context:
+    """A context with torch-mlir's dialects and ours; ``EspalierError`` where other bindings are in use."""
+    if PACKAGE != "torch_mlir":
+        raise EspalierError(f"{purpose} needs the torch_mlir bindings, found '{PACKAGE}'; "
+                            "unset ESPALIER_MLIR_PACKAGE")
+    context = ir.Context()
+    bindings("dialects.torch").register_dialect(context)
+    register_dialect(context)
+    return context
+
+
+def to_linalg(module: ir.Module, to_backend: str = TO_BACKEND) -> None:
+    """Lowers ``module`` to linalg on tensors, in place; ``to_backend`` is a pipeline that ends in operators
+    of PyTorch that torch-mlir can lower. Raises ``EspalierError`` for operations that it cannot (named)."""
+    calls_of_operators(module)
+    for pipeline in (to_backend, TO_LINALG):
+        run(module, pipeline)
+    _check_lowered(module)
+    ops_of_calls(module)
+    keep_nan(module)
+
+
+def run(module: ir.Module, pipeline: str) -> None:
+    """Runs a pass pipeline; a failure becomes one line that names the operation and the layer."""
+    complaints: list[tuple[str, str]] = []
+
+    def keep(diagnostic: ir.Diagnostic) -> bool:
+        complaints.append((str(diagnostic.location), diagnostic.message))
+        return True
+
+    with module.context as context:
+        context.emit_error_diagnostics = True  # for passes that report and do not fail
+        handler = context.attach_diagnostic_handler(keep)
+        try:
+            passes = str(passmanager.PassManager.parse(pipeline)).replace(f",{BACKEND_CHECK}", "")
+            passmanager.PassManager.parse(passes).run(module.operation)
+        except ir.MLIRError as error:
+            raise EspalierError(_unsupported(*complaints[0]) if complaints else first_line(error)) from error
+        finally:
+            handler.detach()
+            context.emit_error_diagnostics = False
+
+
+def _check_lowered(module: ir.Module) -> None:
+    """Nothing of torch-mlir's own dialects is left; its pipeline's own check knows no calls."""
+
+    def left(op: ir.Operation) -> ir.Operation | None:
+        if op.name.startswith(("torch.", "torch_c.")):
+            return op
+        inner = (o.operation for r in op.regions for b in r.blocks for o in b.operations)
+        return next(filter(None, map(left, inner)), None)
+
+    found = left(module.operation)
+    if found is not None:
+        raise EspalierError(_unsupported(str(found.location), found.name))
+
+
+def _unsupported(location: str, message: str) -> str:
+    """What a torch-mlir diagnostic means: the layer and the operation, or else the message's first line."""
+    layer = re.search(r'loc\("([^"]+)"\(', location)
+    where = f"layer '{layer[1]}': " if layer else ""
+    operation = re.search(r"torch\.((?:aten|prims|prim|torchvision)\.[\w.]+)", message)
+    if operation:
+        return f"{where}PyTorch operation '{operation[1]}' is not supported by torch-mlir"
+    return f"{where}torch-mlir cannot lower the program: {message.strip().splitlines()[0]}"
+
+
+__all__ = ["new_context", "run", "to_linalg"]

@@ -1,0 +1,153 @@
+"""Transposed convolutions as ordinary ones whose outputs interleave, as ``../torch/transposed.py`` has it.
+
+    ConvTranspose(x [N, C, I], w, stride s)   ->   y = Conv(x, w: the taps of all phases, backwards)
+                                                   Reshape, Transpose, Reshape: b * s + a from phase a
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..phases import Geometry, Phase
+from .graph import Builder, Graph, attributes_of
+
+
+def rewrite_transposed(graph: Graph) -> None:
+    """Rewrites the transposed convolutions of constant weights in ``graph``, in place; those whose padding
+    the model leaves to the runtime (``auto_pad``, ``output_shape``) stay."""
+    nodes: list[Any] = []
+    for node in graph.nodes:
+        nodes += _Convolution(graph, node).nodes() if _covered(graph, node) else [node]
+    graph.set_nodes(nodes)
+
+
+def _covered(graph: Graph, node: Any) -> bool:
+    if node.op_type != "ConvTranspose":
+        return False
+    known = attributes_of(node)
+    source, size = graph.shape(node.input[0]), graph.shape(node.output[0])
+    constant = all(name in graph.arrays for name in node.input[1:] if name)
+    explicit = known.get("auto_pad", "NOTSET") in ("NOTSET", "VALID") and "output_shape" not in known
+    return constant and explicit and bool(source) and bool(size) and 0 not in (*(source or ()), *(size or ()))
+
+
+class _Convolution:
+    """One node ``ConvTranspose``, taken apart."""
+
+    def __init__(self, graph: Graph, node: Any) -> None:
+        known = attributes_of(node)
+        self._build, self._node = Builder(graph, node), node
+        self._source, target = graph.shape(node.input[0]) or (), graph.shape(node.output[0]) or ()
+        spatial = len(target) - 2
+        self._groups = int(known.get("group", 1))
+        self._weight = self._ordered(graph.arrays[node.input[1]])
+        has_bias = len(node.input) > 2 and node.input[2]
+        self._bias = graph.arrays[node.input[2]] if has_bias else None
+        self._geometry = Geometry.of(
+            self._weight.shape[2:], known.get("strides", [1] * spatial),
+            known.get("pads", [0] * 2 * spatial)[:spatial], known.get("dilations", [1] * spatial), target[2:])
+
+    def _ordered(self, weight: np.ndarray) -> np.ndarray:
+        """[C, F/G, *kernel] to [F, C/G, *kernel]."""
+        grouped = weight.reshape(self._groups, -1, *weight.shape[1:]).swapaxes(1, 2)
+        return grouped.reshape(-1, *grouped.shape[2:])
+
+    def nodes(self) -> Iterable[Any]:
+        """What takes the node's place."""
+        geometry, build = self._geometry, self._build
+        batch, filters = self._source[0], self._weight.shape[0]
+        spatial = len(geometry.size)
+        split = build.reshape(self._phase_outputs(),
+                              [batch, filters, *geometry.strides, *geometry.places])
+        pairs = [dim for at in range(spatial) for dim in (2 + spatial + at, 2 + at)]
+        shape = [*geometry.strides, *geometry.places]
+        mixed = build.add("Transpose", [split], [batch, filters, *(shape[dim - 2] for dim in pairs)],
+                          perm=[0, 1, *pairs])
+        merged = [place * stride for place, stride in zip(geometry.places, geometry.strides, strict=True)]
+        if merged == list(geometry.size):
+            build.reshape(mixed, [batch, filters, *merged], self._node.output[0])
+        else:
+            whole = build.reshape(mixed, [batch, filters, *merged])
+            self._slice(whole, [batch, filters, *merged], [0] * spatial, geometry.size, self._node.output[0])
+        return build.nodes
+
+    def _phase_outputs(self) -> str:
+        """The outputs of all phases, [N, F, phases, *places]."""
+        geometry, build = self._geometry, self._build
+        combined = geometry.combined()
+        alike: dict[Any, list[int]] = {}
+        for number, phase in enumerate(combined):
+            taps = tuple(len(part.taps) for part in phase)
+            alike.setdefault(taps if self._groups == 1 else number, []).append(number)
+        shape = [self._source[0], self._weight.shape[0], 1, *geometry.places]
+        outputs: dict[int, str] = {}
+        for members in alike.values():
+            chosen = [combined[number] for number in members]
+            if not all(part.taps for part in chosen[0]):
+                outputs |= dict.fromkeys(members, self._without_taps(shape))
+                continue
+            whole, counts, starts = self._joint(chosen)
+            if len(members) == len(combined) and len(set(starts)) == 1:
+                return whole
+            for at, (number, start) in enumerate(zip(members, starts, strict=True)):
+                outputs[number] = self._slice(whole, [*shape[:2], len(members), *counts], [at, *start],
+                                              [1, *geometry.places])
+        parts = [outputs[number] for number in range(len(combined))]
+        return build.add("Concat", parts, [*shape[:2], len(parts), *geometry.places], axis=2)
+
+    def _without_taps(self, shape: Sequence[int]) -> str:
+        empty = np.zeros(tuple(shape), np.float32)
+        if self._bias is not None:
+            empty += self._bias.reshape(-1, *(1,) * (len(shape) - 2))
+        return self._build.array(empty)
+
+    def _joint(self, chosen: list[tuple[Phase, ...]]) -> tuple[str, list[int], list[tuple[int, ...]]]:
+        """One convolution for phases of equally many taps: [N, F, phases, *counts], and where the outputs of
+        each phase begin in it."""
+        places, build = self._geometry.places, self._build
+        begins = [min(phase[dim].start for phase in chosen) for dim in range(len(places))]
+        starts = [tuple(part.start - begin for part, begin in zip(phase, begins, strict=True))
+                  for phase in chosen]
+        counts = [count + max(start[dim] for start in starts) for dim, count in enumerate(places)]
+        steps = [part.step for part in chosen[0]]
+        spans = [(len(part.taps) - 1) * part.step for part in chosen[0]]
+        image = self._source[2:]
+        ends = [begin + count + span for begin, count, span in zip(begins, counts, spans, strict=True)]
+        low = [max(begin, 0) for begin in begins]
+        kept = [min(end, size) - first for end, size, first in zip(ends, image, low, strict=True)]
+        source = self._node.input[0]
+        if kept != list(image):
+            source = self._slice(source, self._source, low, kept)
+        pads = [*(max(-begin, 0) for begin in begins),
+                *(max(end - size, 0) for end, size in zip(ends, image, strict=True))]
+        kernels = np.stack([self._taps(phase) for phase in chosen], 1)
+        filters = self._weight.shape[0] * len(chosen)
+        inputs = [source, build.array(kernels.reshape(filters, *kernels.shape[2:]), self._node.input[1])]
+        if self._bias is not None:
+            inputs.append(build.array(np.repeat(self._bias, len(chosen))))
+        convolved = build.add("Conv", inputs, [self._source[0], filters, *counts], pads=pads,
+                              dilations=steps, strides=[1] * len(places), group=self._groups)
+        shape = [self._source[0], self._weight.shape[0], len(chosen), *counts]
+        return build.reshape(convolved, shape), counts, starts
+
+    def _taps(self, phase: tuple[Phase, ...]) -> np.ndarray:
+        """The weights of the phase's taps, in the order in which they meet the input."""
+        weight = self._weight
+        for dim, part in enumerate(phase, 2):
+            weight = weight.take(part.taps, axis=dim)
+        return weight
+
+    def _slice(self, value: str, shape: Sequence[int], starts: Sequence[int], sizes: Sequence[int],
+               output: str = "") -> str:
+        """The last dimensions of ``value`` from ``starts`` on, ``sizes`` of each."""
+        first = len(shape) - len(starts)
+        ends = [start + size for start, size in zip(starts, sizes, strict=True)]
+        bounds = [np.array(numbers, np.int64) for numbers in (starts, ends, range(first, len(shape)))]
+        return self._build.add("Slice", [value, *map(self._build.array, bounds)],
+                               [*shape[:first], *sizes], output)
+
+
+__all__ = ["rewrite_transposed"]
