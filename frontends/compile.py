@@ -39,6 +39,7 @@ def compile_model(model: Any, example_inputs: Any = (), target: Target | None = 
         compiled.record(file.sample_inputs)
     elif file.sample_outputs and options.check:
         check(compiled, file, lambda: import_any(model, example_inputs), target, options)
+    compiled.keep_machine_code()
     return compiled
 
 

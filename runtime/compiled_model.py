@@ -41,7 +41,7 @@ class CompiledModel:
             # compiled ahead of time, it is made ready when it first runs, if it can run here at all
             self._executor: JitExecutor | NativeExecutor | None = None
             if not manifest["target"].get("triple"):
-                self._executor = JitExecutor(file.code, file.weights, manifest)
+                self._executor = JitExecutor(file.code, file.weights, manifest, file.native, file.native_for)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise EspalierError(
                 f"the model's manifest is not usable: {_reason(error)}; compile the model again") from error
@@ -149,6 +149,13 @@ class CompiledModel:
         outputs = self.run(self._file.sample_inputs, threads)
         return max((error_of(found.astype(np.float64), expected.astype(np.float64))
                     for found, expected in zip(outputs, self._file.sample_outputs, strict=True)), default=0.0)
+
+    def keep_machine_code(self) -> None:
+        """From now on ``save`` writes this machine's code too, so that loading it compiles nothing here; on
+        other processors it is compiled as ever."""
+        if isinstance(self._executor, JitExecutor) and not self._file.native:
+            native, native_for = self._executor.machine_code(self._file.fingerprint)
+            self._file = replace(self._file, native=native, native_for=native_for)
 
     def save(self, path: str | Path) -> None:
         """Writes the compiled-model file, whole or not at all."""

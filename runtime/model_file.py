@@ -2,9 +2,10 @@
 
 Members: ``manifest.json``, ``abi`` (what the C runtime needs of it, see ``abi.py``), ``code`` (what the
 executor loads: bytecode for the host, a shared library for other targets), ``weights`` (every packed array,
-one behind the other), the recorded pair ``input_<i>.npy``, ``output_<i>.npy`` and, for other targets,
-``runner`` (the executable that ``espalier run --device`` sends along). Any unzip tool opens it; because
-nothing is compressed and each member's data starts at a multiple of 64 (the extra field pads it, as
+one behind the other), the recorded pair ``input_<i>.npy``, ``output_<i>.npy``, for other targets ``runner``
+(the executable that ``espalier run --device`` sends along), and for the host ``native`` and ``native_for``
+(machine code, so that loading compiles nothing, and the processor that it is for). Any unzip tool opens it;
+because nothing is compressed and each member's data starts at a multiple of 64 (the extra field pads it, as
 Android's zipalign does), the weights are memory-mapped as they lie and never copied. Every member's CRC-32
 is in the archive. ``c/archive.c`` reads it too.
 """
@@ -33,6 +34,7 @@ from .trust import ANY_FILE, Trust
 FORMAT = "espalier-model"
 VERSION = 3
 ALIGNMENT = 64
+OPTIONAL = ("runner", "native", "native_for")  # members that are left out where they are empty
 
 _LOCAL_HEADER = struct.Struct("<4s5H3L2H")  # ZIP appnote 4.3.7; ends with the lengths of name and extra
 _PADDING_ID = 0xD935  # the extra-field id that zipalign uses for its padding
@@ -61,6 +63,8 @@ class ModelFile:
     sample_inputs: list[np.ndarray] = field(default_factory=list)
     sample_outputs: list[np.ndarray] = field(default_factory=list)
     runner: bytes = b""
+    native: bytes = b""
+    native_for: bytes = b""
 
     def write(self, path: str | Path) -> None:
         """Writes the file whole or not at all (see ``replacing``)."""
@@ -88,8 +92,9 @@ class ModelFile:
             for kind, arrays in (("input", self.sample_inputs), ("output", self.sample_outputs)):
                 for i, array in enumerate(arrays):
                     _add(archive, f"{kind}_{i}.npy", _npy(array))
-            if self.runner:
-                _add(archive, "runner", self.runner)
+            for name in OPTIONAL:
+                if getattr(self, name):
+                    _add(archive, name, getattr(self, name))
 
     @classmethod
     def read(cls, path: str | Path, verify: bool = True, mmap: bool = True,
@@ -150,13 +155,15 @@ class ModelFile:
             inputs, outputs = ([_array(archive.read(f"{kind}_{i}.npy")) for i in range(header[f"{kind}s"])]
                                for kind in ("input", "output"))
             arrays = {f"{kind}_{i}.npy" for kind in ("input", "output") for i in range(header[f"{kind}s"])}
-            if others := spans.keys() - arrays - {"manifest.json", "abi", "code", "weights", "runner"}:
+            if others := spans.keys() - arrays - {"manifest.json", "abi", "code", "weights", *OPTIONAL}:
                 raise ValueError(f"unknown member '{min(others)}'")
             _check_record(manifest, inputs, outputs)
             if header.get("runner") and "runner" not in spans:
                 raise ValueError("no member 'runner'")
-            runner = archive.read("runner") if "runner" in spans else b""
-            return cls(manifest, archive.read("code"), weights, fingerprint, inputs, outputs, runner)
+            rest = [archive.read(name) if name in spans else b"" for name in OPTIONAL]
+            if rest[2] and json.loads(rest[2])["model"] != fingerprint:
+                raise ValueError("member 'native' is another model's")
+            return cls(manifest, archive.read("code"), weights, fingerprint, inputs, outputs, *rest)
 
 
 def _check_record(manifest: Mapping[str, Any], inputs: Sequence[np.ndarray],

@@ -1,8 +1,9 @@
-"""Runs a compiled model's code on the host: LLVM-dialect bytecode, compiled by MLIR's ExecutionEngine on
-first use.
+"""Runs a compiled model's code on the host: the machine code that the file brings for this processor
+(``machine_code.py``), or else its LLVM-dialect bytecode, compiled by MLIR's ExecutionEngine.
 
-Of the compiler it needs the bindings alone. All threads run the same function (see ``distribute_work.py``):
-the caller alone, or a team in C (``team.py``), which is made when a run first asks for several threads.
+Of the compiler it needs the bindings alone, and these only to compile. All threads run the same function
+(see ``distribute_work.py``): the caller alone, or a team in C (``team.py``), which is made when a run first
+asks for several threads.
 """
 
 from __future__ import annotations
@@ -11,17 +12,21 @@ import ctypes
 import threading
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ...entry import DIGEST, SIZES, SYMBOL, TURN_WORDS, digest_of
 from ...errors import EspalierError
-from ...sparse_dialect.ir.mlir import bindings, ir
+from ...files import temporary_folder
 from ..abi import check_declared
 from ..memory import zeroed
 from .fork import renew_after_fork
+from .machine_code import Library, declared_here, described, linked
 from .team import Team, cores, fast_cores, why_no_team
+
+if TYPE_CHECKING:
+    from ...sparse_dialect.ir.mlir import ir
 
 OPTIMIZATION = 3
 _PACKED = ctypes.CFUNCTYPE(None, ctypes.c_void_p)  # takes pointers to the entry's arguments
@@ -30,13 +35,16 @@ _PACKED = ctypes.CFUNCTYPE(None, ctypes.c_void_p)  # takes pointers to the entry
 class JitExecutor:
     """One model's code with its arena; calls are serialised, an instance serves one run at a time."""
 
-    def __init__(self, code: bytes, weights: np.ndarray, manifest: Mapping[str, Any]) -> None:
+    def __init__(self, code: bytes, weights: np.ndarray, manifest: Mapping[str, Any], native: bytes = b"",
+                 native_for: bytes = b"") -> None:
         """``code``: bytecode of a module in the LLVM dialect, with all that ``sparse-export-entry`` writes;
         ``weights``: u8; ``manifest``: of the model file, of which ``sizes``, ``messages``, ``labels``,
-        ``inputs`` and ``outputs`` count. Raises ``EspalierError`` where it says something else than the
+        ``inputs`` and ``outputs`` count; ``native``, ``native_for``: what ``machine_code`` gave on some
+        processor, or nothing. Raises ``EspalierError`` where the manifest says something else than the
         code, or weights are not those that the code was compiled with."""
-        self._engine, self._address, says = _compile(code, manifest)
-        self._order: list[str] = says["arguments"]
+        known = _loaded(native, native_for, manifest) if native else None
+        self._code, self._address, self._declared = known or _compile(code, manifest)
+        self._order = self._declared["arguments"]
         self._function = _PACKED(self._address)
         self._weights, self._sizes = weights, dict(manifest["sizes"])
         self._messages: list[str] = list(manifest["messages"])
@@ -57,6 +65,17 @@ class JitExecutor:
         self._team: Team | None = None
         self._lock = threading.Lock()
         renew_after_fork(self)
+
+    def machine_code(self, model: str) -> tuple[bytes, bytes]:
+        """The code as a library of this processor, and its description, for the file of the fingerprint
+        ``model`` to bring; nothing where it came from a file, or there is no linker."""
+        if isinstance(self._code, Library):
+            return b"", b""
+        with temporary_folder("espalier-native-") as folder:
+            path = folder / "model.o"
+            self._code.dump_to_object_file(str(path))
+            library = linked(path)
+        return (library, described(self._declared, model)) if library else (b"", b"")
 
     def after_fork(self) -> None:
         """In the child of a fork, which has none of the parent's other threads: a new team is made when it is
@@ -129,6 +148,8 @@ class JitExecutor:
 
 def declared(module: ir.Operation) -> dict[str, Any]:
     """What compiled code says of itself: the module's ``espalier.<name>`` attributes, without the prefix."""
+    from ...sparse_dialect.ir.mlir import ir
+
     attributes = module.attributes
     numbers = {name: ir.IntegerAttr(attributes[f"espalier.{name}"]).value for name in SIZES
                if f"espalier.{name}" in attributes}
@@ -139,8 +160,24 @@ def declared(module: ir.Operation) -> dict[str, Any]:
     return {**numbers, **lists, "digest": digest}
 
 
+def _loaded(native: bytes, native_for: bytes,
+            manifest: Mapping[str, Any]) -> tuple[Library, int, dict[str, Any]] | None:
+    """As ``_compile``, without compiling; None where this processor or system does not take the library."""
+    says = declared_here(native_for)
+    if says is None:
+        return None
+    check_declared(says, manifest)
+    try:
+        library = Library(native)
+        return library, library.address(f"_mlir_{SYMBOL}"), says
+    except (OSError, AttributeError):
+        return None
+
+
 def _compile(code: bytes, manifest: Mapping[str, Any]) -> tuple[Any, int, dict[str, Any]]:
-    """The engine that owns the compiled code, the address of its packed entry, and what is ``declared``."""
+    """The engine that owns the compiled code, the address of its packed entry, and what the code says."""
+    from ...sparse_dialect.ir.mlir import bindings, ir
+
     context = ir.Context()
     context.enable_multithreading(False)
     try:
@@ -148,7 +185,8 @@ def _compile(code: bytes, manifest: Mapping[str, Any]) -> tuple[Any, int, dict[s
             module = ir.Module.parse(code)
             says = declared(module.operation)
             check_declared(says, manifest)
-            engine = bindings("execution_engine").ExecutionEngine(module, opt_level=OPTIMIZATION)
+            engine = bindings("execution_engine").ExecutionEngine(module, opt_level=OPTIMIZATION,
+                                                                  enable_pic=True)
             address = engine.raw_lookup(SYMBOL)
             if not address:
                 raise RuntimeError(f"no function {SYMBOL}")

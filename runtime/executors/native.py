@@ -1,20 +1,16 @@
 """Runs a model that was compiled ahead of time for this kind of machine: its shared library, through the C
 interface that the library itself exports (``c/espalier.h``).
 
-Nothing is compiled when it is loaded. The library comes from memory (a memfd), so what runs is what was read.
+Nothing is compiled when it is loaded.
 """
 
 from __future__ import annotations
 
-import _ctypes  # ctypes itself closes no library
 import ctypes
-import os
 import platform
 import re
 import threading
 from collections.abc import Mapping, Sequence
-from functools import cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,6 +20,7 @@ from ..abi import FREE
 from ..memory import zeroed
 from ..model_file import ModelFile
 from .fork import renew_after_fork
+from .machine_code import Library, processor_flags
 
 MESSAGE_BYTES = 256
 _SYMBOL = re.compile(rb"\0(espalier_model_\w+)\0")
@@ -46,7 +43,7 @@ def why_not_here(target: Mapping[str, Any]) -> str:
     here = f"{platform.machine()}-{platform.system().lower()}"
     if triple != f"{here}-gnu" or platform.libc_ver()[0] != "glibc":
         return f"this machine is {platform.machine()}"
-    missing = _FLAGS.get(name, {name}) - _processor_flags() if triple.startswith("x86_64") else set()
+    missing = _FLAGS.get(name, {name}) - processor_flags() if triple.startswith("x86_64") else set()
     return f"this processor has no {', '.join(sorted(missing))}" if missing else ""
 
 
@@ -112,43 +109,20 @@ class NativeExecutor:
             self._library.espalier_destroy(self._model)
 
 
-class _Library:
-    """
-    The shared library whose bytes are ``code``, closed with this object.
-
-    Its file in memory stays open as long: the system knows a library by its path, ``/proc/self/fd/N``, and
-    would take another of the same number for the one that it has.
-    """
+class _Library(Library):
+    """The whole C interface in a library, or none of it."""
 
     def __init__(self, code: bytes) -> None:
-        self._descriptor = os.memfd_create("espalier-model")
         try:
-            with open(self._descriptor, "wb", closefd=False) as file:
-                file.write(code)
-            self.functions = ctypes.CDLL(f"/proc/self/fd/{self._descriptor}")
+            super().__init__(code)
             for name in ("create_from_memory", "set_threads", "reserve", "run", "profile", "destroy"):
-                getattr(self.functions, f"espalier_{name}")  # the whole interface, or none of it
+                getattr(self.functions, f"espalier_{name}")
             self.functions.espalier_label_count.restype = ctypes.c_size_t
             self.functions.espalier_last_error.restype = ctypes.c_char_p
         except (OSError, AttributeError) as error:
             reason = " ".join(str(error).split())
             raise EspalierError(f"the model's library does not load ({reason}); compile it again") from error
 
-    def __del__(self) -> None:
-        if hasattr(self, "functions"):
-            _ctypes.dlclose(self.functions._handle)
-        os.close(self._descriptor)
-
 
 def _buffers(arrays: Sequence[np.ndarray]) -> Any:
     return (_Buffer * len(arrays))(*(_Buffer(array.ctypes.data, array.nbytes) for array in arrays))
-
-
-@cache
-def _processor_flags() -> set[str]:
-    """What Linux says that the processor can do."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return set()
-    return set(next((line.partition(":")[2] for line in lines if line.startswith("flags")), "").split())
