@@ -10,13 +10,9 @@ import re
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
-
-import numpy as np
 
 from ...errors import EspalierError, optional
-from ...sparse_dialect.ir.constants import attribute_of
-from ...sparse_dialect.ir.mlir import bindings, ir
+from ...sparse_dialect.ir.mlir import ir
 from ..lowering.torch_dialect import TO_BACKEND, new_context, run, to_linalg
 from ..mlir_file import check_static, first_line
 from ..quiet import quiet
@@ -77,11 +73,13 @@ def module_of(graph: Graph, what: str) -> ir.Module:
 
 def _imported(graph: Graph, what: str) -> ir.Module:
     context = new_context("importing ONNX files")
-    importer = _importer()
+    optional("onnx", "importing ONNX files")
+    from .importer import Importer
+
     with quiet(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            return importer.module_of(graph, context)
+            return Importer.module_of(graph, context)
         except Exception as error:  # the importer raises every kind of exception for what it does not know
             raise EspalierError(f"{what}: cannot import the graph: {first_line(error)}") from error
 
@@ -94,73 +92,6 @@ def _with_operator(error: EspalierError, kinds: Mapping[str, str]) -> EspalierEr
     reason = "" if "torch.operator" in found[2] else f" ({found[2]})"
     return EspalierError(f"node '{found[1]}': operator {kinds[found[1]]} is not supported as it is used "
                          f"here{reason}")
-
-
-def _importer() -> Any:
-    """torch-mlir's importer with our constants and our locations; it needs the package onnx."""
-    optional("onnx", "importing ONNX files")
-    onnx_importer = bindings("extras.onnx_importer")
-    func = bindings("dialects.func")
-
-    class Importer(onnx_importer.NodeImporter):  # type: ignore[name-defined]
-        """Nodes of the graph inside one function."""
-
-        @staticmethod
-        def module_of(graph: Graph, context: ir.Context) -> ir.Module:
-            """A module in torch-mlir's dialect with the function ``main``."""
-            info = onnx_importer.ModelInfo(graph.model)
-            cache = onnx_importer.ContextCache(context)
-            with context, ir.Location.unknown():
-                module = ir.Module.create()
-                values = info.main_graph.input_map
-                types = [cache.type_proto_to_type(value.type) for value in values.values()]
-                results = [cache.type_proto_to_type(value.type) for value in graph.model.graph.output]
-                with ir.InsertionPoint(module.body):
-                    function = func.FuncOp("main", ir.FunctionType.get(types, results))
-                block = function.add_entry_block()
-                modules = onnx_importer.ModuleCache(module.operation, cache)
-                importer = Importer(info.main_graph, parent_op=function, block=block, context_cache=cache,
-                                    module_op=module.operation, module_cache=modules)
-                importer._populate_graph_attrs(function)
-                importer._nv_map.update(zip(values, block.arguments, strict=True))
-                for name, array in graph.arrays.items():
-                    importer.constant(name, array)
-                importer.import_all()
-            return module
-
-        def constant(self, name: str, array: np.ndarray) -> None:
-            """Makes ``name`` known; floats borrow their memory."""
-            onnx = optional("onnx")
-            if array.dtype.kind == "f":
-                with ir.Location.unknown():
-                    value = attribute_of(array, re.sub(r"\W", "_", name))
-            else:
-                value = self._cc.tensor_proto_to_attr(onnx.numpy_helper.from_array(np.array(array), name))
-            number = onnx.helper.np_dtype_to_tensor_dtype(array.dtype)
-            type_ = self._cc.get_vtensor_type(array.shape, self._cc.tensor_element_type(number))
-            with ir.InsertionPoint(self._b), ir.Location.name(name):
-                made = ir.Operation.create("torch.operator", [type_], attributes={
-                    "name": ir.StringAttr.get("onnx.Constant"), "torch.onnx.value": value})
-            self._nv_map[name] = made.result
-
-        def import_node(self, node: Any) -> None:
-            """A node as ``torch.operator``; its location is its name, around its operator."""
-            if node.op_type in ("Constant", "MeanVarianceNormalization"):
-                super().import_node(node)
-                return
-            values = [self._nv_map[name] if name else self.get_none() for name in node.input]
-            types = [self._cc.type_proto_to_type(self._gi.find_type_proto_for_name(name))
-                     for name in node.output]
-            with ir.InsertionPoint(self._b), ir.Location.name(name_of(node), ir.Location.name(node.op_type)):
-                attributes = {**self.import_attributes(node.attribute),
-                              "name": ir.StringAttr.get(f"onnx.{node.op_type}")}
-                made = ir.Operation.create("torch.operator", types, values, attributes,
-                                           regions=self.count_regions(node.attribute))
-                self.import_regions(node.attribute, made)
-            self._nv_map.update((name, value) for name, value in
-                                zip(node.output, made.results, strict=True) if name)
-
-    return Importer
 
 
 __all__ = ["import_onnx", "module_of", "prepared"]

@@ -43,7 +43,8 @@ class JitExecutor:
         processor, or nothing. Raises ``EspalierError`` where the manifest says something else than the
         code, or weights are not those that the code was compiled with."""
         known = _loaded(native, native_for, manifest) if native else None
-        self._code, self._address, self._declared = known or _compile(code, manifest)
+        made: tuple[Any, int, dict[str, Any]] = known or _compile(code, manifest)
+        self._code, self._address, self._declared = made
         self._order = self._declared["arguments"]
         self._function = _PACKED(self._address)
         self._weights, self._sizes = weights, dict(manifest["sizes"])
