@@ -6,79 +6,184 @@
 
 Parameters and buffers, which dynamo hands over as inputs, are frozen into the code. They are watched: a
 model whose weights changed is compiled again. Compilation happens on the first call, when every size is
-known, and once for each set of sizes.
+known, and once for each set of sizes; the next process takes what this one compiled (``graph_cache.py``).
+
+Whatever Espalier does not take runs in PyTorch, with one warning that names it: operations
+(``partition.py``), or all of a graph that asks for gradients, updates its own state, or is not on the CPU.
 """
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 
-from ...errors import EspalierError
+from ...errors import EspalierError, unknown
 from ...pipelines.driver import CompileOptions
 from ...runtime.compiled_model import CompiledModel
 from ..compile import compile_model
+from .graph_cache import compiled, key_of, noted
+from .import_torch import export_module
+from .partition import eager_nodes, functional, split
 
-OPTIONS = ("sparse", "eliminate_redundant_loads", "threads")
+OPTIONS = ("sparse", "eliminate_redundant_loads", "threads", "strict", "cache")
+MODES = ("default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")
 
 
 def espalier(graph: torch.fx.GraphModule, example_inputs: Sequence[Any], *,
-             options: Mapping[str, Any] | None = None) -> Callable[..., Any]:
+             options: Mapping[str, Any] | None = None, mode: str | None = None) -> Callable[..., Any]:
     """
     The dynamo backend: a function that runs ``graph``.
 
     ``options``: ``threads`` (default: PyTorch's number), ``sparse`` and ``eliminate_redundant_loads`` as in
-    ``CompileOptions``. Raises ``EspalierError`` for other options, and when called on what Espalier cannot
-    compile: graphs that need gradients, that update their own state, tensors that are not on the CPU.
+    ``CompileOptions``; ``strict`` (False: what Espalier does not take runs in PyTorch, with a warning; True:
+    it raises ``EspalierError``); ``cache`` (True: compiled graphs are kept on disk). ``mode``: PyTorch's,
+    which all mean the same here. Raises ``EspalierError`` for other options and modes.
     """
     chosen = dict(options or {})
-    unknown = sorted(set(chosen) - set(OPTIONS))
-    if unknown:
-        raise EspalierError(f"torch.compile: unknown option '{unknown[0]}'; "
-                            f"expected one of {', '.join(OPTIONS)}")
-    threads = chosen.pop("threads", None)
-    return _Runner(graph, threads, CompileOptions(**chosen))
+    for name in chosen:
+        if name not in OPTIONS:
+            raise unknown("option", name, OPTIONS, " of torch.compile")
+    if mode not in (None, *MODES):
+        raise unknown("mode", str(mode), MODES, " of torch.compile")
+    settings = {name: chosen.pop(name, default) for name, default in
+                (("threads", None), ("strict", False), ("cache", True))}
+    return _Runner(graph, CompileOptions(**chosen), **settings)
 
 
 class _Runner:
     """One graph, compiled for each set of sizes that it is called with."""
 
-    def __init__(self, graph: torch.fx.GraphModule, threads: int | None, options: CompileOptions) -> None:
-        self._graph, self._threads, self._options = graph, threads, options
-        self._compiled: dict[tuple[Any, ...], tuple[CompiledModel, list[tuple[torch.Tensor, int]]]] = {}
+    def __init__(self, graph: torch.fx.GraphModule, options: CompileOptions, threads: int | None,
+                 strict: bool, cache: bool) -> None:
+        self._graph, self._options = graph, options
+        self._threads, self._strict, self._cache = threads, strict, cache
+        self._known: dict[tuple[Any, ...], tuple[Callable[..., Any], list[tuple[torch.Tensor, int]]]] = {}
+        self._warned: set[str] = set()
 
-    def __call__(self, *arguments: Any) -> list[torch.Tensor]:
+    def __call__(self, *arguments: Any) -> Any:
         """The graph's outputs, for the arguments in the order of its placeholders."""
-        _check(arguments)
+        if reason := _unfit(arguments):
+            return self._eagerly(reason)(*arguments)
         key = tuple(None if _is_weight(a) else (tuple(a.shape), a.dtype) if isinstance(a, torch.Tensor) else a
                     for a in arguments)
         weights = [(a, _version(a)) for a in arguments if _is_weight(a)]
-        known = self._compiled.get(key)
+        known = self._known.get(key)
         if known is None or any(a is not b or v != w
                                 for (a, v), (b, w) in zip(weights, known[1], strict=True)):
-            known = self._compiled[key] = (self._compile(arguments), weights)
-        arrays = [a.detach().numpy() for a in arguments if _is_input(a)]
-        outputs = known[0].run(arrays, self._threads or torch.get_num_threads())
-        return [torch.from_numpy(output) for output in outputs]
+            known = self._known[key] = (self._made(arguments), weights)
+        return known[0](*arguments)
 
-    def _compile(self, arguments: Sequence[Any]) -> CompiledModel:
+    def _made(self, arguments: Sequence[Any]) -> Callable[..., Any]:
+        """What runs the graph with these weights and sizes."""
+        fixed = [None if _is_input(a) else a for a in arguments]
+        try:
+            return self._compiled(self._graph, fixed, arguments)
+        except EspalierError as error:
+            if self._strict:
+                raise
+            return self._in_parts(arguments, error)
+
+    def _compiled(self, graph: torch.fx.GraphModule, fixed: Sequence[Any],
+                  arguments: Sequence[Any]) -> Callable[..., Any]:
+        """``graph`` compiled, a function of all its arguments; ``fixed``: those that stay, else None."""
+        inputs = tuple(a.detach() for a, stays in zip(arguments, fixed, strict=True) if stays is None)
+
+        def make() -> CompiledModel:
+            return compile_model(_Frozen(graph, fixed), inputs, options=self._options)
+
+        if self._cache:
+            weights = [a if isinstance(a, torch.Tensor) else None for a in fixed]
+            numbers = [None if isinstance(a, torch.Tensor) else a for a in fixed]
+            key = key_of(graph, weights, [*inputs, *numbers], self._options)
+            model = compiled(key, make)
+        else:
+            model = make()
+        places = [at for at, stays in enumerate(fixed) if stays is None]
+
+        def run(*values: Any) -> list[torch.Tensor]:
+            arrays = [values[at].detach().numpy() for at in places]
+            outputs = model.run(arrays, self._threads or torch.get_num_threads())
+            return [torch.from_numpy(output) for output in outputs]
+
+        return run
+
+    def _in_parts(self, arguments: Sequence[Any], error: EspalierError) -> Callable[..., Any]:
+        """The graph with as much of it compiled as can be; ``error``: why not all of it."""
+        fixed = [None if _is_input(a) else a for a in arguments]
         inputs = tuple(a.detach() for a in arguments if _is_input(a))
-        return compile_model(_Frozen(self._graph, arguments), inputs, options=self._options)
+        places = [at for at, stays in enumerate(fixed) if stays is None]
+        try:
+            whole = functional(export_module(_Frozen(self._graph, fixed), inputs))
+            eager = self._eager_nodes(whole, fixed, inputs) if whole is not None else {}
+            calls = [node for node in whole.graph.nodes if node.op == "call_function"] if whole else []
+            if whole is None or not eager or len(eager) == len(calls):
+                return self._eagerly(str(error))
+            split(whole, eager, lambda part, weights: _Lazy(part, weights, self._compiled))
+            with torch.no_grad():
+                whole(*inputs)  # now every part is compiled
+        except EspalierError as second:
+            return self._eagerly(f"{error}; {second}" if str(second) != str(error) else str(error))
+        operators = ", ".join(sorted(set(eager.values())))
+        self._warn(f"{len(eager)} of {len(calls)} operations run in PyTorch: {operators}")
+        parts = whole
+
+        def run(*values: Any) -> Any:
+            with torch.no_grad():
+                return parts(*(values[at] for at in places))
+
+        return run
+
+    def _eager_nodes(self, whole: torch.fx.GraphModule, fixed: Sequence[Any],
+                     inputs: Sequence[Any]) -> Mapping[str, str]:
+        if not self._cache:
+            return eager_nodes(whole)
+        numbers = [None if isinstance(a, torch.Tensor) else a for a in fixed]
+        return noted(key_of(whole, [], [*inputs, *numbers], self._options), lambda: eager_nodes(whole))
+
+    def _eagerly(self, reason: str) -> Callable[..., Any]:
+        """The graph as it is, in PyTorch; an error where that was ruled out."""
+        if self._strict:
+            raise EspalierError(f"backend 'espalier': {reason}")
+        self._warn(f"a graph runs in PyTorch: {reason}")
+        return self._graph
+
+    def _warn(self, message: str) -> None:
+        if message not in self._warned:
+            self._warned.add(message)
+            warnings.warn(f"backend 'espalier': {message} (options={{'strict': True}} makes this an error)",
+                          stacklevel=3)
+
+
+class _Lazy:
+    """A part of a graph, compiled when its inputs' sizes are seen first; they stay as they are."""
+
+    def __init__(self, graph: torch.fx.GraphModule, weights: Sequence[Any],
+                 compile_: Callable[..., Callable[..., Any]]) -> None:
+        self._graph, self._weights, self._compile = graph, weights, compile_
+        self._run: Callable[..., Any] | None = None
+
+    def __call__(self, *arguments: Any) -> Any:
+        if self._run is None:
+            self._run = self._compile(self._graph, self._weights, arguments)
+        outputs = self._run(*arguments)
+        return outputs[0] if len(outputs) == 1 else outputs
 
 
 class _Frozen(torch.nn.Module):
-    """``graph`` with the weights and numbers among ``arguments`` filled in; its inputs are the others."""
+    """``graph`` with what is ``fixed`` (weights and numbers) filled in; its inputs are the others, None."""
 
-    def __init__(self, graph: torch.fx.GraphModule, arguments: Sequence[Any]) -> None:
+    def __init__(self, graph: torch.fx.GraphModule, fixed: Sequence[Any]) -> None:
         super().__init__()
         self.graph = graph
         self._fixed: list[Any] = []
         names = [node.name for node in graph.graph.nodes if node.op == "placeholder"]
-        for name, argument in zip(names, arguments, strict=True):
-            self._fixed.append(None if _is_input(argument) else name if _is_weight(argument) else argument)
-            if _is_weight(argument):
+        for name, argument in zip(names, fixed, strict=True):
+            is_weight = isinstance(argument, torch.Tensor)
+            self._fixed.append(name if is_weight else argument)
+            if is_weight:
                 self.register_buffer(name, argument.detach())
 
     def forward(self, *inputs: torch.Tensor) -> Any:
@@ -104,15 +209,19 @@ def _version(tensor: torch.Tensor) -> int:
     return -1 if tensor.is_inference() else tensor._version
 
 
-def _check(arguments: Sequence[Any]) -> None:
+def _unfit(arguments: Sequence[Any]) -> str:
+    """Why this call is PyTorch's; empty where it is not."""
     for argument in arguments:
         if not isinstance(argument, torch.Tensor):
             continue
         if torch.is_grad_enabled() and argument.requires_grad:
-            raise EspalierError("backend 'espalier' is for inference, and gradients are asked for; "
-                                "call the compiled model under torch.no_grad()")
+            return ("it is for inference, and gradients are asked for; call the compiled model under "
+                    "torch.no_grad()")
         if argument.device.type != "cpu":
-            raise EspalierError(f"backend 'espalier' runs on the CPU, found a tensor on '{argument.device}'")
+            return f"it runs on the CPU, found a tensor on '{argument.device}'"
+        if argument.dtype == torch.bfloat16:
+            return "it does not compute in bfloat16"
+    return ""
 
 
 __all__ = ["espalier"]

@@ -29,6 +29,7 @@ from .plain_weights import plain_weights
 from .recurrent import free_length, keep_whole
 from .signature import call_of, constant_inputs, drop_constants
 
+_RANDOM = torch.Tag.nondeterministic_seeded
 FLOATS = (torch.float16, torch.float32, torch.float64)
 DTYPES = (*FLOATS, torch.bool, torch.int8, torch.uint8, torch.int16, torch.int32, torch.int64)
 
@@ -83,7 +84,7 @@ def import_program(program: torch.export.ExportedProgram) -> ir.Module:
         try:
             program = program.run_decompositions(table())
             _check_stateless(program)
-            _check_reshapes(program)
+            _check_operations(program)
             drop_constants(program)
             matrices = matrix_names(program)
             tensors = fold_constants(program)
@@ -142,9 +143,12 @@ def _check_stateless(program: torch.export.ExportedProgram) -> None:
                             "call .eval() before exporting it")
 
 
-def _check_reshapes(program: torch.export.ExportedProgram) -> None:
-    """torch-mlir's lowering of a reshape without elements would end the process."""
+def _check_operations(program: torch.export.ExportedProgram) -> None:
+    """Nothing random, and no reshape without elements, whose lowering in torch-mlir would end the process."""
     for node in program.graph.nodes:
+        if isinstance(node.target, torch._ops.OpOverload) and _RANDOM in node.target.tags:
+            raise EspalierError(f"operation '{node.name}' ({node.target}) is random; expected a model that "
+                                "computes the same each time, call .eval() before exporting it")
         if node.target is torch.ops.aten.view.default:
             shape = node.meta["val"].shape
             if any(isinstance(size, int) and size == 0 for size in shape):

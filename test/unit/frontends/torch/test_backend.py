@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+import copy
+import os
+import subprocess
+import sys
+import warnings
 from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import numpy as np
@@ -10,12 +17,13 @@ import pytest
 import torch
 from espalier import EspalierError
 from espalier.frontends.models import reference_model
-from espalier.frontends.torch import backend
+from espalier.frontends.torch import backend, graph_cache
 from torch import nn
 
 
 @pytest.fixture(autouse=True)
-def fresh_dynamo() -> Iterator[None]:
+def fresh_dynamo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     torch._dynamo.reset()
     yield
     torch._dynamo.reset()
@@ -87,28 +95,183 @@ def test_dense_mode() -> None:
         same(torch.compile(module, backend="espalier", options={"sparse": False})(x), module(x))
 
 
-def gradients() -> None:
-    torch.compile(small(), backend="espalier")(torch.randn(1, 3, 9, 11))
+def test_modes_are_accepted() -> None:
+    module, x = small(), torch.randn(1, 3, 9, 11)
+    with torch.no_grad():
+        same(torch.compile(module, backend="espalier", mode="max-autotune")(x), module(x))
+
+
+# -- what Espalier does not take --------------------------------------------------------------------
+
+
+class Spectrum(nn.Module):
+    """Two layers with operations between them that torch-mlir does not lower."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.before, self.after = nn.Conv2d(3, 4, 3, padding=1), nn.Linear(5, 2)
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        y = self.before(x).relu()
+        return self.after(torch.fft.rfft(y).abs()), y.sum()
+
+
+class Counter(nn.Module):
+    """Counts its calls."""
+
+    count: torch.Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("count", torch.zeros(1))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.count += 1
+        return x * self.count
+
+
+def test_a_program_is_compiled_around_what_it_does_not_take(compilations: mock.Mock) -> None:
+    torch.manual_seed(0)
+    module, x = Spectrum().eval(), torch.randn(1, 3, 8, 8)
+    fast = torch.compile(module, backend="espalier")
+    with warnings.catch_warnings(record=True) as found:
+        warnings.simplefilter("always")
+        for value in (x, 2 * x):
+            with torch.no_grad():
+                for got, expected in zip(fast(value), module(value), strict=True):
+                    same(got, expected)
+    messages = [str(entry.message) for entry in found if "espalier" in str(entry.message)]
+    assert len(messages) == 1
+    assert "operations run in PyTorch: " in messages[0]
+    assert "aten.fft_rfft" in messages[0]
+    parts = [call.args[0] for call in compilations.call_args_list[1:]]
+    assert len(parts) == 2  # before and behind it
+    with torch.no_grad():
+        module.after.weight.mul_(3)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            same(fast(x)[0], module(x)[0])
+
+
+def test_gradients_are_pytorchs() -> None:
+    module, x = small().train(), torch.randn(2, 3, 9, 11)
+    with pytest.warns(UserWarning, match="gradients are asked for"):
+        torch.compile(module, backend="espalier")(x).sum().backward()
+    assert module[0].weight.grad is not None
+
+
+@pytest.mark.parametrize(("module", "x", "message"), [
+    (small().train(), torch.ones(2, 3, 9, 11), "overwrites"), (Counter(), torch.ones(3), "overwrites"),
+    (nn.Linear(3, 3).bfloat16(), torch.ones(2, 3, dtype=torch.bfloat16), "bfloat16")])
+def test_graphs_that_run_in_pytorch(module: nn.Module, x: torch.Tensor, message: str) -> None:
+    again = copy.deepcopy(module)
+    fast = torch.compile(module, backend="espalier")
+    with torch.no_grad():
+        with pytest.warns(UserWarning, match=message):
+            assert torch.equal(fast(x), again(x))
+        for _ in range(2):
+            assert torch.equal(fast(x), again(x))
+    for ours, theirs in zip(module.buffers(), again.buffers(), strict=True):
+        assert torch.equal(ours, theirs)
+
+
+def test_random_operations_stay_random() -> None:
+    fast = torch.compile(lambda x: nn.functional.dropout(x, 0.5), backend="espalier")
+    x = torch.ones(100)
+    with pytest.warns(UserWarning, match="is random"):
+        assert not torch.equal(fast(x), fast(x))
 
 
 def unknown_option() -> None:
-    torch.compile(small(), backend="espalier", options={"speed": 11})(torch.randn(1, 3, 9, 11))
+    torch.compile(small(), backend="espalier", options={"thread": 11})(torch.randn(1, 3, 9, 11))
+
+
+def unknown_mode() -> None:
+    backend.espalier(torch.fx.symbolic_trace(small()), [], mode="fast")
+
+
+def strictly(module: Any, x: torch.Tensor) -> None:
+    torch.compile(module, backend="espalier", options={"strict": True})(x)
+
+
+def gradients() -> None:
+    strictly(small(), torch.randn(1, 3, 9, 11))
 
 
 @torch.no_grad()
 def training_mode() -> None:
-    torch.compile(small().train(), backend="espalier")(torch.randn(1, 3, 9, 11))
+    strictly(small().train(), torch.randn(1, 3, 9, 11))
 
 
 @torch.no_grad()
 def unsupported_operation() -> None:
-    torch.compile(torch.linalg.eigvalsh, backend="espalier")(torch.eye(3))
+    strictly(torch.linalg.eigvalsh, torch.eye(3))
 
 
 @pytest.mark.parametrize(("call", "message"), [
-    (gradients, "under torch.no_grad()"), (unknown_option, "unknown option 'speed'"),
-    (training_mode, "call .eval()"), (unsupported_operation, "linalg_eigh")])
+    (gradients, "under torch.no_grad()"),
+    (unknown_option, "unknown option 'thread' of torch.compile: did you mean threads?"), (unknown_mode, "unknown mode 'fast'"), (training_mode, "call .eval()"),
+    (unsupported_operation, "linalg_eigh")])
 def test_refusals_say_why(call: Callable[[], None], message: str) -> None:
     with pytest.raises((EspalierError, torch._dynamo.exc.BackendCompilerFailed)) as error:
         call()
     assert message in str(error.value)
+
+
+# -- graphs on disk ----------------------------------------------------------------------------------
+
+
+def test_the_next_process_compiles_nothing(compilations: mock.Mock, tmp_path: Path) -> None:
+    script = """
+import sys, torch
+from espalier.frontends.torch import backend
+if sys.argv[1] == "again":
+    backend.compile_model = None
+torch.manual_seed(0)
+module, x = torch.nn.Conv2d(3, 4, 3).eval(), torch.randn(1, 3, 8, 8)
+with torch.no_grad():
+    y = torch.compile(module, backend="espalier")(x)
+    assert torch.allclose(y, module(x), atol=1e-5)
+"""
+    for word in ("first", "again"):
+        done = subprocess.run([sys.executable, "-c", script, word], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+    assert len(list((tmp_path / "cache").rglob("*.espalier"))) == 1
+
+
+def test_a_graph_is_known_by_its_weights_sizes_and_options(compilations: mock.Mock) -> None:
+    module, x = small(), torch.randn(1, 3, 9, 11)
+
+    def run(value: torch.Tensor, **options: Any) -> None:
+        torch._dynamo.reset()
+        with torch.no_grad():
+            same(torch.compile(module, backend="espalier", options=options)(value), module(value))
+
+    for value, options, count in ((x, {}, 1), (x, {}, 1), (x, {"sparse": False}, 2), (x[..., :8], {}, 3),
+                                  (x, {"cache": False}, 4)):
+        run(value, **options)
+        assert compilations.call_count == count
+    with torch.no_grad():
+        module[3].bias.add_(1)
+    run(x)
+    assert compilations.call_count == 5
+
+
+def test_a_damaged_file_is_made_again(compilations: mock.Mock, tmp_path: Path) -> None:
+    module, x = small(), torch.randn(1, 3, 9, 11)
+    with torch.no_grad():
+        torch.compile(module, backend="espalier")(x)
+        file, = (tmp_path / "cache").rglob("*.espalier")
+        file.write_bytes(file.read_bytes()[:100])
+        torch._dynamo.reset()
+        same(torch.compile(module, backend="espalier")(x), module(x))
+    assert compilations.call_count == 2
+
+
+def test_the_oldest_files_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(graph_cache, "MOST_BYTES", 250)
+    for number in range(4):
+        (tmp_path / str(number)).write_bytes(bytes(100))
+        os.utime(tmp_path / str(number), (number, number))
+    graph_cache._shrink(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir() if path.is_file()) == ["2", "3"]
