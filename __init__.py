@@ -1,6 +1,7 @@
 """Espalier: an MLIR compiler for pruned neural networks.
 
-    compiled = espalier.compile(module, (example,))      # torch module, exported program, .pt2 or .mlir path
+    espalier.prune(module, "pattern:entries=4,patterns=8,connectivity=3.6")
+    compiled = espalier.compile(module, (example,))     # torch module, exported program, .pt2, .onnx, .mlir
     y = compiled(x)
     torch.compile(module, backend="espalier")
 """
@@ -13,12 +14,17 @@ from typing import TYPE_CHECKING, Any
 from .errors import EspalierError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from torch import nn
+
     from .pipelines.driver import CompileOptions
     from .pipelines.target import Target
     from .runtime.compiled_model import CompiledModel
+    from .sparse_dialect import register_dialect
 
-__all__ = ["CompileOptions", "CompiledModel", "EspalierError", "Target", "compile", "load",
-           "register_dialect"]
+__all__ = ["CompileOptions", "CompiledModel", "EspalierError", "Target", "__version__", "compile",
+           "irdl_path", "load", "prune", "register_dialect"]
 
 _LAZY = {"CompileOptions": "pipelines.driver", "CompiledModel": "runtime.compiled_model",
          "Target": "pipelines.target",
@@ -31,7 +37,16 @@ def __getattr__(name: str) -> Any:
         from importlib import import_module
 
         return getattr(import_module(f".{_LAZY[name]}", __name__), name)
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("espalier-compiler")
     raise AttributeError(f"module 'espalier' has no attribute '{name}'")
+
+
+def __dir__() -> list[str]:
+    """The public names."""
+    return sorted(__all__)
 
 
 def compile(model: Any, example_inputs: Any = (), *, target: Target | None = None,
@@ -41,7 +56,8 @@ def compile(model: Any, example_inputs: Any = (), *, target: Target | None = Non
     Compiles a model for the host CPU.
 
     ``model``: a ``torch.nn.Module`` (with ``example_inputs``, which fix shapes and dtypes), a
-    ``torch.export.ExportedProgram``, or the path of a ``.pt2`` or linalg-on-tensors ``.mlir`` file.
+    ``torch.export.ExportedProgram``, or the path of a ``.pt2``, ``.onnx`` or ``.mlir`` file (linalg on
+    tensors, TOSA or torch-mlir's dialect).
     ``example_inputs``: one tensor, a tuple of the module's arguments, or a dict of its keyword arguments;
     tensors may stand in tuples, lists and dicts, and numbers, strings and None become constants.
     ``progress`` hears (step, done, total). Raises ``EspalierError``, in one line, for what cannot be
@@ -64,3 +80,34 @@ def load(path: str, *, sha256: str = "", verify_key: str = "", mmap: bool = True
     from .runtime.compiled_model import CompiledModel
 
     return CompiledModel.load(path, sha256=sha256, verify_key=verify_key, mmap=mmap)
+
+
+def prune(module: nn.Module, spec: str, *, only: str = "", exclude: str = "") -> nn.Module:
+    """
+    Prunes a trained ``torch.nn.Module`` in place, once and without training, and returns it.
+
+    ``spec``: what ``espalier compile --prune`` takes, such as
+    ``pattern:entries=4,patterns=8,connectivity=3.6,linear=8`` (PatDNN, section 4) or ``bcr:rate=8`` (GRIM,
+    section 4). ``only`` and ``exclude``: patterns of layer names, joined with commas. Weights are float32 on
+    the CPU. Raises ``EspalierError``, before anything is changed, for a bad specification or weight. To
+    train while pruning: ``espalier.frontends.pruning.Sparsifier``, or ``espalier prune``.
+    """
+    from .errors import optional
+
+    optional("torch", "espalier.prune")
+    from .frontends.pruning.names import Names
+    from .frontends.pruning.project import prune_module
+
+    return prune_module(module, spec, Names.parse(only, exclude))
+
+
+def irdl_path() -> Path:
+    """
+    The file that declares the ``sparse`` dialect in IRDL, for ``mlir-opt --irdl-file`` of any compiler.
+
+    It comes with the package; where that was not built (a checkout), it is written to the user's cache.
+    Raises ``EspalierError`` where that cannot be written to.
+    """
+    from .sparse_dialect.dialect.irdl import irdl_path as path
+
+    return path()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from ..errors import EspalierError, optional, unknown
 from .models import NETWORKS, reference_model
@@ -22,7 +22,8 @@ __all__ = ["NETWORKS", "load_model", "load_program", "reference_model"]
 
 def load_model(spec: str, prune: str | None = None, seed: int = 0, steps: int | None = None,
                trust: bool = False, names: Names | None = None,
-               shapes: Mapping[str, Sequence[int]] | None = None) -> tuple[Model, tuple[Any, ...]]:
+               shapes: Mapping[str, Sequence[int]] | None = None,
+               weights: str | Path = "") -> tuple[Model, tuple[Any, ...]]:
     """What the user calls MODEL, with example inputs: a module, a program, or the path of a file.
 
     ``spec`` is a reference network's name, ``path.py:function`` (the function returns ``(module,
@@ -30,12 +31,15 @@ def load_model(spec: str, prune: str | None = None, seed: int = 0, steps: int | 
     ``shapes`` where the file leaves sizes free) or an ``.mlir`` file (whose example inputs are empty: its
     function's types say them). ``prune`` applies to the layers of the first two that ``names`` chooses,
     ``seed`` and ``steps`` (time steps of the example) to reference networks. A ``.pt2`` file that could run
-    code when it is read needs ``trust``; a Python file is run as it is. Raises ``EspalierError`` that names
-    what is wrong.
+    code when it is read needs ``trust``; a Python file is run as it is. ``weights``: a state dict
+    (``.safetensors`` or ``.pth``) for the first two, before they are pruned. Raises ``EspalierError`` that
+    names what is wrong.
     """
     path, colon, function = spec.rpartition(":")
     if shapes and not spec.endswith(".onnx"):
         raise EspalierError(f"{spec}: --shape works on .onnx files only")
+    if weights:
+        return _with_weights(spec, Path(weights), prune, seed, steps, names)
     if spec in NETWORKS:
         return reference_model(spec, prune, seed, steps, names)
     if steps is not None:
@@ -53,6 +57,20 @@ def load_model(spec: str, prune: str | None = None, seed: int = 0, steps: int | 
 
         return _existing(spec), example_inputs(spec, shapes, seed)
     return load_program(spec, trust) if suffix == ".pt2" else (_existing(spec), ())
+
+
+def _with_weights(spec: str, weights: Path, prune: str | None, seed: int, steps: int | None,
+                  names: Names | None) -> tuple[nn.Module, tuple[Any, ...]]:
+    """A module with trained weights, then pruned."""
+    if spec not in NETWORKS and ".py:" not in spec:
+        raise EspalierError(f"{spec}: --weights works on reference networks and path.py:function only")
+    module, inputs = load_model(spec, None, seed, steps)
+    optional("safetensors", "--weights")
+    from .pruning.project import prune_module
+    from .pruning.weights import load_weights
+
+    load_weights(cast("nn.Module", module), weights)
+    return prune_module(cast("nn.Module", module), prune or (), names), inputs
 
 
 def _existing(path: str | Path) -> Path:

@@ -1,4 +1,10 @@
-"""``.mlir`` files to linalg on tensors; needs no PyTorch."""
+"""``.mlir`` files to linalg on tensors; needs no PyTorch.
+
+A file is in linalg already, or in TOSA or torch-mlir's dialect, which upstream's passes lower:
+
+    tosa.add %x, %y          ->   linalg.generic { arith.addf }
+    torch.aten.relu %x       ->   linalg.generic { arith.maximumf }
+"""
 
 from __future__ import annotations
 
@@ -6,19 +12,26 @@ import re
 from pathlib import Path
 
 from ..pipelines.extremes import check_extremes
-from ..pipelines.upstream import reading_context
+from ..pipelines.upstream import HAS_TORCH_PASSES, reading_context
 from ..sparse_dialect.errors import EspalierError
-from ..sparse_dialect.ir.mlir import ir
+from ..sparse_dialect.ir.mlir import bindings, ir
+from ..sparse_dialect.ir.walk import mentions
+
+FROM_TOSA = ("builtin.module(func.func(tosa-to-linalg-named,tosa-to-linalg,tosa-to-arith,tosa-to-tensor,"
+             "tosa-to-scf),canonicalize)")
 
 
 def load_mlir(path: str | Path) -> ir.Module:
     """
-    Reads an ``.mlir`` file (text or bytecode) in linalg on tensors; the result owns its MLIR context.
+    Reads an ``.mlir`` file (text or bytecode) in linalg on tensors, TOSA or torch-mlir's dialect; the result
+    is in linalg and owns its MLIR context.
 
-    Raises ``EspalierError`` when the file cannot be read or parsed, holds no function, or has a dynamic
-    dimension.
+    Raises ``EspalierError`` when the file cannot be read, parsed or lowered, holds no function, or has a
+    dynamic dimension.
     """
     context = reading_context()
+    if HAS_TORCH_PASSES:
+        bindings("dialects.torch").register_dialect(context)
     try:
         data = Path(path).read_bytes()
     except OSError as error:
@@ -31,9 +44,23 @@ def load_mlir(path: str | Path) -> ir.Module:
         module = ir.Module.parse(source, context)
     except ir.MLIRError as error:
         raise EspalierError(f"{path}: {_diagnostic(error)}") from error
+    _lower(module, str(path))
     check_static(module, str(path))
     check_extremes(module.operation)
     return module
+
+
+def _lower(module: ir.Module, what: str) -> None:
+    """Lowers what is in torch-mlir's dialect or in TOSA to linalg, in place."""
+    from .lowering.torch_dialect import run, to_linalg  # needs this module
+
+    try:
+        if mentions(module.operation, "torch."):
+            to_linalg(module)
+        if mentions(module.operation, "tosa."):
+            run(module, FROM_TOSA)
+    except EspalierError as error:
+        raise EspalierError(f"{what}: {error}") from error
 
 
 def check_static(module: ir.Module, what: str) -> None:

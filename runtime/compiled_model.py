@@ -5,18 +5,19 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from html import escape
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ..errors import EspalierError
-from .abi import target_text, tolerance
+from .abi import FREE, target_text, tolerance
 from .devices import DEVICES
 from .executors.jit import JitExecutor
 from .executors.native import NativeExecutor, why_not_here
 from .model_file import ModelFile
-from .records import LayerRecord, StatementRecord
+from .records import LayerRecord, StatementRecord, TensorSpec
 from .structure import answer_from, arguments, build, parameters_from
 from .tensors import array_of, checked_inputs, checked_threads, empty_outputs, tensor_specs
 from .trust import Trust
@@ -45,6 +46,27 @@ class CompiledModel:
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise EspalierError(
                 f"the model's manifest is not usable: {_reason(error)}; compile the model again") from error
+
+    def __repr__(self) -> str:
+        """What it takes and gives, and what it holds, on one line."""
+        def text(specs: Sequence[TensorSpec]) -> str:
+            return ", ".join(f"{spec.dtype}[{'x'.join(map(str, spec.shape))}]" for spec in specs).replace(
+                str(FREE), "?")
+
+        sparse = sum(layer.kernel == "sparse" for layer in self.layers)
+        return (f"<CompiledModel ({text(self.inputs)}) -> ({text(self.outputs)}): {len(self.layers)} layers, "
+                f"{sparse} sparse, {self.weight_bytes / 2**20:.1f} MiB of weights, "
+                f"{target_text(self._file.manifest)}>")
+
+    def _repr_html_(self) -> str:
+        """The layers as a table, for notebooks."""
+        heads = ("layer", "op", "shape", "scheme", "zeros", "kernel", "why")
+        rows = [(layer.name, layer.op, layer.shape, layer.scheme, f"{layer.sparsity:.0%}", layer.kernel,
+                 layer.reason) for layer in self.layers]
+        cells = ["".join(f"<td>{escape(text)}</td>" for text in row) for row in rows]
+        head = "".join(f"<th>{text}</th>" for text in heads)
+        body = "".join(f"<tr>{row}</tr>" for row in cells)
+        return f"<p>{escape(repr(self))}</p><table><tr>{head}</tr>{body}</table>"
 
     @property
     def arena_bytes(self) -> int:

@@ -32,6 +32,7 @@ class Source:
     only: str = ""  # patterns of layer names, joined with commas: what ``prune`` may touch
     exclude: str = ""
     shapes: Mapping[str, Sequence[int]] = field(default_factory=dict)  # of an .onnx file's inputs
+    weights: str = ""  # a state dict's path
 
     @property
     def name(self) -> str:
@@ -47,7 +48,8 @@ class Source:
         if (self.only or self.exclude) and not self.prune:
             raise EspalierError("--only and --exclude need --prune: they choose the layers that it prunes")
         model, inputs = load_model(self.spec, self.prune if pruned else None, self.seed, self.steps,
-                                   self.trust, Names.parse(self.only, self.exclude), self.shapes)
+                                   self.trust, Names.parse(self.only, self.exclude), self.shapes,
+                                   self.weights)
         return model, tuple(inputs)
 
     def compile(self, *, sparse: bool = True, eliminate_redundant_loads: bool = True, check: bool = True,

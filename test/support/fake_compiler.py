@@ -96,7 +96,7 @@ class FakeCompiler:
 
     def load_model(self, spec: str, prune: str | None, seed: int,
                    steps: int | None, trust: bool = False, names: Any = None,
-                   shapes: Any = None) -> tuple[Any, tuple[Any, ...]]:
+                   shapes: Any = None, weights: str = "") -> tuple[Any, tuple[Any, ...]]:
         self.seen.append((spec, prune, seed))
         if spec == "nothing":
             raise EspalierError("unknown model 'nothing'")

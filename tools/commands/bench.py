@@ -34,6 +34,7 @@ from .common import (
     ShapeOption,
     StepsOption,
     TrustOption,
+    WeightsOption,
     available_cores,
     out,
     progress_bars,
@@ -66,7 +67,7 @@ class Field:
 def bench_command(
     model: ModelArgument, prune: PruneOption = None, only: OnlyOption = "",
     exclude: ExcludeOption = "", seed: SeedOption = 0, steps: StepsOption = None,
-    shape: ShapeOption = None,
+    shape: ShapeOption = None, weights: WeightsOption = "",
     dense: Annotated[bool, typer.Option("--dense", help="Leave out our sparse variant.")] = False,
     against: Annotated[str, typer.Option(
         metavar="PEERS", help=f"Dense engines to compare with: torch,{','.join(PEERS)} "
@@ -96,7 +97,7 @@ def bench_command(
     """Measure ours sparse, ours dense and PyTorch (and other engines), interleaved in one process."""
     if json is not None:
         check_writable(json)
-    source = Source(model, prune, seed, steps, trust, only, exclude, shapes_of(shape))
+    source = Source(model, prune, seed, steps, trust, only, exclude, shapes_of(shape), weights)
     if counted:
         if threads or layers or trace or every or competing or cpus:
             raise EspalierError("--count takes one thread and every layer: leave out --threads, --layers, "

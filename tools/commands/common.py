@@ -100,6 +100,8 @@ StepsOption = Annotated[int | None, typer.Option(
 ShapeOption = Annotated[list[str] | None, typer.Option(
     "--shape", metavar="INPUT=1x3x224x224", help="The shape of an input whose sizes are free in an .onnx "
     "file; give one for each.")]
+WeightsOption = Annotated[str, typer.Option(
+    "--weights", metavar="FILE", help="Trained weights for MODEL: a state dict in .safetensors or .pth.")]
 TrustOption = Annotated[bool, typer.Option(
     "--trust", help="Read a .pt2 file that may run code as it is read (pickled objects).")]
 SeedOption = Annotated[int, typer.Option(help="Seed of a reference network's weights and input.")]

@@ -27,6 +27,7 @@ from .common import (
     ShapeOption,
     StepsOption,
     TrustOption,
+    WeightsOption,
     out,
     progress_bars,
     shapes_of,
@@ -64,7 +65,7 @@ NameOption = Annotated[str, typer.Option(
 def compile_command(
     model: ModelArgument, output: OutputOption, prune: PruneOption = None, only: OnlyOption = "",
     exclude: ExcludeOption = "", seed: SeedOption = 0, steps: StepsOption = None,
-    shape: ShapeOption = None,
+    shape: ShapeOption = None, weights: WeightsOption = "",
     dense: Annotated[bool, typer.Option("--dense", help="Ignore the zeros: our dense kernels.")] = False,
     lre: LreOption = True, target: TargetOption = "", mcpu: CpuOption = "", mattr: FeaturesOption = "",
     precision: PrecisionOption = "fp32", accumulate: AccumulateOption = "",
@@ -83,7 +84,7 @@ def compile_command(
         raise EspalierError("--emit, --mcpu, --mattr, --precision, --accumulate, --linker and --name need "
                             "--target")
     start = time.perf_counter()
-    source = Source(model, prune, seed, steps, trust, only, exclude, shapes_of(shape))
+    source = Source(model, prune, seed, steps, trust, only, exclude, shapes_of(shape), weights)
     if target == VULKAN:
         if mcpu or mattr or linker or name or accumulate:
             raise EspalierError("--target vulkan takes none of --mcpu, --mattr, --accumulate, --linker and "

@@ -27,6 +27,7 @@ from .common import (
     ShapeOption,
     StepsOption,
     TrustOption,
+    WeightsOption,
     out,
     progress_bars,
     shapes_of,
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
 def report_command(
     model: ModelArgument, prune: PruneOption = None, only: OnlyOption = "",
     exclude: ExcludeOption = "", seed: SeedOption = 0, steps: StepsOption = None,
-    shape: ShapeOption = None,
+    shape: ShapeOption = None, weights: WeightsOption = "",
     dense: Annotated[bool, typer.Option("--dense", help="Report our dense kernels.")] = False,
     lre: LreOption = True,
     threads: Annotated[int, typer.Option(min=1, help="Threads to measure on.")] = 1,
@@ -57,7 +58,7 @@ def report_command(
     for path in (html, json):
         if path is not None:
             check_writable(path)
-    source = Source(model, prune, seed, steps, trust, only, exclude, shapes_of(shape))
+    source = Source(model, prune, seed, steps, trust, only, exclude, shapes_of(shape), weights)
     with progress_bars() as progress:
         compiled, inputs = source.compile(sparse=not dense, eliminate_redundant_loads=lre, progress=progress)
         peer = None
