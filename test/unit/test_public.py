@@ -34,7 +34,7 @@ def test_prune() -> None:
     net = nn.Sequential(nn.Conv2d(8, 16, 3), nn.Conv2d(16, 16, 3))
     assert espalier.prune(net, "pattern:entries=4,patterns=4,connectivity=2", exclude="1") is net
     zeros = [float((layer.weight == 0).float().mean()) for layer in net]  # type: ignore[union-attr]
-    assert zeros[0] > 0.7
+    assert zeros[0] > 0.5
     assert zeros[1] == 0
     with pytest.raises(EspalierError, match="patern"):
         espalier.prune(net, "patern")
@@ -86,7 +86,7 @@ def test_weights(tmp_path: Path) -> None:
     for name in ("net.safetensors", "net.pth"):
         module, _ = load_model(f"{tmp_path}/net.py:net", weights=tmp_path / name)
         assert torch.equal(module.weight, trained.weight)  # type: ignore[union-attr, arg-type]
-    module, _ = load_model(f"{tmp_path}/net.py:net", "bcr:rate=2,rows=4", weights=tmp_path / "net.pth")
+    module, _ = load_model(f"{tmp_path}/net.py:net", "bcr:rate=2,rows=4,columns=4", weights=tmp_path / "net.pth")
     kept = module.weight != 0  # type: ignore[union-attr]
     assert torch.equal(module.weight[kept], trained.weight[kept])  # type: ignore[union-attr, index]
     assert not kept.all()  # type: ignore[union-attr]
