@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ...errors import EspalierError, optional
+from ...pipelines.extremes import check_extremes
 from ...sparse_dialect.ir.mlir import ir
 from ..lowering.torch_dialect import TO_BACKEND, new_context, run, to_linalg
 from ..mlir_file import check_static, first_line
@@ -68,6 +69,7 @@ def module_of(graph: Graph, what: str) -> ir.Module:
     except EspalierError as error:
         raise _with_operator(error, kinds) from error
     check_static(module, what)
+    check_extremes(module.operation)
     return module
 
 

@@ -52,7 +52,7 @@ class JitExecutor:
         if weights.nbytes != self._sizes["weights"]:
             raise EspalierError(f"the model is damaged: expected {self._sizes['weights']} bytes of weights, "
                                 f"found {weights.nbytes}; compile it again")
-        if digest_of(weights.data) != says["digest"]:
+        if digest_of(weights.data) != self._declared["digest"]:
             raise EspalierError("the model's weights are not those that its code was compiled with; "
                                 "compile it again")
         shapes = [spec["shape"] for spec in (*manifest["inputs"], *manifest["outputs"])]

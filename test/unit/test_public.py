@@ -86,7 +86,8 @@ def test_weights(tmp_path: Path) -> None:
     for name in ("net.safetensors", "net.pth"):
         module, _ = load_model(f"{tmp_path}/net.py:net", weights=tmp_path / name)
         assert torch.equal(module.weight, trained.weight)  # type: ignore[union-attr, arg-type]
-    module, _ = load_model(f"{tmp_path}/net.py:net", "bcr:rate=2,rows=4,columns=4", weights=tmp_path / "net.pth")
+    module, _ = load_model(f"{tmp_path}/net.py:net", "bcr:rate=2,rows=4,columns=4",
+                           weights=tmp_path / "net.pth")
     kept = module.weight != 0  # type: ignore[union-attr]
     assert torch.equal(module.weight[kept], trained.weight[kept])  # type: ignore[union-attr, index]
     assert not kept.all()  # type: ignore[union-attr]
