@@ -27,6 +27,7 @@ from hypothesis import strategies as st
 from support.conv_harness import POINT, SAME, ConvRun
 from support.conv_harness import Case as ConvCase
 from support.kernel_harness import Emit, close, random, starting_at_pages
+from support.tiers import thinned
 
 
 @dataclass(frozen=True)
@@ -133,7 +134,7 @@ ARM = ("groups of 4", "groups of 8, units of 4", "groups of 3 that do not divide
 CASES |= {f"{name}, for Arm": replace(CASES[name], core="cortex-a76") for name in ARM}
 
 
-@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+@pytest.mark.parametrize("case", thinned(CASES))
 def test_kernel_is_pytorchs_convolution(case: Case) -> None:
     Run(case).check()
 

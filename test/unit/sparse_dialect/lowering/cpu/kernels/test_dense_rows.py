@@ -13,6 +13,7 @@ from espalier.sparse_dialect.schemes import Dense, Unstructured
 from espalier.sparse_dialect.storage import DenseRows, Sell
 from espalier.sparse_dialect.storage.sell import few_inputs
 from support.kernel_harness import Compiled, aligned, close, held_as, random, starting_at_pages, unset
+from support.tiers import thinned
 
 
 @dataclass(frozen=True)
@@ -128,7 +129,7 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+@pytest.mark.parametrize("case", thinned(CASES))
 def test_kernel_is_the_matrix_product(case: Case) -> None:
     run = Run(case)
     run.kernel.run(0, run.units)
