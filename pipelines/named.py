@@ -46,9 +46,12 @@ LLVM = ("sparse-export-entry", "canonicalize", "cse", "convert-scf-to-cf", "conv
         "finalize-memref-to-llvm", "convert-to-llvm", "reconcile-unrealized-casts", "canonicalize", "cse")
 # No schedule-layers and no assign-layouts: those ask the CPU's kernels.
 PREPARE_GPU = ("inline", "symbol-dce", "convert-elementwise-to-linalg", "sparse-raise-linalg",
-               "sparse-detect-schemes", "sparse-reorder-filters", "sparse-compress-weights",
+               "sparse-detect-schemes", "sparse-schedule-gpu-layers", "sparse-reorder-filters",
+               "sparse-compress-weights",
                "func.func(linalg-generalize-named-ops,linalg-fuse-elementwise-ops)")
-GPU = ("sparse-lower-to-gpu", "canonicalize", "cse", "sparse-plan-memory{alignment=256}")
+SPIRV = ("sparse-lower-to-spirv",)
+GPU = ("sparse-lower-to-gpu", "sparse-eliminate-redundant-loads", "canonicalize",
+       "sparse-plan-memory{alignment=256}")
 
 PIPELINES = {
     "sparse-prepare": Named("linalg to packed sparse ops with layouts, on tensors", PREPARE),
@@ -60,6 +63,8 @@ PIPELINES = {
                              (*PREPARE, *VECTOR, *BUFFERS, *ARENA)),
     "sparse-to-gpu": Named("linalg to kernels in gpu, memref, vector, arith and scf, and their launches",
                            (*PREPARE_GPU, *GPU)),
+    "sparse-to-spirv": Named("the whole way to SPIR-V words and their launches: what espalier compile "
+                             "--target vulkan runs", (*PREPARE_GPU, *GPU, *SPIRV)),
     "sparse-to-llvm": Named("the whole way to the LLVM dialect: what espalier compile runs",
                             (*PREPARE, *VECTOR, *BUFFERS, *ARENA, *LLVM)),
 }

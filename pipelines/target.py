@@ -65,14 +65,17 @@ class Target:
         return _of(name, name)
 
     @staticmethod
-    def vulkan(precision: str = "fp32") -> Target:
+    def vulkan(precision: str = "fp32", profile: str = "generic") -> Target:
         """Any GPU of Vulkan 1.1: vectors of 4 pixels.
 
         ``precision`` fp16 keeps tensors and weights in halves and multiplies in them, for devices that can.
-        Raises ``EspalierError`` for an unknown one."""
+        ``profile``: one of ``PROFILES``. Raises ``EspalierError`` for an unknown one."""
+        from ..sparse_dialect.lowering.gpu.profiles import profile_named
+
+        profile_named(profile)
         if precision not in TOLERANCES:
             raise unknown("precision", precision, TOLERANCES)
-        return Target("vulkan generic", lanes=4, core="", triple=VULKAN, cpu="generic",
+        return Target(f"vulkan {profile}", lanes=4, core="", triple=VULKAN, cpu=profile,
                       precision=precision, arithmetic=precision)
 
     @staticmethod

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import EspalierError
 from ..runtime.executors.vulkan_program import (
     ACTIVATIONS,
     OFFSET_ALIGNMENT,
@@ -26,9 +25,12 @@ from ..sparse_dialect.ir.constants import dtype_of, read_attribute
 from ..sparse_dialect.ir.mlir import ir
 from ..sparse_dialect.ir.values import shape_of, text_of
 from ..sparse_dialect.lowering.gpu.lower_to_gpu import LowerToGpuPass
-from ..sparse_dialect.lowering.gpu.spirv import uses_halves, words_of
+from ..sparse_dialect.lowering.gpu.lower_to_spirv import kernel_of, needs_halves, words_in
+from ..sparse_dialect.lowering.gpu.schedule_gpu_layers import ScheduleGpuLayersPass
+from ..sparse_dialect.lowering.loads.eliminate_redundant_loads import EliminateRedundantLoadsPass
 from .backends import Backend, CompileOptions, Made, Stage
-from .named import GPU, PREPARE_GPU
+from .gpu_records import launches_of, with_gpu_facts
+from .named import GPU, PREPARE_GPU, SPIRV
 from .records import Records
 from .target import Target
 
@@ -36,27 +38,26 @@ from .target import Target
 # sizes and the size of dynamic memory.
 _ARGUMENTS = 11
 
-# The passes that a network without zeros does not need: without them every layer stays dense.
-SPARSE_ALONE = ("sparse-detect-schemes", "sparse-reorder-filters")
-
 
 class VulkanBackend(Backend):
     """Kernels in SPIR-V, and the list of their launches."""
 
     name = "vulkan"
-    pipeline = "sparse-to-gpu"
+    pipeline = "sparse-to-spirv"
 
     def stages(self, target: Target, options: CompileOptions) -> tuple[Stage, ...]:
-        if not options.eliminate_redundant_loads:
-            raise EspalierError("--target vulkan has no --no-lre yet; leave it away")
-        prepare = [name for name in PREPARE_GPU if options.sparse or name not in SPARSE_ALONE]
-        lower = LowerToGpuPass(precision="fp16" if target.precision == "fp16" else "fp32")
-        return (Stage.of("sparse", prepare, hook=_read_layers), Stage.of("gpu", GPU, lower, hook=_verify))
+        lre = EliminateRedundantLoadsPass(level="filter" if options.eliminate_redundant_loads else "none")
+        profile: Any = target.cpu
+        choose = ScheduleGpuLayersPass(kernel="auto" if options.sparse else "dense", profile=profile)
+        lower = LowerToGpuPass(precision="fp16" if target.precision == "fp16" else "fp32", profile=profile)
+        return (Stage.of("sparse", PREPARE_GPU, choose, hook=_read_layers),
+                Stage.of("gpu", GPU, lower, lre, hook=_read_launches), Stage.of("spirv", SPIRV))
 
     def make(self, root: ir.Operation, target: Target) -> Made:
         program, weights = program_of(root)
-        code = encode(program)
-        sizes = {"arena": program.activation_bytes, "scratch": 0, "stamps": 0, "weights": weights.nbytes}
+        code = encode(program, weights.data)
+        stamps = len(program.dispatches) + 1
+        sizes = {"arena": program.activation_bytes, "scratch": 0, "stamps": stamps, "weights": weights.nbytes}
         return Made(code, weights, fingerprint_of(code), sizes)
 
 
@@ -65,12 +66,17 @@ def _read_layers(records: Records, root: ir.Operation) -> None:
     records.read_layers(root)
 
 
-def _verify(records: Records, root: ir.Operation) -> None:
+def _read_launches(records: Records, root: ir.Operation) -> None:
+    """A label before the first launch, and one for each: what ``espalier_profile`` measures. And what the
+    report shows."""
     root.verify()
+    launches = (text_of(one.attributes, "espalier.layer") for one in launches_of(root))
+    records.labels = ["start", *launches]
+    records.layers = with_gpu_facts(root, records.layers)
 
 
 def program_of(root: ir.Operation) -> tuple[Program, np.ndarray]:
-    """The program of a module that ``sparse-lower-to-gpu`` made, and its weights, u8."""
+    """The program of a module that ``sparse-lower-to-spirv`` made, and its weights, u8."""
     return _Reader(root).program()
 
 
@@ -92,7 +98,7 @@ class _Reader:
         self._arena = ir.IntegerAttr(root.attributes["espalier.arena"]).value
         for view in root.regions[0].blocks[0].operations:
             name = text_of(view.operation.attributes, "sym_name")
-            if view.operation.name == "gpu.module":
+            if view.operation.name == "gpu.binary":
                 self._modules[name] = view.operation
             elif view.operation.name == "memref.global":
                 self._add_weight(name, read_attribute(view.operation.attributes["initial_value"]))
@@ -170,18 +176,17 @@ class _Reader:
             Range(found.buffer, found.offset, found.bytes, at in written)
             for at, found in enumerate(self._ranges[value] for value in operands)
         )
-        kernel = str(operation.attributes["kernel"]).split("::")[0].removeprefix("@")
+        layer = text_of(operation.attributes, "espalier.layer")
         return Dispatch(
-            self._kernel(kernel, text_of(operation.attributes, "espalier.layer"), written, len(ranges)),
+            self._kernel(kernel_of(operation), layer, len(ranges)),
             (groups[0], groups[1], groups[2]),
             ranges,
         )
 
-    def _kernel(self, name: str, layer: str, written: tuple[int, ...], bindings: int) -> int:
+    def _kernel(self, name: str, layer: str, bindings: int) -> int:
         if name not in self._names:
-            text = self._modules[name].get_asm()
-            words = words_of(text, written)
-            self._halves = self._halves or uses_halves(text)
+            words = words_in(self._modules[name])
+            self._halves = self._halves or needs_halves(self._modules[name])
             self._names[name] = len(self._kernels)
             self._kernels.append(Kernel(f"{name} ({layer})", words, bindings))
         return self._names[name]

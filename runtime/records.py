@@ -16,6 +16,14 @@ class TensorSpec:
     dtype: str
 
 
+GPU_FACTS = {
+    "mapping": "what a thread computes", "tile": "output rows and columns of a thread, for each filter",
+    "filters": "filters of a thread", "accumulators": "sums that it keeps", "workgroups": "of all launches",
+    "threads": "of a workgroup", "multiply_adds_a_thread": "mean",
+    "elements_a_multiply_add": "input elements loaded", "elements_before": "the same without LRE",
+    "loads_a_multiply_add": "load instructions", "bytes": "of weights and their indices, as they lie"}
+
+
 @dataclass(frozen=True)
 class LayerRecord:
     """What the compiler decided for one layer; MACs and bytes are of the whole layer, batch included."""
@@ -39,6 +47,7 @@ class LayerRecord:
     functions: list[str] = field(default_factory=list)  # the symbols of the code that computes it
     csr_index_bytes: int = 0  # what CSR's 32-bit columns and row starts would take in place of index_bytes
     precision: str = "fp32"  # fp32, fp16, or "fp16, computed in fp32"
+    gpu: dict[str, Any] = field(default_factory=dict)  # how a GPU runs it: ``GPU_FACTS``
 
     @classmethod
     def from_manifest(cls, entry: Mapping[str, Any]) -> LayerRecord:
@@ -48,7 +57,8 @@ class LayerRecord:
         for name, kind in get_type_hints(cls).items():
             value = getattr(record, name)
             whole = isinstance(value, int) and kind in (float, float | None)
-            if not whole and not isinstance(value, list if name == "functions" else kind):
+            plain = {"functions": list, "gpu": dict}.get(name, kind)
+            if not whole and not isinstance(value, plain):
                 raise TypeError(f"layer '{entry['name']}': {name} cannot be {value!r:.80}")
         return record
 

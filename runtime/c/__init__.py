@@ -12,11 +12,13 @@ INCLUDE = Path(__file__).parent
 HEADER = INCLUDE / "espalier.h"
 SOURCES = tuple(INCLUDE / f"{name}.c" for name in (
     "archive", "check", "cores", "description", "digest", "espalier", "npy", "pair", "support", "team"))
-# Apart, because they need Vulkan's headers (libvulkan-dev, or an NDK): link with -ldl.
+# Beside them, because they need Vulkan's headers (libvulkan-dev, or an NDK): link with -ldl.
 VULKAN_SOURCES = tuple(INCLUDE / f"{name}.c" for name in (
-    "support", "vulkan", "vulkan_check", "vulkan_memory", "vulkan_pipeline", "vulkan_program"))
-VULKAN_HEADERS = tuple(INCLUDE / f"{name}.h" for name in
-                       ("espalier", "support", "vulkan", "vulkan_device", "vulkan_program"))
+    "vulkan", "vulkan_cache", "vulkan_check", "vulkan_code", "vulkan_gpu", "vulkan_memory", "vulkan_model",
+    "vulkan_pipeline", "vulkan_program"))
+VULKAN_HEADERS = tuple(INCLUDE / f"{name}.h" for name in (
+    "archive", "description", "digest", "espalier", "model", "npy", "support", "team", "vulkan",
+    "vulkan_code", "vulkan_device", "vulkan_instance", "vulkan_program"))
 RUNNER = INCLUDE / "runner.c"
 FLAGS = ("-std=c99", "-fvisibility=hidden", "-pthread", f"-I{INCLUDE}")
 LIBRARIES = ("-lm",)

@@ -12,14 +12,14 @@ enum { ALIGNMENT = 64 };
 
 /* ---- creating --------------------------------------------------------------------------------------------- */
 
-static espalier_status take_file(espalier_model *model, const char *path)
+espalier_status espalier_model_map(espalier_model *model, const char *path)
 {
     const espalier_status status = espalier_map_file(path, &model->file, model->message);
     model->owner = status == ESPALIER_OK ? MAPPED : CALLERS;
     return status;
 }
 
-static espalier_status take_memory(espalier_model *model, const void *data, size_t bytes)
+espalier_status espalier_model_take(espalier_model *model, const void *data, size_t bytes)
 {
     model->file = (espalier_bytes){data, bytes};
     model->owner = CALLERS;
@@ -51,12 +51,10 @@ static espalier_status allocate(espalier_model *model)
     return status == ESPALIER_OK ? espalier_set_threads(model, 1) : status;
 }
 
-/* Hands the model over, or destroys it and keeps its message. */
-static espalier_status finish(espalier_model *model, espalier_status status, espalier_model **result, char *message,
-                              size_t message_bytes)
+espalier_status espalier_model_finish(espalier_model *model, espalier_status status, espalier_model **result,
+                                      char *message, size_t message_bytes)
 {
-    if (status == ESPALIER_OK && (status = espalier_pair(model)) == ESPALIER_OK
-        && (status = allocate(model)) == ESPALIER_OK) {
+    if (status == ESPALIER_OK) {
         *result = model;
         return ESPALIER_OK;
     }
@@ -66,49 +64,76 @@ static espalier_status finish(espalier_model *model, espalier_status status, esp
     return status;
 }
 
-/* An empty model, or null and a message. */
-static espalier_model *start(const espalier_code *code, const void *source, espalier_model **result, char *message,
-                             size_t message_bytes, espalier_status *status)
+espalier_model *espalier_model_start(const void *source, espalier_model **result, char *message, size_t message_bytes,
+                                     espalier_status *status)
 {
     espalier_model *model = NULL;
     char reason[ESPALIER_MESSAGE_BYTES];
-    const bool no_code = code == NULL || (code->abi == ESPALIER_ABI && (code->entry == NULL || code->buffers == NULL));
-    if (no_code || source == NULL || result == NULL)
+    if (source == NULL || result == NULL)
         *status = espalier_fail(reason, ESPALIER_INVALID_ARGUMENT, "espalier_create: %s is null",
-                                no_code ? "code" : source == NULL ? "the model" : "result");
+                                source == NULL ? "the model" : "result");
     else if ((model = calloc(1, sizeof *model)) == NULL)
         *status = espalier_fail(reason, ESPALIER_OUT_OF_MEMORY, "no memory for the model");
     if (result != NULL)
         *result = NULL;
-    if (model != NULL) {
-        model->code = code;
+    if (model != NULL)
         model->seconds = -1;
-    } else if (message != NULL && message_bytes > 0) {
+    else if (message != NULL && message_bytes > 0)
         snprintf(message, message_bytes, "%s", reason);
-    }
     return model;
+}
+
+/* Whether there is code to bring together with a file; `result` is null where not. */
+static bool has_code(const espalier_code *code, espalier_model **result, char *message, size_t message_bytes)
+{
+    if (code != NULL && (code->abi != ESPALIER_ABI || (code->entry != NULL && code->buffers != NULL)))
+        return true;
+    if (result != NULL)
+        *result = NULL;
+    if (message != NULL && message_bytes > 0)
+        snprintf(message, message_bytes, "espalier_create: code is null");
+    return false;
+}
+
+static espalier_status finish(espalier_model *model, const espalier_code *code, espalier_status status,
+                              espalier_model **result, char *message, size_t message_bytes)
+{
+    model->code = code;
+    if (status == ESPALIER_OK)
+        status = espalier_pair(model);
+    if (status == ESPALIER_OK)
+        status = allocate(model);
+    return espalier_model_finish(model, status, result, message, message_bytes);
 }
 
 espalier_status espalier_create_from_file(const espalier_code *code, const char *path, espalier_model **model,
                                           char *message, size_t message_bytes)
 {
-    espalier_status status = ESPALIER_OK;
-    espalier_model *made = start(code, path, model, message, message_bytes, &status);
-    return made == NULL ? status : finish(made, take_file(made, path), model, message, message_bytes);
+    espalier_status status = ESPALIER_INVALID_ARGUMENT;
+    if (!has_code(code, model, message, message_bytes))
+        return status;
+    espalier_model *made = espalier_model_start(path, model, message, message_bytes, &status);
+    return made == NULL ? status
+                        : finish(made, code, espalier_model_map(made, path), model, message, message_bytes);
 }
 
 espalier_status espalier_create_from_memory(const espalier_code *code, const void *data, size_t bytes,
                                             espalier_model **model, char *message, size_t message_bytes)
 {
-    espalier_status status = ESPALIER_OK;
-    espalier_model *made = start(code, data, model, message, message_bytes, &status);
-    return made == NULL ? status : finish(made, take_memory(made, data, bytes), model, message, message_bytes);
+    espalier_status status = ESPALIER_INVALID_ARGUMENT;
+    if (!has_code(code, model, message, message_bytes))
+        return status;
+    espalier_model *made = espalier_model_start(data, model, message, message_bytes, &status);
+    return made == NULL ? status
+                        : finish(made, code, espalier_model_take(made, data, bytes), model, message, message_bytes);
 }
 
 void espalier_destroy(espalier_model *model)
 {
     if (model == NULL)
         return;
+    if (model->engine != NULL)
+        model->engine->destroy(model);
     espalier_team_destroy(model->team);
     espalier_description_free(&model->description);
     free(model->arena);
@@ -220,6 +245,8 @@ espalier_status espalier_set_threads(espalier_model *model, unsigned threads)
     if (threads > ESPALIER_MAX_THREADS)
         return espalier_fail(model->message, ESPALIER_INVALID_ARGUMENT, "expected at most %d threads, found %u",
                              ESPALIER_MAX_THREADS, threads);
+    if (model->engine != NULL)
+        return ESPALIER_OK;
     const unsigned useful = useful_threads(model, threads);
     if (model->team == NULL || espalier_team_threads(model->team) < useful || !espalier_team_is_here(model->team)) {
         const espalier_status status = renew_team(model, useful);
@@ -236,6 +263,8 @@ espalier_status espalier_set_cpus(espalier_model *model, const unsigned *cpus, s
         return ESPALIER_INVALID_ARGUMENT;
     if (cpus == NULL && count > 0)
         return espalier_fail(model->message, ESPALIER_INVALID_ARGUMENT, "the list of processors is a null pointer");
+    if (model->engine != NULL)
+        return ESPALIER_OK;
     const espalier_cpus before = model->cpus;
     espalier_status status = espalier_cpus_of(cpus, count, &model->cpus, model->message);
     if (status == ESPALIER_OK)
@@ -253,6 +282,8 @@ espalier_status espalier_reserve(espalier_model *model, int64_t steps)
     if (steps < 1)
         return espalier_fail(model->message, ESPALIER_INVALID_ARGUMENT, "expected at least one step, found %" PRId64,
                              steps);
+    if (model->engine != NULL)
+        return ESPALIER_OK;
     if (model->arena != NULL && (steps <= model->steps || model->description.free_count == 0))
         return ESPALIER_OK;
     void *arena = NULL;
@@ -379,6 +410,8 @@ espalier_status espalier_run(espalier_model *model, const espalier_const_buffer 
     const espalier_status status = check_buffers(model, inputs, outputs, steps);
     if (status != ESPALIER_OK)
         return status;
+    if (model->engine != NULL)
+        return model->engine->run(model, inputs, outputs);
     if (!espalier_team_is_here(model->team)) { /* in a child of fork */
         const espalier_status started = espalier_set_threads(model, model->threads);
         if (started != ESPALIER_OK)
@@ -403,6 +436,8 @@ espalier_status espalier_profile(espalier_model *model, double *seconds, size_t 
                              "times, found %zu", espalier_label_count(model), seconds == NULL ? 0 : count);
     if (model->seconds < 0)
         return espalier_fail(model->message, ESPALIER_INVALID_ARGUMENT, "espalier_profile: the model has not run yet");
+    if (model->engine != NULL)
+        return model->engine->profile(model, seconds);
     const double total = count == 0 ? 0 : (double)(model->stamps[count] - model->stamps[0]);
     for (size_t i = 0; i < count; i++) {
         const double ticks = (double)(model->stamps[i + 1] - model->stamps[i]);

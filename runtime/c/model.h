@@ -11,8 +11,17 @@ typedef enum espalier_buffer_kind {
     INPUTS, SCRATCH, OUTPUTS, WEIGHTS, FAILURES, TURN, STAMPS, ARENA, BUFFER_KINDS
 } espalier_buffer_kind;
 
+/* How a model runs whose code is no function: on a GPU (vulkan_model.c). */
+typedef struct espalier_engine {
+    espalier_status (*run)(espalier_model *model, const espalier_const_buffer *inputs, const espalier_buffer *outputs);
+    espalier_status (*profile)(espalier_model *model, double *seconds); /* of each label */
+    void (*destroy)(espalier_model *model);
+} espalier_engine;
+
 struct espalier_model {
-    const espalier_code *code;
+    const espalier_code *code;     /* null where there is an engine */
+    const espalier_engine *engine; /* null where there is code */
+    void *state;                   /* the engine's */
     espalier_bytes file;
     enum { CALLERS, MAPPED, COPIED } owner; /* of the file's bytes */
     espalier_description description;
@@ -34,6 +43,15 @@ struct espalier_model {
 
 /* Takes the file's description and weights, once they are found to belong to the code. */
 espalier_status espalier_pair(espalier_model *model);
+
+/* For those who make models: an empty one, or null and a message (`source`: what it is made from, not null); the
+   file's bytes; and the end, which hands the model over or destroys it and keeps its message. */
+espalier_model *espalier_model_start(const void *source, espalier_model **result, char *message, size_t message_bytes,
+                                     espalier_status *status);
+espalier_status espalier_model_map(espalier_model *model, const char *path);
+espalier_status espalier_model_take(espalier_model *model, const void *data, size_t bytes);
+espalier_status espalier_model_finish(espalier_model *model, espalier_status status, espalier_model **result,
+                                      char *message, size_t message_bytes);
 
 /* Input or output ("input", "output": `kind`) number `index` of the recorded run, where it lies in the file. */
 espalier_status espalier_record_read(espalier_model *model, const char *kind, size_t index, espalier_npy *array);

@@ -1,5 +1,5 @@
-/* See vulkan.h: the loader, the list of devices, opening one. Programs are in vulkan_program.c. */
-#include "vulkan_device.h"
+/* See vulkan.h: the loader, an instance, the list of devices. Opening one is in vulkan_gpu.c. */
+#include "vulkan_instance.h"
 
 #include <dlfcn.h>
 #include <stdio.h>
@@ -7,17 +7,6 @@
 #include <string.h>
 
 #include "support.h"
-
-enum { MOST_DEVICES = 64, MOST_FAMILIES = 32 };
-
-/* An instance, on its way to a device. */
-typedef struct {
-    PFN_vkGetInstanceProcAddr get;
-    VkInstance instance;
-    espalier_vulkan_table vk;
-    VkPhysicalDevice devices[MOST_DEVICES];
-    uint32_t device_count;
-} opened;
 
 static const char VALIDATION[] = "VK_LAYER_KHRONOS_validation";
 
@@ -41,7 +30,7 @@ int espalier_vulkan_memory_type(const espalier_gpu *gpu, uint32_t allowed, VkMem
     return -1;
 }
 
-static void hand_over(char *message, size_t message_bytes, const char *text)
+void espalier_vulkan_hand_over(char *message, size_t message_bytes, const char *text)
 {
     if (message != NULL && message_bytes > 0)
         snprintf(message, message_bytes, "%s", text);
@@ -82,7 +71,7 @@ static espalier_status check_version(PFN_vkGetInstanceProcAddr get, char *messag
     return ESPALIER_OK;
 }
 
-static espalier_status create_instance(opened *open, const VkDebugUtilsMessengerCreateInfoEXT *report, char *message)
+static espalier_status create_instance(espalier_vulkan_instance *open, const VkDebugUtilsMessengerCreateInfoEXT *report, char *message)
 {
     static const VkValidationFeatureEnableEXT synchronisation =
         VK_VALIDATION_FEATURE_ENABLE_SYNCHRONIZATION_VALIDATION_EXT;
@@ -112,7 +101,7 @@ static espalier_status create_instance(opened *open, const VkDebugUtilsMessenger
     return result == VK_SUCCESS ? ESPALIER_OK : espalier_vulkan_failed(message, result, "vkCreateInstance");
 }
 
-static espalier_status fill_table(opened *open, char *message)
+espalier_status espalier_vulkan_fill_table(espalier_vulkan_instance *open, char *message)
 {
 #define TAKE(name) \
     open->vk.name = (PFN_##name)open->get(open->instance, #name); \
@@ -123,8 +112,8 @@ static espalier_status fill_table(opened *open, char *message)
     return ESPALIER_OK;
 }
 
-static espalier_status open_instance(const char *loader, const VkDebugUtilsMessengerCreateInfoEXT *report,
-                                     opened *open, char *message)
+espalier_status espalier_vulkan_open(const char *loader, const VkDebugUtilsMessengerCreateInfoEXT *report,
+                                     espalier_vulkan_instance *open, char *message)
 {
     memset(open, 0, sizeof *open);
     espalier_status status = open_loader(loader, &open->get, message);
@@ -134,9 +123,9 @@ static espalier_status open_instance(const char *loader, const VkDebugUtilsMesse
         status = create_instance(open, report, message);
     if (status != ESPALIER_OK)
         return status;
-    status = fill_table(open, message);
+    status = espalier_vulkan_fill_table(open, message);
     if (status == ESPALIER_OK) {
-        open->device_count = MOST_DEVICES;
+        open->device_count = ESPALIER_VULKAN_MOST_DEVICES;
         const VkResult result = open->vk.vkEnumeratePhysicalDevices(open->instance, &open->device_count, open->devices);
         if (result != VK_SUCCESS && result != VK_INCOMPLETE)
             status = espalier_vulkan_failed(message, result, "vkEnumeratePhysicalDevices");
@@ -150,7 +139,7 @@ static espalier_status open_instance(const char *loader, const VkDebugUtilsMesse
 
 /* -- the list ------------------------------------------------------------------------------------------------ */
 
-static void describe_driver(const opened *open, VkPhysicalDevice device, espalier_gpu_info *info)
+static void describe_driver(const espalier_vulkan_instance *open, VkPhysicalDevice device, espalier_gpu_info *info)
 {
     VkPhysicalDeviceDriverProperties driver = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_DRIVER_PROPERTIES};
     VkPhysicalDeviceProperties2 all = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PROPERTIES_2, .pNext = &driver};
@@ -158,7 +147,7 @@ static void describe_driver(const opened *open, VkPhysicalDevice device, espalie
     snprintf(info->driver, sizeof info->driver, "%s %s", driver.driverName, driver.driverInfo);
 }
 
-static uint32_t half_support(const opened *open, VkPhysicalDevice device)
+uint32_t espalier_vulkan_halves(const espalier_vulkan_instance *open, VkPhysicalDevice device)
 {
     VkPhysicalDevice16BitStorageFeatures storage = {
         .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_16BIT_STORAGE_FEATURES};
@@ -170,7 +159,7 @@ static uint32_t half_support(const opened *open, VkPhysicalDevice device)
            (storage.storageBuffer16BitAccess ? ESPALIER_GPU_FP16_STORAGE : 0u);
 }
 
-static void describe(const opened *open, VkPhysicalDevice device, espalier_gpu_info *info)
+static void describe(const espalier_vulkan_instance *open, VkPhysicalDevice device, espalier_gpu_info *info)
 {
     VkPhysicalDeviceProperties is;
     VkPhysicalDeviceMemoryProperties memory;
@@ -192,7 +181,7 @@ static void describe(const opened *open, VkPhysicalDevice device, espalier_gpu_i
             memory.memoryHeaps[heap].size > info->memory)
             info->memory = memory.memoryHeaps[heap].size;
     if (is.apiVersion >= VK_API_VERSION_1_1)
-        info->fp16 = half_support(open, device);
+        info->fp16 = espalier_vulkan_halves(open, device);
     if (is.apiVersion >= VK_API_VERSION_1_2)
         describe_driver(open, device, info);
     else
@@ -203,14 +192,14 @@ espalier_status espalier_gpu_list(const char *loader, espalier_gpu_info *infos, 
                                   char *message, size_t message_bytes)
 {
     char text[ESPALIER_MESSAGE_BYTES] = "";
-    opened open;
+    espalier_vulkan_instance open;
     if (count == NULL || (infos == NULL && capacity > 0)) {
-        hand_over(message, message_bytes, "espalier_gpu_list: a null pointer");
+        espalier_vulkan_hand_over(message, message_bytes, "espalier_gpu_list: a null pointer");
         return ESPALIER_INVALID_ARGUMENT;
     }
     *count = 0;
-    const espalier_status status = open_instance(loader, NULL, &open, text);
-    hand_over(message, message_bytes, text);
+    const espalier_status status = espalier_vulkan_open(loader, NULL, &open, text);
+    espalier_vulkan_hand_over(message, message_bytes, text);
     if (status != ESPALIER_OK)
         return status;
     *count = open.device_count;
@@ -219,163 +208,3 @@ espalier_status espalier_gpu_list(const char *loader, espalier_gpu_info *infos, 
     open.vk.vkDestroyInstance(open.instance, NULL);
     return ESPALIER_OK;
 }
-
-/* -- a device ------------------------------------------------------------------------------------------------ */
-
-static VKAPI_ATTR VkBool32 VKAPI_CALL remember(VkDebugUtilsMessageSeverityFlagBitsEXT severity,
-                                               VkDebugUtilsMessageTypeFlagsEXT kind,
-                                               const VkDebugUtilsMessengerCallbackDataEXT *data, void *user)
-{
-    espalier_gpu *gpu = user;
-    (void)severity;
-    (void)kind;
-    pthread_mutex_lock(&gpu->message_lock);
-    if (gpu->message_count++ == 0)
-        snprintf(gpu->first_message, sizeof gpu->first_message, "%s", data->pMessage);
-    pthread_mutex_unlock(&gpu->message_lock);
-    return VK_FALSE;
-}
-
-static espalier_status choose(opened *open, int32_t wanted, espalier_gpu *gpu, char *message)
-{
-    static const VkPhysicalDeviceType order[] = {VK_PHYSICAL_DEVICE_TYPE_DISCRETE_GPU,
-                                                 VK_PHYSICAL_DEVICE_TYPE_INTEGRATED_GPU};
-    uint32_t chosen = wanted < 0 ? open->device_count : (uint32_t)wanted;
-    for (size_t kind = 0; wanted < 0 && kind < 2 && chosen == open->device_count; kind++)
-        for (uint32_t at = open->device_count; at-- > 0;) {
-            open->vk.vkGetPhysicalDeviceProperties(open->devices[at], &gpu->properties);
-            if (gpu->properties.deviceType == order[kind])
-                chosen = at;
-        }
-    if (wanted < 0 && chosen == open->device_count)
-        chosen = 0;
-    if (chosen >= open->device_count)
-        return espalier_fail(message, ESPALIER_NO_DEVICE, "there is no Vulkan device %d; expected 0 to %u",
-                             (int)wanted, open->device_count - 1);
-    gpu->physical = open->devices[chosen];
-    open->vk.vkGetPhysicalDeviceProperties(gpu->physical, &gpu->properties);
-    open->vk.vkGetPhysicalDeviceMemoryProperties(gpu->physical, &gpu->memory);
-    if (gpu->properties.apiVersion < VK_API_VERSION_1_1)
-        return espalier_fail(message, ESPALIER_UNSUPPORTED, "'%.100s' has Vulkan 1.0; expected 1.1 or later",
-                             gpu->properties.deviceName);
-    return ESPALIER_OK;
-}
-
-static VkResult create_device(espalier_gpu *gpu, const VkDeviceQueueCreateInfo *queue)
-{
-    VkPhysicalDevice16BitStorageFeatures storage = {
-        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_16BIT_STORAGE_FEATURES, .storageBuffer16BitAccess = VK_TRUE};
-    VkPhysicalDeviceShaderFloat16Int8Features arithmetic = {
-        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_FLOAT16_INT8_FEATURES, .pNext = &storage,
-        .shaderFloat16 = VK_TRUE};
-    const char *const extensions[] = {VK_KHR_SHADER_FLOAT16_INT8_EXTENSION_NAME};
-    const int halves = gpu->fp16 == (ESPALIER_GPU_FP16_ARITHMETIC | ESPALIER_GPU_FP16_STORAGE);
-    const int core = gpu->properties.apiVersion >= VK_API_VERSION_1_2; /* where the extension is part of it */
-    const VkDeviceCreateInfo info = {.sType = VK_STRUCTURE_TYPE_DEVICE_CREATE_INFO, .pNext = halves ? &arithmetic : NULL,
-                                     .queueCreateInfoCount = 1, .pQueueCreateInfos = queue,
-                                     .enabledExtensionCount = halves && !core, .ppEnabledExtensionNames = extensions};
-    return gpu->vk.vkCreateDevice(gpu->physical, &info, NULL, &gpu->device);
-}
-
-static espalier_status open_queue(espalier_gpu *gpu, char *message)
-{
-    VkQueueFamilyProperties families[MOST_FAMILIES];
-    uint32_t count = MOST_FAMILIES;
-    gpu->vk.vkGetPhysicalDeviceQueueFamilyProperties(gpu->physical, &count, families);
-    while (gpu->family < count && (families[gpu->family].queueFlags & VK_QUEUE_COMPUTE_BIT) == 0)
-        gpu->family++;
-    if (gpu->family == count)
-        return espalier_fail(message, ESPALIER_UNSUPPORTED, "'%.100s' has no queue that computes",
-                             gpu->properties.deviceName);
-    const float priority = 1;
-    const VkDeviceQueueCreateInfo queue = {.sType = VK_STRUCTURE_TYPE_DEVICE_QUEUE_CREATE_INFO,
-                                           .queueFamilyIndex = gpu->family, .queueCount = 1,
-                                           .pQueuePriorities = &priority};
-    const VkResult result = create_device(gpu, &queue);
-    if (result != VK_SUCCESS)
-        return espalier_vulkan_failed(message, result, "vkCreateDevice");
-    gpu->vk.vkGetDeviceQueue(gpu->device, gpu->family, 0, &gpu->queue);
-    return ESPALIER_OK;
-}
-
-static espalier_status create(espalier_gpu *gpu, const espalier_gpu_options *options, char *message)
-{
-    VkDebugUtilsMessengerCreateInfoEXT report = {
-        .sType = VK_STRUCTURE_TYPE_DEBUG_UTILS_MESSENGER_CREATE_INFO_EXT,
-        .messageSeverity = VK_DEBUG_UTILS_MESSAGE_SEVERITY_WARNING_BIT_EXT |
-                           VK_DEBUG_UTILS_MESSAGE_SEVERITY_ERROR_BIT_EXT,
-        .messageType = VK_DEBUG_UTILS_MESSAGE_TYPE_VALIDATION_BIT_EXT,
-        .pfnUserCallback = remember, .pUserData = gpu};
-    opened open;
-    espalier_status status = open_instance(options->loader, options->validate ? &report : NULL, &open, message);
-    if (status != ESPALIER_OK)
-        return status;
-    gpu->instance = open.instance;
-    gpu->vk = open.vk;
-    if (options->validate) {
-        const PFN_vkCreateDebugUtilsMessengerEXT start = (PFN_vkCreateDebugUtilsMessengerEXT)open.get(
-            open.instance, "vkCreateDebugUtilsMessengerEXT");
-        gpu->destroy_messenger = (PFN_vkDestroyDebugUtilsMessengerEXT)open.get(
-            open.instance, "vkDestroyDebugUtilsMessengerEXT");
-        if (start == NULL || start(gpu->instance, &report, NULL, &gpu->messenger) != VK_SUCCESS)
-            return espalier_fail(message, ESPALIER_UNSUPPORTED, "the validation layer reports nothing");
-    }
-    status = choose(&open, options->device, gpu, message);
-    if (status == ESPALIER_OK) {
-        gpu->fp16 = half_support(&open, gpu->physical);
-        status = open_queue(gpu, message);
-    }
-    gpu->unified = !options->staging && gpu->properties.deviceType != VK_PHYSICAL_DEVICE_TYPE_DISCRETE_GPU;
-    return status;
-}
-
-espalier_status espalier_gpu_create(const espalier_gpu_options *options, espalier_gpu **gpu, char *message,
-                                    size_t message_bytes)
-{
-    char text[ESPALIER_MESSAGE_BYTES] = "";
-    if (gpu != NULL)
-        *gpu = NULL;
-    if (options == NULL || gpu == NULL) {
-        hand_over(message, message_bytes, "espalier_gpu_create: a null pointer");
-        return ESPALIER_INVALID_ARGUMENT;
-    }
-    espalier_gpu *made = calloc(1, sizeof *made);
-    if (made == NULL) {
-        hand_over(message, message_bytes, "out of memory");
-        return ESPALIER_OUT_OF_MEMORY;
-    }
-    pthread_mutex_init(&made->queue_lock, NULL);
-    pthread_mutex_init(&made->message_lock, NULL);
-    const espalier_status status = create(made, options, text);
-    hand_over(message, message_bytes, text);
-    if (status == ESPALIER_OK)
-        *gpu = made;
-    else
-        espalier_gpu_destroy(made);
-    return status;
-}
-
-void espalier_gpu_destroy(espalier_gpu *gpu)
-{
-    if (gpu == NULL)
-        return;
-    if (gpu->device != NULL)
-        gpu->vk.vkDestroyDevice(gpu->device, NULL);
-    if (gpu->messenger != VK_NULL_HANDLE)
-        gpu->destroy_messenger(gpu->instance, gpu->messenger, NULL);
-    if (gpu->instance != NULL)
-        gpu->vk.vkDestroyInstance(gpu->instance, NULL);
-    pthread_mutex_destroy(&gpu->queue_lock);
-    pthread_mutex_destroy(&gpu->message_lock);
-    free(gpu);
-}
-
-uint32_t espalier_gpu_message_count(espalier_gpu *gpu)
-{
-    pthread_mutex_lock(&gpu->message_lock);
-    const uint32_t count = gpu->message_count;
-    pthread_mutex_unlock(&gpu->message_lock);
-    return count;
-}
-
-const char *espalier_gpu_first_message(espalier_gpu *gpu) { return gpu->first_message; }

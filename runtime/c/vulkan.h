@@ -44,11 +44,24 @@ typedef struct espalier_gpu_info {
     uint64_t buffer_range;        /* the most bytes of a storage buffer that a kernel sees */
 } espalier_gpu_info;
 
+/* What an app has opened already, as Vulkan's own handles (this header needs none of Vulkan's). The app ends them,
+   after the espalier_gpu, and does not use the queue while a model is created or runs. */
+typedef struct espalier_gpu_app {
+    void *instance, *physical_device, *device, *queue; /* VkInstance, VkPhysicalDevice, VkDevice, VkQueue */
+    void (*get_instance_proc_addr)(void);              /* vkGetInstanceProcAddr */
+    uint32_t queue_family;                             /* of the queue, which must compute */
+    uint32_t fp16;                                     /* ESPALIER_GPU_FP16_*: features that the device was made with */
+} espalier_gpu_app;
+
 typedef struct espalier_gpu_options {
     int32_t device;     /* its number in `espalier_gpu_list`; -1: discrete, then integrated, then any */
     uint32_t validate;  /* 1: with the Khronos validation layer, whose messages are counted */
     uint32_t staging;   /* 1: copy inputs and outputs even where the host sees the device's memory */
     const char *loader; /* the Vulkan loader's library; null: the system's */
+    const char *cache;  /* a file where the driver's compiled kernels are kept; null: none. Another driver's, or a
+                           damaged one, is written anew */
+    uint32_t timestamps;         /* 1: programs measure each dispatch (espalier_profile), which costs some time */
+    const espalier_gpu_app *app; /* null: a device of our own */
 } espalier_gpu_options;
 
 /* Writes what is known of up to `capacity` devices, and how many there are to `count`. */
@@ -113,8 +126,21 @@ ESPALIER_API espalier_status espalier_gpu_program_run(
     espalier_gpu_program *program, const espalier_const_buffer *inputs, size_t input_count,
     const espalier_buffer *outputs, size_t output_count, char *message, size_t message_bytes);
 
+/* How long each dispatch of the last run took, in seconds: of a device opened with `timestamps`, else all zero. */
+ESPALIER_API espalier_status espalier_gpu_program_times(espalier_gpu_program *program, double *seconds, size_t count,
+                                                        char *message, size_t message_bytes);
+
 /* A null pointer is fine. */
 ESPALIER_API void espalier_gpu_program_destroy(espalier_gpu_program *program);
+
+/* Creates a model from a file that was compiled for a GPU (as espalier_create_from_file and _memory: `data` must stay
+   where it is only until the call is over). It runs, is checked and destroyed as any other; espalier_set_threads
+   and espalier_reserve do nothing. The device must outlive it; several models may share it, on threads of their own. */
+ESPALIER_API espalier_status espalier_create_from_file_on(espalier_gpu *gpu, const char *path, espalier_model **model,
+                                                          char *message, size_t message_bytes);
+ESPALIER_API espalier_status espalier_create_from_memory_on(espalier_gpu *gpu, const void *data, size_t bytes,
+                                                            espalier_model **model, char *message,
+                                                            size_t message_bytes);
 
 #ifdef __cplusplus
 }

@@ -39,7 +39,7 @@ static VkResult make_pipeline(espalier_gpu *gpu, const espalier_gpu_kernel *kern
         .stage = {.sType = VK_STRUCTURE_TYPE_PIPELINE_SHADER_STAGE_CREATE_INFO,
                   .stage = VK_SHADER_STAGE_COMPUTE_BIT, .module = module, .pName = "main"},
         .layout = made->layout, .basePipelineIndex = -1};
-    result = gpu->vk.vkCreateComputePipelines(gpu->device, VK_NULL_HANDLE, 1, &info, NULL, &made->handle);
+    result = gpu->vk.vkCreateComputePipelines(gpu->device, gpu->cache, 1, &info, NULL, &made->handle);
     gpu->vk.vkDestroyShaderModule(gpu->device, module, NULL);
     return result;
 }
@@ -55,5 +55,6 @@ espalier_status espalier_vulkan_make_pipelines(espalier_gpu *gpu, const espalier
             return espalier_vulkan_failed(message, result, call);
         }
     }
+    espalier_vulkan_save_cache(gpu);
     return ESPALIER_OK;
 }

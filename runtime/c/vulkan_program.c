@@ -14,12 +14,13 @@ struct espalier_gpu_program {
     espalier_vulkan_buffer staging;      /* inputs, then outputs; not on unified memory */
     uint64_t *staged;    /* where each lies in it */
     espalier_gpu_range *tensors; /* inputs, then outputs */
-    size_t input_count, output_count, pipeline_count;
+    size_t input_count, output_count, pipeline_count, dispatch_count;
     espalier_vulkan_pipeline *pipelines;
     VkDescriptorPool descriptors;
     VkCommandPool pool;
     VkCommandBuffer commands;
     VkFence fence;
+    VkQueryPool queries; /* a timestamp before the first dispatch and behind each; null where none are asked for */
 };
 
 /* -- buffers ------------------------------------------------------------------------------------------------- */
@@ -123,6 +124,11 @@ static espalier_status make_pools(espalier_gpu_program *program, const espalier_
                                                   .commandPool = program->pool, .commandBufferCount = 1};
     if (result == VK_SUCCESS)
         result = gpu->vk.vkAllocateCommandBuffers(gpu->device, &commands, &program->commands);
+    const VkQueryPoolCreateInfo queries = {.sType = VK_STRUCTURE_TYPE_QUERY_POOL_CREATE_INFO,
+                                           .queryType = VK_QUERY_TYPE_TIMESTAMP,
+                                           .queryCount = (uint32_t)what->dispatch_count + 1};
+    if (result == VK_SUCCESS && gpu->timestamps)
+        result = gpu->vk.vkCreateQueryPool(gpu->device, &queries, NULL, &program->queries);
     const VkFenceCreateInfo fence = {.sType = VK_STRUCTURE_TYPE_FENCE_CREATE_INFO};
     if (result == VK_SUCCESS)
         result = gpu->vk.vkCreateFence(gpu->device, &fence, NULL, &program->fence);
@@ -179,12 +185,21 @@ static int depends(const espalier_gpu_description *what, const espalier_gpu_disp
     return 0;
 }
 
+/* Timestamp number `at`, when all before it is done. */
+static void stamp(espalier_gpu_program *program, uint32_t at)
+{
+    if (program->queries != VK_NULL_HANDLE)
+        program->gpu->vk.vkCmdWriteTimestamp(program->commands, VK_PIPELINE_STAGE_BOTTOM_OF_PIPE_BIT,
+                                             program->queries, at);
+}
+
 static espalier_status record_dispatches(espalier_gpu_program *program, const espalier_gpu_description *what,
                                          char *message)
 {
     const espalier_vulkan_table *vk = &program->gpu->vk;
     const VkPipelineStageFlags compute = VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT;
     size_t since = 0; /* the first dispatch behind the last barrier */
+    stamp(program, 0);
     for (size_t at = 0; at < what->dispatch_count; at++) {
         const espalier_gpu_dispatch *dispatch = &what->dispatches[at];
         const espalier_gpu_kernel *kernel = &what->kernels[dispatch->kernel];
@@ -203,6 +218,7 @@ static espalier_status record_dispatches(espalier_gpu_program *program, const es
             vk->vkCmdPushConstants(program->commands, program->pipelines[dispatch->kernel].layout,
                                    VK_SHADER_STAGE_COMPUTE_BIT, 0, kernel->push_bytes, dispatch->push);
         vk->vkCmdDispatch(program->commands, dispatch->groups[0], dispatch->groups[1], dispatch->groups[2]);
+        stamp(program, (uint32_t)at + 1);
     }
     return ESPALIER_OK;
 }
@@ -227,6 +243,9 @@ static espalier_status record(espalier_gpu_program *program, const espalier_gpu_
     espalier_status status = begin(program, message);
     if (status != ESPALIER_OK)
         return status;
+    if (program->queries != VK_NULL_HANDLE)
+        program->gpu->vk.vkCmdResetQueryPool(program->commands, program->queries, 0,
+                                             (uint32_t)what->dispatch_count + 1);
     for (size_t at = 0; staged && at < program->input_count; at++)
         copy_tensor(program, at);
     if (staged)
@@ -253,6 +272,7 @@ static espalier_status create(espalier_gpu_program *program, const espalier_gpu_
     program->input_count = what->input_count;
     program->output_count = what->output_count;
     program->pipeline_count = what->kernel_count;
+    program->dispatch_count = what->dispatch_count;
     program->tensors = calloc(tensors + 1, sizeof *program->tensors);
     program->staged = calloc(tensors + 1, sizeof *program->staged);
     program->pipelines = calloc(what->kernel_count + 1, sizeof *program->pipelines);
@@ -345,6 +365,43 @@ espalier_status espalier_gpu_program_run(espalier_gpu_program *program, const es
     return status;
 }
 
+static espalier_status read_times(const espalier_gpu_program *program, double *seconds, char *message)
+{
+    const espalier_gpu *gpu = program->gpu;
+    const double tick = 1e-9 * (double)gpu->properties.limits.timestampPeriod;
+    uint64_t before = 0;
+    for (uint32_t at = 0; at <= program->dispatch_count; at++) {
+        uint64_t now = 0;
+        const VkResult result = gpu->vk.vkGetQueryPoolResults(gpu->device, program->queries, at, 1, sizeof now, &now,
+                                                              sizeof now, VK_QUERY_RESULT_64_BIT);
+        if (result == VK_NOT_READY)
+            return espalier_fail(message, ESPALIER_INVALID_ARGUMENT, "the program has not run yet");
+        if (result != VK_SUCCESS)
+            return espalier_vulkan_failed(message, result, "vkGetQueryPoolResults");
+        if (at > 0)
+            seconds[at - 1] = tick * (double)(now - before);
+        before = now;
+    }
+    return ESPALIER_OK;
+}
+
+espalier_status espalier_gpu_program_times(espalier_gpu_program *program, double *seconds, size_t count,
+                                           char *message, size_t message_bytes)
+{
+    char text[ESPALIER_MESSAGE_BYTES] = "";
+    espalier_status status = ESPALIER_OK;
+    if (program == NULL || seconds == NULL || count != program->dispatch_count)
+        status = espalier_fail(text, ESPALIER_INVALID_ARGUMENT, "espalier_gpu_program_times: expected room for %zu "
+                               "times, found %zu", program == NULL ? 0 : program->dispatch_count, count);
+    else if (program->queries == VK_NULL_HANDLE)
+        memset(seconds, 0, count * sizeof *seconds);
+    else
+        status = read_times(program, seconds, text);
+    if (message != NULL && message_bytes > 0)
+        snprintf(message, message_bytes, "%s", text);
+    return status;
+}
+
 void espalier_gpu_program_destroy(espalier_gpu_program *program)
 {
     if (program == NULL)
@@ -355,6 +412,7 @@ void espalier_gpu_program_destroy(espalier_gpu_program *program)
         gpu->vk.vkDestroyPipelineLayout(gpu->device, program->pipelines[at].layout, NULL);
         gpu->vk.vkDestroyDescriptorSetLayout(gpu->device, program->pipelines[at].sets, NULL);
     }
+    gpu->vk.vkDestroyQueryPool(gpu->device, program->queries, NULL);
     gpu->vk.vkDestroyFence(gpu->device, program->fence, NULL);
     gpu->vk.vkDestroyCommandPool(gpu->device, program->pool, NULL);
     gpu->vk.vkDestroyDescriptorPool(gpu->device, program->descriptors, NULL);

@@ -33,10 +33,12 @@ def run_on_gpu(
     *,
     check: bool = False,
     repeat: int = 1,
+    profile: bool = False,
 ) -> DeviceRun:
     """
     Runs the model in ``path`` (``file`` is its content) on ``vulkan`` (discrete, then integrated, then any)
     or ``vulkan:NUMBER`` of ``espalier devices``; on ``inputs``, or on the recorded ones where there are none.
+    ``profile``: with the device's own time of each dispatch in the last run.
 
     Raises ``EspalierError`` where file, inputs and device do not fit, the device fails, and where the check's
     outputs are not the recorded ones.
@@ -57,22 +59,24 @@ def run_on_gpu(
     )
     if sizes != ([one.bytes for one in program.inputs], [one.bytes for one in program.outputs]):
         raise EspalierError(f"'{path}' is damaged: its program has other inputs or outputs than its manifest")
-    with Gpu(_number(device)) as gpu, GpuProgram(gpu, program) as loaded:
+    with Gpu(device_number(device), timestamps=profile) as gpu, GpuProgram(gpu, program) as loaded:
         error = _checked(device, file, loaded) if check else None
         times, outputs = [], []
         for _ in range(repeat):
             start = time.perf_counter()
             outputs = loaded.run(given)
             times.append(1e3 * (time.perf_counter() - start))
-    arrays = _typed(file, outputs) if len(inputs) else []
-    return DeviceRun(error, (statistics.median(times), min(times), max(times)), repeat, 1, [], arrays)
+        seconds = loaded.times() if profile else []
+    arrays = typed_outputs(file, outputs) if len(inputs) else []
+    spent = [(label, 1e3 * own) for label, own in zip(file.manifest["labels"][1:], seconds, strict=False)]
+    return DeviceRun(error, (statistics.median(times), min(times), max(times)), repeat, 1, spent, arrays)
 
 
 def _checked(device: str, file: ModelFile, loaded: GpuProgram) -> float:
     """The error of the recorded run; raises ``EspalierError`` where it is too large."""
     from ..compiled_model import error_of  # here: it loads the MLIR bindings, which a GPU file does not need
 
-    found = _typed(file, loaded.run(file.sample_inputs))
+    found = typed_outputs(file, loaded.run(file.sample_inputs))
     error = max(
         error_of(one.astype(np.float64), expected.astype(np.float64))
         for one, expected in zip(found, file.sample_outputs, strict=True)
@@ -86,7 +90,7 @@ def _checked(device: str, file: ModelFile, loaded: GpuProgram) -> float:
     return error
 
 
-def _number(device: str) -> int:
+def device_number(device: str) -> int:
     """The device's number, -1 where none is given."""
     _, colon, number = device.partition(":")
     if colon and not number.isdecimal():
@@ -101,7 +105,7 @@ def _empty(file: ModelFile, kind: str) -> list[np.ndarray]:
     return [np.empty(spec.shape, spec.dtype) for spec in tensor_specs(file.manifest[kind])]
 
 
-def _typed(file: ModelFile, outputs: Sequence[np.ndarray]) -> list[np.ndarray]:
+def typed_outputs(file: ModelFile, outputs: Sequence[np.ndarray]) -> list[np.ndarray]:
     """Bytes as the model's outputs."""
     return [
         raw.view(spec.dtype).reshape(spec.shape)

@@ -11,17 +11,18 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 
 from ...errors import EspalierError
 from .vulkan_library import vulkan_library
-from .vulkan_program import Program, Range
+from .vulkan_program import FP16, Program, Range
 
 _MESSAGE_BYTES = 256
 _MOST_DEVICES = 64
-_FP16 = 3  # arithmetic and storage, ESPALIER_GPU_FP16_*
+_WORKGROUP, _BUFFERS, _RANGE_BYTES = 64, 8, 1 << 27  # what kernels are made for (``lowering/gpu``)
 _TYPES = {1: "integrated", 2: "discrete", 3: "virtual", 4: "software"}
 
 
@@ -41,6 +42,16 @@ class GpuInfo:
     shared_bytes: int
     buffer_range: int
 
+    def misfit(self) -> str:
+        """What our kernels, of any profile, need and the device has not; empty where all profiles fit."""
+        needs = (("threads of a workgroup", self.workgroup, _WORKGROUP),
+                 ("storage buffers of a kernel", self.storage_buffers, _BUFFERS),
+                 ("bytes of a storage buffer", self.buffer_range, _RANGE_BYTES))
+        found = next(((what, has, wanted) for what, has, wanted in needs if has < wanted), None)
+        if self.version.split(".")[:2] < ["1", "1"]:
+            return f"needs Vulkan 1.1, has {self.version}"
+        return "" if found is None else f"needs {found[2]} {found[0]}, has {found[1]}"
+
 
 def devices(loader: str | None = None) -> list[GpuInfo]:
     """Every Vulkan device, by its number. ``EspalierError`` where there is no loader or no driver."""
@@ -54,15 +65,17 @@ class Gpu:
     """An open device with one compute queue, which programs share; close it after them."""
 
     def __init__(self, device: int = -1, *, validate: bool = False, staging: bool = False,
-                 loader: str | None = None) -> None:
+                 loader: str | None = None, cache: Path | None = None, timestamps: bool = False) -> None:
         """
         ``device``: its number, -1: discrete, then integrated, then any. ``validate``: with the Khronos layer.
-        ``staging``: copy inputs and outputs even where the host sees the device's memory.
+        ``staging``: copy inputs and outputs even where the host sees the device's memory. ``cache``: a file
+        where the driver's compiled kernels are kept. ``timestamps``: programs measure each dispatch.
 
         Raises ``EspalierError`` where there is no such device, or it lacks what we need.
         """
         self._handle = ctypes.c_void_p()
-        options = _Options(device, validate, staging, loader.encode() if loader else None)
+        options = _Options(device, validate, staging, loader.encode() if loader else None,
+                           bytes(cache) if cache else None, timestamps)
         _call("espalier_gpu_create", ctypes.byref(options), ctypes.byref(self._handle))
 
     def messages(self) -> tuple[int, str]:
@@ -91,6 +104,7 @@ class GpuProgram:
         """Raises ``EspalierError`` where program and device do not fit; a kernel at fault is named."""
         self._handle = ctypes.c_void_p()
         self._output_bytes = [one.bytes for one in program.outputs]
+        self._dispatches = len(program.dispatches)
         description, kept = _describe(program)
         _call("espalier_gpu_program_create", gpu._handle, ctypes.byref(description),
               ctypes.byref(self._handle))
@@ -105,6 +119,12 @@ class GpuProgram:
         _call("espalier_gpu_program_run", self._handle, given, ctypes.c_size_t(len(arrays)), taken,
               ctypes.c_size_t(len(outputs)))
         return outputs
+
+    def times(self) -> list[float]:
+        """Seconds of each dispatch of the last run, on a device with ``timestamps``; else zeros."""
+        seconds = (ctypes.c_double * self._dispatches)()
+        _call("espalier_gpu_program_times", self._handle, seconds, ctypes.c_size_t(self._dispatches))
+        return list(seconds)
 
     def close(self) -> None:
         """Frees the program's memory; a second time is fine."""
@@ -132,7 +152,8 @@ class _Info(ctypes.Structure):
 
 class _Options(ctypes.Structure):
     _fields_ = (("device", ctypes.c_int32), ("validate", ctypes.c_uint32), ("staging", ctypes.c_uint32),
-                ("loader", ctypes.c_char_p))
+                ("loader", ctypes.c_char_p), ("cache", ctypes.c_char_p), ("timestamps", ctypes.c_uint32),
+                ("app", ctypes.c_void_p))
 
 
 class _Kernel(ctypes.Structure):
@@ -203,4 +224,4 @@ def _describe(program: Program) -> tuple[_Description, list[Any]]:
     return _Description(
         kernels, dispatches, ranges(program.inputs), ranges(program.outputs), len(program.kernels),
         len(program.dispatches), len(program.inputs), len(program.outputs), data(program.weights),
-        len(program.weights), program.activation_bytes, _FP16 if program.halves else 0), kept
+        len(program.weights), program.activation_bytes, FP16 if program.halves else 0), kept

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from ...errors import EspalierError
 from ...files import cache_folder
-from ..c import FLAGS, INCLUDE, VULKAN_HEADERS, VULKAN_SOURCES
+from ..c import FLAGS, INCLUDE, LIBRARIES, SOURCES, VULKAN_HEADERS, VULKAN_SOURCES
 
 # Where the system's headers lie: zig's clang looks at none of its own accord.
 _SYSTEM = Path("/usr/include/vulkan")
@@ -34,15 +34,15 @@ def build() -> Path:
     """The library's path: in the cache by the hash of sources and compiler, built where it is not there."""
     compiler = _compiler()
     key = hashlib.sha256(" ".join(compiler).encode())
-    for source in (*VULKAN_SOURCES, *VULKAN_HEADERS):
+    for source in (*SOURCES, *VULKAN_SOURCES, *VULKAN_HEADERS):
         key.update(source.read_bytes())
     folder = cache_folder("vulkan")
     library = folder / f"libespalier_vulkan-{key.hexdigest()[:16]}.so"
     if library.exists():
         return library
     building = library.with_suffix(f".{os.getpid()}")
-    command = [*compiler, *FLAGS, "-O2", "-shared", "-fPIC", *map(str, VULKAN_SOURCES), "-o", str(building),
-               "-ldl"]
+    command = [*compiler, *FLAGS, "-O2", "-shared", "-fPIC", *map(str, (*SOURCES, *VULKAN_SOURCES)),
+               "-o", str(building), "-ldl", *LIBRARIES]
     if compiler[0] == sys.executable and _SYSTEM.exists():
         command += [f"-I{_linked_headers()}"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -1,20 +1,36 @@
 """What a GPU runs: kernels in SPIR-V and a list of dispatches, and that as the ``code`` of a model file.
 
-"ESPV", u32 bytes of JSON, JSON padded with spaces to a multiple of 4, the kernels' words one after the other
+Little-endian, no gaps; ``c/vulkan_code.c`` reads it too:
+
+    "ESPV", u32 version, fp16 (ESPALIER_GPU_FP16_*), kernels, dispatches, inputs, outputs
+    u64 activation bytes; the weights' digest [32] (``../../entry.py``)
+    of each kernel:   u32 bytes of words, bindings, push bytes; its name as a string
+    of each dispatch: u32 kernel, groups x, y, z; a range for each binding; the push constants
+    a range for each input, then output
+    the kernels' words, one kernel behind the other
+
+A range is u32 buffer, u32 written, u64 offset, u64 bytes. A string is a u32 length, its UTF-8 bytes, and one
+to four zeros up to a multiple of 4.
 """
 
 from __future__ import annotations
 
-import json
 import struct
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 from ...entry import digest_of
 from ...errors import EspalierError
 
 WEIGHTS, ACTIVATIONS = 0, 1  # ESPALIER_GPU_* of c/vulkan.h
 OFFSET_ALIGNMENT = 256  # the largest minStorageBufferOffsetAlignment that the specification allows
+VERSION = 1
+FP16 = 3  # ESPALIER_GPU_FP16_ARITHMETIC and _STORAGE
 _MAGIC = b"ESPV"
+_HEADER = struct.Struct("<4s6IQ32s")
+_KERNEL = struct.Struct("<3I")
+_DISPATCH = struct.Struct("<4I")
+_RANGE = struct.Struct("<2I2Q")
+_LONGEST_NAME = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -61,89 +77,101 @@ class Program:
     halves: bool = False
 
 
-def encode(program: Program) -> bytes:
-    """The program with no more of its weights than their digest; equal programs give equal bytes."""
-    text = json.dumps(
-        {
-            "kernels": [
-                {
-                    "name": kernel.name,
-                    "bytes": len(kernel.words),
-                    "bindings": kernel.bindings,
-                    "push_bytes": kernel.push_bytes,
-                }
-                for kernel in program.kernels
-            ],
-            "dispatches": [
-                {
-                    "kernel": dispatch.kernel,
-                    "groups": dispatch.groups,
-                    "push": dispatch.push.hex(),
-                    "ranges": [asdict(one) for one in dispatch.ranges],
-                }
-                for dispatch in program.dispatches
-            ],
-            "inputs": [asdict(one) for one in program.inputs],
-            "outputs": [asdict(one) for one in program.outputs],
-            "activation_bytes": program.activation_bytes,
-            "halves": program.halves,
-            "digest": digest_of(program.weights),
-        }
-    ).encode()
-    text += b" " * (-len(text) % 4)
-    return b"".join(
-        [_MAGIC, struct.pack("<I", len(text)), text, *(kernel.words for kernel in program.kernels)]
-    )
+def encode(program: Program, weights: memoryview | None = None) -> bytes:
+    """The program with no more of its weights than their digest; equal programs give equal bytes.
+    ``weights``: where they stand beside the program, and it has none of its own."""
+    kept = program.weights if weights is None else weights
+    pieces = [
+        _HEADER.pack(
+            _MAGIC,
+            VERSION,
+            FP16 if program.halves else 0,
+            len(program.kernels),
+            len(program.dispatches),
+            len(program.inputs),
+            len(program.outputs),
+            program.activation_bytes,
+            bytes.fromhex(digest_of(kept)),
+        )
+    ]
+    for kernel in program.kernels:
+        name = kernel.name.encode()
+        pieces.append(_KERNEL.pack(len(kernel.words), kernel.bindings, kernel.push_bytes))
+        pieces.append(struct.pack("<I", len(name)) + name + bytes(4 - len(name) % 4))
+    for dispatch in program.dispatches:
+        pieces.append(_DISPATCH.pack(dispatch.kernel, *dispatch.groups))
+        pieces += map(_packed_range, dispatch.ranges)
+        pieces.append(dispatch.push)
+    pieces += map(_packed_range, (*program.inputs, *program.outputs))
+    pieces += [kernel.words for kernel in program.kernels]
+    return b"".join(pieces)
+
+
+def _packed_range(one: Range) -> bytes:
+    return _RANGE.pack(one.buffer, one.written, one.offset, one.bytes)
+
+
+class _Reader:
+    """Takes structures off the front of bytes; ``ValueError`` where they end too early."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data, self._at = data, 0
+
+    def bytes(self, count: int) -> bytes:
+        if not 0 <= count <= len(self._data) - self._at:
+            raise ValueError("it ends too early")
+        self._at += count
+        return self._data[self._at - count : self._at]
+
+    def numbers(self, layout: struct.Struct) -> tuple[int, ...]:
+        return layout.unpack(self.bytes(layout.size))
+
+    def text(self) -> str:
+        (length,) = struct.unpack("<I", self.bytes(4))
+        if length > _LONGEST_NAME:
+            raise ValueError("a name is too long")
+        return self.bytes(length + 4 - length % 4)[:length].decode()
+
+    def range(self) -> Range:
+        buffer, written, offset, size = self.numbers(_RANGE)
+        return Range(buffer, offset, size, bool(written))
+
+    def end(self) -> None:
+        if self._at != len(self._data):
+            raise ValueError("its length is not that of its kernels")
 
 
 def decode(code: bytes, weights: bytes) -> Program:
     """The program behind ``encode``; ``EspalierError`` where it is none."""
     try:
-        if code[:4] != _MAGIC:
-            raise ValueError("it does not begin as one")
-        end = 8 + struct.unpack_from("<I", code, 4)[0]
-        known = json.loads(code[8:end])
-        kernels = []
-        for one in known["kernels"]:
-            words, end = code[end : end + int(one["bytes"])], end + int(one["bytes"])
-            kernels.append(Kernel(str(one["name"]), words, int(one["bindings"]), int(one["push_bytes"])))
-        if end != len(code):
-            raise ValueError("its length is not that of its kernels")
-        dispatches = [
-            Dispatch(
-                int(one["kernel"]), _three(one["groups"]), _ranges(one["ranges"]), bytes.fromhex(one["push"])
-            )
-            for one in known["dispatches"]
-        ]
-        for one in dispatches:
-            if not 0 <= one.kernel < len(kernels) or len(one.ranges) != kernels[one.kernel].bindings:
-                raise ValueError("a dispatch does not fit its kernel")
-            if len(one.push) != kernels[one.kernel].push_bytes:
-                raise ValueError("a dispatch's push constants do not fit its kernel")
-        if digest_of(weights) != known["digest"]:
-            raise ValueError("its weights are not those that it was compiled with")
-        return Program(
-            tuple(kernels),
-            tuple(dispatches),
-            _ranges(known["inputs"]),
-            _ranges(known["outputs"]),
-            weights,
-            int(known["activation_bytes"]),
-            bool(known["halves"]),
-        )
-    except (ValueError, KeyError, TypeError, AttributeError, struct.error) as error:
+        return _decoded(_Reader(code), weights)
+    except (ValueError, struct.error) as error:
         raise EspalierError(
             f"the model's code is no GPU program: {error}; compile the model again"
         ) from error
 
 
-def _three(sizes: list[int]) -> tuple[int, int, int]:
-    x, y, z = map(int, sizes)
-    return x, y, z
-
-
-def _ranges(known: list[dict[str, int]]) -> tuple[Range, ...]:
-    return tuple(
-        Range(int(one["buffer"]), int(one["offset"]), int(one["bytes"]), bool(one["written"]))
-        for one in known
-    )
+def _decoded(reader: _Reader, weights: bytes) -> Program:
+    magic, version, fp16, *counts, activation_bytes, digest = _HEADER.unpack(reader.bytes(_HEADER.size))
+    if magic != _MAGIC:
+        raise ValueError("it does not begin as one")
+    if version != VERSION:
+        raise ValueError(f"expected version {VERSION}, found {version}")
+    if bytes.fromhex(digest_of(weights)) != digest:
+        raise ValueError("its weights are not those that it was compiled with")
+    heads = []
+    for _ in range(counts[0]):
+        size, bindings, push_bytes = reader.numbers(_KERNEL)
+        heads.append((reader.text(), size, bindings, push_bytes))
+    dispatches = []
+    for _ in range(counts[1]):
+        kernel, x, y, z = reader.numbers(_DISPATCH)
+        if kernel >= len(heads):
+            raise ValueError("a dispatch does not fit its kernel")
+        _, _, bindings, push_bytes = heads[kernel]
+        ranges = tuple(reader.range() for _ in range(bindings))
+        dispatches.append(Dispatch(kernel, (x, y, z), ranges, reader.bytes(push_bytes)))
+    inputs, outputs = (tuple(reader.range() for _ in range(count)) for count in counts[2:])
+    kernels = [Kernel(name, reader.bytes(size), bindings, push) for name, size, bindings, push in heads]
+    reader.end()
+    return Program(tuple(kernels), tuple(dispatches), inputs, outputs, weights, activation_bytes, fp16 != 0)

@@ -43,3 +43,15 @@ func.func @main(%x: tensor<1x2x8xf32>) -> tensor<1x2x4xf32> {
 func.func @main(%x: tensor<2x8xf64>) -> tensor<2x8xf64> {
   return %x : tensor<2x8xf64>
 }
+
+// -----
+
+func.func @main(%x: tensor<1x2x8x8xf32>) -> tensor<1x2x8x8xf32> {
+  %w = arith.constant dense<0.5> : tensor<2x2x3x3xf32>
+  // expected-error @below {{'sparse.packed_conv' expected a tile of rows, and columns in fours, with (rows - 1) x stride of at most 14, found [2, 6]}}
+  %y = "sparse.conv"(%x, %w) {strides = [1, 1], padding_low = [1, 1], padding_high = [1, 1], dilations = [1, 1],
+      groups = 1 : i64, activation = "relu", scheme = #sparse.dense, operandSegmentSizes = array<i32: 1, 1, 0, 0>,
+      schedule = #sparse.schedule<{tile = [2, 6]}>, record = #sparse.record<{}>}
+      : (tensor<1x2x8x8xf32>, tensor<2x2x3x3xf32>) -> tensor<1x2x8x8xf32>
+  return %y : tensor<1x2x8x8xf32>
+}

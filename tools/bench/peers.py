@@ -137,6 +137,7 @@ class Ncnn:
     """ncnn, through pnnx; Winograd, packing and sgemm stay on, half precision is off."""
 
     name, variant = "ncnn", "dense"
+    vulkan = False
 
     def __init__(self, files: Sequence[str], inputs: Sequence[np.ndarray]) -> None:
         self.ncnn = optional("ncnn", "ncnn")
@@ -165,6 +166,7 @@ class Ncnn:
         options.num_threads = threads  # before loading: it decides how the weights are packed
         options.use_fp16_packed = options.use_fp16_storage = options.use_fp16_arithmetic = False
         options.use_bf16_storage = False
+        options.use_vulkan_compute = self.vulkan
         self.ncnn.set_omp_num_threads(threads)
         if self.net.load_param(self.files[0]) or self.net.load_model(self.files[1]):
             raise Unavailable("ncnn cannot load what pnnx wrote")

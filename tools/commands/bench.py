@@ -10,9 +10,10 @@ from typing import Annotated, Any
 
 import typer
 
-from ...errors import EspalierError
+from ...errors import EspalierError, unknown
 from ...files import check_writable, temporary_folder
-from ...pipelines.target import Target
+from ...pipelines.target import VULKAN, Target
+from ...runtime.devices.vulkan import device_number
 from ..bench.busy import busy
 from ..bench.engines import EspalierEngine, TorchEngine
 from ..bench.layers import LayerTime, measure_layers
@@ -21,18 +22,22 @@ from ..bench.measure import Engine, Record, load_average, measure, percentile, r
 from ..bench.peers import PEERS, Network, Unavailable, load_peer
 from ..bench.show import doubt_lines, layers_table, records_table, scaling_lines
 from ..bench.trace import chrome_trace
+from ..bench.vulkan import BenchOptions, bench_gpu, gpu_layers_table, gpu_times_table
 from ..compiled import Progress, Source
 from ..cpus import pin
 from .common import (
     CpusOption,
     DebugOption,
     ExcludeOption,
+    GpuProfileOption,
     ModelArgument,
     OnlyOption,
+    PrecisionOption,
     PruneOption,
     SeedOption,
     ShapeOption,
     StepsOption,
+    TargetOption,
     TrustOption,
     WeightsOption,
     available_cores,
@@ -43,9 +48,11 @@ from .common import (
     thread_counts,
     write_json,
 )
-from .compile import AccumulateOption, CpuOption, FeaturesOption, PrecisionOption, TargetOption
+from .compile import AccumulateOption, CpuOption, FeaturesOption
 from .count import count_command
 
+DeviceOption = Annotated[str, typer.Option(
+    metavar="vulkan[:N]", help="The GPU to measure on, with --target vulkan.")]
 WAKE_UPS = 20
 SAME = 1e-4  # our outputs may differ from PyTorch's by this share of the largest output
 
@@ -90,6 +97,7 @@ def bench_command(
         "aarch64-..., layer by layer.")] = False,
     target: TargetOption = "", mcpu: CpuOption = "", mattr: FeaturesOption = "",
     precision: PrecisionOption = "fp32", accumulate: AccumulateOption = "",
+    device: DeviceOption = "vulkan", gpu_profile: GpuProfileOption = "generic",
     strict: Annotated[bool, typer.Option(
         "--strict", help="Exit with 3 if a row is marked: spread above 10 %, load above the cores.")] = False,
     trust: TrustOption = False, debug: DebugOption = False,
@@ -106,6 +114,13 @@ def bench_command(
             raise EspalierError(f"--count needs --target aarch64-..., found '{target}'")
         other = Target.cross(target, mcpu, mattr, precision, accumulate)
         count_command(source, other, against, sparse=not dense, json=json)
+        return
+    if target == VULKAN:
+        if threads or every or competing or cpus or trace or mcpu or mattr or accumulate or dense:
+            raise EspalierError("bench --target vulkan takes none of --threads, --every, --busy, --cpus, "
+                                "--trace, --mcpu, --mattr, --accumulate and --dense")
+        options = BenchOptions(warmup, runs, gpu_peers(against), layers)
+        _bench_gpu(source, Target.vulkan(precision, gpu_profile), device, options, json)
         return
     if target or mcpu or mattr or accumulate or precision != "fp32":
         raise EspalierError("bench measures on this machine, in fp32; --target, --mcpu, --mattr, --precision "
@@ -172,6 +187,28 @@ def peer_names(text: str) -> list[str]:
     if unknown:
         raise EspalierError(f"--against knows torch, {', '.join(PEERS)}; found '{unknown[0]}'")
     return names
+
+
+def gpu_peers(against: str) -> list[str]:
+    """The peers that have a GPU's backend."""
+    names = [name for name in against.split(",") if name]
+    for name in names:
+        if name != "ncnn":
+            raise unknown("peer on a GPU", name, ("ncnn",))
+    return names
+
+
+def _bench_gpu(source: Source, target: Target, device: str, options: BenchOptions, json: Path | None) -> None:
+    with progress_bars() as progress, temporary_folder("espalier-bench-") as folder:
+        times, left_out = bench_gpu(source, target, device_number(device), options, str(folder), progress)
+    show(gpu_times_table(f"{source.name} on {device}, {target.name}, {target.precision}", times))
+    for line in left_out:
+        out.print(line, markup=False)
+    if options.layers:
+        show(gpu_layers_table(times))
+    if json is not None:
+        write_json(json, {**circumstances(), "load": load_average(), "device": device,
+                          "engines": [own.as_json() for own in times]})
 
 
 def gather(source: Source, names: Sequence[str], folder: str, progress: Progress, *, sparse: bool) -> Field:

@@ -109,6 +109,14 @@ CpusOption = Annotated[str, typer.Option(
     "--cpus", metavar="LIST", help="Run on these processors only, such as 4-7,2 (a phone's big cores).")]
 DebugOption = Annotated[bool, typer.Option(
     "--debug", help="Show tracebacks.", callback=_remember_debug, is_eager=True)]
+TargetOption = Annotated[str, typer.Option(
+    "--target", metavar="TRIPLE", help="Compile for another machine: aarch64-linux-gnu, aarch64-linux-musl, "
+    "aarch64-linux-android or x86_64-linux-gnu; or for a GPU: vulkan.")]
+PrecisionOption = Annotated[str, typer.Option(
+    metavar="fp32|fp16", help="What weights, and tensors between convolutions, are kept in, for a --target.")]
+GpuProfileOption = Annotated[str, typer.Option(
+    "--gpu-profile", metavar="generic|adreno|adreno6|mali", help="The GPU whose registers decide how much a "
+    "thread computes, for --target vulkan.")]
 LreOption = Annotated[bool, typer.Option(
     "--lre/--no-lre", help="Eliminate redundant loads; off to measure what it gives.")]
 

@@ -19,13 +19,16 @@ from ..report.data import factor, size
 from .common import (
     DebugOption,
     ExcludeOption,
+    GpuProfileOption,
     LreOption,
     ModelArgument,
     OnlyOption,
+    PrecisionOption,
     PruneOption,
     SeedOption,
     ShapeOption,
     StepsOption,
+    TargetOption,
     TrustOption,
     WeightsOption,
     out,
@@ -38,15 +41,10 @@ if TYPE_CHECKING:
     from ...runtime.model_file import ModelFile
 
 OutputOption = Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="The compiled model.")]
-TargetOption = Annotated[str, typer.Option(
-    "--target", metavar="TRIPLE", help="Compile for another machine: aarch64-linux-gnu, aarch64-linux-musl, "
-    "aarch64-linux-android or x86_64-linux-gnu; or for a GPU: vulkan.")]
 CpuOption = Annotated[str, typer.Option(
     "--mcpu", metavar="CPU", help="The target's processor: cortex-a76, x86-64-v4, ...; native: this one.")]
 FeaturesOption = Annotated[str, typer.Option(
     "--mattr", metavar="FEATURES", help="Processor features to add or take away: +fullfp16,-sve.")]
-PrecisionOption = Annotated[str, typer.Option(
-    metavar="fp32|fp16", help="What weights, and tensors between convolutions, are kept in, for a --target.")]
 AccumulateOption = Annotated[str, typer.Option(
     metavar="fp16|fp32", help="What convolutions and pools compute in, of fp16 tensors (default: fp16).")]
 EmitOption = Annotated[str, typer.Option(
@@ -69,6 +67,7 @@ def compile_command(
     dense: Annotated[bool, typer.Option("--dense", help="Ignore the zeros: our dense kernels.")] = False,
     lre: LreOption = True, target: TargetOption = "", mcpu: CpuOption = "", mattr: FeaturesOption = "",
     precision: PrecisionOption = "fp32", accumulate: AccumulateOption = "",
+    gpu_profile: GpuProfileOption = "generic",
     emit: EmitOption = "model", linker: LinkerOption = "", name: NameOption = "",
     check: CheckOption = True, trust: TrustOption = False, debug: DebugOption = False,
 ) -> None:
@@ -80,6 +79,8 @@ def compile_command(
     if emit != "spirv":
         check_writable(output)
     cross = mcpu or mattr or linker or name or accumulate or emit != "model" or precision != "fp32"
+    if gpu_profile != "generic" and target != VULKAN:
+        raise EspalierError("--gpu-profile needs --target vulkan")
     if cross and not target:
         raise EspalierError("--emit, --mcpu, --mattr, --precision, --accumulate, --linker and --name need "
                             "--target")
@@ -89,7 +90,7 @@ def compile_command(
         if mcpu or mattr or linker or name or accumulate:
             raise EspalierError("--target vulkan takes none of --mcpu, --mattr, --accumulate, --linker and "
                                 "--name")
-        other: Target | None = Target.vulkan(precision)
+        other: Target | None = Target.vulkan(precision, gpu_profile)
     else:
         other = Target.cross(target, mcpu, mattr, precision, accumulate) if target else None
     with progress_bars() as progress:

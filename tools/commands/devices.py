@@ -6,11 +6,13 @@ from rich import box
 from rich.table import Table
 
 from ...runtime.executors.vulkan import devices
+from ...sparse_dialect.lowering.gpu.profiles import PROFILES
 from ..report.data import size
 from ..text import plain
 from .common import DebugOption, show
 
-_COLUMNS = ("device", "name", "driver", "Vulkan", "type", "memory", "fp16", "largest workgroup")
+_COLUMNS = ("device", "name", "driver", "Vulkan", "type", "memory", "fp16", "largest workgroup",
+            "profiles that fit")
 
 
 def devices_command(debug: DebugOption = False) -> None:
@@ -20,5 +22,6 @@ def devices_command(debug: DebugOption = False) -> None:
         table.add_column(column, overflow="fold")
     for number, gpu in enumerate(devices()):
         table.add_row(*map(plain, (f"vulkan:{number}", gpu.name, gpu.driver, gpu.version, gpu.type,
-                                   size(gpu.memory), "yes" if gpu.fp16 else "no", gpu.workgroup)))
+                                   size(gpu.memory), "yes" if gpu.fp16 else "no", gpu.workgroup,
+                                   f"none: {gpu.misfit()}" if gpu.misfit() else ", ".join(PROFILES))))
     show(table)

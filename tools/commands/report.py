@@ -10,22 +10,29 @@ from typing import TYPE_CHECKING, Annotated
 import numpy as np
 import typer
 
+from ...errors import EspalierError
 from ...files import check_writable
+from ...pipelines.target import VULKAN, Target
+from ...runtime.records import LayerRecord
 from ..bench.machine import Machine
 from ..compiled import Progress, Source
 from ..report.data import Report
+from ..report.gpu import gpu_json, gpu_table
 from ..report.page import report_page
 from ..report.table import others_table, reason_lines, report_table
 from .common import (
     DebugOption,
     ExcludeOption,
+    GpuProfileOption,
     LreOption,
     ModelArgument,
     OnlyOption,
+    PrecisionOption,
     PruneOption,
     SeedOption,
     ShapeOption,
     StepsOption,
+    TargetOption,
     TrustOption,
     WeightsOption,
     out,
@@ -52,6 +59,8 @@ def report_command(
     runs: Annotated[int, typer.Option(min=0, help="Profiled runs; 0 leaves times out.")] = 10,
     html: Annotated[Path | None, typer.Option(metavar="FILE", help="Also draw the report as a page.")] = None,
     json: Annotated[Path | None, typer.Option(metavar="FILE", help="Also write the report as JSON.")] = None,
+    target: TargetOption = "", gpu_profile: GpuProfileOption = "generic",
+    precision: PrecisionOption = "fp32",
     trust: TrustOption = False, debug: DebugOption = False,
 ) -> None:
     """Show what the compiler did with every layer, and how long each takes, and everything else."""
@@ -59,6 +68,11 @@ def report_command(
         if path is not None:
             check_writable(path)
     source = Source(model, prune, seed, steps, trust, only, exclude, shapes_of(shape), weights)
+    if target:
+        if target != VULKAN or html is not None:
+            raise EspalierError("report: --target is vulkan or nothing, and draws no --html")
+        _report_gpu(source, Target.vulkan(precision, gpu_profile), dense, lre, json)
+        return
     with progress_bars() as progress:
         compiled, inputs = source.compile(sparse=not dense, eliminate_redundant_loads=lre, progress=progress)
         peer = None
@@ -83,6 +97,19 @@ def report_command(
         out.print(f"wrote {html}", markup=False)
     if json is not None:
         write_json(json, report.as_json())
+        out.print(f"wrote {json}", markup=False)
+
+
+def _report_gpu(source: Source, target: Target, dense: bool, lre: bool, json: Path | None) -> None:
+    """A row a layer of the GPU's kernels; nothing is run."""
+    with progress_bars() as progress:
+        file = source.compile_for(target, sparse=not dense, eliminate_redundant_loads=lre, progress=progress)
+    layers = [LayerRecord.from_manifest(entry) for entry in file.manifest["layers"]]
+    show(gpu_table(f"{source.name} for {target.name}, {target.precision}", layers))
+    for layer in layers:
+        out.print(f"{layer.name}: {layer.reason}", markup=False)
+    if json is not None:
+        write_json(json, gpu_json(source.name, target.name, layers))
         out.print(f"wrote {json}", markup=False)
 
 

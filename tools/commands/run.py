@@ -121,10 +121,10 @@ def _run_there(device: str, path: Path, inputs: Sequence[np.ndarray], output: Se
     specs = [(str(spec["name"]), str(spec["dtype"])) for spec in file.manifest["outputs"]]
     _check_count(path, output, len(specs))
     if is_vulkan(device):
-        refused = "profile" if profile else "threads" if threads != 1 else "cpus" if cpus else ""
+        refused = "threads" if threads != 1 else "cpus" if cpus else ""
         if refused:
             raise EspalierError(f"--device {device} takes no --{refused}")
-        done = run_on_gpu(device, path, file, inputs, check=check, repeat=repeat)
+        done = run_on_gpu(device, path, file, inputs, check=check, repeat=repeat, profile=profile)
     else:
         done = run_on(find_device(device, file), path, file, inputs, check=check, threads=threads,
                       cpus=cpus, repeat=repeat, profile=profile)

@@ -130,9 +130,10 @@ class Emitter:
 
     # -- memory ---
 
-    def load(self, name: str, at: str) -> str:
-        """The element of a buffer."""
-        return self.new(f"memref.load %{name}[{at}] : {self.buffers[name].type}")
+    def load(self, name: str, at: str, reader: int | None = None) -> str:
+        """The element of a buffer; ``reader``: the filter of a group that an input pixel is for."""
+        mark = "" if reader is None else f" {{espalier.filter = {reader} : i64}}"
+        return self.new(f"memref.load %{name}[{at}]{mark} : {self.buffers[name].type}")
 
     def load_index(self, name: str, at: str) -> str:
         """The i32 of a buffer as an index."""
@@ -224,8 +225,10 @@ class Emitter:
         type_: str,
         body: Callable[[str, list[str]], list[str]],
         step: int = 1,
+        kind: int | None = None,
     ) -> list[str]:
-        """``carried`` after ``body(k, carried)`` for every ``step``-th k from ``low`` to ``high``."""
+        """``carried`` after ``body(k, carried)`` for every ``step``-th k from ``low`` to ``high``; ``kind``:
+        the class of kernels that it is the loop of."""
         self._count += 1
         name = f"%l{self._count}"
         head = f"scf.for {name}_k = {low} to {high} step {self.index(step)}"
@@ -240,7 +243,7 @@ class Emitter:
         self.line(f"{name}:{len(carried)} = {head} iter_args({pairs}) -> ({types}) {{")
         after = body(f"{name}_k", inside)
         self.line(f"scf.yield {', '.join(after)} : {types}")
-        self.line("}")
+        self.line("}" if kind is None else f"}} {{espalier.class = {kind} : i64}}")
         return [f"{name}#{at}" for at in range(len(carried))]
 
     def restarting_loop(
@@ -251,17 +254,18 @@ class Emitter:
         most: int,
         body: Callable[[str, list[str]], list[str]],
         scalar: bool = False,
+        kind: int | None = None,
     ) -> list[str]:
         """As ``loop`` over f32 (vectors, unless ``scalar``); halves are summed for ``most`` turns at a time,
         and added up in f32."""
         wide, own_type = ("f32", self.element) if scalar else (WIDE, self.vector)
         if not self.half:
-            return self.loop(low, high, totals, wide, body)
+            return self.loop(low, high, totals, wide, body, kind=kind)
 
         def part(first: str, totals: list[str]) -> list[str]:
             end = self.new(f"arith.minsi {self.add(first, most)}, {high} : index")
             start = self.real(0, own_type)
-            sums = self.loop(first, end, [start] * len(totals), own_type, body)
+            sums = self.loop(first, end, [start] * len(totals), own_type, body, kind=kind)
             return [
                 self.new(f"arith.addf {total}, {self.widened(own, scalar)} : {wide}")
                 for total, own in zip(totals, sums, strict=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -12,7 +13,32 @@ from ...ir.values import text_of
 from ...passes import PassContext
 from .emitter import Kernel
 
+Operand = str | tuple[str, int] | np.ndarray  # a buffer, one from a byte on, a weight
 CLASS = "#spirv.storage_class<StorageBuffer>"
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a thread computes: output pixels of a ``tile`` for so many ``filters``; ``visits``: how many turns
+    the loop of each class takes in all threads together, ``multiply_adds`` of the whole launch, bytes of
+    weights."""
+
+    mapping: str
+    tile: tuple[int, int]
+    filters: int
+    visits: tuple[int, ...]
+    multiply_adds: int
+    bytes: int
+
+    @property
+    def text(self) -> str:
+        """As an attribute of the launch."""
+        visits = ", ".join(map(str, self.visits))
+        return (
+            f', espalier.facts = {{mapping = "{self.mapping}", tile = array<i64: {self.tile[0]}, '
+            f"{self.tile[1]}>, filters = {self.filters} : i64, visits = array<i64{': ' * bool(visits)}"
+            f"{visits}>, multiply_adds = {self.multiply_adds} : i64, bytes = {self.bytes} : i64}}"
+        )
 
 
 class Launches:
@@ -24,6 +50,7 @@ class Launches:
         self._weights: dict[str, np.ndarray] = {}
         self._lines: list[str] = []
         self._count = 0
+        self._known: dict[int, str] = {}  # the global that holds an array
         self._sizes: dict[str, int] = {}  # bytes of each buffer
 
     def argument(self, name: str, size: int) -> str:
@@ -39,8 +66,10 @@ class Launches:
         self._lines.append(f"{name} = memref.alloc() : {_bytes(size)}")
         return name
 
-    def launch(self, layer: str, kernel: Kernel, operands: Sequence[str | np.ndarray]) -> None:
-        """A launch of the kernel on buffers and weights."""
+    def launch(self, layer: str, kernel: Kernel, operands: Sequence[Operand],
+               facts: Facts | None = None) -> None:
+        """A launch of the kernel on buffers, buffers from a byte on, and weights. An array that comes again
+        is kept once. ``facts``: what the report shows of a layer."""
         key = kernel.module("kernel")
         name, _ = self._kernels.setdefault(key, (f"kernel_{len(self._kernels)}", kernel))
         views = [
@@ -55,7 +84,8 @@ class Launches:
         self._lines.append(
             f"gpu.launch_func @{name}::@main blocks in ({', '.join(sizes[:3])}) "
             f"threads in ({', '.join(sizes[3:])}) "
-            f'args({typed}) {{espalier.layer = "{_quoted(layer)}", espalier.written = array<i64: {written}>}}'
+            f'args({typed}) {{espalier.layer = "{_quoted(layer)}", espalier.written = array<i64: {written}>'
+            f"{'' if facts is None else facts.text}}}"
         )
         self._context.statistics["launches"] += 1
 
@@ -89,20 +119,30 @@ class Launches:
                 flat = np.ascontiguousarray(self._weights[name]).reshape(-1).view(np.int8)
                 view.operation.attributes["initial_value"] = attribute_of(flat, name)
 
-    def _view(self, operand: str | np.ndarray, type_: str) -> str:
+    def _view(self, operand: Operand, type_: str) -> str:
         """The buffer, or the weight, as the kernel sees it."""
         self._count += 1
+        offset = "%zero"
         if isinstance(operand, np.ndarray):
-            name = f"weight_{len(self._weights)}"
-            self._weights[name] = operand
-            operand = f"%{name}"
-            self._sizes[operand] = self._weights[name].nbytes
-            self._lines.append(f"{operand} = memref.get_global @{name} : {_bytes(self._sizes[operand])}")
+            operand = self._global(operand)
+        elif isinstance(operand, tuple):
+            offset = self._constant(operand[1])
+            operand = operand[0]
         self._lines.append(
-            f"%view_{self._count} = memref.view {operand}[%zero][] : "
+            f"%view_{self._count} = memref.view {operand}[{offset}][] : "
             f"{_bytes(self._sizes[operand])} to {type_}"
         )
         return f"%view_{self._count}"
+
+    def _global(self, array: np.ndarray) -> str:
+        """The weight's buffer."""
+        if id(array) not in self._known:
+            name = f"weight_{len(self._weights)}"
+            self._weights[name] = array  # it stays, so no other array gets its id
+            self._sizes[f"%{name}"] = array.nbytes
+            self._lines.append(f"%{name} = memref.get_global @{name} : {_bytes(array.nbytes)}")
+            self._known[id(array)] = f"%{name}"
+        return self._known[id(array)]
 
     def _constant(self, value: int) -> str:
         self._count += 1

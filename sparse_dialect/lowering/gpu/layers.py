@@ -5,6 +5,7 @@ A layer that no kernel covers is a ``PassError`` that names the op, its location
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import prod
 from typing import Any
 
@@ -13,6 +14,7 @@ import numpy as np
 from ...activations import activation_of
 from ...dialect.ops import PoolOp
 from ...dialect.packed import PackedConvOp
+from ...dialect.schedules import schedule_of
 from ...dialect.schemes import scheme_of
 from ...dialect.storages import packed_weight
 from ...errors import op_error
@@ -22,10 +24,12 @@ from ...ir.mlir import ir
 from ...ir.values import element_of, integers, shape_of
 from ...schemes import Dense, SharedColumns
 from ...schemes.shared_columns import group_rows
-from .kernels.convolution import Convolution
+from .kernels.convolution import Convolution, Tile
 from .kernels.pools import Pool, Three
-from .kernels.products import Product, packed_dense, packed_sparse, parts
-from .layout import LANES, Layout, Matrix, Rows
+from .kernels.products import SLICE, Product, packed_dense, packed_sparse, parts
+from .kernels.recurrent import Step, packed_units
+from .layout import LANES, SPARE_ROWS, Layout, Matrix, Rows
+from .profiles import Profile
 from .stored_kernels import Geometry, Stored, stored_kernels
 from .tiling import choose_tile
 
@@ -51,12 +55,33 @@ def layout_of(value: ir.Value) -> Layout:
     shape = shape_of(value)
     if type_.rank == 2:
         return Matrix(shape[0], shape[1])
+    if type_.rank == 3 and not _is_image(value):
+        return Matrix(shape[0] * shape[1], shape[2])
     depth, height, width = [1, 1, *shape[2:]][-3:]
     deep, margin = _margins(value)
     rows = Rows(shape[0] * shape[1], depth, height, width, margin, deep)
     if 4 * LANES * rows.vectors >= _LIMIT:
         raise op_error(owner, "tensors below 2 GiB", str(type_), "make the input smaller")
     return rows
+
+
+def _is_image(value: ir.Value, seen: frozenset[Any] = frozenset()) -> bool:
+    """Whether a tensor of three dimensions is an image of one, and not a sequence: whether a convolution or
+    a pool reads or writes it, with nothing but elementwise operations and concatenations between."""
+    around = [use.owner for use in value.uses]
+    if not isinstance(value.owner, ir.Block):
+        around.append(value.owner)
+    for view in around:
+        operation = view.operation
+        if operation.name in ("sparse.packed_conv", "sparse.pool"):
+            return True
+        if operation.name not in ("linalg.generic", "tensor.concat") or operation in seen:
+            continue
+        others = [*operation.operands, *operation.results]
+        if any(_is_image(other, seen | {operation}) for other in others
+               if len(shape_of(other)) == 3 and other != value):
+            return True
+    return False
 
 
 def _margins(value: ir.Value) -> tuple[int, int]:
@@ -81,7 +106,7 @@ def three(attribute: Any, fill: int) -> Three:
     return depth, height, width
 
 
-def convolution_of(op: Any, source: Layout, residual: Layout | None, half: bool
+def convolution_of(op: Any, source: Layout, residual: Layout | None, half: bool, profile: Profile
                    ) -> tuple[Convolution, dict[str, np.ndarray]]:
     """A packed convolution and the arrays of its kernel: ``rows``, ``index``, ``weight``, ``bias``."""
     target = layout_of(op.output)
@@ -95,7 +120,11 @@ def convolution_of(op: Any, source: Layout, residual: Layout | None, half: bool
     stride = three(op.strides, 1)
     where = Geometry(conv.groups, three(op.dilations, 1), three(op.padding_low, 0),
                      source.plane, source.slice, source.pitch)
-    stored = stored_kernels(scheme_of(op), packed.unpack(), where)
+    scheme = scheme_of(op)
+    stored = stored_kernels(scheme, packed.unpack(), where, profile.dense_filters)
+    sums = profile.dense if isinstance(scheme, Dense) else profile.accumulators
+    given = schedule_of(op).tile
+    tile = choose_tile(stored, target, conv.batch, stride, sums) if given is None else _given_tile(op, given)
     bias = np.zeros(conv.filters, np.float32) if op.bias is None else weight_of(op, op.bias)
     layer = Convolution(
         source,
@@ -108,10 +137,20 @@ def convolution_of(op: Any, source: Layout, residual: Layout | None, half: bool
         stride,
         activation_of(op).name,
         residual,
-        choose_tile(target, stored.groups.shape[1], len(stored.groups) * conv.batch, stride),
+        tile,
         half,
     )
     return layer, _arrays(stored, bias.astype(np.float32), half)
+
+
+def _given_tile(op: Any, sizes: Sequence[int]) -> Tile:
+    """The tile that a schedule says, rows and columns of pixels; ``PassError`` where none is like it."""
+    rows, columns = ([1, *sizes])[-2:]
+    low_enough = (rows - 1) * three(op.strides, 1)[1] <= SPARE_ROWS - 2
+    if columns % LANES or not low_enough or any(size != 1 for size in sizes[:-2]):
+        raise op_error(op, f"a tile of rows, and columns in fours, with (rows - 1) x stride of at most "
+                       f"{SPARE_ROWS - 2}", str(list(sizes)), "correct or leave out the schedule's tile")
+    return Tile(rows, columns // LANES)
 
 
 def _arrays(stored: Stored, bias: np.ndarray, half: bool) -> dict[str, np.ndarray]:
@@ -129,6 +168,27 @@ def linear_of(op: Any, half: bool) -> list[tuple[Product, dict[str, np.ndarray]]
     bias = np.zeros(len(weight), np.float32) if op.bias is None else weight_of(op, op.bias)
     (rows, inputs), outputs = shape_of(op.input), len(weight)
     return products_of(op, weight, bias, (Matrix(rows, inputs), Matrix(rows, outputs)), half)
+
+
+def step_of(op: Any, half: bool) -> tuple[Step, dict[str, np.ndarray]]:
+    """A step of a packed GRU or LSTM, and the arrays of its kernel."""
+    weight = packed_weight(op).unpack()
+    gates, hidden = len(weight) // weight.shape[1], weight.shape[1]
+    arrays = packed_units(weight, gates)
+    bias = np.zeros(len(weight), np.float32) if op.bias is None else weight_of(op, op.bias)
+    if half:
+        arrays["weight"] = arrays["weight"].astype(np.float16)
+    state = Matrix(shape_of(op.initial)[0], hidden)
+    layer = Step(state, gates, -(-hidden // SLICE), len(arrays["weight"]), half)
+    return layer, arrays | {"bias": bias.astype(np.float32)}
+
+
+def as_matrix(array: np.ndarray, half: bool) -> np.ndarray:
+    """A constant [rows, columns] as a ``Matrix`` lies."""
+    layout = Matrix(*array.shape)
+    padded = np.zeros((layout.rows, layout.pitch), np.float16 if half else np.float32)
+    padded[:, : layout.columns] = array
+    return padded
 
 
 def products_of(op: Any, weight: np.ndarray, bias: np.ndarray, sides: tuple[Matrix, Matrix], half: bool

@@ -23,23 +23,37 @@ import numpy as np
 
 from ...dialect.ops import Layer, PoolOp
 from ...dialect.packed import PackedConvOp, PackedLinearOp
+from ...dialect.recurrent import PACKED_LAYERS, PackedGruOp, PackedLstmOp
 from ...dialect.schedules import record_of
 from ...errors import op_error
+from ...ir.constants import constant_of
 from ...ir.mlir import ir
-from ...ir.values import shape_of
+from ...ir.values import shape_of, text_of
 from ...passes import Pass, PassContext, option
 from .emitter import Kernel
+from .facts import facts_of_convolution, facts_of_product, facts_of_step
 from .generics import COVERED, read_generic
 from .kernels import copies
 from .kernels.convolution import convolution
 from .kernels.elementwise import elementwise
 from .kernels.pools import pool
 from .kernels.products import product
-from .launches import Launches
-from .layers import RESHAPES, convolution_of, elements_of, layout_of, linear_of, pool_of
+from .kernels.recurrent import step
+from .launches import Facts, Launches
+from .layers import (
+    RESHAPES,
+    as_matrix,
+    convolution_of,
+    elements_of,
+    layout_of,
+    linear_of,
+    pool_of,
+    step_of,
+)
 from .layout import LANES, Layout, Matrix, Rows
+from .profiles import Profile, profile_named
 
-_SKIPPED = ("arith.constant", "func.return", "tensor.empty")
+_SKIPPED = ("arith.constant", "func.return", "tensor.empty", "tensor.dim")
 
 
 @dataclass(frozen=True)
@@ -56,13 +70,17 @@ class LowerToGpuPass(Pass):
 
     precision: Literal["fp32", "fp16"] = option("fp32", "what tensors and weights hold and products are in")
 
+    profile: Literal["generic", "adreno", "adreno6", "mali"] = option(
+        "generic", "the GPU whose registers decide how much a thread computes"
+    )
+
     def run(self, op: ir.Operation, context: PassContext) -> None:
         with op.context:
             block = op.regions[0].blocks[0]
             functions = [view for view in block.operations if view.operation.name == "func.func"]
             if len(functions) != 1:
                 raise op_error(op, "one function", f"{len(functions)}", "make a model of one function")
-            lowering = _Lowering(functions[0], context, self.precision == "fp16")
+            lowering = _Lowering(functions[0], context, self.precision == "fp16", profile_named(self.profile))
             lowered = lowering.module()
             functions[0].operation.erase()
             for view in list(lowered.body.operations):
@@ -73,9 +91,10 @@ class LowerToGpuPass(Pass):
 class _Lowering:
     """The text of the lowered module, as it grows."""
 
-    def __init__(self, function: Any, context: PassContext, half: bool) -> None:
-        self._function, self._half = function, half
+    def __init__(self, function: Any, context: PassContext, half: bool, profile: Profile) -> None:
+        self._function, self._half, self._profile = function, half, profile
         self._launches = Launches(context)
+        self._packed = 0  # packed layers so far
         self._buffers: dict[Any, tuple[str, Layout]] = {}  # of each tensor
 
     def module(self) -> ir.Module:
@@ -115,11 +134,12 @@ class _Lowering:
         self._launches.launch("output", copies.to_plain(layout, self._half), [source, name])
         return argument
 
-    def _run(self, result: Any, layer: str, kernel: Kernel, operands: list[Any], layout: Layout) -> None:
+    def _run(self, result: Any, layer: str, kernel: Kernel, operands: list[Any], layout: Layout,
+             facts: Facts | None = None) -> None:
         """A launch whose result lies in a new buffer."""
         name = self._launches.allocate(self._bytes(layout))
         self._buffers[result] = (name, layout)
-        self._launches.launch(layer, kernel, [*operands, name])
+        self._launches.launch(layer, kernel, [*operands, name], facts)
 
     def _bytes(self, layout: Layout) -> int:
         return layout.vectors * LANES * (2 if self._half else 4)
@@ -127,6 +147,9 @@ class _Lowering:
     def _lower(self, view: Any) -> None:
         operation = view.operation
         layer = (record_of(view).layer if isinstance(view, Layer) else "") or operation.name
+        if isinstance(view, PACKED_LAYERS):
+            layer = record_of(view).layer or f"layer{self._packed}"  # as the report's records call it
+            self._packed += 1
         if operation.name in _SKIPPED:
             return
         if operation.name in RESHAPES:
@@ -135,6 +158,8 @@ class _Lowering:
             self._convolution(view, layer)
         elif isinstance(view, PackedLinearOp):
             self._linear(view, layer)
+        elif isinstance(view, PackedGruOp | PackedLstmOp):
+            self._recurrent(view, layer)
         elif isinstance(view, PoolOp):
             name, source = self._buffers[view.input]
             what = pool_of(view, source, self._half)
@@ -162,11 +187,13 @@ class _Lowering:
     def _convolution(self, view: Any, layer: str) -> None:
         name, source = self._buffers[view.input]
         residual = None if view.residual is None else self._buffers[view.residual]
-        what, arrays = convolution_of(view, source, None if residual is None else residual[1], self._half)
+        added = None if residual is None else residual[1]
+        what, arrays = convolution_of(view, source, added, self._half, self._profile)
         operands = [name, name, *_in_order(arrays, ("rows", "index", "weight", "bias"))]
         if residual is not None:
             operands.append(residual[0])
-        self._run(view.output, layer, convolution(what), operands, what.target)
+        facts = facts_of_convolution(what, arrays)
+        self._run(view.output, layer, convolution(what), operands, what.target, facts)
 
     def _linear(self, view: Any, layer: str) -> None:
         source = self._buffers[view.input][0]
@@ -175,7 +202,39 @@ class _Lowering:
         self._buffers[view.output] = (name, target)
         for what, arrays in linear_of(view, self._half):
             operands = _in_order(arrays, ("start", "index", "weight", "row", "bias"))
-            self._launches.launch(layer, product(what), [source, *operands, name])
+            facts = facts_of_product(what, arrays)
+            self._launches.launch(layer, product(what), [source, *operands, name], facts)
+
+    def _recurrent(self, view: Any, layer: str) -> None:
+        """A launch a time step; the states of all steps are the rows of the output."""
+        what, arrays = step_of(view, self._half)
+        weights = _in_order(arrays, ("table", "index", "weight", "bias"))
+        size = 2 if self._half else 4
+        gates, target = self._buffers[view.gates][0], layout_of(view.output)
+        output = self._launches.allocate(self._bytes(target))
+        self._buffers[view.output] = (output, target)
+        cell = [self._cell(view, what.state)] if what.gates == LANES else []
+        kernel, facts = step(what), facts_of_step(what, arrays)
+        state = self._state(view.initial)
+        steps = range(shape_of(view.output)[0])
+        for at in reversed(steps) if text_of(view.attributes, "direction") == "reverse" else steps:
+            given = (gates, at * what.inputs.rows * what.inputs.pitch * size)
+            place = (output, at * what.state.rows * what.state.pitch * size)
+            self._launches.launch(layer, kernel, [given, state, *weights, place, *cell], facts)
+            state = place
+
+    def _cell(self, view: Any, layout: Matrix) -> str:
+        """A buffer of its own for an LSTM's cell, which every step changes in place."""
+        name = self._launches.allocate(self._bytes(layout))
+        self._buffers[view.final_cell] = (name, layout)
+        self._launches.launch("cell", copies.columns(layout, layout, (0, 0), self._half),
+                              [self._state(view.cell), name])
+        return name
+
+    def _state(self, value: Any) -> Any:
+        """The state before the first step: a constant, or what another layer computes."""
+        array = constant_of(value)
+        return self._buffers[value][0] if array is None else as_matrix(array, self._half)
 
     def _reshape(self, operation: Any) -> None:
         """Between shapes; a matrix of what was an image is a copy out of its rows."""
@@ -197,9 +256,10 @@ class _Lowering:
     def _concatenate(self, operation: Any) -> None:
         """Parts after each other along the second dimension: channels, or columns of a matrix."""
         result = operation.results[0]
-        if ir.IntegerAttr(operation.attributes["dim"]).value != 1:
-            raise op_error(operation, "a concatenation of channels", "another", "compile for a CPU")
         target = layout_of(result)
+        along = ir.IntegerAttr(operation.attributes["dim"]).value
+        if along != (len(shape_of(result)) - 1 if isinstance(target, Matrix) else 1):
+            raise op_error(operation, "a concatenation of channels", "another", "compile for a CPU")
         name = self._launches.allocate(self._bytes(target))
         self._buffers[result] = (name, target)
         first = 0
@@ -207,7 +267,7 @@ class _Lowering:
             source, layout = self._buffers[value]
             self._launches.launch("concat", self._part(layout, target, shape_of(value)[0], (0, first)),
                                   [source, name])
-            first += shape_of(value)[1]
+            first += shape_of(value)[along]
 
     def _slice(self, operation: Any) -> None:
         """Some of the second dimension, all of the others."""

@@ -17,10 +17,11 @@ from collections.abc import Collection
 
 from ...errors import EspalierError
 from ...ir.mlir import bindings, ir, passmanager
+from ..loads.kernel_loads import KEEP
 
-_CONVERSION = ("builtin.module(canonicalize,cse,convert-math-to-spirv,"
-               "convert-gpu-to-spirv{use-64bit-index=false},"
-               "spirv.module(spirv-lower-abi-attrs,canonicalize,cse,spirv-update-vce))")
+_CONVERSION = ("builtin.module(canonicalize,{cse}convert-math-to-spirv,"
+               "convert-gpu-to-spirv{{use-64bit-index=false}},"
+               "spirv.module(spirv-lower-abi-attrs,canonicalize,{cse}spirv-update-vce))")
 _SERIALISATION = "builtin.module(gpu-module-to-binary)"
 
 
@@ -45,7 +46,8 @@ def words_of(kernel: str, written: Collection[int]) -> bytes:
         try:
             module = ir.Module.parse(
                 f"module attributes {{gpu.container_module, spirv.target_env = {target}}} {{\n{kernel}\n}}")
-            passmanager.PassManager.parse(_CONVERSION).run(module.operation)
+            cse = "" if KEEP in kernel else "cse,"  # which would share loads
+            passmanager.PassManager.parse(_CONVERSION.format(cse=cse)).run(module.operation)
             converted = next(op.operation for op in module.body.operations
                              if op.operation.name == "spirv.module")
             _mark_read_only(converted, written)

@@ -69,15 +69,16 @@ class _Entries:
     weight: np.ndarray
 
 
-def stored_kernels(scheme: Scheme, weight: np.ndarray, where: Geometry) -> Stored:
-    """``weight`` [F, C / groups, *kernel] as the kernel reads it."""
+def stored_kernels(scheme: Scheme, weight: np.ndarray, where: Geometry, dense_filters: int = ALIKE) -> Stored:
+    """``weight`` [F, C / groups, *kernel] as the kernel reads it; ``dense_filters`` share loads where it is
+    dense."""
     taps = int(np.prod(weight.shape[2:]))
     if isinstance(scheme, SharedColumns):
         return _shared(scheme, ungrouped(weight, where.groups), where)
     if isinstance(scheme, Connectivity) and taps == 1 and where.groups == 1:
         return _alike(weight, where)
     if isinstance(scheme, Dense):
-        return _dense(weight, where)
+        return _dense(weight, where, dense_filters)
     assert isinstance(scheme, KernelScheme)
     return _single(scheme.kernels(weight), scheme.patterns(weight.shape[2:]), weight, where)
 
@@ -101,11 +102,11 @@ def _single(kept: Kernels, library: Sequence[Sequence[int]], weight: np.ndarray,
     return _sorted(order[:, None], classes, entries)
 
 
-def _dense(weight: np.ndarray, where: Geometry) -> Stored:
+def _dense(weight: np.ndarray, where: Geometry, most: int) -> Stored:
     """Neighbouring filters of a group of the convolution together, all taps in one class."""
     filters, channels, *kernel = weight.shape
     own = filters // where.groups
-    together = min(ALIKE, own)
+    together = min(most, own)
     numbers = np.arange(-(-own // together) * together).clip(max=own - 1).reshape(-1, together)
     groups = np.concatenate([numbers + at * own for at in range(where.groups)])
     taps = int(np.prod(kernel))

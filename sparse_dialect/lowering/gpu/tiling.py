@@ -7,37 +7,51 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from .kernels.convolution import Tile
+import numpy as np
+
+from .kernels.convolution import Tile, reads_of
+from .kernels.pools import Three
 from .layout import LANES, SPARE_ROWS, Rows
+from .stored_kernels import Stored
 
-ACCUMULATORS = 32  # of a thread: what fits in the registers of all GPUs that we know
-LOAD_COST = 12.0  # of an element, in multiply-adds: measured on software devices
-SHARED_BY = (4, 2, 1)  # filters of a dense layer that one thread computes
+ELEMENT_COST = 12.0  # of a loaded element, in multiply-adds: measured on software devices
+LOAD_COST = 4.0  # of a load instruction: its address
 FEWEST_THREADS = 512  # below this a device's cores idle
-DENSE_FILTERS = 4
+WIDEST = 4  # vectors across
 
 
-def choose_tile(target: Rows, filters: int, groups: int, stride: tuple[int, int, int],
-                accumulators: int = ACCUMULATORS) -> Tile:
-    """The tile of least cost: multiply-adds with those beyond the image's edge, and the elements that a 3x3
-    kernel's row of taps reads."""
-    return min(_candidates(filters, stride, accumulators),
-               key=lambda tile: (_cost(tile, target, filters, groups, stride), -tile.rows))
+def choose_tile(stored: Stored, target: Rows, batch: int, stride: Three, accumulators: int) -> Tile:
+    """The tile of least work, what lies beyond the image's edge included."""
+    filters = stored.groups.shape[1]
+
+    def cost(tile: Tile) -> tuple[float, int]:
+        down, across = -(-target.height // tile.rows), -(-target.across // tile.vectors)
+        waste = down * tile.rows * across * tile.vectors / (target.height * target.across)
+        threads = target.depth * down * across * len(stored.groups) * batch
+        return waste * layer_cost(stored, tile, stride) * max(1.0, FEWEST_THREADS / threads), -tile.vectors
+
+    return min(_candidates(filters, stride, accumulators), key=cost)
 
 
-def _candidates(filters: int, stride: tuple[int, int, int], accumulators: int) -> Iterator[Tile]:
+def _candidates(filters: int, stride: Three, accumulators: int) -> Iterator[Tile]:
     most = max(1, accumulators // LANES // filters)
-    for vectors in (1, 2):
+    for vectors in range(1, min(most, WIDEST) + 1):
         for rows in range(1, min(most // vectors, 1 + (SPARE_ROWS - 2) // stride[1]) + 1):
             yield Tile(rows, vectors)
-    yield Tile(1, 1)
 
 
-def _cost(tile: Tile, target: Rows, filters: int, groups: int, stride: tuple[int, int, int]) -> float:
-    down, across = -(-target.height // tile.rows), -(-target.across // tile.vectors)
-    waste = down * tile.rows * across * tile.vectors / (target.height * target.across)
+def class_counts(stored: Stored) -> np.ndarray:
+    """How many kernels of each class all groups of filters have."""
+    starts = stored.rows[:, stored.groups.shape[1] :]
+    counts: np.ndarray = np.diff(starts, axis=1).sum(axis=0)
+    return counts
+
+
+def layer_cost(stored: Stored, tile: Tile, stride: Three) -> float:
+    """A convolution's work for an output pixel, in multiply-adds: those of all kernels, and their loads."""
     area = tile.rows * tile.vectors * LANES
-    read = (stride[1] * tile.rows + 1) * (stride[2] * LANES * tile.vectors + 1)
-    loads = read / (4 * area * filters)  # a kernel of four weights, of each filter
-    threads = target.depth * down * across * groups
-    return waste * (1 + LOAD_COST * loads) * max(1.0, FEWEST_THREADS / threads)
+    total = 0.0
+    for count, taps in zip(class_counts(stored), stored.classes, strict=True):
+        elements, loads = reads_of(taps, tile, stride)
+        total += int(count) * (len(taps) + (ELEMENT_COST * elements + LOAD_COST * loads) / area)
+    return total

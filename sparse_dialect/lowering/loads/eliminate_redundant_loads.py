@@ -24,6 +24,7 @@ from ...dialect.schedules import device_of
 from ...ir.mlir import bindings, ir
 from ...ir.walk import operations
 from ...passes import Pass, PassContext, option
+from .kernel_loads import Reads, eliminate
 
 func: Any = bindings("dialects.func")
 llvm: Any = bindings("dialects.llvm")
@@ -46,6 +47,9 @@ class EliminateRedundantLoadsPass(Pass):
     the pass gives: LLVM would remove the same loads, so an empty `llvm.inline_asm` that clobbers memory goes
     before each repeated load that a level below `filter` leaves.
 
+    In a GPU's kernels (``kernel_loads.py``) it works on loads of input pixels, and notes what each class's
+    loop reads in `espalier.reads`.
+
     Calls that have `espalier.visits` (runs of each class's loop body) get `espalier.loads_before` and
     `espalier.loads_after`: vector loads of input lines that the call executes.
     """
@@ -57,12 +61,23 @@ class EliminateRedundantLoadsPass(Pass):
 
     def run(self, op: ir.Operation, context: PassContext) -> None:
         with op.context, ir.Location.unknown(op.context):
+            kernels = [kernel for _, block in blocks(op) for kernel in _kernels(block)]
+            if kernels:  # a GPU's: no vector registers of a core
+                for kernel in kernels:
+                    self._note(eliminate(kernel, self.level), context)
+                return
             core = device_of(op).costs
             registers = core.registers - core.spare
             counts = {ir.StringAttr(f.sym_name).value: self._function(f, registers, context)
                       for f in operations(op, func.FuncOp)}
             for call in operations(op, func.CallOp):
                 _count(call, counts)
+
+    def _note(self, reads: Reads, context: PassContext) -> None:
+        context.statistics["loads before"] += reads.loads_before
+        context.statistics["loads after"] += reads.loads_after
+        context.statistics["elements before"] += reads.elements_before
+        context.statistics["elements after"] += reads.elements_after
 
     def _function(self, function: Any, registers: int, context: PassContext) -> dict[int, list[int]]:
         """Loads before and after in the body of each kernel class's loop."""
@@ -232,6 +247,11 @@ def _count(call: Any, counts: dict[str, dict[int, list[int]]]) -> None:
     for name, which in (("espalier.loads_before", 0), ("espalier.loads_after", 1)):
         total = sum(visits[kind] * found[which] for kind, found in kinds.items() if kind < len(visits))
         attributes[name] = ir.IntegerAttr.get(ir.IntegerType.get_signless(64), total)
+
+
+def _kernels(block: ir.Block) -> list[ir.Operation]:
+    """The functions of a GPU's kernels in a block."""
+    return [view.operation for view in block.operations if view.operation.name == "gpu.func"]
 
 
 def blocks(op: ir.Operation) -> Iterator[tuple[ir.Operation, ir.Block]]:

@@ -8,7 +8,6 @@ from espalier.pipelines.named import PREPARE
 from espalier.pipelines.parser import named_pipeline, parse_pipeline
 from espalier.pipelines.pipeline import ROOT, Nest
 from espalier.pipelines.target import Target
-from espalier.sparse_dialect.errors import EspalierError
 from espalier.sparse_dialect.transforms.schedule_layers import ScheduleLayersPass
 from espalier.sparse_dialect.transforms.set_target import SetTargetPass
 
@@ -43,11 +42,11 @@ def test_options_of_a_pass_that_is_not_there() -> None:
         Stage.of("sparse", PREPARE, SetTargetPass())
 
 
-def test_gpus_detect_no_zeros_in_dense_code() -> None:
+def test_options_of_gpus() -> None:
     backend, target = backend_for(Target.vulkan()), Target.vulkan()
-    assert "sparse-detect-schemes" in str(whole(backend, target, CompileOptions()))
-    assert "sparse-detect-schemes" not in str(whole(backend, target, CompileOptions(sparse=False)))
+    dense = str(whole(backend, target, CompileOptions(sparse=False)))
+    assert "sparse-schedule-gpu-layers{kernel=dense}" in dense
     halves = Target.vulkan("fp16")
     assert "sparse-lower-to-gpu{precision=fp16}" in str(whole(backend, halves, CompileOptions()))
-    with pytest.raises(EspalierError, match="no --no-lre"):
-        backend.stages(target, CompileOptions(eliminate_redundant_loads=False))
+    without = str(whole(backend, target, CompileOptions(eliminate_redundant_loads=False)))
+    assert "sparse-eliminate-redundant-loads{level=none}" in without

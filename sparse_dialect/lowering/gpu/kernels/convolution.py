@@ -21,13 +21,21 @@ residual, activation, stores, and the margins of the planes.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
 from ..emitter import WIDE, Buffer, Emitter, Kernel, Work, vectors_of
 from ..layout import LANES, Rows
-from .tiles import RowReader, input_buffers, places_of, store_vector, vector_at, write_margins
+from .tiles import (
+    RowReader,
+    input_buffers,
+    places_of,
+    store_vector,
+    touched_pixels,
+    vector_at,
+    write_margins,
+)
 
 LONGEST_HALF_SUM = 256  # products that are summed in halves
 
@@ -147,7 +155,8 @@ def _tile(e: Emitter, layer: Convolution, group: str, number: str) -> None:
     for at_class, taps in enumerate(layer.classes):
         low, high = high, e.load_index("rows", e.add(entry, layer.filters + at_class + 1))
         most = max(1, LONGEST_HALF_SUM // len(taps))
-        sums = e.restarting_loop(low, high, sums, most, partial(_kernel, e, layer, origin, taps))
+        body = partial(_kernel, e, layer, origin, taps)
+        sums = e.restarting_loop(low, high, sums, most, body, kind=at_class)
     for own in range(layer.filters):
         plane = e.load_index("rows", e.add(entry, own))
         if layer.batch > 1:
@@ -163,7 +172,31 @@ def _kernel(
     sums, tile = list(sums), layer.tile
     at = e.add(origin, e.load_index("index", k))
     weights = _Weights(e, layer, k)
-    sy, sx = layer.stride[1:]
+    for line in lines_of(taps, tile, layer.stride):
+        offset = line.dz * layer.source.slice + line.row * layer.source.pitch
+        reader = RowReader(e, at, offset, line.wanted)
+        for number, tap, out in line.uses:
+            for v in range(tile.vectors):
+                place = (tap.filter * tile.rows + out) * tile.vectors + v
+                pixels = reader.read(places_of(v, tap.dx, layer.stride[2]), tap.filter)
+                sums[place] = e.multiply_add(pixels, weights.splat(number), sums[place], e.vector)
+    return sums
+
+
+@dataclass(frozen=True)
+class Line:
+    """An input row of a tile: which products read it (the number of the tap, the tap, the output row), and
+    the groups of four pixels that they ask for."""
+
+    dz: int
+    row: int
+    uses: tuple[tuple[int, Tap, int], ...]
+    wanted: tuple[tuple[int, ...], ...]
+
+
+def lines_of(taps: Sequence[Tap], tile: Tile, stride: Sequence[int]) -> Iterator[Line]:
+    """The input rows that a kernel of a class reads, in order."""
+    _, sy, sx = stride
     for dz in sorted({tap.dz for tap in taps}):
         own = [(number, tap) for number, tap in enumerate(taps) if tap.dz == dz]
         lowest = min(tap.dy for _, tap in own)
@@ -172,13 +205,17 @@ def _kernel(
             uses = [(number, tap, (row - tap.dy) // sy) for number, tap in own
                     if (row - tap.dy) % sy == 0 and 0 <= row - tap.dy < sy * tile.rows]
             wanted = [places_of(v, tap.dx, sx) for _, tap, _ in uses for v in range(tile.vectors)]
-            reader = RowReader(e, at, dz * layer.source.slice + row * layer.source.pitch, wanted)
-            for number, tap, out in uses:
-                for v in range(tile.vectors):
-                    place = (tap.filter * tile.rows + out) * tile.vectors + v
-                    pixels = reader.read(places_of(v, tap.dx, sx))
-                    sums[place] = e.multiply_add(pixels, weights.splat(number), sums[place], e.vector)
-    return sums
+            yield Line(dz, row, tuple(uses), tuple(wanted))
+
+
+def reads_of(taps: Sequence[Tap], tile: Tile, stride: Sequence[int]) -> tuple[int, int]:
+    """Elements and load instructions of the input for one kernel of a class and one tile."""
+    elements = instructions = 0
+    for line in lines_of(taps, tile, stride):
+        for touched in touched_pixels(line.wanted).values():
+            elements += 1 if len(touched) == 1 else LANES
+            instructions += 1
+    return elements, instructions
 
 
 class _Weights:

@@ -109,7 +109,8 @@ def _scalar(e: Emitter, layer: Elementwise, at: int, loops: Sequence[str]) -> st
             total = e.add(e.times(total, size), place)
         return e.load(name, total)
     if isinstance(operand.layout, Matrix):
-        return e.widened(e.load(name, e.add(e.times(own[0], operand.layout.pitch), own[1])), scalar=True)
+        row = own[0] if len(own) == 2 else e.add(e.times(own[0], operand.shape[1]), own[1])
+        return e.widened(e.load(name, e.add(e.times(row, operand.layout.pitch), own[-1])), scalar=True)
     return e.widened(e.load(name, pixel_at(e, operand.layout, *_image(e, operand, own))), scalar=True)
 
 
@@ -128,11 +129,13 @@ def _matrix(layer: Elementwise, target: Matrix, buffers: list[Buffer], body: Bod
     """A thread an element."""
     work = Work(target.rows, target.columns)
     element = "f16" if layer.half else "f32"
+    inner = layer.shape[1:-1]  # of three dimensions the second lies inside a row's number
     output = Buffer("output", element, target.rows * target.pitch, True)
     e = Emitter([*buffers, output], layer.half, work.threads)
 
     def one(row: str, column: str) -> None:
-        values = [_scalar(e, layer, at, [row, column]) for at in range(len(layer.operands))]
+        loops = [*e.split(row, *inner), column]
+        values = [_scalar(e, layer, at, loops) for at in range(len(layer.operands))]
         value = e.narrowed(body(e, values, "f32"), scalar=True)
         e.store(value, "output", e.add(e.times(row, target.pitch), column))
 

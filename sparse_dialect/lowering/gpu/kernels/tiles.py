@@ -21,7 +21,8 @@ def input_buffers(source: Rows, element: str) -> list[Buffer]:
 
 
 class RowReader:
-    """Reads pixels of one input row, ``at`` vectors into the input plus ``offset``; every vector once.
+    """Reads pixels of one input row, ``at`` vectors into the input plus ``offset``: a load each time, which
+    ``sparse-eliminate-redundant-loads`` shares.
 
     ``wanted`` lists the groups of four pixels, by their places from the first, that ``read`` will be asked
     for: a vector of which they touch one pixel alone is read as that pixel.
@@ -29,21 +30,12 @@ class RowReader:
 
     def __init__(self, e: Emitter, at: str, offset: int, wanted: Iterable[Sequence[int]]) -> None:
         self._e, self._at, self._offset = e, at, offset
-        self._loaded: dict[int, str] = {}
-        self._read: dict[tuple[int, ...], str] = {}
-        self._touched: dict[int, set[int]] = {}
-        for places in wanted:
-            for place in places:
-                self._touched.setdefault(place // LANES, set()).add(place % LANES)
+        self._filter = 0
+        self._touched = touched_pixels(wanted)
 
-    def read(self, places: Sequence[int]) -> str:
-        """The vector of the four pixels at ``places``."""
-        key = tuple(places)
-        if key not in self._read:
-            self._read[key] = self._gather(key)
-        return self._read[key]
-
-    def _gather(self, places: Sequence[int]) -> str:
+    def read(self, places: Sequence[int], reader: int = 0) -> str:
+        """The vector of the four pixels at ``places``, for filter ``reader`` of the group."""
+        self._filter = reader
         numbers = list(dict.fromkeys(place // LANES for place in places))
         value = self._vector(numbers[0])
         if len(numbers) == 1 and [place % LANES for place in places] == list(range(LANES)):
@@ -63,15 +55,21 @@ class RowReader:
         return value
 
     def _vector(self, number: int) -> str:
-        if number not in self._loaded:
-            e, place = self._e, self._offset + number
-            touched = self._touched[number]
-            if len(touched) == 1:
-                at = e.add(e.times(self._at, LANES), LANES * place + min(touched))
-                self._loaded[number] = e.splat(e.load("pixels", at))
-            else:
-                self._loaded[number] = e.load("input", e.add(self._at, place))
-        return self._loaded[number]
+        e, place = self._e, self._offset + number
+        touched = self._touched[number]
+        if len(touched) == 1:
+            at = e.add(e.times(self._at, LANES), LANES * place + min(touched))
+            return e.splat(e.load("pixels", at, self._filter))
+        return e.load("input", e.add(self._at, place), self._filter)
+
+
+def touched_pixels(wanted: Iterable[Sequence[int]]) -> dict[int, set[int]]:
+    """Of each vector of a row, by its number, the pixels that are asked for."""
+    touched: dict[int, set[int]] = {}
+    for places in wanted:
+        for place in places:
+            touched.setdefault(place // LANES, set()).add(place % LANES)
+    return touched
 
 
 def places_of(vector: int, tap: int, stride: int) -> tuple[int, ...]:

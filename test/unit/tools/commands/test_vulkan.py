@@ -148,3 +148,52 @@ def test_a_cpu_model_on_a_gpu(espalier: CommandLine, tmp_path: Path) -> None:
     assert espalier("compile", f"{tmp_path / 'net.py'}:net", "-o", file).code == 0
     result = espalier("run", file, "--device", "vulkan", "--check")
     assert one_line(result, "not for a GPU", "--target vulkan")
+
+
+def test_report(espalier: CommandLine, tmp_path: Path) -> None:
+    (tmp_path / "net.py").write_text(MODEL)
+    model, file = f"{tmp_path / 'net.py'}:net", tmp_path / "report.json"
+    result = espalier("report", model, "--target", "vulkan", "--gpu-profile", "mali", "--json", file)
+    assert result.code == 0, result.err
+    assert "2 filters" in result.out
+    assert "dense: no scheme fits its zeros" in result.out
+    known = json.loads(file.read_text())
+    assert known["target"] == "vulkan mali"
+    for layer in known["layers"]:
+        assert set(layer["gpu"]) == set(known["facts"])
+        assert layer["gpu"]["elements_a_multiply_add"] < layer["gpu"]["elements_before"]
+        assert layer["gpu"]["accumulators"] <= 16
+    for arguments, message in ((("--gpu-profile", "voodoo"), "unknown GPU profile 'voodoo'"),
+                               (("--html", tmp_path / "x.html"), "draws no --html")):
+        assert one_line(espalier("report", model, "--target", "vulkan", *arguments), message)
+
+
+def test_profile(compiled: Path, espalier: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
+    if lacking("lavapipe"):
+        pytest.skip(lacking("lavapipe"))
+    monkeypatch.setenv("VK_ICD_FILENAMES", str(DRIVERS["lavapipe"]))
+    result = espalier("run", compiled, "--device", "vulkan", "--check", "--profile")
+    assert result.code == 0, result.err
+    assert [line.split()[0] for line in result.out.splitlines() if line.strip()][-5:] == [
+        "input", "0", "2", "3", "output"]
+
+
+@on_each_device
+def test_bench(driver: str, espalier: CommandLine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("VK_ICD_FILENAMES", str(DRIVERS[driver]))
+    (tmp_path / "net.py").write_text(MODEL)
+    model, file = f"{tmp_path / 'net.py'}:net", tmp_path / "bench.json"
+    result = espalier("bench", model, "--target", "vulkan", "--layers", "--warmup", "0", "--runs", "2",
+                      "--json", file)
+    assert result.code == 0, result.err
+    engines = json.loads(file.read_text())["engines"]
+    assert [(one["engine"], one["variant"]) for one in engines] == [("espalier", "sparse"),
+                                                                    ("espalier", "dense")]
+    for one in engines:
+        assert one["error"] <= 1e-4
+        assert len(one["wall_ms"]) == len(one["processor_ms"]) == 2
+        assert list(one["layers"]) == ["input", "0", "2", "3", "output"]
+    for arguments, message in ((("--against", "mnn"), "unknown peer on a GPU 'mnn'"),
+                               (("--threads", "2"), "takes none of --threads"),
+                               (("--device", "vulkan:x"), "unknown device 'vulkan:x'")):
+        assert one_line(espalier("bench", model, "--target", "vulkan", *arguments), message)

@@ -14,6 +14,7 @@ from espalier.pipelines.driver import CompileOptions, compile_linalg
 from espalier.pipelines.target import Target
 from espalier.runtime.executors.vulkan import GpuProgram
 from espalier.runtime.executors.vulkan_program import Program, decode
+from espalier.sparse_dialect.lowering.gpu import schedule_gpu_layers
 from espalier.sparse_dialect.lowering.gpu.kernels.products import packed_dense, parts
 from espalier.sparse_dialect.schemes import NM, Bcr, Connectivity, Kgs, Scheme, Unstructured
 from support.vulkan import check_spirv, lacking, on_each_device, validated
@@ -51,6 +52,21 @@ class Gate(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         y = nn.functional.silu(self.conv(x))
         return torch.tanh(y) * torch.sigmoid(self.gate(nn.functional.adaptive_avg_pool2d(y, 1))) + 2 * y
+
+
+class Recurrent(nn.Module):
+    """The outputs of a recurrent layer, pruned in blocks where asked."""
+
+    def __init__(self, kind: type[nn.RNNBase], blocks: bool = False, **options: bool | int) -> None:
+        super().__init__()
+        self.rnn = kind(10, 24, **options)
+        if blocks:
+            with torch.no_grad():
+                weight = self.rnn.weight_hh_l0
+                weight.copy_(torch.from_numpy(Bcr.project(weight.numpy(), columns=8, rate=4)))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.rnn(x)[0]
 
 
 class Joined(nn.Module):
@@ -115,6 +131,10 @@ MODELS = {
     "global pool": (lambda: nn.Sequential(nn.Conv2d(2, 3, 1), nn.AvgPool2d(7)), (1, 2, 7, 7)),
     "average pool": (lambda: nn.AvgPool2d(3, 2, 1), (1, 2, 11, 13)),
     "linear": (lambda: nn.Sequential(nn.Linear(33, 70), nn.ReLU(), nn.Linear(70, 5)), (3, 33)),
+    "gru": (lambda: Recurrent(nn.GRU, blocks=True), (5, 2, 10)),
+    "gru of two layers and directions": (lambda: Recurrent(nn.GRU, num_layers=2, bidirectional=True),
+                                         (3, 1, 10)),
+    "lstm": (lambda: Recurrent(nn.LSTM, blocks=True), (5, 2, 10)),
     "linear, bcr": (lambda: pruned(nn.Linear(64, 70), Bcr, rate=4), (1, 64)),
     "linear, unstructured": (lambda: pruned(nn.Linear(64, 70), Unstructured, rate=4), (2, 64)),
     "linear, n_m": (lambda: pruned(nn.Linear(64, 70), NM), (1, 64)),
@@ -124,11 +144,13 @@ MODELS = {
 
 
 def compiled(model: nn.Module, x: torch.Tensor, precision: str = "fp32") -> Program:
-    file = compile_linalg(import_any(model.eval(), (x,)), CompileOptions(), Target.vulkan(precision))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(schedule_gpu_layers, "WORTH", float("inf"))  # sparse kernels, worth it or not
+        file = compile_linalg(import_any(model.eval(), (x,)), CompileOptions(), Target.vulkan(precision))
     return decode(file.code, file.weights.tobytes())
 
 
-QUICK = ("pattern", "residual", "flatten", "kgs, 3-D", "linear, bcr", "gate")
+QUICK = ("pattern", "gru", "lstm", "residual", "flatten", "kgs, 3-D", "linear, bcr", "gate")
 each_model = pytest.mark.parametrize("name", [
     pytest.param(name, marks=[] if name in QUICK else pytest.mark.slow) for name in MODELS])
 
@@ -200,6 +222,20 @@ def test_memory_is_shared_by_lifetimes() -> None:
     assert program.activation_bytes - inputs_and_outputs <= 1.5 * 2 * tensor  # margins of small images
 
 
+def test_what_gains_nothing_runs_dense() -> None:
+    """A single weight saves no load, so few zeros save no time; many do."""
+    reasons = {}
+    for rate in (2, 30):
+        torch.manual_seed(0)
+        conv = pruned(nn.Conv2d(32, 32, 3, padding=1), Unstructured, rate=rate)
+        module = import_any(conv.eval(), (torch.randn(1, 32, 14, 14),))
+        (layer,) = compile_linalg(module, CompileOptions(), Target.vulkan()).manifest["layers"]
+        reasons[rate] = layer["kernel"], layer["reason"]
+    assert reasons[2][0] == "dense"
+    assert "dense: the sparse kernel is estimated at" in reasons[2][1]
+    assert reasons[30][0] == "sparse"
+
+
 def test_large_weights_are_several_launches() -> None:
     """No kernel may see more than 128 MB of a buffer on every device."""
     arrays = packed_dense(np.random.default_rng(0).random((600, 32), np.float32))
@@ -239,9 +275,11 @@ def test_what_has_no_kernel_is_an_error(name: str) -> None:
 def test_damaged_programs_are_refused() -> None:
     torch.manual_seed(0)
     module = import_any(nn.Conv2d(2, 2, 1).eval(), (torch.randn(1, 2, 3, 3),))
-    code = compile_linalg(module, CompileOptions(), Target.vulkan()).code
+    file = compile_linalg(module, CompileOptions(), Target.vulkan())
+    code, weights = file.code, file.weights.tobytes()
     for bad in (b"", b"ELF", code[:-4], code + b"1234", code[:4] + b"\xff\xff\xff\xff" + code[8:],
-                code.replace(b'"kernel": 0', b'"kernel": 9'),
-                code.replace(b'"bindings": 2', b'"bindings": 3')):
+                code[:12] + b"\xff\xff\xff\xff" + code[16:], code[:40], code[:69] + b"\xff" + code[70:]):
         with pytest.raises(EspalierError, match="no GPU program"):
-            decode(bad, b"")
+            decode(bad, weights)
+    with pytest.raises(EspalierError, match="weights are not those"):
+        decode(code, weights[:-1] + b"x")

@@ -1,0 +1,13 @@
+// RUN: %espalier-opt --sparse-to-gpu %s | FileCheck %s
+
+// What the schedule says about the tile is obeyed: two rows of one vector, for two filters.
+// CHECK: espalier.facts
+// CHECK-SAME: mapping = "2x4 pixels x 2 filters"
+func.func @main(%x: tensor<1x2x8x8xf32>) -> tensor<1x2x8x8xf32> {
+  %w = arith.constant dense<0.5> : tensor<2x2x3x3xf32>
+  %y = "sparse.conv"(%x, %w) {strides = [1, 1], padding_low = [1, 1], padding_high = [1, 1], dilations = [1, 1],
+      groups = 1 : i64, activation = "relu", scheme = #sparse.dense, operandSegmentSizes = array<i32: 1, 1, 0, 0>,
+      schedule = #sparse.schedule<{tile = [2, 4]}>, record = #sparse.record<{}>}
+      : (tensor<1x2x8x8xf32>, tensor<2x2x3x3xf32>) -> tensor<1x2x8x8xf32>
+  return %y : tensor<1x2x8x8xf32>
+}
