@@ -24,6 +24,7 @@ from ...ir.values import shape_of
 from ...ir.walk import operations
 from ...passes import Pass, PassContext, option
 from ...schemes import Dense, Scheme, SharedColumns
+from ...schemes.kernels import SingleWeights
 from .layers import three
 from .layout import LANES, Rows
 from .profiles import Profile, profile_named
@@ -32,6 +33,7 @@ from .tiling import choose_tile, layer_cost
 
 WORTH = 0.95  # of the dense kernel's work, from which on nothing is gained
 INDEX_BYTES = 4
+SINGLE_WEIGHTS = 0.25  # of a convolution's: each loads its own pixels, so more cannot pay
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,10 @@ class ScheduleGpuLayersPass(Pass):
         if self.kernel != "auto":
             return self.kernel == "dense", f"{self.kernel}: forced"
         weight = weight_of(layer, layer.weight)
+        kept = scheme.multiply_adds(weight) / weight.size
+        most = SINGLE_WEIGHTS if isinstance(scheme, SingleWeights) and isinstance(layer, ConvOp) else WORTH
+        if kept >= most:
+            return True, f"dense: {kept:.1%} of the multiply-adds are left, which pays below {most:.1%}"
         share = (
             _convolution(layer, scheme, weight, profile_named(self.profile))
             if isinstance(layer, ConvOp)
@@ -86,13 +92,15 @@ def _convolution(layer: Any, scheme: Scheme, weight: np.ndarray, profile: Profil
     groups = ir.IntegerAttr(layer.groups).value
     where = Geometry(groups, three(layer.dilations, 1), three(layer.padding_low, 0), source.plane,
                      source.slice, source.pitch)
-    stride = three(layer.strides, 1)
-    work = []
-    for own, sums in ((scheme, profile.accumulators), (Dense(), profile.dense)):
-        stored = stored_kernels(own, weight, where, profile.dense_filters)
-        tile = choose_tile(stored, target, shape_of(layer.output)[0], stride, sums)
-        work.append(layer_cost(stored, tile, stride))
-    return work[0] / work[1]
+    stride, batch = three(layer.strides, 1), shape_of(layer.output)[0]
+
+    def work(own: Scheme, values: np.ndarray, sums: int) -> float:
+        stored = stored_kernels(own, values, where, profile.dense_filters)
+        return layer_cost(stored, choose_tile(stored, target, batch, stride, sums), stride)
+
+    # all channels of a dense layer cost alike
+    dense = weight.shape[1] * work(Dense(), weight[:, :1], profile.dense)
+    return work(scheme, weight, profile.accumulators) / dense
 
 
 def _rows(value: ir.Value) -> Rows:

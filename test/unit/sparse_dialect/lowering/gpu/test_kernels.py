@@ -145,7 +145,8 @@ MODELS = {
 
 def compiled(model: nn.Module, x: torch.Tensor, precision: str = "fp32") -> Program:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(schedule_gpu_layers, "WORTH", float("inf"))  # sparse kernels, worth it or not
+        for limit in ("WORTH", "SINGLE_WEIGHTS"):  # sparse kernels, worth it or not
+            patch.setattr(schedule_gpu_layers, limit, float("inf"))
         file = compile_linalg(import_any(model.eval(), (x,)), CompileOptions(), Target.vulkan(precision))
     return decode(file.code, file.weights.tobytes())
 
@@ -232,7 +233,7 @@ def test_what_gains_nothing_runs_dense() -> None:
         (layer,) = compile_linalg(module, CompileOptions(), Target.vulkan()).manifest["layers"]
         reasons[rate] = layer["kernel"], layer["reason"]
     assert reasons[2][0] == "dense"
-    assert "dense: the sparse kernel is estimated at" in reasons[2][1]
+    assert "dense: 50.0% of the multiply-adds are left, which pays below 25.0%" in reasons[2][1]
     assert reasons[30][0] == "sparse"
 
 
