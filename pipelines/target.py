@@ -58,9 +58,9 @@ class Target:
         """The CPU that this process runs on."""
         if platform.machine() in ("aarch64", "arm64"):
             return _of("neon", "cortex-a76")
-        flags = set(_cpu_field("flags").split())
+        flags = set(cpu_field("flags").split())
         if "avx512f" in flags:
-            return _of("avx512", "zen4" if _cpu_field("vendor_id") == "AuthenticAMD" else "avx512")
+            return _of("avx512", "zen4" if cpu_field("vendor_id") == "AuthenticAMD" else "avx512")
         name = "avx2" if {"avx2", "fma"} <= flags else "sse"
         return _of(name, name)
 
@@ -138,7 +138,7 @@ def _arm_core(cpu: str) -> str:
     return "cortex-x1" if cpu.startswith(_WIDE) else "cortex-a76"
 
 
-def _cpu_field(name: str) -> str:
+def cpu_field(name: str) -> str:
     """What Linux says of the first CPU under ``name``; nothing elsewhere."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()

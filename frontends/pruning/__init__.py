@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .library import extract_library
     from .recipe import Recipe, load_recipe
+    from .search.search import search_rates
     from .sparsifier import Sparsifier
 
-__all__ = ["Recipe", "Sparsifier", "extract_library", "load_recipe"]
+__all__ = ["Recipe", "Sparsifier", "extract_library", "load_recipe", "search_rates"]
 
 _LAZY = {"Recipe": "recipe", "Sparsifier": "sparsifier", "extract_library": "library",
-         "load_recipe": "recipe"}
+         "load_recipe": "recipe", "search_rates": "search.search"}
 
 
 def __getattr__(name: str) -> Any:

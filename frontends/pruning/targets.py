@@ -144,7 +144,7 @@ def assign(model: nn.Module, recipe: Recipe) -> Assignment:
         raise EspalierError(f"{recipe.where('layers')}: no layer is pruned"
                             + ("" if recipe.layers else ": the recipe has no layers"))
     for target in assignment.targets:
-        _check_rate(target)
+        check_rate(target)
     return assignment
 
 
@@ -296,7 +296,7 @@ def _libraries(decisions: Sequence[Decision], recipe: Recipe) -> tuple[PatternLi
     return tuple(libraries)
 
 
-def _check_rate(target: Target) -> None:
+def check_rate(target: Target) -> None:
     """The scheme can keep as few weights as the rate asks for (it never keeps less than one unit), and its
     masks are found again."""
     library = target.library

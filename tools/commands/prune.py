@@ -18,6 +18,7 @@ from ..bench.measure import measure, relative_error
 from ..bench.show import records_table
 from ..compiled import Source, arrays
 from .common import DebugOption, SeedOption, StepsOption, available_cores, err, out, show
+from .prune_search import SearchRequest, searched
 
 if TYPE_CHECKING:
     from ...frontends.pruning.engine import EpochLog, Outcome, Step
@@ -51,6 +52,15 @@ def prune_command(
         metavar="DIR", help="Also write TensorBoard files here.")] = None,
     dry_run: Annotated[bool, typer.Option(
         "--dry-run", help="Show what becomes of every layer, and train nothing.")] = False,
+    latency: Annotated[str, typer.Option(
+        metavar="TIME", help="Choose rates for this time on this machine, such as 12ms.")] = "",
+    speedup: Annotated[float | None, typer.Option(
+        metavar="N", help="Choose rates that are N times faster than our dense network.")] = None,
+    floor: Annotated[float | None, typer.Option(
+        metavar="METRIC", help="Choose the fastest rates whose validation metric stays above this.")] = None,
+    threads: Annotated[int, typer.Option(min=1, help="Threads to measure on.")] = 1,
+    search_trials: Annotated[int, typer.Option(
+        min=0, metavar="N", help="Trials of Optuna over layers' weights in the choice of rates.")] = 0,
     schema: Annotated[bool, typer.Option("--schema", help="Print the recipe's JSON schema.")] = False,
     seed: SeedOption = 0, steps: StepsOption = None, debug: DebugOption = False,
 ) -> None:
@@ -63,6 +73,8 @@ def prune_command(
     if schema:
         out.print(json_module.dumps(Recipe.model_json_schema(), indent=1), markup=False)
         return
+    request = SearchRequest(latency, speedup, floor, threads, search_trials)
+    request.check(bool(data))
     _check_arguments(model, data, recipe, output, checkpoint, resume, dry_run)
     loaded = find_recipe(recipe)
     source = Source(model, None, seed, steps)
@@ -72,15 +84,18 @@ def prune_command(
                             f"path.py:function")
     if weights is not None:
         load_weights(module, weights)
-    if dry_run:
-        _dry_run(module, inputs, loaded)
-        return
     from ...frontends.pruning.engine import RunOptions
     from ...frontends.tasks.load import load_task
 
+    task = load_task(data) if data else None
+    if request:
+        loaded = searched(request, module, inputs, loaded, task, (output or Path("pruned.pt2")).parent)
+    if dry_run:
+        _dry_run(module, inputs, loaded)
+        return
     assert output is not None
     options = RunOptions(checkpoint, resume, checkpoint_steps, changed_recipe)
-    _prune(source.name, module, inputs, loaded, load_task(data), options, output, log)
+    _prune(source.name, module, inputs, loaded, task, options, output, log, threads)
 
 
 def _check_arguments(model: str, data: str, recipe: str, output: Path | None, checkpoint: Path | None,
@@ -135,7 +150,7 @@ def plan_table(rows: list[PlannedLayer]) -> Table:
 
 
 def _prune(name: str, module: Any, inputs: tuple[Any, ...], recipe: Any, task: Any, options: Any,
-           output: Path, log: Path | None) -> None:
+           output: Path, log: Path | None, threads: int) -> None:
     """Trains, writes and measures; only process 0 of several speaks."""
     import copy
 
@@ -161,7 +176,7 @@ def _prune(name: str, module: Any, inputs: tuple[Any, ...], recipe: Any, task: A
     summary = summary_of(outcome, recipe, run.sparsifier.assignment.libraries)
     show(outcome_table(outcome, task.name))
     write_pruned(module, inputs, output, summary)
-    summary["times"] = _measured(name, dense, module.eval(), inputs)
+    summary["times"] = _measured(name, dense, module.eval(), inputs, threads)
     paths = write_pruned(module, inputs, output, summary)
     out.print(f"wrote {', '.join(str(path) for path in paths)}", markup=False)
 
@@ -191,8 +206,9 @@ def outcome_table(outcome: Outcome, metric: str) -> Table:
     return table
 
 
-def _measured(name: str, dense: Any, pruned: Any, inputs: tuple[Any, ...]) -> list[dict[str, Any]]:
-    """Compiles both, checks both against PyTorch, and times them interleaved on one core."""
+def _measured(name: str, dense: Any, pruned: Any, inputs: tuple[Any, ...],
+              threads: int) -> list[dict[str, Any]]:
+    """Compiles both, checks both against PyTorch, and times them interleaved."""
     import torch
 
     from ... import compile as compile_model
@@ -209,7 +225,7 @@ def _measured(name: str, dense: Any, pruned: Any, inputs: tuple[Any, ...]) -> li
             raise EspalierError(f"our {variant} outputs differ from PyTorch's by {error:.1e} of the largest "
                                 f"output (allowed: {SAME:.0e}): times would mean nothing")
         engines.append(engine)
-    records = measure(name, engines, threads=[1], warmup=3, runs=RUNS)
+    records = measure(name, engines, threads=[threads], warmup=3, runs=RUNS)
     show(records_table(records, available_cores()))
     return [record.as_json() for record in records]
 

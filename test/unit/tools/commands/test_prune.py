@@ -79,7 +79,13 @@ def test_the_dry_run_trains_nothing_and_names_the_lines(folder: Path) -> None:
     (["--data", "data"], "--data expects path.py:function"),
     (["-o", "pruned.pt"], "--output expects a .pt2 file"), (["--resume"], "--resume needs --checkpoint"),
     (["--weights", "file.py"], "no state dict that can be read safely"),
-    (["--weights", "none.pt"], "none.pt: no such file")])
+    (["--weights", "none.pt"], "none.pt: no such file"),
+    (["--latency", "12"], "--latency expects a time such as 12ms, found '12'"),
+    (["--latency", "..ms"], "--latency expects a time such as 12ms"),
+    (["--latency", "1ms", "--speedup", "2"], "--latency and --speedup: one target at a time"),
+    (["--search-trials", "2"], "--search-trials needs --latency"),
+    (["--speedup", "1e6"], "is below what the highest rates reach"),
+    (["--floor", "101"], "--floor 101: the dense model itself has a metric of")])
 def test_a_mistake_is_one_line_and_leaves_no_file(arguments: list[str], message: str, folder: Path) -> None:
     defaults = {"--data": "file.py:data", "--recipe": "recipe.yaml", "-o": "pruned.pt2"}
     rest = [part for name, value in defaults.items() if name not in arguments for part in (name, value)]
@@ -90,6 +96,20 @@ def test_a_mistake_is_one_line_and_leaves_no_file(arguments: list[str], message:
     assert message in text
     assert len(text.strip().splitlines()) == 1
     assert not (folder / "pruned.pt2").exists()
+
+
+@pytest.mark.slow
+def test_rates_for_a_speedup_are_found_and_kept(folder: Path) -> None:
+    """Times mean nothing on so small a network; that a target is read, kept and trained at is what counts."""
+    arguments = ("file.py:model", "--recipe", "recipe.yaml", "--data", "file.py:data", "--speedup", "1.1")
+    code, text = call(*arguments, "-o", "pruned.pt2")
+    assert code == 0, text
+    assert "wrote search.csv" in text
+    code, text = call(*arguments, "--dry-run")
+    assert code == 0, text
+    assert "read search.csv" in text
+    rows = json.loads((folder / "pruned.json").read_text())["layers"]
+    assert all(row["rate"] > 1 for row in rows)
 
 
 def test_the_schema_is_json(folder: Path) -> None:
