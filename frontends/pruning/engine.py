@@ -123,6 +123,9 @@ class PruningRun:
         resumed = self._resume() if self.options.resume else None
         if resumed is None:
             self._baselines()
+            if self.sparsifier.method.needs_data:
+                self.sparsifier.calibrate(self.task)
+                self.outcome.hard_pruned = self.evaluated()
         del self.dense
         self.model.train()
         for epoch in range(self.sparsifier.epoch, self.sparsifier.epochs):

@@ -161,6 +161,20 @@ class OneShot(Strict):
         return 0
 
 
+class Layerwise(Strict):
+    """Second-order reconstruction of every layer from ``samples`` of the training data, without training
+    (Optimal Brain Compression, SparseGPT); ``damping``: of the mean square of a layer's inputs. Retraining
+    may follow: ``retrain: {epochs: 0}`` leaves it out."""
+
+    name: Literal["layerwise"]
+    samples: Count = 512
+    damping: Positive = 0.01
+
+    @property
+    def epochs(self) -> int:
+        return 0
+
+
 class Gradual(Phase):
     """A rate that rises by the cubic curve of Zhu and Gupta (2017) until the share ``until`` of the epochs:
     every ``every`` steps the weights are projected at it, and may come back in between."""
@@ -210,7 +224,7 @@ class Reweighted(Phase):
     threshold: Literal["layer", "net"] = "layer"
 
 
-Method = Annotated[OneShot | Gradual | Admm | Reweighted, Field(discriminator="name")]
+Method = Annotated[OneShot | Layerwise | Gradual | Admm | Reweighted, Field(discriminator="name")]
 
 
 class Distillation(Strict):

@@ -23,9 +23,12 @@ import torch
 from torch import nn
 
 from ...sparse_dialect.errors import EspalierError
+from ..tasks.task import Task
+from .layerwise.reconstruct import reconstruct
+from .loop import estimate_batch_norm
 from .methods import make_method
 from .processes import check_same, from_rank_zero
-from .recipe import Phase, Recipe, load_recipe, recipe_differences
+from .recipe import Layerwise, Phase, Recipe, load_recipe, recipe_differences
 from .schedule import rate_factor
 from .targets import Target, assign, check_mask
 
@@ -100,7 +103,7 @@ class Sparsifier:
         self._penalty_used = False
         check_same([target.weight for target in self.targets], "weights")
         self._hook = self.optimizer.register_step_post_hook(self._after_step)
-        if self.recipe.method.epochs == 0:
+        if self.recipe.method.epochs == 0 and not self.method.needs_data:
             self._harden()
         self._set_learning_rate()
 
@@ -115,6 +118,20 @@ class Sparsifier:
         if self.epoch < self.recipe.method.epochs:
             return "regularise"
         return "retrain" if self.epoch < self.epochs else "done"
+
+    def calibrate(self, task: Task) -> None:
+        """Makes the masks of a method that needs data (``layerwise``) from the task's training samples, and
+        estimates batch norm anew; before the first step. Other methods need no such call."""
+        method = self.recipe.method
+        if not isinstance(method, Layerwise):
+            raise EspalierError(f"calibrate is for the method layerwise, found {method.name}")
+        for library in self.assignment.libraries:
+            library.finish()
+        masks = reconstruct(self.model, self.targets, task, seed=self.recipe.seed, samples=method.samples,
+                            damping=method.damping)
+        from_rank_zero([*masks, *(target.weight.data for target in self.targets)])
+        self._make_masks(masks)
+        estimate_batch_norm(self.model, task)
 
     def penalty(self) -> torch.Tensor:
         """The coupled form's term for the loss; zero where the recipe has ``penalty: decoupled``."""
@@ -148,6 +165,7 @@ class Sparsifier:
     def finish(self) -> list[LayerReport]:
         """Takes the hook away and checks every layer: zeros exact, masks what the schemes can store."""
         if self.masks is None:
+            self._check_calibrated()
             raise EspalierError(f"finish: after {self.epoch} of {self.recipe.method.epochs} epochs of "
                                 f"{self.method.name} the weights are not pruned yet")
         self._hook.remove()
@@ -193,6 +211,7 @@ class Sparsifier:
     def _after_step(self, optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
         if self.phase == "done":
             raise EspalierError(f"a step after all {self.epochs} epochs: call finish() first")
+        self._check_calibrated()
         self._check_learning_rate()
         self.step += 1
         if self.step > self.steps_per_epoch:
@@ -212,13 +231,19 @@ class Sparsifier:
         for library in self.assignment.libraries:
             library.finish()
         projected = [target.project(target.weight) for target in self.targets]
-        for library in self.assignment.libraries:
-            library.count(weight.cpu().numpy() for target, weight in zip(self.targets, projected, strict=True)
-                          if target.library is library)
-        self.masks = [weight != 0 for weight in projected]
-        from_rank_zero(self.masks)
-        check_same(self.masks, "masks")
+        masks = [weight != 0 for weight in projected]
+        from_rank_zero(masks)
+        self._make_masks(masks)
+
+    @torch.no_grad()
+    def _make_masks(self, masks: list[torch.Tensor]) -> None:
+        """Takes ``masks`` for good, and counts the patterns in them."""
+        check_same(masks, "masks")
+        self.masks = masks
         self._apply_masks()
+        for library in self.assignment.libraries:
+            library.count(target.weight.detach().cpu().numpy() for target in self.targets
+                          if target.library is library)
 
     @torch.no_grad()
     def _apply_masks(self) -> None:
@@ -267,6 +292,10 @@ class Sparsifier:
         return float(self.optimizer.param_groups[0]["lr"])
 
     # -- checks ----------------------------------------------------------------------------------------------
+
+    def _check_calibrated(self) -> None:
+        if self.masks is None and self.method.needs_data:
+            raise EspalierError(f"the method {self.method.name} prunes by data: call calibrate(task) first")
 
     def _check_steps(self) -> None:
         if self.step == 0:

@@ -9,12 +9,14 @@ from ..recipe import Recipe
 from ..targets import Target
 from .admm import AdmmMethod
 from .gradual import GradualMethod
+from .layerwise import LayerwiseMethod
 from .method import Method
 from .one_shot import OneShotMethod
 from .reweighted import ReweightedMethod
 
 METHODS: dict[str, type[Method]] = {
-    method.name: method for method in (OneShotMethod, GradualMethod, AdmmMethod, ReweightedMethod)}
+    method.name: method for method in (OneShotMethod, LayerwiseMethod, GradualMethod, AdmmMethod,
+                                       ReweightedMethod)}
 
 
 def make_method(recipe: Recipe, targets: Sequence[Target], libraries: Sequence[PatternLibrary],

@@ -20,6 +20,7 @@ class Method(ABC):
     """
 
     name: ClassVar[str]
+    needs_data: ClassVar[bool] = False  # masks come of Sparsifier.calibrate
 
     def __init__(self, recipe: Any, targets: Sequence[Target], libraries: Sequence[PatternLibrary],
                  steps_per_epoch: int) -> None:

@@ -1,0 +1,1 @@
+"""Pruning without training: each layer's outputs are reconstructed from calibration samples."""
