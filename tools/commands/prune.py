@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json as json_module
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,19 +12,16 @@ from rich.table import Table
 
 from ...errors import EspalierError, optional
 from ...files import check_writable
-from ..bench.engines import EspalierEngine
-from ..bench.measure import measure, relative_error
-from ..bench.show import records_table
-from ..compiled import Source, arrays
-from .common import DebugOption, SeedOption, StepsOption, available_cores, err, out, show
+from ..compiled import Source
+from ..training import training_page
+from .common import DebugOption, SeedOption, StepsOption, err, out, show, write_text
 from .prune_search import SearchRequest, searched
+from .prune_summary import layers_table, measured, outcome_table, summary_of
 
 if TYPE_CHECKING:
-    from ...frontends.pruning.engine import EpochLog, Outcome, Step
+    from ...frontends.pruning.engine import EpochLog, Step
     from ...frontends.pruning.plan import PlannedLayer
 
-SAME = 1e-4  # our outputs may differ from PyTorch's by this share of the largest output
-RUNS = 15
 ModelArgument = Annotated[str, typer.Argument(
     metavar="MODEL", help="A reference network or path.py:function (which returns a module and its example "
                           "inputs)", show_default=False)]
@@ -91,7 +87,7 @@ def prune_command(
     if request:
         loaded = searched(request, module, inputs, loaded, task, (output or Path("pruned.pt2")).parent)
     if dry_run:
-        _dry_run(module, inputs, loaded)
+        _dry_run(module, inputs, loaded, task)
         return
     assert output is not None
     options = RunOptions(checkpoint, resume, checkpoint_steps, changed_recipe)
@@ -117,9 +113,11 @@ def _check_arguments(model: str, data: str, recipe: str, output: Path | None, ch
         checkpoint.mkdir(parents=True, exist_ok=True)
 
 
-def _dry_run(module: Any, inputs: tuple[Any, ...], recipe: Any) -> None:
-    """The plan as a table, and the compiler's own prediction of both times."""
+def _dry_run(module: Any, inputs: tuple[Any, ...], recipe: Any, task: Any) -> None:
+    """The plan as a table, the compiler's own prediction of both times, and, where there are data, about how
+    long the training would take."""
     from ... import compile as compile_model
+    from ...frontends.pruning.engine import seconds_per_epoch
     from ...frontends.pruning.plan import plan, projected
     from ...frontends.pruning.targets import assign
 
@@ -135,6 +133,11 @@ def _dry_run(module: Any, inputs: tuple[Any, ...], recipe: Any) -> None:
     out.print(f"predicted: {times[0]:.2f} ms -> {times[1]:.2f} ms on one core; epochs: "
               f"{recipe.method.epochs} of {recipe.method.name}, {recipe.retrain.epochs} of retraining",
               markup=False)
+    if task is not None:
+        epochs = recipe.method.epochs + recipe.retrain.epochs
+        minutes = seconds_per_epoch(module, task, recipe) * epochs / 60
+        out.print(f"duration: about {minutes:.1f} minutes for {epochs} epochs of {len(task.train)} steps",
+                  markup=False)
 
 
 def plan_table(rows: list[PlannedLayer]) -> Table:
@@ -175,59 +178,14 @@ def _prune(name: str, module: Any, inputs: tuple[Any, ...], recipe: Any, task: A
         write_tensorboard(log, outcome.log)
     summary = summary_of(outcome, recipe, run.sparsifier.assignment.libraries)
     show(outcome_table(outcome, task.name))
+    show(layers_table(outcome.layers))
+    if outcome.log:
+        log_file = output.with_suffix(".csv")
+        write_text(output.with_suffix(".html"), training_page(name, log_file, outcome.layers))
     write_pruned(module, inputs, output, summary)
-    summary["times"] = _measured(name, dense, module.eval(), inputs, threads)
+    summary["times"] = measured(name, dense, module.eval(), inputs, threads)
     paths = write_pruned(module, inputs, output, summary)
     out.print(f"wrote {', '.join(str(path) for path in paths)}", markup=False)
-
-
-def summary_of(outcome: Outcome, recipe: Any, libraries: Any) -> dict[str, Any]:
-    """What ``pruned.json`` holds."""
-    from ...frontends.pruning.checkpoint import versions
-
-    metrics = {key: value for key, value in asdict(outcome).items() if key not in ("log", "layers")}
-    layers = [{**asdict(layer), "rate": layer.rate} for layer in outcome.layers]
-    return {"metrics": metrics, "layers": layers, "recipe": recipe.model_dump(mode="json"),
-            "libraries": [library.state_dict() for library in libraries], "versions": versions()}
-
-
-def outcome_table(outcome: Outcome, metric: str) -> Table:
-    """The metric at every point that the run passed."""
-    table = Table(box=None, pad_edge=False)
-    table.add_column("point")
-    table.add_column(metric, justify="right")
-    points = {"dense": outcome.dense, "projected at once": outcome.one_shot,
-              "after the method's epochs": outcome.regularised, "projected then": outcome.hard_pruned,
-              "retrained": outcome.retrained, "dense, test data": outcome.dense_test,
-              "retrained, test data": outcome.test}
-    for text, value in points.items():
-        if value is not None:
-            table.add_row(text, f"{value:.2f}")
-    return table
-
-
-def _measured(name: str, dense: Any, pruned: Any, inputs: tuple[Any, ...],
-              threads: int) -> list[dict[str, Any]]:
-    """Compiles both, checks both against PyTorch, and times them interleaved."""
-    import torch
-
-    from ... import compile as compile_model
-
-    engines = []
-    for variant, module in (("dense", dense.eval()), ("sparse", pruned)):
-        compiled = compile_model(module, inputs)
-        engine = EspalierEngine(compiled, arrays(inputs), variant)
-        with torch.no_grad():
-            result = module(*inputs)
-        reference = arrays(result if isinstance(result, tuple) else (result,))
-        error = relative_error(engine.run()[: len(reference)], reference)
-        if not error <= SAME:
-            raise EspalierError(f"our {variant} outputs differ from PyTorch's by {error:.1e} of the largest "
-                                f"output (allowed: {SAME:.0e}): times would mean nothing")
-        engines.append(engine)
-    records = measure(name, engines, threads=[threads], warmup=3, runs=RUNS)
-    show(records_table(records, available_cores()))
-    return [record.as_json() for record in records]
 
 
 class TrainingBar:

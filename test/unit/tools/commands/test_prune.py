@@ -57,6 +57,8 @@ def test_a_run_writes_a_program_that_loads_again(folder: Path) -> None:
     assert {row["name"]: round(row["rate"], 1) for row in summary["layers"]}["second"] == 4.5
     assert len(summary["times"]) == 2
     assert len((folder / "pruned.csv").read_text().splitlines()) == 4
+    assert "<svg" in (folder / "pruned.html").read_text()
+    assert "times as fast as dense" in text
     program, _ = load_model(str(folder / "pruned.pt2"))
     assert int(torch.count_nonzero(program.state_dict["second.weight"])) == 16 * 16 * 4 // 2
 
@@ -66,7 +68,25 @@ def test_the_dry_run_trains_nothing_and_names_the_lines(folder: Path) -> None:
     assert code == 0, text
     assert "recipe.yaml:2 (first or depthwise: patterns only)" in text
     assert "multiply-adds" in text
+    assert "duration" not in text
     assert sorted(path.name for path in folder.iterdir() if path.is_file()) == ["file.py", "recipe.yaml"]
+
+
+def test_the_dry_run_with_data_tells_how_long_it_would_take(folder: Path) -> None:
+    code, text = call("file.py:model", "--recipe", "recipe.yaml", "--dry-run", "--data", "file.py:data")
+    assert code == 0, text
+    assert "minutes for 3 epochs of 4 steps" in text
+
+
+def test_tensorboard_gets_every_epoch(folder: Path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    code, text = call("file.py:model", "--data", "file.py:data", "--recipe", "recipe.yaml", "--log", "tb",
+                      "-o", "pruned.pt2")
+    assert code == 0, text
+    events = EventAccumulator(str(folder / "tb")).Reload()
+    assert [event.step for event in events.Scalars("metric")] == [1, 2, 3]
+    assert len(events.Scalars("residual")) == 2
 
 
 @pytest.mark.parametrize(("arguments", "message"), [
