@@ -23,9 +23,10 @@ class Named:
 
 PREPARE = ("inline", "symbol-dce", "convert-elementwise-to-linalg", "sparse-raise-linalg",
            "sparse-lower-to-reference{uncovered=true}",
-           "sparse-detect-schemes", "sparse-schedule-layers", "sparse-reorder-filters",
-           "sparse-compress-weights", "sparse-assign-layouts", "sparse-halve-precision",
-           "sparse-fuse-depthwise", "sparse-schedule-tiles")
+           "sparse-detect-schemes", "sparse-look-up-schedules", "sparse-schedule-layers",
+           "sparse-reorder-filters", "sparse-compress-weights", "sparse-assign-layouts",
+           "sparse-halve-precision", "sparse-fuse-depthwise", "sparse-look-up-schedules",
+           "sparse-schedule-tiles")
 VECTOR = ("sparse-lower-to-vector", "sparse-eliminate-redundant-loads", "sparse-schedule-loads",
           "sparse-expand-gathers")
 # torch-mlir bufferizes and lowers its own scans, sorts and scatters; a program without them stays as it is.

@@ -1,0 +1,244 @@
+"""What a tuner found: one SQLite file of trials, and of the schedules that were confirmed to be faster.
+
+    entry   (layer, device, threads, compiler) -> schedule, how much faster        what compilation uses
+    trial   the same, and objective, schedule, state, ratio, features              what a search goes on from
+
+A *layer* is a key (``dialect/layer_keys.py``): shape, stride, scheme and mask class, and of entries for
+tiles also the lane grids around it. Every trial and every set of entries is one transaction: a process that is
+killed loses none that was finished.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from ..errors import EspalierError
+from .schedule import Schedule
+
+VERSION = 1  # of the tables below
+_TABLES = """
+CREATE TABLE entry (layer TEXT, device TEXT, threads INTEGER, compiler TEXT, schedule TEXT NOT NULL,
+                    ratio REAL NOT NULL, network TEXT, date TEXT,
+                    PRIMARY KEY (layer, device, threads, compiler));
+CREATE TABLE trial (number INTEGER PRIMARY KEY, layer TEXT, device TEXT, threads INTEGER, compiler TEXT,
+                    objective TEXT, schedule TEXT NOT NULL, state TEXT NOT NULL, ratio REAL, cost REAL,
+                    features TEXT, network TEXT, reason TEXT, date TEXT);
+CREATE INDEX trial_of ON trial (layer, device, threads, compiler, objective);
+"""
+COLUMNS = ("layer", "device", "threads", "compiler", "schedule", "ratio", "network", "date")
+
+
+def compiler_version() -> str:
+    """The version of this compiler: code that another one makes runs otherwise."""
+    try:
+        return version("espalier-compiler")
+    except PackageNotFoundError:
+        return "unknown"
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a measurement holds: the ``device``, on so many ``threads``, for code of this ``compiler``."""
+
+    device: str
+    threads: int = 1
+    compiler: str = field(default_factory=compiler_version)
+
+
+@dataclass(frozen=True)
+class Trial:
+    """
+    One schedule of a layer that was tried. ``state``: ok, or crash, hang, wrong or impossible, with a
+    ``reason``. ``ratio``: its cost over the default's in the same run; ``cost`` in the objective's unit.
+    """
+
+    layer: str
+    schedule: Schedule
+    state: str
+    ratio: float | None = None
+    cost: float | None = None
+    objective: str = "time"
+    features: Mapping[str, float] = field(default_factory=dict)
+    network: str = ""
+    reason: str = ""
+
+
+class Database:
+    """The tuner's file, opened to write. Use it in a ``with`` block, or ``close`` it."""
+
+    def __init__(self, path: Path) -> None:
+        """Opens ``path``, or makes it. A file that is damaged or of another version is set aside, with a
+        warning; raises ``EspalierError`` where a file cannot be made there."""
+        self.path = path
+        reason = _fault(path) if path.exists() else ""
+        if reason:
+            aside = _set_aside(path)
+            warnings.warn(f"the tuner's database '{path}' {reason}: it is set aside as '{aside.name}', and a "
+                          "new one is begun", stacklevel=2)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._connection = sqlite3.connect(path, isolation_level=None, timeout=30)
+            with self._transaction():
+                if not self._connection.execute("PRAGMA user_version").fetchone()[0]:
+                    for statement in _TABLES.split(";"):
+                        self._connection.execute(statement)
+                    self._connection.execute(f"PRAGMA user_version = {VERSION}")
+        except (sqlite3.Error, OSError) as error:
+            raise EspalierError(f"cannot write the tuner's database '{path}': {error}") from error
+
+    def __enter__(self) -> Database:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._connection.close()
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        self._connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            self._connection.execute("ROLLBACK")
+            raise
+        self._connection.execute("COMMIT")
+
+    def add_trials(self, trials: Iterable[Trial], place: Place) -> None:
+        """Keeps ``trials``, all or none."""
+        rows = [(t.layer, place.device, place.threads, place.compiler, t.objective, text_of(t.schedule),
+                 t.state, t.ratio, t.cost, json.dumps(dict(t.features)), t.network, t.reason, _now())
+                for t in trials]
+        with self._transaction():
+            self._connection.executemany(
+                "INSERT INTO trial (layer, device, threads, compiler, objective, schedule, state, ratio, "
+                "cost, features, network, reason, date) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?)", rows)
+
+    def trials(self, place: Place, layer: str | None = None, objective: str = "time") -> list[Trial]:
+        """What was tried there, the first first; of one ``layer``, or of all."""
+        found = self._connection.execute(
+            "SELECT layer, schedule, state, ratio, cost, objective, features, network, reason FROM trial "
+            "WHERE device = ? AND threads = ? AND compiler = ? AND objective = ? "
+            "AND (? IS NULL OR layer = ?) ORDER BY number",
+            (place.device, place.threads, place.compiler, objective, layer, layer))
+        return [Trial(row[0], schedule_from(row[1]), *row[2:6], json.loads(row[6]), *row[7:])
+                for row in found]
+
+    def confirm(self, schedules: Mapping[str, tuple[Schedule, float]], place: Place, network: str) -> None:
+        """Keeps ``schedules``, by layer, each with its share of the default's time: what compilation uses
+        from now on. All or none: they were confirmed together."""
+        rows = [(layer, place.device, place.threads, place.compiler, text_of(schedule), ratio, network,
+                 _now()) for layer, (schedule, ratio) in schedules.items()]
+        with self._transaction():
+            self._put(rows)
+
+    def _put(self, rows: Sequence[Sequence[Any]]) -> None:
+        self._connection.executemany(
+            f"INSERT OR REPLACE INTO entry ({', '.join(COLUMNS)}) VALUES (?,?,?,?,?,?,?,?)", rows)
+
+    def exported(self) -> list[dict[str, Any]]:
+        """All entries, for ``--export``."""
+        rows = self._connection.execute(f"SELECT {', '.join(COLUMNS)} FROM entry ORDER BY device, layer")
+        return [dict(zip(COLUMNS, row, strict=True)) for row in rows]
+
+    def take(self, entries: Sequence[Mapping[str, Any]]) -> int:
+        """Adds ``entries`` of ``exported`` that are better than what is known; how many were. Raises
+        ``EspalierError`` for what is no entry."""
+        rows = []
+        for number, entry in enumerate(entries):
+            try:
+                row = tuple(entry[name] for name in COLUMNS)
+                schedule_from(row[4])
+                known = self._connection.execute(
+                    "SELECT ratio FROM entry WHERE layer = ? AND device = ? AND threads = ? AND compiler = ?",
+                    row[:4]).fetchone()
+                if known is None or float(row[5]) < known[0]:
+                    rows.append(row)
+            except (KeyError, TypeError, ValueError, sqlite3.Error) as error:
+                raise EspalierError(f"entry {number} is no schedule that was found: {error}") from error
+        with self._transaction():
+            self._put(rows)
+        return len(rows)
+
+
+def confirmed(path: Path, place: Place) -> dict[str, Schedule]:
+    """The schedules that ``path`` knows for ``place``, by layer. A file that is damaged or of another version
+    is passed over with a warning, and left as it is; ``EspalierError`` where there is none."""
+    if not path.is_file():
+        raise EspalierError(f"there is no database '{path}'; espalier tune makes one")
+    try:
+        reason = _fault(path)
+        if reason:
+            raise ValueError(reason)
+        connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=30)
+        try:
+            rows = connection.execute(
+                "SELECT layer, schedule FROM entry WHERE device = ? AND threads = ? AND compiler = ?",
+                (place.device, place.threads, place.compiler)).fetchall()
+        finally:
+            connection.close()
+        return {layer: schedule_from(text) for layer, text in rows}
+    except (sqlite3.Error, ValueError, TypeError) as error:
+        warnings.warn(f"the tuner's database '{path}' {error}: compiling without it; espalier tune sets it "
+                      "aside and begins a new one", stacklevel=2)
+        return {}
+
+
+def text_of(schedule: Schedule) -> str:
+    """``schedule`` as JSON: the fields that are decided."""
+    return json.dumps({name: value for name, value in asdict(schedule).items() if value is not None},
+                      sort_keys=True)
+
+
+def schedule_from(text: str) -> Schedule:
+    """The schedule that ``text_of`` wrote; ``ValueError`` or ``TypeError`` for anything else."""
+    known = json.loads(text)
+    if not isinstance(known, dict):
+        raise ValueError(f"expected the fields of a schedule, found {text!r:.80}")
+    schedule = Schedule(**{name: tuple(value) if isinstance(value, list) else value
+                           for name, value in known.items()})
+    complaint = schedule.complaint()
+    if complaint is not None:
+        raise ValueError(complaint)
+    return schedule
+
+
+def _fault(path: Path) -> str:
+    """Why ``path`` cannot be used; empty where it can."""
+    try:
+        connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=30)
+        try:
+            if connection.execute("PRAGMA quick_check").fetchone()[0] != "ok":
+                return "is damaged"
+            found = connection.execute("PRAGMA user_version").fetchone()[0]
+            tables = {row[0] for row in connection.execute("SELECT name FROM sqlite_master")}
+        finally:
+            connection.close()
+    except sqlite3.DatabaseError as error:
+        return f"is damaged ({error})"
+    if found != VERSION and tables:
+        return f"is of version {found}, expected {VERSION}"
+    return "" if not tables or {"entry", "trial"} <= tables else "is damaged (tables are missing)"
+
+
+def _set_aside(path: Path) -> Path:
+    """Renames ``path`` to a name that is free."""
+    for number in range(1, 1000):
+        aside = path.with_name(f"{path.name}.aside-{number}")
+        if not aside.exists():
+            return path.rename(aside)
+    raise EspalierError(f"cannot set '{path}' aside: delete some of '{path.name}.aside-*'")
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,0 +1,54 @@
+"""``sparse-look-up-schedules``: the schedules that a tuner found, for the layers that its database knows.
+
+    "sparse.conv"(...) {schedule = #sparse.schedule<{}>, ...}
+    -> "sparse.conv"(...) {schedule = #sparse.schedule<{channel_block = 64 : i64}>, ...}
+
+It runs twice: before ``sparse-schedule-layers`` for what decides how a weight is packed and laid out, before
+``sparse-schedule-tiles`` for tiles, which depend on the lane grids around a layer. What a schedule says
+already is obeyed; what the database does not know is left to the heuristic.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from ..dialect.layer_keys import layer_key, tile_key
+from ..dialect.packed import PackedConvOp
+from ..dialect.recurrent import WEIGHTED
+from ..dialect.schedules import schedule_of, set_schedule
+from ..ir.mlir import ir
+from ..ir.walk import operations
+from ..passes import Pass, PassContext, option
+from ..schedule.database import Place, confirmed
+
+
+@dataclass(frozen=True)
+class LookUpSchedulesPass(Pass):
+    """
+    Fills the schedules of layers that the tuner's database knows, as confirmed faster on this device.
+
+    Without a database nothing changes. A damaged one, or of another version, is passed over with a warning.
+    """
+
+    name = "sparse-look-up-schedules"
+
+    database: str = option("", "the tuner's SQLite file; empty: none")
+    device: str = option("", "the machine that entries must have been measured on")
+    threads: int = option(1, "the threads that they must have been measured on")
+
+    def run(self, op: ir.Operation, context: PassContext) -> None:
+        known = confirmed(Path(self.database), Place(self.device, self.threads)) if self.database else {}
+        if not known:
+            return
+        with op.context:
+            for layer in operations(op, PackedConvOp, *WEIGHTED):
+                key = tile_key(layer) if isinstance(layer, PackedConvOp) else layer_key(layer)
+                if key in known:
+                    self._fill(layer, asdict(known[key]), context)
+
+    def _fill(self, layer: Any, found: dict[str, Any], context: PassContext) -> None:
+        settled = {name: value for name, value in found.items() if value is not None}
+        set_schedule(layer, schedule_of(layer).filled(**settled))
+        context.statistics["layers with a tuned schedule"] += 1

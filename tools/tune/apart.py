@@ -1,0 +1,70 @@
+"""Work in a process of its own: what crashes or hangs there takes nothing else with it."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from typing import Any
+
+from ...errors import EspalierError
+
+OK, CRASH, HANG, IMPOSSIBLE = "ok", "crash", "hang", "impossible"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How work ended: ``state`` is OK with its ``value``, else CRASH, HANG or IMPOSSIBLE with a ``reason``."""
+
+    state: str
+    value: Any = None
+    reason: str = ""
+
+
+def run_apart(work: Callable[[], Any], seconds: float) -> Outcome:
+    """
+    ``work()`` in a child of fork, which finds all that this process holds; at most so many ``seconds``.
+
+    Its value must be picklable. An ``EspalierError`` is IMPOSSIBLE, any other end without a value CRASH.
+    """
+    context = multiprocessing.get_context("fork")
+    ours, theirs = context.Pipe(duplex=False)
+    child = context.Process(target=_child, args=(work, theirs), daemon=True)
+    child.start()
+    theirs.close()
+    try:
+        if not ours.poll(seconds):
+            return Outcome(HANG, reason=f"it did not end within {seconds:.0f} s")
+        return Outcome(*ours.recv())
+    except EOFError:
+        child.join(5)
+        return Outcome(CRASH, reason=_ending(child.exitcode))
+    finally:
+        child.kill()
+        child.join()
+        ours.close()
+
+
+def _ending(code: int | None) -> str:
+    """How a process ended that sent nothing."""
+    if code is not None and code < 0:
+        return f"it was killed by {signal.Signals(-code).name}"
+    return f"it ended with code {code}"
+
+
+def _child(work: Callable[[], Any], answer: Connection) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that waits, which ends this one
+    silent = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(silent, 1)
+    os.dup2(silent, 2)
+    try:
+        answer.send((OK, work()))
+    except EspalierError as error:
+        answer.send((IMPOSSIBLE, None, str(error)))
+    except BaseException as error:
+        answer.send((CRASH, None, f"{type(error).__name__}: {error}"))
+    finally:
+        os._exit(0)  # nothing of the parent's is to be ended here
