@@ -20,6 +20,8 @@ from typing import BinaryIO
 
 from .errors import EspalierError
 
+DATABASE = "tuned.sqlite"  # in the configuration folder
+
 
 @contextmanager
 def replacing(path: str | Path) -> Iterator[BinaryIO]:
@@ -136,6 +138,17 @@ def cache_folder(*names: str) -> Path:
         raise EspalierError(f"cannot make '{folder}': {error.strerror or error}; "
                             f"set XDG_CACHE_HOME to a folder that can be written") from error
     return folder
+
+
+def configuration_folder() -> Path:
+    """Where this user's settings are, and what was measured on this machine; it may not be there yet."""
+    return Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config", "espalier")
+
+
+def user_database() -> str:
+    """The tuner's database of this user, empty where there is none."""
+    path = configuration_folder() / DATABASE
+    return str(path) if path.is_file() else ""
 
 
 def _umask() -> int:

@@ -32,12 +32,15 @@ class CompileOptions:
     """``sparse=False`` runs every layer dense, ``"always"`` none that has a scheme, whether that pays or not
     (for tests); ``eliminate_redundant_loads=False`` keeps a load for every multiply; ``check=False`` hands
     code out that was not compared with PyTorch's recorded output; with ``kernels`` only the first so many
-    layers run by micro-kernels, the others by the reference."""
+    layers run by micro-kernels, the others by the reference.
+    ``database``: the tuner's file, None for the user's where there is one, empty for none; it is for layers
+    that run as they pay, ``sparse=True``."""
 
     sparse: bool | Literal["always"] = True
     eliminate_redundant_loads: bool = True
     check: bool = True
     kernels: int | None = None
+    database: str | None = None
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ..entry import SIZES
+from ..files import user_database
 from ..runtime.model_file import fingerprint_of
 from ..sparse_dialect.devices.device import Device
 from ..sparse_dialect.ir.mlir import ir
@@ -12,6 +13,7 @@ from ..sparse_dialect.ir.values import bytecode_of
 from ..sparse_dialect.lowering.buffers.externalize_constants import take_weights
 from ..sparse_dialect.lowering.loads.eliminate_redundant_loads import EliminateRedundantLoadsPass
 from ..sparse_dialect.lowering.reference.lower_to_reference import LowerToReferencePass
+from ..sparse_dialect.transforms.look_up_schedules import LookUpSchedulesPass
 from ..sparse_dialect.transforms.schedule_layers import ScheduleLayersPass
 from .backends import Backend, CompileOptions, Made, Stage
 from .named import ARENA, BUFFERS, LLVM, PREPARE, VECTOR
@@ -31,6 +33,10 @@ class CpuBackend(Backend):
         return target.device
 
     def stages(self, target: Target, options: CompileOptions) -> tuple[Stage, ...]:
+        database = user_database() if options.database is None else options.database
+        if options.sparse is not True:
+            database = ""  # schedules were found for what pays
+        tuned = LookUpSchedulesPass(database, target.machine if database else "")
         schedule = ScheduleLayersPass(
             kernel="sparse" if options.sparse == "always" else "auto" if options.sparse else "dense")
         loads = EliminateRedundantLoadsPass(level="filter" if options.eliminate_redundant_loads else "none")
@@ -38,7 +44,7 @@ class CpuBackend(Backend):
         if options.kernels is not None:
             reference = PassItem(LowerToReferencePass(beyond=options.kernels))
             vector = replace(vector, items=(reference, *vector.items))
-        return (Stage.of("sparse", PREPARE, schedule, hook=_read_layers), vector,
+        return (Stage.of("sparse", PREPARE, tuned, schedule, hook=_read_layers), vector,
                 Stage.of("buffers", BUFFERS), Stage.of("arena", ARENA, hook=Records.read_statements),
                 Stage.of("llvm-dialect", LLVM))
 

@@ -53,6 +53,12 @@ class Target:
 
         return Device(self.core, self.lanes, self.precision, self.arithmetic)
 
+    @property
+    def machine(self) -> str:
+        """What measurements are kept under: the processor, its vectors, and what is computed in."""
+        cpu = " ".join((self.triple, self.cpu, *self.features)) if self.triple else _cpu_field("model name")
+        return f"{cpu or platform.processor() or 'unknown'}, {self.name}, {self.precision}/{self.arithmetic}"
+
     @staticmethod
     def host() -> Target:
         """The CPU that this process runs on."""

@@ -53,6 +53,7 @@ class Source:
         return model, tuple(inputs)
 
     def compile(self, *, sparse: bool = True, eliminate_redundant_loads: bool = True, check: bool = True,
+                database: str | None = None,
                 progress: Progress | None = None) -> tuple[CompiledModel, list[np.ndarray]]:
         """Compiles the model; returns it with its example inputs as numpy arrays."""
         from .. import CompileOptions
@@ -60,18 +61,19 @@ class Source:
 
         model, inputs = self.load()
         options = CompileOptions(sparse=sparse, eliminate_redundant_loads=eliminate_redundant_loads,
-                                 check=check)
+                                 check=check, database=database)
         compiled = compile_model(model, inputs, options=options, progress=progress)
         return compiled, compiled.sample_inputs or self.draw_inputs(compiled)
 
     def compile_for(self, target: Target, *, sparse: bool = True, eliminate_redundant_loads: bool = True,
-                    progress: Progress | None = None) -> ModelFile:
+                    database: str | None = None, progress: Progress | None = None) -> ModelFile:
         """Compiles the model down to the LLVM dialect for ``target``, another machine."""
         from ..frontends.compile import compile_file
         from ..pipelines.driver import CompileOptions
 
         model, inputs = self.load()
-        options = CompileOptions(sparse=sparse, eliminate_redundant_loads=eliminate_redundant_loads)
+        options = CompileOptions(sparse=sparse, eliminate_redundant_loads=eliminate_redundant_loads,
+                                 database=database)
         return compile_file(model, inputs, target, options, progress)
 
     def draw_inputs(self, compiled: CompiledModel) -> list[np.ndarray]:

@@ -18,6 +18,7 @@ from .commands.prune import prune_command
 from .commands.report import report_command
 from .commands.run import run_command
 from .commands.sign import sign_command
+from .commands.tune import tune_command
 
 app = typer.Typer(cls=Guard, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
                   context_settings={"help_option_names": ["-h", "--help"]})
@@ -30,6 +31,7 @@ app.command("prune")(prune_command)
 app.command("inspect")(inspect_command)
 app.command("blocksize")(blocksize_command)
 app.command("sign")(sign_command)
+app.command("tune")(tune_command)
 
 
 def _show_version(value: bool) -> None:

@@ -4,8 +4,8 @@
     trial   the same, and objective, schedule, state, ratio, features              what a search goes on from
 
 A *layer* is a key (``dialect/layer_keys.py``): shape, stride, scheme and mask class, and of entries for
-tiles also the lane grids around it. Every trial and every set of entries is one transaction: a process that is
-killed loses none that was finished.
+tiles also the lane grids around it. Trials that were measured together, and entries that were confirmed
+together, are one transaction: a process that is killed loses nothing that was finished.
 """
 
 from __future__ import annotations

@@ -49,6 +49,8 @@ class FuseDepthwisePass(Pass):
         with op.context:
             for conv in operations(op, PackedConvOp):
                 reader = _only_reader(conv)
+                if schedule_of(conv).by_chunk is False:
+                    continue  # a schedule that says so is obeyed
                 if reader is not None and _runs_by_channel(reader) and _can_split(conv):
                     self._mark(conv, reader, context)
 

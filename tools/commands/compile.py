@@ -56,6 +56,11 @@ LinkerOption = Annotated[str, typer.Option(
 CheckOption = Annotated[bool, typer.Option(
     "--check/--no-check", help="Compare the compiled code with PyTorch on the recorded input, and refuse to "
     "write what differs.")]
+TunedOption = Annotated[bool, typer.Option(
+    "--tuned/--no-tuned", help="Use what espalier tune found for this machine, where its database is there.")]
+DatabaseOption = Annotated[Path | None, typer.Option(
+    "--database", metavar="FILE", help="The tuner's database (default: tuned.sqlite in the user's "
+    "configuration).")]
 NameOption = Annotated[str, typer.Option(
     metavar="NAME", help="The tail of the exported symbol espalier_model_NAME (default: the model's name).")]
 
@@ -69,7 +74,8 @@ def compile_command(
     precision: PrecisionOption = "fp32", accumulate: AccumulateOption = "",
     gpu_profile: GpuProfileOption = "generic",
     emit: EmitOption = "model", linker: LinkerOption = "", name: NameOption = "",
-    check: CheckOption = True, trust: TrustOption = False, debug: DebugOption = False,
+    check: CheckOption = True, tuned: TunedOption = True, database: DatabaseOption = None,
+    trust: TrustOption = False, debug: DebugOption = False,
 ) -> None:
     """Compile MODEL and write one file with code, weights and a recorded run; or, for a target, its code."""
     if target == VULKAN:
@@ -84,6 +90,7 @@ def compile_command(
     if cross and not target:
         raise EspalierError("--emit, --mcpu, --mattr, --precision, --accumulate, --linker and --name need "
                             "--target")
+    found = tuned_database(tuned, database)
     start = time.perf_counter()
     source = Source(model, prune, seed, steps, trust, only, exclude, shapes_of(shape), weights)
     if target == VULKAN:
@@ -96,12 +103,12 @@ def compile_command(
     with progress_bars() as progress:
         if other is None:
             compiled, _ = source.compile(sparse=not dense, eliminate_redundant_loads=lre, check=check,
-                                         progress=progress)
+                                         database=found, progress=progress)
             progress("writing", 0, 1)
             compiled.save(output)
         else:
             file = source.compile_for(other, sparse=not dense, eliminate_redundant_loads=lre,
-                                      progress=progress)
+                                      database=found, progress=progress)
             progress(f"code for {target}", 0, 1)
             compiled = _write(output, file, other, name or source.name, emit, linker)
     before = sum(layer.bytes_dense for layer in compiled.layers)
@@ -112,6 +119,17 @@ def compile_command(
     out.print(f"{output}: {source.name}, {len(compiled.layers)} layers, "
               f"weights {size(before)} -> {size(compiled.weight_bytes)}{f' ({smaller})' if smaller else ''}, "
               f"arena {size(compiled.arena_bytes)}, {time.perf_counter() - start:.1f} s", markup=False)
+
+
+def tuned_database(tuned: bool, database: Path | None) -> str | None:
+    """The tuner's database as ``CompileOptions`` takes it: a path, empty for none, None for the user's."""
+    if database is None:
+        return None if tuned else ""
+    if not tuned:
+        raise EspalierError("--database names what --no-tuned leaves out: give one of them")
+    if not database.is_file():
+        raise EspalierError(f"there is no database '{database}'; espalier tune makes one")
+    return str(database)
 
 
 def _write_for_gpu(output: Path, file: ModelFile, kind: str) -> None:

@@ -17,7 +17,7 @@ OK, CRASH, HANG, IMPOSSIBLE = "ok", "crash", "hang", "impossible"
 
 @dataclass(frozen=True)
 class Outcome:
-    """How work ended: ``state`` is OK with its ``value``, else CRASH, HANG or IMPOSSIBLE with a ``reason``."""
+    """How work ended: ``state`` is OK with its ``value``, or CRASH, HANG or IMPOSSIBLE with a ``reason``."""
 
     state: str
     value: Any = None

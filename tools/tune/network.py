@@ -15,11 +15,10 @@ from ...pipelines.runner import Runner
 from ...pipelines.target import Target
 from ...runtime.compiled_model import CompiledModel
 from ...runtime.model_file import ModelFile
-from ...runtime.records import LayerRecord
 from ...sparse_dialect.dialect.layer_keys import layer_key, tile_key
 from ...sparse_dialect.dialect.packed import Packed, PackedConvOp
 from ...sparse_dialect.dialect.recurrent import WEIGHTED
-from ...sparse_dialect.dialect.schedules import device_of, record_of, set_schedule
+from ...sparse_dialect.dialect.schedules import device_of, record_of, set_device, set_schedule
 from ...sparse_dialect.ir.mlir import ir
 from ...sparse_dialect.ir.walk import operations
 from ...sparse_dialect.lowering.cpu.spaces import space_of
@@ -32,12 +31,11 @@ LOOK_UP = PREPARE.index("sparse-look-up-schedules")
 
 @dataclass(frozen=True)
 class Unit:
-    """Layers of one key, which get one schedule. ``clocks``: the names under which their time is measured;
-    ``macs``: stored multiply-adds of all of them."""
+    """Layers of one key, which get one schedule. ``clocks``: by layer the name under which its time is
+    measured; ``macs``: stored multiply-adds of all of them."""
 
     key: str
-    layers: tuple[str, ...]
-    clocks: frozenset[str]
+    clocks: dict[str, str]
     space: Space
     macs: int
 
@@ -82,10 +80,6 @@ class TunedNetwork:
         tiles = {name: tile_key(op) for name, op in _named(packed, PackedConvOp)}
         return layers, tiles
 
-    def everywhere(self, chosen: Mapping[str, Schedule]) -> dict[str, Schedule]:
-        """``chosen`` schedules by unit, as schedules by layer."""
-        return {name: chosen[unit.key] for unit in self.units if unit.key in chosen for name in unit.layers}
-
     def _packed(self, schedules: Mapping[str, Schedule]) -> ir.Operation:
         root = self.module.operation.clone()
         _put(root, schedules)
@@ -102,15 +96,10 @@ class TunedNetwork:
         for name, op in _named(self.module.operation, *WEIGHTED):
             if name in spaces and name in records:
                 together.setdefault(layer_key(op), []).append(name)
-        units = [Unit(key, tuple(names), frozenset(clock for n in names for clock in _clocks(records[n])),
-                      spaces[names[0]], sum(records[n].macs_packed for n in names))
+        units = [Unit(key, {name: records[name].fused_into or name for name in names}, spaces[names[0]],
+                      sum(records[name].macs_packed for name in names))
                  for key, names in together.items() if spaces[names[0]].size > 1]
         return sorted(units, key=lambda unit: -unit.macs)
-
-
-def _clocks(record: LayerRecord) -> list[str]:
-    """The names whose time is the layer's."""
-    return [record.fused_into or record.name]
 
 
 def _named(root: ir.Operation, *classes: type) -> list[tuple[str, Any]]:

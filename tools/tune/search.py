@@ -62,11 +62,13 @@ class Genetic:
     def __init__(self, space: Space, seed: int) -> None:
         self.space, self.random = space, random.Random(seed)
         self.told: dict[Genome, float] = {space.default: 1.0}
+        self._asked: set[Genome] = set()
 
     def ask(self) -> Genome | None:
         for _ in range(MOST_TRIES):
             genome = self._founder() if len(self.told) < POPULATION else self._child()
-            if genome not in self.told:
+            if genome not in self.told and genome not in self._asked:
+                self._asked.add(genome)
                 return genome
         return None
 

@@ -1,0 +1,107 @@
+"""What a round of trials costs: the network with a schedule for many layers at once, beside the default's.
+
+Layers are measured where they run, in the whole network, so with caches as cold as they are there; and in the
+same process as the default, run by run in turn, so that a slow minute of the machine hits both.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from statistics import median
+from typing import Any, Protocol
+
+import numpy as np
+
+from ...errors import EspalierError
+from ...runtime.compiled_model import CompiledModel
+from ...sparse_dialect.schedule.schedule import Schedule
+from ..bench.measure import interleave, relative_error
+from .apart import Outcome, run_apart
+from .network import TunedNetwork
+
+SAME = 1e-3  # outputs may differ from the default's by this share of the largest: sums in another order
+FEWEST_RUNS, MOST_RUNS = 7, 40
+ROUND_S, CONFIRM_S = 1.5, 6.0  # time for measuring, compiling apart
+LATE = 20.0  # a round may take so many times what the default's compilation and runs took, and a minute
+Costs = dict[str, tuple[float, float]]  # by clock: the schedule's and the default's
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A whole network against the default: medians in seconds, and the share of rounds that it won."""
+
+    tuned: float
+    default: float
+    ratio: float
+    won: float
+
+
+class Judge(Protocol):
+    """What schedules are judged by: ``unit`` is that of costs."""
+
+    objective: str
+    unit: str
+
+    def measure(self, schedules: Mapping[str, Schedule], seconds: float = ROUND_S) -> Outcome:
+        """The costs (``Costs``) of a network with ``schedules``, by layer."""
+
+    def confirm(self, schedules: Mapping[str, Schedule]) -> Outcome:
+        """A ``Verdict`` on the whole network."""
+
+
+class HostJudge:
+    """Times on this machine, on so many ``threads``."""
+
+    objective, unit = "time", "s"
+
+    def __init__(self, network: TunedNetwork, threads: int) -> None:
+        self.network, self.threads = network, threads
+        self.run_s = min(interleave([lambda: network.default.run(network.inputs, threads)], 3)[0])
+        self.limit = 60.0
+
+    def measure(self, schedules: Mapping[str, Schedule], seconds: float = ROUND_S) -> Outcome:
+        return self._timed(lambda: self._layers(schedules, seconds))
+
+    def confirm(self, schedules: Mapping[str, Schedule]) -> Outcome:
+        return self._timed(lambda: self._whole(schedules))
+
+    def _timed(self, work: Any) -> Outcome:
+        begin = time.monotonic()
+        outcome = run_apart(work, self.limit)
+        if outcome.state == "ok":  # the next may take longer, not many times as long
+            self.limit = max(60.0, LATE * (time.monotonic() - begin))
+        return outcome
+
+    def _runs(self, seconds: float) -> int:
+        return min(max(FEWEST_RUNS, int(seconds / 2 / self.run_s)), MOST_RUNS)
+
+    def _model(self, schedules: Mapping[str, Schedule]) -> CompiledModel:
+        """The network with ``schedules``; raises ``EspalierError`` where its outputs are others."""
+        made = CompiledModel(self.network.compiled(schedules))
+        inputs = self.network.inputs
+        error = relative_error(made.run(inputs), self.network.default.run(inputs))
+        if not error <= SAME:
+            raise EspalierError(f"wrong: outputs differ by {error:.1e} of the largest")
+        return made
+
+    def _layers(self, schedules: Mapping[str, Schedule], seconds: float) -> Costs:
+        models = [self._model(schedules), self.network.default]
+        names = [layer.name for layer in models[1].layers]
+        best = [np.full(len(names), np.inf) for _ in models]
+        for round_ in range(self._runs(seconds)):
+            for at in (0, 1) if round_ % 2 else (1, 0):
+                spent = dict(zip([layer.name for layer in models[at].layers],
+                                 models[at].profile(self.network.inputs, self.threads), strict=False))
+                best[at] = np.minimum(best[at], [spent[name] for name in names])
+        return {name: (float(a), float(b)) for name, a, b in zip(names, *best, strict=True)}
+
+    def _whole(self, schedules: Mapping[str, Schedule]) -> Verdict:
+        models = [self._model(schedules), self.network.default]
+        tasks = [lambda model=model: model.run(self.network.inputs, self.threads) for model in models]
+        interleave(tasks, 2)
+        tuned, default = interleave(tasks, 2 * self._runs(CONFIRM_S) + 1)
+        ratios = [a / b for a, b in zip(tuned, default, strict=True)]
+        return Verdict(median(tuned), median(default), median(ratios),
+                       sum(ratio < 1 for ratio in ratios) / len(ratios))
