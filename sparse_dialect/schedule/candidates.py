@@ -11,7 +11,7 @@ micro-kernel family makes the space of a layer (``lowering/cpu/spaces.py``); sea
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from itertools import product
 from math import prod
@@ -47,7 +47,7 @@ class Space:
     why_not: Callable[[Schedule], str] = _anything
 
     @staticmethod
-    def around(default: Schedule, values: dict[str, Sequence[Any]],
+    def around(default: Schedule, values: Mapping[str, Sequence[Any]],
                why_not: Callable[[Schedule], str] = _anything) -> Space:
         """The space of ``values`` by axis; the default's own value is added where it is missing. An axis of
         one value is left out, unless it is a tuple's element."""

@@ -131,8 +131,9 @@ class Database:
             "WHERE device = ? AND threads = ? AND compiler = ? AND objective = ? "
             "AND (? IS NULL OR layer = ?) ORDER BY number",
             (place.device, place.threads, place.compiler, objective, layer, layer))
-        return [Trial(row[0], schedule_from(row[1]), *row[2:6], json.loads(row[6]), *row[7:])
-                for row in found]
+        return [Trial(layer, schedule_from(schedule), state, ratio, cost, objective, json.loads(features),
+                      network, reason)
+                for layer, schedule, state, ratio, cost, objective, features, network, reason in found]
 
     def confirm(self, schedules: Mapping[str, tuple[Schedule, float]], place: Place, network: str) -> None:
         """Keeps ``schedules``, by layer, each with its share of the default's time: what compilation uses
@@ -205,8 +206,9 @@ def schedule_from(text: str) -> Schedule:
     known = json.loads(text)
     if not isinstance(known, dict):
         raise ValueError(f"expected the fields of a schedule, found {text!r:.80}")
-    schedule = Schedule(**{name: tuple(value) if isinstance(value, list) else value
-                           for name, value in known.items()})
+    fields: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value
+                              for name, value in known.items()}
+    schedule = Schedule(**fields)
     complaint = schedule.complaint()
     if complaint is not None:
         raise ValueError(complaint)

@@ -62,7 +62,7 @@ def tune_command(
     export: Annotated[Path | None, typer.Option(
         metavar="FILE", help="Write the database's results as JSON, instead of tuning.")] = None,
     import_: Annotated[Path | None, typer.Option(
-        "--import", metavar="FILE", help="Take results of --export that are better than those known.")] = None,
+        "--import", metavar="FILE", help="Take what --export wrote, where it is better.")] = None,
     trust: TrustOption = False, debug: DebugOption = False,
 ) -> None:
     """Search faster schedules for MODEL's layers by measurement; compile uses what was confirmed."""
@@ -137,7 +137,8 @@ def _tell(result: Result, source: Source, path: Path, threads: int) -> None:
               f"known before", markup=False)
     if result.verdict is not None:
         tuned, default = 1000 * result.verdict.tuned, 1000 * result.verdict.default
-        out.print(f"whole network, interleaved: {tuned:.3f} ms, today's default {default:.3f} ms; "
+        out.print(f"whole network, interleaved, fastest runs: {tuned:.3f} ms, the default's "
+                  f"{default:.3f} ms; median of neighbouring runs "
                   f"{1 / result.verdict.ratio:.3f}x, faster in {result.verdict.won:.0%} of the runs",
                   markup=False)
     if not result.chosen:
@@ -163,9 +164,9 @@ def _move(path: Path, export: Path | None, import_: Path | None) -> None:
             raise EspalierError(f"there is no database '{path}'; espalier tune makes one")
         check_writable(export)
         with Database(path) as kept:
-            entries = kept.exported()
-        write_json(export, {"espalier-tuned": 1, "entries": entries})
-        out.print(f"wrote {len(entries)} results to {export}", markup=False)
+            known = kept.exported()
+        write_json(export, {"espalier-tuned": 1, "entries": known})
+        out.print(f"wrote {len(known)} results to {export}", markup=False)
         return
     if import_ is None:
         return

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import faulthandler
 import multiprocessing
 import os
 import signal
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
@@ -57,9 +59,10 @@ def _ending(code: int | None) -> str:
 
 def _child(work: Callable[[], Any], answer: Connection) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that waits, which ends this one
-    silent = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(silent, 1)
-    os.dup2(silent, 2)
+    faulthandler.disable()
+    sys.stdout = sys.stderr = open(os.devnull, "w")  # what Python prints, and below what code of others does
+    for stream in (1, 2):
+        os.dup2(sys.stdout.fileno(), stream)
     try:
         answer.send((OK, work()))
     except EspalierError as error:

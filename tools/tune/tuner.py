@@ -22,7 +22,6 @@ from .network import TunedNetwork, Unit
 from .search import FAILED, Search, search_of
 
 WORTH = 0.985  # of the default's time: what is slower is left as it is
-CLEAR = 0.6  # of the confirming rounds must be won
 WRONG = "wrong"  # the state of a schedule whose outputs are others
 Told = Callable[[int, int, float], None]  # trials done and wanted, the network's best predicted share
 
@@ -222,7 +221,7 @@ class Tuner:
             schedules = _schedules([ask for _, ask in faster])
             outcome = self.judge.confirm(schedules)
             verdict = outcome.value if outcome.state == OK else None
-            if verdict is not None and verdict.ratio < 1 and verdict.won >= CLEAR:
+            if verdict is not None and verdict.faster:
                 chosen = {ask.known.unit.key: (ask.schedule, ratio) for ratio, ask in faster}
                 self._store(chosen, schedules)
                 return chosen, verdict

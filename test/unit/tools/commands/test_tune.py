@@ -1,0 +1,131 @@
+"""``espalier tune``: a small network tuned for real, what compile then uses, and bad input in one line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from espalier.errors import EspalierError
+from espalier.pipelines.target import Target
+from espalier.sparse_dialect.schedule.database import Database, Place
+from espalier.sparse_dialect.schedule.schedule import Schedule
+from espalier.tools.commands.tune import duration
+from espalier.tools.compiled import Source
+from espalier.tools.tune.network import TunedNetwork
+from support.command_line import CommandLine, one_line
+
+NETWORK = """
+from torch import nn
+import torch
+
+def network():
+    torch.manual_seed(0)
+    layers = nn.Conv2d(3, 32, 3), nn.ReLU(), nn.Conv2d(32, 32, 3), nn.ReLU(), nn.Conv2d(32, 32, 3)
+    return nn.Sequential(*layers).eval(), (torch.randn(1, 3, 20, 20),)
+"""
+
+
+@pytest.fixture
+def espalier(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> CommandLine:
+    return CommandLine(monkeypatch, capsys)
+
+
+@pytest.fixture
+def network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    path = tmp_path / "net.py"
+    path.write_text(NETWORK)
+    return f"{path}:network"
+
+
+@pytest.mark.slow
+def test_a_network_is_tuned_and_goes_on(network: str, tmp_path: Path, espalier: CommandLine) -> None:
+    pytest.importorskip("torch")
+    page = tmp_path / "page.html"
+    result = espalier("tune", network, "--trials", "2", "--time", "2m", "--html", page)
+    assert result.code == 0, result.err
+    database = tmp_path / "config" / "espalier" / "tuned.sqlite"
+    place = Place(Target.host().machine)
+    with Database(database) as kept:
+        trials = kept.trials(place)
+    assert len(trials) >= 4
+    assert all(trial.state == "ok" for trial in trials)
+    assert "<svg" in page.read_text()
+    again = espalier("tune", network, "--trials", "2", "--time", "2m")
+    assert "0 trials (0 failed) in" in again.out
+    assert f"{len(trials)} known before" in again.out
+
+
+@pytest.mark.slow
+def test_compile_uses_what_was_confirmed(network: str, tmp_path: Path, espalier: CommandLine) -> None:
+    pytest.importorskip("torch")
+    made = TunedNetwork.of(Source(network), Target.host(), lambda *_: None)
+    unit = made.units[0]
+    wanted = Schedule(tile=(1, 1, 2))
+    _, tiles = made.keys_with({})
+    database = tmp_path / "mine.sqlite"
+    with Database(database) as kept:
+        kept.confirm({tiles[name]: (wanted, 0.5) for name in unit.clocks}, Place(made.target.machine), "net")
+    for words, same in ((("--database", database), False), (("--no-tuned",), True), ((), True)):
+        output = tmp_path / "net.espalier"
+        result = espalier("compile", network, "-o", output, *words)
+        assert result.code == 0, result.err
+        plain = tmp_path / "plain.espalier"
+        espalier("compile", network, "-o", plain, "--no-tuned")
+        assert (output.read_bytes() == plain.read_bytes()) == same
+
+
+def test_results_move_from_one_database_to_another(network: str, tmp_path: Path,
+                                                   espalier: CommandLine) -> None:
+    mine, file = tmp_path / "mine.sqlite", tmp_path / "results.json"
+    with Database(mine) as kept:
+        kept.confirm({"a": (Schedule(passes=2), 0.5)}, Place("x"), "net")
+    assert "wrote 1 results" in espalier("tune", "--export", file, "--database", mine).out
+    assert "took 1 of 1" in espalier("tune", "--import", file).out
+    assert "took 0 of 1" in espalier("tune", "--import", file).out
+
+
+@pytest.mark.parametrize(("words", "error"), [
+    ((), "give a MODEL to tune"),
+    (("net.mlir", "--export", "x.json"), "give one of MODEL, --export and --import"),
+    (("--export", "x.json"), "there is no database"),
+    (("net.mlir", "--device", "toaster"), "--device expects one of host, found 'toaster'"),
+    (("net.mlir", "--objective", "beauty"), "--objective expects one of time, found 'beauty'"),
+    (("net.mlir", "--time", "soon"), "--time expects a time such as 90s"),
+    (("net.mlir", "--html", "/no/such/folder/x.html"), "there is no folder"),
+])
+def test_bad_input_is_one_line(network: str, espalier: CommandLine, words: tuple[str, ...],
+                               error: str) -> None:
+    result = espalier("tune", *words)
+    assert one_line(result, error)
+
+
+@pytest.mark.parametrize("text", [
+    "{", "[]", '{"entries": []}', '{"espalier-tuned": 2, "entries": []}',
+    '{"espalier-tuned": 1, "entries": [{}]}', '{"espalier-tuned": 1, "entries": 7}'])
+def test_a_file_that_export_did_not_write(network: str, tmp_path: Path, espalier: CommandLine,
+                                          text: str) -> None:
+    path = tmp_path / "x.json"
+    path.write_text(text)
+    result = espalier("tune", "--import", path)
+    assert one_line(result)
+
+
+def test_compile_says_which_database_is_not_there(network: str, tmp_path: Path,
+                                                  espalier: CommandLine) -> None:
+    words = "compile", network, "-o", tmp_path / "x", "--database", tmp_path / "none"
+    result = espalier(*words)
+    assert one_line(result, "espalier tune makes one")
+    result = espalier(*words, "--no-tuned")
+    assert one_line(result, "give one of them")
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("90s", 90.0), ("10m", 600.0), ("1.5h", 5400.0)])
+def test_times(text: str, seconds: float) -> None:
+    assert duration(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "0s", "m", "-1s", "1d", "10", "1.s"])
+def test_times_that_are_none(text: str) -> None:
+    with pytest.raises(EspalierError, match="expects a time"):
+        duration(text)

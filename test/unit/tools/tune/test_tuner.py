@@ -1,0 +1,133 @@
+"""The tuner's loop, with a judge that computes costs: faults are marked, nothing finished is lost, and only
+what is confirmed is kept."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from espalier.errors import EspalierError
+from espalier.sparse_dialect.schedule.candidates import Space
+from espalier.sparse_dialect.schedule.database import Database, Place, confirmed
+from espalier.sparse_dialect.schedule.schedule import Schedule
+from espalier.tools.tune.apart import CRASH, IMPOSSIBLE, OK, Outcome
+from espalier.tools.tune.judge import Verdict
+from espalier.tools.tune.network import Unit
+from espalier.tools.tune.tuner import Limits, Result, Tuner
+
+PLACE = Place("a CPU", 1, "1.0")
+SPACE = Space.around(Schedule(channel_block=32, tile=(1, 2, 2)), {
+    "channel_block": [16, 32, 64, 128], "tile.0": [1], "tile.1": range(1, 9), "tile.2": range(1, 9)})
+BEST = Schedule(channel_block=64, tile=(1, 4, 5))
+
+
+def cost(schedule: Schedule) -> float:
+    _, rows, columns = schedule.tile or (1, 2, 2)
+    return 1e-3 * (1 + abs(rows - 4) + abs(columns - 5) + abs((schedule.channel_block or 32) - 64) / 16)
+
+
+class Network(SimpleNamespace):
+    """Two keys: one of two layers, one of a layer whose time is measured under another's name."""
+
+    def __init__(self) -> None:
+        super().__init__(name="net", units=[Unit("conv", {"a": "a", "b": "b"}, SPACE, 200),
+                                            Unit("fused", {"c": "d"}, SPACE, 100)])
+
+    def keys_with(self, schedules: Mapping[str, Schedule]) -> tuple[dict[str, str], dict[str, str]]:
+        return {}, {name: f"tile of {name}" for name in schedules}
+
+
+class FakeJudge:
+    objective, unit = "time", "s"
+
+    def __init__(self, fault: Callable[[Schedule], str] = lambda schedule: "", whole: float = 0.5) -> None:
+        self.fault, self.whole, self.asked = fault, whole, 0
+
+    def measure(self, schedules: Mapping[str, Schedule], seconds: float = 1.0) -> Outcome:
+        self.asked += 1
+        for schedule in schedules.values():
+            if state := self.fault(schedule):
+                return Outcome(state, reason="so it is")
+        default = cost(SPACE.schedule(SPACE.default))
+        costs = {clock: (default, default) for clock in "abd"}
+        for name, schedule in schedules.items():
+            costs[{"c": "d"}.get(name, name)] = cost(schedule), default
+        return Outcome(OK, costs)
+
+    def confirm(self, schedules: Mapping[str, Schedule]) -> Outcome:
+        return Outcome(OK, Verdict(self.whole, 1.0, self.whole, 1.0 if self.whole < 1 else 0.0))
+
+
+def tuned(path: Path, judge: Any, trials: int = 120, seconds: float = 100.0) -> Result:
+    network: Any = Network()
+    with Database(path) as kept:
+        return Tuner(network, judge, kept, PLACE, Limits(trials, seconds, "ga", 1)).run()
+
+
+def test_the_best_is_found_and_kept_by_layer_and_by_grids(tmp_path: Path) -> None:
+    result = tuned(tmp_path / "t", FakeJudge())
+    assert {key: schedule for key, (schedule, _) in result.chosen.items()} == {"conv": BEST, "fused": BEST}
+    early, late = Schedule(channel_block=64), Schedule(tile=(1, 4, 5))
+    assert confirmed(tmp_path / "t", PLACE) == {
+        "conv": early, "fused": early, "tile of a": late, "tile of b": late, "tile of c": late}
+
+
+def test_what_the_whole_network_does_not_confirm_is_not_kept(tmp_path: Path) -> None:
+    result = tuned(tmp_path / "t", FakeJudge(whole=1.01))
+    assert (result.chosen, confirmed(tmp_path / "t", PLACE)) == ({}, {})
+    assert result.verdict is not None
+
+
+@pytest.mark.parametrize("state", [CRASH, "hang", IMPOSSIBLE])
+def test_a_schedule_that_does_not_run_is_marked_and_the_others_are_measured(tmp_path: Path,
+                                                                            state: str) -> None:
+    judge = FakeJudge(lambda schedule: state if schedule.channel_block == 128 else "")
+    result = tuned(tmp_path / "t", judge, trials=40)
+    assert result.failed
+    with Database(tmp_path / "t") as kept:
+        for trial in kept.trials(PLACE):
+            assert trial.state == (state if trial.schedule.channel_block == 128 else OK)
+    assert tuned(tmp_path / "t", judge, trials=40).failed == 0  # none is tried twice
+
+
+def test_a_device_that_vanishes_leaves_only_marks(tmp_path: Path) -> None:
+    result = tuned(tmp_path / "t", FakeJudge(lambda schedule: CRASH), trials=3)
+    assert result.chosen == {}
+    assert result.failed == result.trials > 0
+
+
+def test_a_search_goes_on_where_it_was(tmp_path: Path) -> None:
+    first = tuned(tmp_path / "t", FakeJudge(), trials=20)
+    second = tuned(tmp_path / "t", FakeJudge(), trials=20)
+    assert (second.trials, second.reused) == (0, first.trials)
+    assert second.chosen == first.chosen
+
+
+def test_ctrl_c_keeps_what_was_found(tmp_path: Path) -> None:
+    class Interrupted(FakeJudge):
+        def measure(self, schedules: Mapping[str, Schedule], seconds: float = 1.0) -> Outcome:
+            if self.asked == 25:
+                self.asked += 1
+                raise KeyboardInterrupt
+            return super().measure(schedules, seconds)
+
+    result = tuned(tmp_path / "t", Interrupted())
+    assert result.chosen
+    with Database(tmp_path / "t") as kept:
+        assert len(kept.trials(PLACE)) == result.trials > 25
+
+
+def test_a_time_that_is_too_short_for_one_round(tmp_path: Path) -> None:
+    class Slow(FakeJudge):
+        def measure(self, schedules: Mapping[str, Schedule], seconds: float = 1.0) -> Outcome:
+            time.sleep(0.05)
+            return super().measure(schedules, seconds)
+
+    with pytest.raises(EspalierError, match=r"--time is too little for one round of trials.*give it"):
+        tuned(tmp_path / "t", Slow(), seconds=0.01)
+    with Database(tmp_path / "t") as kept:
+        assert kept.trials(PLACE)  # what was measured is not lost all the same
