@@ -56,7 +56,7 @@ class Target:
     @property
     def machine(self) -> str:
         """What measurements are kept under: the processor, its vectors, and what is computed in."""
-        cpu = " ".join((self.triple, self.cpu, *self.features)) if self.triple else _cpu_field("model name")
+        cpu = " ".join((self.triple, self.cpu, *self.features)) if self.triple else cpu_field("model name")
         return f"{cpu or platform.processor() or 'unknown'}, {self.name}, {self.precision}/{self.arithmetic}"
 
     @staticmethod
