@@ -12,16 +12,17 @@ from typing import Any
 from ..runtime.abi import FREE
 from ..runtime.records import LayerRecord, StatementRecord, TensorSpec
 from ..sparse_dialect.dialect.packed import PackedConvOp
-from ..sparse_dialect.dialect.recurrent import PACKED_LAYERS
-from ..sparse_dialect.dialect.schedules import record_of
+from ..sparse_dialect.dialect.recurrent import PACKED_LAYERS, inputs_of
+from ..sparse_dialect.dialect.schedules import device_of, record_of
 from ..sparse_dialect.dialect.schemes import scheme_of
+from ..sparse_dialect.dialect.storages import storage_of
 from ..sparse_dialect.errors import op_error
 from ..sparse_dialect.geometry.convolution import Convolution
 from ..sparse_dialect.ir.mlir import bindings, ir
 from ..sparse_dialect.ir.values import integers, strings, text_of
 from ..sparse_dialect.ir.walk import operations
 from ..sparse_dialect.lowering.reference.coverage import RECORD
-from ..sparse_dialect.schedule.cost_model import convolution_ms, linear_ms
+from ..sparse_dialect.schedule.cost_model import convolution_ms, matrix_ms
 from ..sparse_dialect.schedule.record import Record
 from ..sparse_dialect.schemes import Dense
 from .target import Target
@@ -104,7 +105,7 @@ def _reference_records(root: ir.Operation) -> list[LayerRecord]:
 
 def _layer_records(root: ir.Operation, target: Target) -> list[LayerRecord]:
     """A record of every packed layer, in program order; of one time step where their number is free."""
-    records = []
+    records, device = [], device_of(root)
     for number, layer in enumerate(operations(root, *PACKED_LAYERS)):
         known = record_of(layer)
         weight = integers(layer.weight_shape)
@@ -112,7 +113,8 @@ def _layer_records(root: ir.Operation, target: Target) -> list[LayerRecord]:
         linear = not isinstance(layer, PackedConvOp)
         places = _output_places(layer)
         size = prod(weight)
-        predict = linear_ms if linear else convolution_ms
+        predicted = (matrix_ms(storage_of(layer), tuple(weight), known.stored, inputs_of(layer), device)
+                     if linear else convolution_ms(scheme, known.stored * places, device))
         records.append(LayerRecord(
             name=known.layer or f"layer{number}",
             op=layer.operation.name.removeprefix("sparse.packed_"),
@@ -122,7 +124,7 @@ def _layer_records(root: ir.Operation, target: Target) -> list[LayerRecord]:
             bytes_dense=known.dense_bytes, bytes_packed=known.packed_bytes, index_bytes=known.index_bytes,
             csr_index_bytes=4 * (known.nonzeros + weight[0] + 1) if known.index_bytes else 0,
             loads_before=0, loads_after=0,
-            predicted_ms=predict(scheme, known.stored * (1 if linear else places)),
+            predicted_ms=predicted,
             fused_into=known.fused_into, precision=_precision(layer, target)))
     return records
 

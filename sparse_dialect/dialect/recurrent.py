@@ -115,6 +115,20 @@ WEIGHTED = (ConvOp, LinearOp, GruOp, LstmOp)  # the ops with a weight and its sc
 PACKED_LAYERS = (PackedConvOp, PackedLinearOp, PackedGruOp, PackedLstmOp)
 
 
+def gates_of(layer: Any) -> int:
+    """The gates of a recurrent layer, packed or not; 1 of any other."""
+    if isinstance(layer, GruOp | PackedGruOp):
+        return GRU_GATES
+    return LSTM_GATES if isinstance(layer, LstmOp | PackedLstmOp) else 1
+
+
+def inputs_of(layer: Any) -> int | None:
+    """How many inputs share the matrix of a linear layer, or of a step of a recurrent one; None where only
+    the run knows."""
+    type_ = ir.RankedTensorType((layer.initial if gates_of(layer) > 1 else layer.input).type)
+    return None if type_.is_dynamic_dim(0) else int(type_.shape[0])
+
+
 def _check_gru(op: Any) -> str | None:
     return _check_shapes(op, shape_of(op.weight), GRU_GATES, {"initial": op.initial})
 

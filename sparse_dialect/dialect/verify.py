@@ -88,10 +88,6 @@ def check_schedule(op: Any, filters: int = 0, channels: int = 0) -> str | None:
     block = schedule.channel_block or 1
     if channels % block:
         return f"has an impossible schedule: expected a channel_block that divides {channels}, found {block}"
-    group = schedule.filters_per_group or 1
-    if schedule.micro_kernel == "kernel_classes" and filters % group:
-        return (f"has an impossible schedule: expected filters_per_group that divides {filters}, "
-                f"found {group}")
     order = schedule.filter_order
     if order is not None and filters and set(order) != set(range(filters)):
         return (f"has an impossible schedule: expected a filter_order of all {filters} filters, "

@@ -1,77 +1,105 @@
 """What a kernel costs on a CPU, and the sizes that follow: which kernel, how many filters share loads,
 channel blocks.
 
-A deliberately small model: multiply-adds over the share of the FMA peak that each kernel class reaches, and
-bytes over memory bandwidth for matrix-vector products. The shares were measured on one Sapphire Rapids core
-(AVX-512, 165 GFLOP/s peak, VGG-16 and ResNet-50 layers inside the whole network); they only steer choices,
-the report shows measured times.
+A deliberately small model. Convolutions: multiply-adds over the share of the peak that each kernel class
+reaches. Matrices: what an entry of their storage takes, for so many inputs, or the time to stream it, if that
+is longer. All figures are the core's own (``devices/cores.py``); they only steer choices, the report shows
+measured times.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from math import prod
+from math import ceil, prod
+
+import numpy as np
 
 from ..devices.cores import Core
-from ..schemes import Bcr, Connectivity, Dense, Kgs, Pattern, Scheme
-
-DENSE_SHARE = 0.80
-PATTERN_SHARE = 0.60  # single-entry patterns load a vector for each multiply, like unstructured ones
-CONNECTIVITY_SHARE = 0.60
-KGS_SHARE = 0.75
-BCR_SHARE, PAIR_SHARE = 0.70, 0.55  # of blocks of 4 or more rows; of 2 or 3, where a load serves few
-SINGLE_SHARE = 0.30
-SPARSE_MATRIX_BYTES = 5.0  # a stored weight of a sparse matrix: 4 bytes and a one-byte column
-BCR_MATRIX_BYTES = 4.6  # rows of a group share a column's index and the input that it loads
-SPARSE_MATRIX_MARGIN = 1.5  # lanes wait for others, and rows fall behind the memory stream
+from ..devices.device import Device
+from ..schemes import Bcr, Connectivity, Dense, Empty, Kgs, Pattern, Scheme, Structured
+from ..storage import DenseRows, KeptRows, Sell, Storage
+from ..storage.sell import PERMUTED, few_inputs
 
 SMALL_PIXELS = 64  # an image of no more is small
 
 COLUMNS_PER_VISIT = 128
 
+GROUP_COST = {1: 1.9, 2: 1.25, 3: 1.1, 4: 1.0}  # of a multiply where so many filters share loads
 
-@dataclass(frozen=True)
-class Machine:
-    """The target's peak: ``gflops`` of one core, ``gigabytes`` a second of memory bandwidth."""
+# Matrices. Cycles that an output takes, scattered ones too; and where vectors run along the inputs, what of
+# a lane is no multiply, and the lines of input that it loads, in lines from L2. MANY: inputs where only the
+# run knows how many there are. VECTORS: of inputs at once.
+OUTPUT, SCATTERED, LANE, LOADED = 0.25, 2.0, 0.3, 2.9
+TOGETHER = 0.6  # of a multiply's time where a picked input serves another row
+ROW_MULTIPLY = 1.03  # of a multiply's time in dense rows, where loads hide behind it
+MANY, VECTORS = 64, 4
 
-    gflops: float = 165.0
-    gigabytes: float = 15.0
 
-
-def share_of_peak(scheme: Scheme) -> float:
+def share_of_peak(scheme: Scheme, core: Core) -> float:
     """The share of the FMA peak that the scheme's convolution kernel reaches."""
+    shares = core.shares
     match scheme:
         case Dense():
-            return DENSE_SHARE
+            return shares.dense
+        case Structured():
+            return shares.whole
         case Pattern():
-            return PATTERN_SHARE if scheme.entries > 1 else SINGLE_SHARE
+            return shares.patterns if scheme.entries > 1 else shares.single
         case Connectivity():
-            return CONNECTIVITY_SHARE
+            return shares.kernels
         case Kgs(filters=rows) | Bcr(rows=rows) if rows in (2, 3):
-            return PAIR_SHARE
+            return shares.pairs
         case Kgs(filters=rows) if rows >= 4:
-            return KGS_SHARE
+            return shares.groups
         case Bcr(rows=rows) if rows >= 4:
-            return BCR_SHARE
-    return SINGLE_SHARE
+            return shares.blocks
+    return shares.single
 
 
-def convolution_ms(scheme: Scheme, macs: int, machine: Machine = Machine()) -> float:
+def convolution_ms(scheme: Scheme, macs: int, device: Device) -> float:
     """Predicted milliseconds of ``macs`` stored multiply-adds on one core."""
-    return 2e-6 * macs / (machine.gflops * share_of_peak(scheme))
+    core = device.costs
+    return 1e3 * core.seconds(macs / device.lanes * core.multiply / share_of_peak(scheme, core))
 
 
-def linear_ms(scheme: Scheme, stored: int, machine: Machine = Machine()) -> float:
-    """Predicted milliseconds of a matrix-vector product of ``stored`` weights on one core: the time to
-    stream them."""
-    match scheme:
-        case Dense():
-            bytes_each = 4.0
-        case Bcr(rows=rows) if rows >= 2:
-            bytes_each = BCR_MATRIX_BYTES
-        case _:
-            bytes_each = SPARSE_MATRIX_BYTES * SPARSE_MATRIX_MARGIN
-    return 1e-6 * stored * bytes_each / machine.gigabytes
+def matrix_ms(storage: Storage, shape: tuple[int, ...], stored: int, inputs: int | None,
+              device: Device) -> float:
+    """Predicted milliseconds of a matrix [M, K] of ``stored`` weights times ``inputs`` on one core."""
+    core, count = device.costs, MANY if inputs is None else inputs
+    size = stored * (2 if device.precision == "fp16" else 4)
+    outputs = shape[0] * count
+    if isinstance(storage, Sell):
+        entries = stored / (storage.group * storage.lanes)
+        size += stored // storage.group  # a byte of index for each lane of an entry
+        work = _entries(storage, entries, shape[1], count, core) + outputs * OUTPUT
+    else:
+        assert isinstance(storage, DenseRows | KeptRows)
+        scattered = isinstance(storage, KeptRows) and storage.rows < shape[0]
+        work = (stored / storage.lanes * count * core.multiply * ROW_MULTIPLY
+                + outputs * (SCATTERED if scattered else OUTPUT))
+    return 1e3 * core.seconds(max(work, size / (core.stream if size <= core.cached else core.stream_far)))
+
+
+def _entries(storage: Sell, entries: float, columns: int, inputs: int, core: Core) -> float:
+    """Cycles of all entries of a sparse matrix: picked from few inputs, or with vectors along many."""
+    group = storage.group
+    if storage.gates > 1 or inputs < few_inputs(storage.lanes, group):
+        fetch = core.fetch * max(1.0, storage.window / PERMUTED if storage.window % PERMUTED == 0
+                                 and core.permutes else 1.0)
+        return entries * (core.entry + inputs * (fetch + TOGETHER * core.multiply * group))
+    cycles, left = inputs * columns * OUTPUT, ceil(inputs / storage.lanes)
+    while left > 0:
+        vectors = min(left, VECTORS)
+        lane = vectors * max(group * core.multiply * 1.1, LOADED * core.line) + LANE
+        cycles, left = cycles + entries * storage.lanes * lane, left - vectors
+    return cycles
+
+
+def matrix_size(storage: Storage, weight: np.ndarray) -> int:
+    """The weights that ``storage`` keeps of ``weight`` [M, K], about, without packing it."""
+    if isinstance(storage, Sell):
+        return storage.estimate(weight)
+    assert isinstance(storage, DenseRows | KeptRows)
+    return int(prod(storage.sizes(weight.shape)))
 
 
 def filters_per_group(scheme: Scheme, filters: int, places: int) -> int:
@@ -83,12 +111,13 @@ def filters_per_group(scheme: Scheme, filters: int, places: int) -> int:
     """
     match scheme:
         case Dense():
-            wanted = 4
+            most = 4
         case Connectivity() if places == 1:
-            wanted = 2
+            most = 2
         case _:
-            wanted = 1
-    return max(size for size in range(1, wanted + 1) if filters % size == 0)
+            most = 1
+    # the last group may repeat a filter, which costs as much as one
+    return min(range(most, 0, -1), key=lambda size: -(-filters // size) * size * GROUP_COST[size])
 
 
 def channel_block(scheme: Scheme, channels: int, kernel: tuple[int, ...], pixels: int, core: Core) -> int:
@@ -100,7 +129,7 @@ def channel_block(scheme: Scheme, channels: int, kernel: tuple[int, ...], pixels
         target = core.packed_block
     else:
         target = core.small_block if pixels <= SMALL_PIXELS else core.flat_block
-    if isinstance(scheme, Dense) or channels < 2 * target:
+    if isinstance(scheme, Dense | Empty) or channels < 2 * target:
         return channels
     best = max(size for size in range(1, target + 1) if channels % size == 0)
     return best if 4 * best >= target else channels

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
+from ..devices.device import Device
 from ..errors import EspalierError
-from ..schemes import SCHEMES, Dense, Scheme, SharedColumns
+from ..schemes import SCHEMES, Dense, Empty, Scheme, SharedColumns
+from ..schemes.nearest import nearest
 from ..schemes.shared_columns import matrix_of, stored_weights
-from .cost_model import convolution_ms, linear_ms
+from ..storage.choice import matrix_storage
+from .cost_model import convolution_ms, matrix_ms, matrix_size
+
+REFERENCE = Device()
 
 
 class Detection(NamedTuple):
@@ -21,9 +26,10 @@ class Detection(NamedTuple):
     reason: str
 
 
-def explain_scheme(weight: np.ndarray, order: Sequence[str] = ()) -> Detection:
-    """The scheme that fits ``weight`` and runs fastest, of those in ``order`` (default: all, structured
-    first).
+def explain_scheme(weight: np.ndarray, order: Sequence[str] = (), device: Device = REFERENCE,
+                   inputs: int | None = 1) -> Detection:
+    """The scheme that fits ``weight`` and runs fastest on ``device``, of those in ``order`` (default: all,
+    structured first). ``inputs``: how many share a matrix, None where only the run knows.
 
     Dense only where nothing else fits, whatever ``order`` says; of equals the first. Raises
     ``EspalierError`` for an unknown name or a weight below rank 2.
@@ -36,13 +42,15 @@ def explain_scheme(weight: np.ndarray, order: Sequence[str] = ()) -> Detection:
     known = order or sorted(SCHEMES, key=lambda name: SCHEMES[name].last_resort)
     names = [name for name in dict.fromkeys(known) if name != Dense.name]
     found = {name: SCHEMES[name].detect(weight) for name in names}
-    times = {name: predicted_ms(scheme, weight) for name, scheme in found.items() if scheme is not None}
+    times = predicted_ms({name: scheme for name, scheme in found.items() if scheme is not None}, weight,
+                         device, inputs)
     chosen = min(times, key=lambda name: times[name]) if times else None
     passed = names[: names.index(chosen)] if chosen else names
     reasons = [f"{name} fits, but is slower" if name in times else
-               f"not {name}: {SCHEMES[name].why_not(weight)}" for name in passed]
+               f"not {name}: {SCHEMES[name].why_not(weight)}" for name in passed if name != Empty.name]
     scheme = found[chosen] if chosen else None
-    return Detection(scheme or Dense(), "; ".join(reasons))
+    near = nearest(weight) if scheme is None or scheme.last_resort else ""
+    return Detection(scheme or Dense(), "; ".join([near, *reasons] if near else reasons))
 
 
 def detect_scheme(weight: np.ndarray, order: Sequence[str] = ()) -> Scheme:
@@ -50,11 +58,21 @@ def detect_scheme(weight: np.ndarray, order: Sequence[str] = ()) -> Scheme:
     return explain_scheme(weight, order).scheme
 
 
-def predicted_ms(scheme: Scheme, weight: np.ndarray) -> float:
-    """Predicted time of ``weight`` in ``scheme``, a convolution's for one output place."""
-    if weight.ndim == 2:
-        return linear_ms(scheme, scheme.multiply_adds(weight))
+def predicted_ms(schemes: Mapping[str, Scheme], weight: np.ndarray, device: Device,
+                 inputs: int | None) -> dict[str, float]:
+    """Predicted time of ``weight`` in each of ``schemes``, a convolution's for one output place."""
+    if weight.ndim > 2:
+        return {name: convolution_ms(*_as_run(scheme, weight), device) for name, scheme in schemes.items()}
+    storages = {name: matrix_storage(scheme, weight, device.lanes, device.costs, 1, inputs)
+                for name, scheme in schemes.items()}
+    known = {storage: matrix_ms(storage, weight.shape, matrix_size(storage, weight), inputs, device)
+             for storage in set(storages.values())}  # most schemes share one
+    return {name: known[storage] for name, storage in storages.items()}
+
+
+def _as_run(scheme: Scheme, weight: np.ndarray) -> tuple[Scheme, int]:
+    """A convolution's scheme as its filters are grouped, fewer than it allows maybe, and what is stored."""
     if not isinstance(scheme, SharedColumns):
-        return convolution_ms(scheme, scheme.multiply_adds(weight))
-    groups = scheme.filter_groups(weight)  # fewer filters may share columns than the scheme allows
-    return convolution_ms(scheme.in_groups_of(groups.shape[1]), stored_weights(matrix_of(weight), groups))
+        return scheme, scheme.multiply_adds(weight)
+    groups = scheme.filter_groups(weight)
+    return scheme.in_groups_of(groups.shape[1]), stored_weights(matrix_of(weight), groups)

@@ -16,16 +16,19 @@ import numpy as np
 
 from ..devices.device import Device
 from ..geometry.convolution import Convolution
-from ..schemes import Dense, Scheme, SharedColumns
+from ..schemes import Dense, Empty, Scheme, SharedColumns, Structured
+from ..storage.choice import matrix_storage
 from ..storage.column_groups import ColumnGroups, ungrouped
 from ..storage.dense import DenseKernels, DenseRows
 from ..storage.fkw import Fkw
+from ..storage.kept_rows import KeptRows
 from ..storage.sell import Sell
 from .cost_model import (
     channel_block,
-    convolution_ms,
     filters_per_group,
-    linear_ms,
+    matrix_ms,
+    matrix_size,
+    share_of_peak,
     shared_channel_block,
     shorter_block,
 )
@@ -41,12 +44,19 @@ DENSE = (DenseKernels.name, DenseRows.name)
 @dataclass(frozen=True)
 class Layer:
     """What a scheduler is told of a layer: its weight, f32, [F, C/groups, *kernel] or [M, K]; the scheme that
-    its mask follows; and its geometry, where it is a convolution. ``steps``: it is a recurrent layer's."""
+    its mask follows; and its geometry, where it is a convolution. Of a matrix the ``gates`` of a recurrent
+    layer (1: a linear one), and how many ``inputs`` share it (None: only the run knows)."""
 
     weight: np.ndarray
     scheme: Scheme
     convolution: Convolution | None = None
-    steps: bool = False
+    gates: int = 1
+    inputs: int | None = 1
+
+    @property
+    def steps(self) -> bool:
+        """Whether it is a recurrent layer's."""
+        return self.gates > 1
 
 
 @dataclass(frozen=True)
@@ -95,16 +105,28 @@ class Heuristic:
             return Dense(), "dense: depthwise, a filter has one kernel"  # nothing to skip but taps
         if isinstance(scheme, Dense):
             return scheme, "dense: no weight is zero" if weight.all() else "dense: nothing to gain"
-        predict = linear_ms if layer.convolution is None else convolution_ms
         share = scheme.multiply_adds(weight) / weight.size
-        limit = predict(Dense(), weight.size) / predict(scheme, weight.size)
-        facts = f"{share:.1%} of the multiply-adds, pays below {limit:.1%}"
+        if isinstance(scheme, Empty):
+            limit = 1.0
+        elif layer.convolution is not None:
+            limit = share_of_peak(scheme, self.device.costs) / share_of_peak(Dense(), self.device.costs)
+        else:
+            limit = share * self._matrix_ms(layer, Dense()) / self._matrix_ms(layer, scheme)
+        inputs = f" for {layer.inputs} inputs" if (layer.inputs or 1) > 1 else ""
+        facts = f"{share:.1%} of the multiply-adds, pays below {limit:.1%}{inputs}"
         mode = self.mode
         if given.storage is not None:
             mode = "dense" if given.storage in DENSE else "sparse"
         if mode == "dense" or (mode == "auto" and share >= limit):
             return Dense(), f"dense: {'asked for' if mode == 'dense' else facts}"
         return scheme, f"sparse: {'asked for' if mode == 'sparse' else facts}"
+
+    def _matrix_ms(self, layer: Layer, scheme: Scheme) -> float:
+        """Predicted milliseconds of a matrix with ``scheme``."""
+        storage = matrix_storage(scheme, layer.weight, self.device.lanes, self.device.costs, layer.gates,
+                                 layer.inputs)
+        stored = matrix_size(storage, layer.weight)
+        return matrix_ms(storage, layer.weight.shape, stored, layer.inputs, self.device)
 
     def _group_and_block(self, layer: Layer, conv: Convolution, scheme: Scheme) -> tuple[int, int]:
         """Filters that share loaded inputs, and channels that stay in cache together."""
@@ -128,8 +150,10 @@ def natural(convolution: Convolution | None, scheme: Scheme, steps: bool = False
     """The micro-kernel and the storage of a layer that runs with ``scheme``: what of them is not settled."""
     dense = isinstance(scheme, Dense)
     if convolution is None:
-        family = "recurrent" if steps else "dense_rows" if dense else "sell"
-        return {"micro_kernel": family, "storage": DenseRows.name if dense else Sell.name}
+        left = isinstance(scheme, Structured) and not steps  # a smaller dense matrix
+        family = "recurrent" if steps else "dense_rows" if dense or left else "sell"
+        return {"micro_kernel": family,
+                "storage": DenseRows.name if dense else KeptRows.name if left else Sell.name}
     if dense and convolution.kind == "depthwise":
         return {"micro_kernel": "depthwise", "storage": DenseKernels.name}
     if isinstance(scheme, SharedColumns):

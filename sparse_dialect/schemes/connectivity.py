@@ -13,6 +13,9 @@ from ..errors import EspalierError
 from .kernels import Library, PatternScheme, common_count, keep_kernels, kernels_of
 from .scheme import is_nonzero
 
+# Of the weights of kept kernels: a few by accident, and those around strays in kernels that are cut.
+MOST_ZEROS = 0.10
+
 
 @dataclass(frozen=True)
 class Connectivity(PatternScheme):
@@ -44,6 +47,9 @@ class Connectivity(PatternScheme):
         if entries < places:
             at = np.unravel_index(int(np.argmax((kept > 0) & (kept < places))), kept.shape)
             return f"kernel ({at[0]}, {at[1]}) keeps {kept[at]} of {places} entries"
+        zeros = 1 - kept.sum() / (places * np.count_nonzero(kept))
+        if zeros > MOST_ZEROS:
+            return f"{zeros:.1%} of the weights of kept kernels are zero"
         return ""
 
     @classmethod

@@ -22,12 +22,33 @@ Library = tuple[tuple[int, ...], ...]  # the taps of each pattern, increasing
 class Kernels:
     """The kernels that a weight keeps: filter, input channel and pattern of each; integers, any order.
 
-    Where one kernel keeps several patterns (single weights, say), it is listed once for each.
+    Where one kernel keeps several patterns (single weights, say), it is listed once for each; a tap that two
+    of them have belongs to the first (``repeated``).
     """
 
     filters: np.ndarray
     channels: np.ndarray
     patterns: np.ndarray
+
+
+def repeated(kept: Kernels, library: Library) -> np.ndarray:
+    """bool [kernels, taps of the longest pattern]: which taps of each listed pattern a pattern of the same
+    kernel, listed before it, has already."""
+    taps = max(map(len, library), default=0)
+    again = np.zeros((len(kept.filters), taps), bool)
+    if sum(map(len, library)) == len(set().union(*library)):
+        return again  # no two patterns overlap
+    code = kept.filters.astype(np.int64) << 32 | kept.channels
+    order = np.argsort(code, kind="stable")
+    taken: set[int] = set()
+    for at in np.flatnonzero(np.diff(code[order]) == 0):
+        first, second = order[at], order[at + 1]
+        if at == 0 or code[order[at - 1]] != code[first]:
+            taken = set(library[kept.patterns[first]])
+        own = library[kept.patterns[second]]
+        again[second, : len(own)] = [tap in taken for tap in own]
+        taken.update(own)
+    return again
 
 
 @dataclass(frozen=True)
@@ -36,7 +57,7 @@ class KernelScheme(Scheme):
 
     @abstractmethod
     def patterns(self, kernel: Sequence[int]) -> Library:
-        """The library, for kernels of size ``kernel``; no two patterns of a kernel overlap."""
+        """The library, for kernels of size ``kernel``."""
 
     @abstractmethod
     def kernels(self, weight: np.ndarray) -> Kernels:

@@ -17,9 +17,10 @@ from typing import ClassVar, NamedTuple
 import numpy as np
 
 from ..errors import EspalierError
-from .kernels import Library, PatternScheme, common_count, keep_kernels, kernels_of
+from .kernels import Kernels, Library, PatternScheme, common_count, keep_kernels, kernels_of
 from .scheme import is_nonzero
 
+ODD_KERNELS = 0.15  # of the kept kernels, so many may keep more than the places of a pattern
 MAX_PATTERNS = 16  # code is specialised per pattern; beyond this its size costs more than regularity gives
 
 
@@ -28,7 +29,8 @@ class Pattern(PatternScheme):
     """Every kept kernel stores exactly ``entries`` places, those of one pattern of ``library`` (row-major
     places).
 
-    A kept weight may be zero by accident: its kernel belongs to any pattern that covers what is left.
+    A kept weight may be zero by accident: its kernel belongs to any pattern that covers what is left. A few
+    odd kernels may keep more places than a pattern has: they are stored as several.
     """
 
     kernel: tuple[int, ...]
@@ -83,16 +85,35 @@ class Pattern(PatternScheme):
         return result.reshape(weight.shape)
 
     def assign(self, weight: np.ndarray) -> np.ndarray:
-        """The pattern of each kernel, i16 [F, C], -1 where it is cut; ``EspalierError`` if one fits none."""
+        """The pattern of each kernel, i16 [F, C], of an odd one that with most of its places, -1 where it is
+        cut; ``EspalierError`` if one fits none."""
+        covers, inverse = self._covers(weight)
+        ids = np.array([cover[0] if cover else -1 for cover in covers], np.int16)[inverse]
+        return ids.reshape(weight.shape[:2])
+
+    def kernels(self, weight: np.ndarray) -> Kernels:
+        covers, inverse = self._covers(weight)
+        listed = []
+        for turn in range(max(map(len, covers), default=0)):
+            ids = np.array([cover[turn] if turn < len(cover) else -1 for cover in covers], np.int64)[inverse]
+            kept = np.flatnonzero(ids >= 0)
+            listed.append((*np.divmod(kept, weight.shape[1]), ids[kept]))
+        if not listed:
+            return Kernels(*(np.zeros(0, np.int64),) * 3)
+        return Kernels(*(np.concatenate(parts) for parts in zip(*listed, strict=True)))
+
+    def _covers(self, weight: np.ndarray) -> tuple[list[list[int]], np.ndarray]:
+        """The patterns that together cover each distinct set of kept places, and the set of each kernel."""
         if tuple(weight.shape[2:]) != self.kernel:
             raise EspalierError(f"expected kernels of {self.kernel}, found {tuple(weight.shape[2:])}")
         sets, inverse, _ = _distinct(is_nonzero(kernels_of(weight)))
-        ids = np.array([_covering(kept, self.library) if kept else -1 for kept in sets], np.int16)[inverse]
-        if (ids == _UNCOVERED).any():
-            at = divmod(int(np.argmax(ids == _UNCOVERED)), weight.shape[1])
-            raise EspalierError(f"kernel {at} keeps places {sets[inverse[at[0] * weight.shape[1] + at[1]]]}, "
-                                f"which no pattern of the library covers")
-        return ids.reshape(weight.shape[:2])
+        covers = [_cover(kept, self.library) for kept in sets]
+        for number, (kept, cover) in enumerate(zip(sets, covers, strict=True)):
+            if kept and not cover:
+                at = divmod(int(np.argmax(inverse == number)), weight.shape[1])
+                raise EspalierError(f"kernel {at} keeps places {kept}, "
+                                    f"which no pattern of the library covers")
+        return covers, inverse
 
     def patterns(self, kernel: Sequence[int]) -> Library:
         return self.library
@@ -151,17 +172,30 @@ def _fit(weight: np.ndarray) -> _Fit:
     entries = common_count(kept)
     if entries == mask.shape[2]:
         return _Fit(None, f"its kernels keep all {entries} places")
-    if kept.max() > entries:
+    if np.count_nonzero(kept > entries) > ODD_KERNELS * np.count_nonzero(kept):
         at = np.unravel_index(int(kept.argmax()), kept.shape)
         return _Fit(None, f"kernel ({at[0]}, {at[1]}) keeps {kept.max()} entries where most keep {entries}")
-    sets, _, _ = _distinct(mask)
+    sets, _, counts = _distinct(mask)
     full = [s for s in sets if len(s) == entries]
+    if len(full) > MAX_PATTERNS:
+        full = _frequent(sets, counts, entries)
     if len(full) <= MAX_PATTERNS:
+        odd = [s for s in sets if len(s) > entries or (len(s) == entries and s not in full)]
+        missing = sorted({place for s in odd for place in s}.difference(*full))
         short = [s for s in sets if 0 < len(s) < entries and _covering(s, full) == _UNCOVERED]
+        short += [tuple(missing[at : at + entries]) for at in range(0, len(missing), entries)]
         full += _extend(short, entries, weight.shape[2:])
     if len(full) > MAX_PATTERNS:
         return _Fit(None, f"its kernels follow {len(full)} patterns, more than {MAX_PATTERNS}")
     return _Fit(tuple(sorted(full)), "")
+
+
+def _frequent(sets: list[tuple[int, ...]], counts: np.ndarray, entries: int) -> list[tuple[int, ...]]:
+    """Of ``sets`` of ``entries`` places the MAX_PATTERNS most frequent, if the others are odd; else all."""
+    full = sorted((-int(count), s) for s, count in zip(sets, counts, strict=True) if len(s) == entries)
+    frequent, rare = full[:MAX_PATTERNS], full[MAX_PATTERNS:]
+    odd = sum(-count for count, _ in rare) <= ODD_KERNELS * sum(-count for count, _ in full)
+    return sorted(s for _, s in (frequent if odd else full))
 
 
 def _distinct(mask: np.ndarray) -> tuple[list[tuple[int, ...]], np.ndarray, np.ndarray]:
@@ -183,6 +217,22 @@ def _covering(kept: tuple[int, ...], library: Sequence[tuple[int, ...]]) -> int:
     if kept in library:
         return library.index(kept)
     return next((i for i, pattern in enumerate(library) if set(kept) <= set(pattern)), _UNCOVERED)
+
+
+def _cover(kept: tuple[int, ...], library: Sequence[tuple[int, ...]]) -> list[int]:
+    """The patterns of ``library`` that together have all places ``kept``, in turn that with most of what is
+    left; none where nothing is kept, or where they cannot."""
+    whole = _covering(kept, library)
+    if not kept or whole != _UNCOVERED:
+        return [whole] if kept else []
+    left, found = set(kept), []
+    while left:
+        best = max(range(len(library)), key=lambda i: len(left.intersection(library[i])))
+        if not left.intersection(library[best]):
+            return []
+        found.append(best)
+        left.difference_update(library[best])
+    return found
 
 
 def _extend(short: list[tuple[int, ...]], entries: int, kernel: Sequence[int]) -> list[tuple[int, ...]]:

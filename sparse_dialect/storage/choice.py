@@ -11,9 +11,11 @@ from ..devices.cores import Core
 from ..schemes.dense import Dense
 from ..schemes.scheme import Scheme
 from ..schemes.shared_columns import SharedColumns
+from ..schemes.structured import Structured
 from .column_groups import ColumnGroups
 from .dense import DENSE_VECTORS, DenseKernels, DenseRows
 from .fkw import Fkw
+from .kept_rows import KeptRows
 from .sell import Sell
 from .storage import Storage
 
@@ -32,9 +34,11 @@ def convolution_storage(scheme: Scheme, shape: Sequence[int], groups: int, filte
 
 
 def matrix_storage(scheme: Scheme, weight: np.ndarray, lanes: int, core: Core, gates: int,
-                   many: bool) -> Storage:
-    """What the kernels of a linear (``gates`` = 1) or recurrent layer of ``weight`` [M, K] read; ``many``: so
-    many inputs share it that vectors run along them."""
+                   inputs: int | None) -> Storage:
+    """What the kernels of a linear (``gates`` = 1) or recurrent layer of ``weight`` [M, K] read, which so
+    many ``inputs`` share (None: only the run knows)."""
     if isinstance(scheme, Dense):
         return DenseRows(lanes, gates if gates > 1 else DENSE_VECTORS, gates)
-    return Sell.choose(weight, lanes, core, gates, many)
+    if isinstance(scheme, Structured) and gates == 1:
+        return KeptRows.of(weight, lanes)
+    return Sell.choose(weight, lanes, core, gates, inputs)

@@ -23,9 +23,9 @@ DENSE_VECTORS = 4  # vectors of rows that share a broadcast input
 class DenseKernels(Storage):
     """A convolution's weight [F, C, *kernel], C of one group, as
 
-        weight [F/S, C, taps * S]   f32   the S filters of a group innermost
+        weight [ceil(F / S), C, taps * S]   f32   the S filters of a group innermost
 
-    where ``filters_per_group`` S filters share loaded inputs."""
+    where ``filters_per_group`` S filters share loaded inputs; a short group repeats the last filter."""
 
     filters_per_group: int = 1
     name: ClassVar[str] = "dense_kernels"
@@ -33,8 +33,8 @@ class DenseKernels(Storage):
     def why_not(self, scheme: Scheme, shape: Sequence[int]) -> str:
         if not isinstance(scheme, Dense) or len(shape) < 3:
             return f"expected a dense convolution, found {scheme.name} {list(shape)}"
-        if self.filters_per_group < 1 or shape[0] % self.filters_per_group:
-            return f"expected filters_per_group to divide {shape[0]} filters, found {self.filters_per_group}"
+        if self.filters_per_group < 1:
+            return f"expected a filters_per_group of 1 or more, found {self.filters_per_group}"
         return ""
 
     def classes(self, scheme: Scheme, kernel: Sequence[int]) -> tuple[Terms, ...]:
@@ -43,22 +43,24 @@ class DenseKernels(Storage):
 
     def arrays(self, weight: np.ndarray, scheme: Scheme, order: np.ndarray | None) -> dict[str, np.ndarray]:
         _check_no_order(self, order)
-        filters, channels = weight.shape[:2]
-        grouped = weight.reshape(filters // self.filters_per_group, self.filters_per_group, channels, -1)
+        groups, channels, _ = self._sizes(weight.shape)
+        whole = weight[np.minimum(np.arange(groups * self.filters_per_group), len(weight) - 1)]
+        grouped = whole.reshape(groups, self.filters_per_group, channels, -1)
         packed = np.ascontiguousarray(grouped.transpose(0, 2, 3, 1), np.float32)
         return {WEIGHT: packed.reshape(*self._sizes(weight.shape))}
 
     def unpack(self, packed: Packed) -> np.ndarray:
         groups, channels, _ = self._sizes(packed.shape)
         grouped = packed.arrays[WEIGHT].reshape(groups, channels, -1, self.filters_per_group)
-        return np.ascontiguousarray(grouped.transpose(0, 3, 1, 2), np.float32).reshape(packed.shape)
+        filters = np.ascontiguousarray(grouped.transpose(0, 3, 1, 2), np.float32)
+        return filters.reshape(-1, *packed.shape[1:])[: packed.shape[0]]
 
     def forms(self, scheme: Scheme, shape: Sequence[int]) -> dict[str, ArrayForm]:
         return {WEIGHT: ArrayForm(FLOATS, self._sizes(shape))}
 
     def _sizes(self, shape: Sequence[int]) -> tuple[int, int, int]:
         group = self.filters_per_group
-        return shape[0] // group, shape[1], prod(shape[2:]) * group
+        return -(-shape[0] // group), shape[1], prod(shape[2:]) * group
 
 
 @dataclass(frozen=True)
@@ -87,16 +89,16 @@ class DenseRows(Storage):
     def arrays(self, weight: np.ndarray, scheme: Scheme, order: np.ndarray | None) -> dict[str, np.ndarray]:
         _check_no_order(self, order)
         rows = interleave_gates(weight, self.gates, self.lanes) if self.gates > 1 else weight
-        blocks, columns, *_ = self._sizes(weight.shape)
+        blocks, columns, *_ = self.sizes(weight.shape)
         width = self.vectors * self.lanes
         packed = np.zeros((blocks, columns, width), np.float32)
         for at in range(blocks):
             part = rows[at * width : (at + 1) * width]
             packed[at, :, : len(part)] = part.T
-        return {WEIGHT: packed.reshape(self._sizes(weight.shape))}
+        return {WEIGHT: packed.reshape(self.sizes(weight.shape))}
 
     def unpack(self, packed: Packed) -> np.ndarray:
-        blocks, columns, vectors, lanes = self._sizes(packed.shape)
+        blocks, columns, vectors, lanes = self.sizes(packed.shape)
         by_row = packed.arrays[WEIGHT].reshape(blocks, columns, vectors * lanes).swapaxes(1, 2)
         rows = np.ascontiguousarray(by_row, np.float32).reshape(-1, columns)
         if self.gates > 1:
@@ -104,9 +106,10 @@ class DenseRows(Storage):
         return rows[: packed.shape[0]]
 
     def forms(self, scheme: Scheme, shape: Sequence[int]) -> dict[str, ArrayForm]:
-        return {WEIGHT: ArrayForm(FLOATS, self._sizes(shape))}
+        return {WEIGHT: ArrayForm(FLOATS, self.sizes(shape))}
 
-    def _sizes(self, shape: Sequence[int]) -> tuple[int, int, int, int]:
+    def sizes(self, shape: Sequence[int]) -> tuple[int, int, int, int]:
+        """The sizes of ``weight``."""
         blocks = (unit_groups(shape[0] // self.gates, self.lanes) if self.gates > 1
                   else -(-shape[0] // (self.vectors * self.lanes)))
         return blocks, shape[1], self.vectors, self.lanes

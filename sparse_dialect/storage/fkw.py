@@ -5,12 +5,12 @@ filter group), and ``filters_per_group`` filters share a row: a stored kernel th
 of its class's terms (filter of the group, tap), so one loaded input serves several filters (LRE, filter
 level).
 
-    offset  [B * F/G + 1]          i32   start of each row, in kernels
-    reorder [B * F]                i32   original filter of each place of each row
-    stride  [B * F/G, classes + 1] i16   kernels before each class inside the row, from 0 (uint16 bits)
-    index   [K]                    i16   channel of each kernel inside its block (uint16 bits)
-    weight  [sum of terms]         f32   in the order of the kernels, then of the class's terms
-    start   [B * F/G]              i32   start of each row in ``weight``; only where classes differ in terms
+    offset  [B * R + 1]          i32   start of each row, in kernels; R = ceil(F / G) rows a block
+    reorder [B * R * G]          i32   original filter of each place of each row; a short row repeats its last
+    stride  [B * R, classes + 1] i16   kernels before each class inside the row, from 0 (uint16 bits)
+    index   [K]                  i16   channel of each kernel inside its block (uint16 bits)
+    weight  [sum of terms]       f32   in the order of the kernels, then of the class's terms
+    start   [B * R]              i32   start of each row in ``weight``; only where classes differ in terms
 
 Inside a row, kernels are sorted by class, then channel. With one block and groups of one filter this is FKW
 exactly as PatDNN defines it (Niu et al., ASPLOS 2020, figure on FKW; its example is a test).
@@ -25,7 +25,7 @@ from typing import ClassVar, NamedTuple
 
 import numpy as np
 
-from ..schemes.kernels import Kernels, KernelScheme
+from ..schemes.kernels import Kernels, KernelScheme, repeated
 from ..schemes.scheme import Scheme
 from .chunks import dealt, thread_chunks
 from .storage import FLOATS, WEIGHT, ArrayForm, Count, Packed, Storage, as_u16, checked_order, from_u16
@@ -56,8 +56,8 @@ class Fkw(Storage):
         if not isinstance(scheme, KernelScheme) or len(shape) < 3:
             return f"expected a convolution whose kernels follow patterns, found {scheme.name} {list(shape)}"
         channels, block = shape[1] * self.groups, self._block(shape)
-        if self.filters_per_group < 1 or shape[0] % self.filters_per_group:
-            return f"expected filters_per_group to divide {shape[0]} filters, found {self.filters_per_group}"
+        if self.filters_per_group < 1:
+            return f"expected a filters_per_group of 1 or more, found {self.filters_per_group}"
         if self.filters_per_group > 1 and len(scheme.patterns(shape[2:])) > 1:
             return f"expected one pattern, for filters share rows, found {len(scheme.patterns(shape[2:]))}"
         if self.groups < 1 or shape[0] % self.groups or (self.groups > 1 and self.filters_per_group > 1):
@@ -88,10 +88,12 @@ class Fkw(Storage):
         assert isinstance(scheme, KernelScheme)
         filters, group = weight.shape[0], self.filters_per_group
         channel_block = self._block(weight.shape)
-        groups, blocks = filters // group, weight.shape[1] * self.groups // channel_block
+        groups, blocks = self._rows(weight.shape), weight.shape[1] * self.groups // channel_block
         order = checked_order(order, filters)
+        order = np.append(order, order[-1:].repeat(groups * group - filters))
         classes = self.classes(scheme, weight.shape[2:])
-        kernels = self._stored(scheme.kernels(weight[order]), weight.shape)
+        kept = scheme.kernels(weight[order])
+        kernels = self._stored(kept, weight.shape)
         base = order[kernels.groups * group] // (filters // self.groups) * weight.shape[1]
         absolute = kernels.channels + base
         block = absolute // channel_block
@@ -109,20 +111,25 @@ class Fkw(Storage):
 
         counts = runs[np.arange(blocks)[:, None], rows].reshape(blocks * groups, -1)
         stride = np.concatenate([np.zeros((len(counts), 1), np.int64), np.cumsum(counts, axis=1)], axis=1)
-        terms = np.array([len(t) for t in classes])
+        terms = np.array([len(t) for t in classes], np.int64)
         starts = np.concatenate([[0], np.cumsum(terms[stored.classes])])
         values = np.empty(int(starts[-1]), np.float32)
+        once = ~repeated(kept, scheme.patterns(weight.shape[2:]))[by_row] if group == 1 else None
         dense = weight.reshape(filters, weight.shape[1], -1)
         for kind, kind_terms in enumerate(classes):
             here = np.flatnonzero(stored.classes == kind)
             for at, (f, tap) in enumerate(kind_terms):
                 members = order[stored.groups[here] * group + f]
-                values[starts[here] + at] = dense[members, stored.channels[here], tap]
+                value = dense[members, stored.channels[here], tap]
+                values[starts[here] + at] = value if once is None else value * once[here, at]
         offset = np.concatenate([[0], np.cumsum(stride[:, -1])])
         index = absolute % channel_block
         arrays = {"offset": offset.astype(np.int32),
                   "reorder": order[rows.reshape(-1, 1) * group + np.arange(group)].ravel().astype(np.int32),
                   "stride": as_u16(stride), "index": as_u16(index), WEIGHT: values}
+        for name in ("index", WEIGHT):  # arrays are never empty: a kernel that no row counts
+            if not len(arrays[name]):
+                arrays[name] = np.zeros(1, arrays[name].dtype)
         if len(set(terms.tolist())) > 1:
             arrays["start"] = starts[offset[:-1]].astype(np.int32)
         return arrays
@@ -134,28 +141,34 @@ class Fkw(Storage):
         runs = np.diff(from_u16(arrays["stride"]), axis=1)
         row = np.repeat(np.arange(len(runs)), runs.sum(axis=1))
         kind = np.repeat(np.tile(np.arange(len(classes)), len(runs)), runs.ravel())
-        starts = np.concatenate([[0], np.cumsum(np.array([len(terms) for terms in classes])[kind])])
-        block = row // (shape[0] // group)
+        starts = np.concatenate([[0], np.cumsum(np.array([len(terms) for terms in classes], np.int64)[kind])])
+        block = row // self._rows(shape)
         channel = block * self._block(shape) + from_u16(arrays["index"])[: len(row)]
         for number, terms in enumerate(classes):
             here = np.flatnonzero(kind == number)
             for at, (f, tap) in enumerate(terms):
                 members = arrays["reorder"][row[here] * group + f].astype(np.intp)
                 own = channel[here] - members // (shape[0] // self.groups) * shape[1]
-                dense[members, own, tap] = arrays[WEIGHT][starts[here] + at]
+                # a filter that fills up a row comes again, as it is; a tap that a kernel has again is 0
+                found = arrays[WEIGHT][starts[here] + at]
+                dense[members, own, tap] = np.where(found == 0, dense[members, own, tap], found)
         return dense.reshape(shape)
 
     def forms(self, scheme: Scheme, shape: Sequence[int]) -> dict[str, ArrayForm]:
         classes = self.classes(scheme, shape[2:])
         blocks = shape[1] * self.groups // self._block(shape)
-        rows = blocks * (shape[0] // self.filters_per_group)
+        rows = blocks * self._rows(shape)
         forms = {"offset": ArrayForm(("int32",), (rows + 1,)),
-                 "reorder": ArrayForm(("int32",), (blocks * shape[0],)),
+                 "reorder": ArrayForm(("int32",), (rows * self.filters_per_group,)),
                  "stride": ArrayForm(("int16",), (rows, len(classes) + 1)),
                  "index": ArrayForm(("int16",), (Count("kernels"),)),
                  WEIGHT: ArrayForm(FLOATS, (Count("weights"),))}
         differ = len({len(terms) for terms in classes}) > 1
         return forms | ({"start": ArrayForm(("int32",), (rows,))} if differ else {})
+
+    def _rows(self, shape: Sequence[int]) -> int:
+        """Rows of a block."""
+        return -(-shape[0] // self.filters_per_group)
 
     def _block(self, shape: Sequence[int]) -> int:
         return self.channel_block or shape[1] * self.groups
@@ -165,7 +178,7 @@ class Fkw(Storage):
         if self.filters_per_group == 1:
             return _Kernels(kept.filters, kept.channels, kept.patterns)
         group = self.filters_per_group
-        sets = np.zeros((shape[0] // group, shape[1]), np.int64)
+        sets = np.zeros((self._rows(shape), shape[1]), np.int64)
         np.add.at(sets, (kept.filters // group, kept.channels), 1 << kept.filters % group)
         rows, channels = np.nonzero(sets)
         return _Kernels(rows, channels, sets[rows, channels] - 1)
@@ -174,9 +187,9 @@ class Fkw(Storage):
 def _row_order(runs: np.ndarray) -> np.ndarray:
     """The filter groups of each block in storage order, [blocks, groups]; ``runs`` [blocks, groups,
     classes]."""
-    blocks, groups, _ = runs.shape
-    if blocks == 1:
-        return np.arange(groups)[None]
+    blocks, groups, classes = runs.shape
+    if blocks == 1 or classes == 0:
+        return np.tile(np.arange(groups), (blocks, 1))
     members = dealt(runs.sum(axis=(0, 2)), thread_chunks(groups))
     result = np.empty((blocks, groups), np.int64)
     for block in range(blocks):

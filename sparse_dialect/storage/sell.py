@@ -49,15 +49,17 @@ STREAMED_WINDOW = 192
 PERMUTED_LANES = 16
 GATHERED = 256  # the window that a byte reaches
 ENTRIES_AT_ONCE = 1 << 15
+WAITS = 1.5  # columns of a window that a lane finds empty while others are at work there
 SHARES = 240  # pieces of about equal work: many threads get equal parts of it
 
 # What fetching the inputs of an entry costs, in vectors of weights multiplied.
 LOAD_COST, PERMUTE_COST, GATHER_COST, SCALAR_COST = 1.0, 1.5, 4.0, 8.0
 
 
-def few_inputs(lanes: int) -> int:
-    """From so many inputs on vectors run along the inputs: below, most of their lanes would idle."""
-    return lanes // 2
+def few_inputs(lanes: int, group: int) -> int:
+    """From so many inputs on vectors run along the inputs of lanes of ``group`` rows: below, most of their
+    lanes would idle. (Rows of a group share what is picked from the inputs, so that picking pays longer.)"""
+    return lanes * 3 // 4 if group == GROUPS[0] and lanes >= PERMUTED_LANES else lanes // 2
 
 
 @dataclass(frozen=True)
@@ -74,20 +76,32 @@ class Sell(Storage):
     name: ClassVar[str] = "sell"
 
     @staticmethod
-    def choose(weight: np.ndarray, lanes: int, core: Core, gates: int = 1, many: bool = False) -> Sell:
-        """What suits ``weight`` [M, K] on ``core``. ``many``: it serves so many inputs that vectors run along
-        them. Units hold whole runs of rows: of a recurrent layer, the ``gates`` of ``lanes`` hidden units;
-        of a linear one, as many as fill slices, up to UNIT_ROWS."""
+    def choose(weight: np.ndarray, lanes: int, core: Core, gates: int = 1, inputs: int | None = 1) -> Sell:
+        """What suits ``weight`` [M, K] on ``core``. ``inputs`` that share it (None: only the run knows, so
+        there may be many): vectors run along many of them, but not in recurrent layers. Units hold whole
+        runs of rows: of a recurrent layer, the ``gates`` of ``lanes`` hidden units; of a linear one, as many
+        as fill slices, up to UNIT_ROWS."""
         rows = interleave_gates(weight, gates, lanes) if gates > 1 else weight
-        window, fetching = (GATHERED, LOAD_COST) if many else _fetching(core, lanes)
         full = GROUPS[0] * lanes
         run = gates * lanes if gates > 1 else min(UNIT_ROWS, -(-len(rows) // full) * full)
         kept = rows != 0
-        group = choose_group(kept, fetching)
-        if window == PERMUTED and group == 1 and np.count_nonzero(kept) >= STREAMED:
+        window, group, many = GATHERED, choose_group(kept, LOAD_COST), gates == 1
+        if gates > 1 or (inputs is not None and inputs < few_inputs(lanes, group)):
+            (window, fetching), many = _fetching(core, lanes), False
+            group = choose_group(kept, fetching)
+        if (core.wide_windows and window == PERMUTED and group == 1
+                and np.count_nonzero(kept) >= STREAMED):
             window = STREAMED_WINDOW
         by_lane = group == GROUPS[0] and (many or not core.gathers)
         return Sell(_unit_rows(len(rows), lanes, group, run), group, lanes, window, by_lane, gates)
+
+    def estimate(self, weight: np.ndarray) -> int:
+        """About how many weights ``weight`` takes, those of waiting lanes included; without packing it."""
+        rows = interleave_gates(weight, self.gates, self.lanes) if self.gates > 1 else weight
+        kept = int(np.count_nonzero(_grouped(rows != 0, self.group))) * self.group
+        waits = 1 + WAITS * rows.size / (self.window * max(kept, 1))
+        filled = -(-len(rows) // self.rows) * self.padded_rows / len(rows)
+        return int(kept * waits * filled)
 
     @property
     def per_unit(self) -> int:

@@ -6,6 +6,7 @@ class a file; ``STORAGES`` lists them by name.
 
     fkw, column_groups, dense_kernels          convolutions
     sell, dense_rows                           linear and recurrent layers
+    kept_rows                                  linear layers
     bcrc, kgs, csr                             the papers' formats, for comparison: no kernel reads them
 """
 
@@ -63,12 +64,13 @@ class Packed:
     @property
     def index_bytes(self) -> int:
         """All arrays but the weights."""
-        return self.bytes - self.arrays[WEIGHT].nbytes
+        return sum(array.nbytes for array in self.arrays.values() if array.dtype.kind != "f")
 
     @property
     def stored(self) -> int:
-        """Weights that are stored, zeros that fill up included."""
-        return int(self.arrays[WEIGHT].size)
+        """Weights that are stored, zeros that fill up included; none where nothing else is."""
+        weights = [array for array in self.arrays.values() if array.dtype.kind == "f"]
+        return sum(array.size for array in weights) if any(array.any() for array in weights) else 0
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from ..devices.device import Device
 from ..dialect.layouts import PlainAttr
 from ..dialect.ops import ConvOp, LinearOp
 from ..dialect.packed import PackedConvOp, PackedLinearOp, storage_operands
-from ..dialect.recurrent import GRU_GATES, LSTM_GATES, WEIGHTED, GruOp, LstmOp, PackedGruOp, PackedLstmOp
+from ..dialect.recurrent import WEIGHTED, GruOp, PackedGruOp, PackedLstmOp, gates_of, inputs_of
 from ..dialect.schedules import device_of, record_of, schedule_attribute, schedule_of, set_record
 from ..dialect.schemes import scheme_of
 from ..dialect.storages import storage_attribute
@@ -35,7 +35,6 @@ from ..schemes import Dense, SharedColumns
 from ..storage import Packed, Storage
 from ..storage.choice import convolution_storage, matrix_storage
 from ..storage.column_groups import ungrouped
-from ..storage.sell import few_inputs
 
 Order = np.ndarray | None
 
@@ -74,9 +73,8 @@ def _pack(layer: Any, weight: np.ndarray, device: Device) -> Packed:
     if isinstance(layer, ConvOp):
         storage, order = _storage_of_convolution(layer, weight)
     else:
-        gates = {LinearOp: 1, GruOp: GRU_GATES, LstmOp: LSTM_GATES}[type(layer)]
-        many = isinstance(layer, LinearOp) and _many(layer, device.lanes)
-        storage = matrix_storage(scheme, weight, device.lanes, device.costs, gates, many)
+        storage = matrix_storage(scheme, weight, device.lanes, device.costs, gates_of(layer),
+                                 inputs_of(layer))
         order = None
     try:
         return storage.pack(weight, scheme, order)
@@ -98,13 +96,6 @@ def _storage_of_convolution(layer: ConvOp, weight: np.ndarray) -> tuple[Storage,
     block = schedule.channel_block or weight.shape[1] * groups
     storage = convolution_storage(scheme, weight.shape, groups, shared, block)
     return storage, None if isinstance(scheme, Dense) else order
-
-
-def _many(layer: LinearOp, lanes: int) -> bool:
-    """Whether so many inputs share the weights that vectors run along them; time steps of a number that only
-    the run knows are taken for many."""
-    inputs = ir.RankedTensorType(layer.input.type)
-    return bool(inputs.is_dynamic_dim(0) or inputs.shape[0] >= few_inputs(lanes))
 
 
 def _packed_op(layer: Any, packed: Packed) -> Any:

@@ -14,8 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from ..dialect.recurrent import WEIGHTED
-from ..dialect.schedules import record_of, set_record
+from ..devices.device import Device
+from ..dialect.recurrent import WEIGHTED, inputs_of
+from ..dialect.schedules import device_of, record_of, set_record
 from ..dialect.schemes import UndetectedAttr, scheme_attribute
 from ..errors import op_error
 from ..ir.constants import weight_of
@@ -39,17 +40,18 @@ class DetectSchemesPass(Pass):
 
     def run(self, op: ir.Operation, context: PassContext) -> None:
         with op.context:
+            device = device_of(op)
             for layer in operations(op, *WEIGHTED):
                 if isinstance(layer.scheme, UndetectedAttr):
-                    _detect(layer, context)
+                    _detect(layer, device, context)
 
 
-def _detect(layer: Any, context: PassContext) -> None:
+def _detect(layer: Any, device: Device, context: PassContext) -> None:
     weight = weight_of(layer, layer.weight)
     if not np.isfinite(weight).all():
         found = "NaN" if np.isnan(weight).any() else "infinity"
         raise op_error(layer, "finite weights", found, "repair the weights before compiling")
-    scheme, reason = explain_scheme(weight)
+    scheme, reason = explain_scheme(weight, (), device, None if weight.ndim > 2 else inputs_of(layer))
     layer.operation.attributes["scheme"] = scheme_attribute(scheme)
     set_record(layer, replace(record_of(layer), reason=reason))
     context.statistics[f"{scheme.name} layers"] += 1

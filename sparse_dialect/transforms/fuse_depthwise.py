@@ -86,10 +86,11 @@ def _can_split(conv: PackedConvOp) -> bool:
     """Whether each filter is finished in one go, so that filters can be computed in any parts."""
     schedule, known = schedule_of(conv), Convolution.of(conv)
     block = schedule.channel_block or known.channels
+    whole = known.filters % (schedule.filters_per_group or 1) == 0
     alone = not known.residual and known.pool == ONES
     names = strings(conv.storage_names)  # filters in an order of their own must come once each
     once = "reorder" not in names or _length(conv.storage[names.index("reorder")]) == known.filters
-    return alone and known.kind == "plain" and block == known.channels and once
+    return alone and known.kind == "plain" and block == known.channels and whole and once
 
 
 def _length(value: ir.Value) -> int:

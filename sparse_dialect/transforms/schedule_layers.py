@@ -14,8 +14,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from ..dialect.ops import ConvOp, LinearOp
-from ..dialect.recurrent import WEIGHTED
+from ..dialect.ops import ConvOp
+from ..dialect.recurrent import WEIGHTED, gates_of, inputs_of
 from ..dialect.schedules import device_of, record_of, schedule_of, set_record, set_schedule
 from ..dialect.schemes import scheme_attribute, scheme_of
 from ..errors import op_error
@@ -25,7 +25,7 @@ from ..ir.mlir import ir
 from ..ir.walk import operations
 from ..passes import Pass, PassContext, option
 from ..schedule.heuristic import Choice, Heuristic, Layer, Scheduler, natural
-from ..schemes import Dense, SharedColumns, Unstructured
+from ..schemes import Dense, Unstructured
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ def _schedule(layer: Any, scheduler: Scheduler, context: PassContext) -> None:
     weight, given = weight_of(layer, layer.weight), schedule_of(layer)
     is_conv = isinstance(layer, ConvOp)
     known = Layer(weight, scheme_of(layer), Convolution.of(layer) if is_conv else None,
-                  steps=not isinstance(layer, ConvOp | LinearOp))
+                  gates_of(layer), None if is_conv else inputs_of(layer))
     choice = scheduler.choose(known, given)
     _check_given(layer, known, choice)
     record = record_of(layer)
@@ -75,9 +75,3 @@ def _check_given(layer: Any, known: Layer, choice: Choice) -> None:
         if found != only:
             raise op_error(layer, f"a schedule with {name} = \"{only}\" for a layer of scheme "
                            f"{choice.scheme.name}", f"\"{found}\"", f"correct or leave out {name}")
-    group = choice.schedule.filters_per_group
-    if group is None or isinstance(choice.scheme, SharedColumns):
-        return
-    if len(known.weight) % group:
-        raise op_error(layer, f"filters_per_group that divides {len(known.weight)} filters", str(group),
-                       "correct or leave it out")

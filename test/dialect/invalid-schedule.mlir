@@ -34,17 +34,6 @@ func.func @block(%x: tensor<1x6x8x8xf32>, %w: tensor<4x6x3x3xf32>) {
 
 // -----
 
-func.func @group(%x: tensor<1x6x8x8xf32>, %w: tensor<4x6x3x3xf32>) {
-  // expected-error @below {{has an impossible schedule: expected filters_per_group that divides 4, found 3}}
-  %y = "sparse.conv"(%x, %w) {strides = [1, 1], padding_low = [1, 1], padding_high = [1, 1], dilations = [1, 1],
-      groups = 1, activation = "none", scheme = #sparse.dense, operandSegmentSizes = array<i32: 1, 1, 0, 0>,
-      schedule = #sparse.schedule<{micro_kernel = "kernel_classes", filters_per_group = 3}>, record = #sparse.record<{}>}
-      : (tensor<1x6x8x8xf32>, tensor<4x6x3x3xf32>) -> tensor<1x4x8x8xf32>
-  return
-}
-
-// -----
-
 func.func @order(%x: tensor<1x6x8x8xf32>, %w: tensor<4x6x3x3xf32>) {
   // expected-error @below {{has an impossible schedule: expected a filter_order of all 4 filters, found [0, 1, 1, 3]}}
   %y = "sparse.conv"(%x, %w) {strides = [1, 1], padding_low = [1, 1], padding_high = [1, 1], dilations = [1, 1],

@@ -15,7 +15,7 @@ func.func @no_packing(%x: tensor<1x4x2x2xf32>, %o: tensor<3xi32>, %r: tensor<2xi
 // -----
 
 func.func @unknown(%x: tensor<1x4x2x2xf32>, %o: tensor<3xi32>, %r: tensor<2xi32>, %s: tensor<2x2xi16>, %i: tensor<5xi16>, %w: tensor<5xf32>) {
-  // expected-error @below {{'sparse.packed_conv' op expected a packing that is known: unknown storage 'elf', expected one of column_groups, fkw, dense_kernels, dense_rows, sell}}
+  // expected-error @below {{'sparse.packed_conv' op expected a packing that is known: unknown storage 'elf', expected one of column_groups, fkw, dense_kernels, dense_rows, kept_rows, sell}}
   %y = "sparse.packed_conv"(%x, %o, %r, %s, %i, %w) {packing = {storage = "elf"}, storage_names = ["offset", "reorder", "stride", "index", "weight"], weight_shape = [2, 4, 1, 1], strides = [1, 1],
       padding_low = [0, 0], padding_high = [0, 0], dilations = [1, 1], groups = 1, activation = "none", pool = [1, 1], input_layout = #sparse.plain, output_layout = #sparse.plain,
       scheme = #sparse.connectivity<[1, 1]>, operandSegmentSizes = array<i32: 1, 0, 0, 1, 1, 1, 1, 1, 0, 0, 0>,

@@ -25,7 +25,7 @@ func.func @pattern(%x: tensor<1x2x4x4xf32>) -> tensor<1x2x2x2xf32> {
 
 // CHECK-LABEL: func.func @connectivity
 // CHECK: "sparse.conv"
-// CHECK-SAME: reason = "not kgs: no groups of 2 x 2 or more kernels keep the same places; not bcr: no blocks of 2 x 2 or more cut whole rows and columns"}>, schedule = #sparse.schedule<{}>, scheme = #sparse.connectivity<[1, 3]>
+// CHECK-SAME: reason = "not kgs: no groups of 2 x 2 or more kernels keep the same places; not bcr: no blocks of 2 x 2 or more cut whole rows and columns; not structured: no filter and no channel is cut whole"}>, schedule = #sparse.schedule<{}>, scheme = #sparse.connectivity<[1, 3]>
 func.func @connectivity(%x: tensor<1x2x3x3xf32>) -> tensor<1x2x3x1xf32> {
   %w = arith.constant dense<[[[[1.0, 2.0, 3.0]], [[0.0, 0.0, 0.0]]], [[[4.0, 5.0, 6.0]], [[7.0, 8.0, 9.0]]]]>
     : tensor<2x2x1x3xf32>
@@ -64,7 +64,7 @@ func.func @irregular(%x: tensor<1x1x3x3xf32>) -> tensor<1x2x3x1xf32> {
 // CHECK: "sparse.linear"
 // CHECK-SAME: not unstructured: no weight is zero"}>, {{.*}}scheme = #sparse.dense
 // CHECK: "sparse.linear"
-// CHECK-SAME: not unstructured: no weight is left"}>, {{.*}}scheme = #sparse.dense
+// CHECK-SAME: not n_m: no weight is left"}>, {{.*}}scheme = #sparse.empty
 func.func @matrices(%x: tensor<1x2xf32>) -> (tensor<1x2xf32>, tensor<1x2xf32>, tensor<1x2xf32>) {
   %u = arith.constant dense<[[1.0, -0.0], [0.0, 2.0]]> : tensor<2x2xf32>
   %v = arith.constant dense<1.0> : tensor<2x2xf32>
@@ -83,13 +83,13 @@ func.func @matrices(%x: tensor<1x2xf32>) -> (tensor<1x2xf32>, tensor<1x2xf32>, t
 
 // -----
 
-// A group of 4 x 2 kernels at place 1 alone; two blocks of 2 x 4 weights, of which each keeps one column.
+// A group of 4 x 2 kernels at place 1 alone; a matrix of which one whole column is kept.
 
 // CHECK-LABEL: func.func @shared_columns
 // CHECK: "sparse.conv"
 // CHECK-SAME: record = #sparse.record<{}>, schedule = #sparse.schedule<{}>, scheme = #sparse.kgs<4 : i64, 2 : i64, [3]>
 // CHECK: "sparse.linear"
-// CHECK-SAME: reason = "not kgs: a matrix has no kernels"}>, schedule = #sparse.schedule<{}>, scheme = #sparse.bcr<4 : i64, 4 : i64>
+// CHECK-SAME: reason = "not kgs: a matrix has no kernels; bcr fits, but is slower"}>, schedule = #sparse.schedule<{}>, scheme = #sparse.structured}
 func.func @shared_columns(%x: tensor<1x2x4xf32>, %v: tensor<1x4xf32>) -> (tensor<1x4x2xf32>, tensor<1x4xf32>) {
   %g = arith.constant dense<[[[0.0, 1.0, 0.0], [0.0, 2.0, 0.0]], [[0.0, 3.0, 0.0], [0.0, 4.0, 0.0]],
                              [[0.0, 5.0, 0.0], [0.0, 6.0, 0.0]], [[0.0, 7.0, 0.0], [0.0, 8.0, 0.0]]]> : tensor<4x2x3xf32>

@@ -35,12 +35,13 @@ from ...errors import op_error
 from ...geometry.convolution import Convolution
 from ...geometry.layouts import LaneGrid, Plain, Three, three
 from ...geometry.window import ONES, Window
-from ...ir.constants import constant, constant_of
+from ...ir.constants import constant, constant_of, weight_of
 from ...ir.mlir import bindings, ir
 from ...ir.values import element_of, integer_array, integers, shape_of, strings
 from ...ir.walk import operations
 from ...passes import Pass, PassContext
 from ...storage.gates import interleave_gates
+from ...storage.kept_rows import KeptRows
 from ...storage.sell import Sell
 from ..buffers.arguments import append_argument, dynamic_memref, public_functions, set_size
 from ..buffers.joined_outputs import JoinedOutputs, allocate
@@ -66,7 +67,7 @@ tensor_dialect: Any = bindings("dialects.tensor")
 Value = Any
 LIFT_TILE = (1, 2, 4)  # output lines that are computed together
 WORD = 32  # bits, in which scratch is counted
-WITH_SCRATCH = ("conv", "depthwise", "max", "average", "fused", "slices", "gru", "lstm")
+WITH_SCRATCH = ("strays", "conv", "depthwise", "max", "average", "fused", "slices", "gru", "lstm")
 
 
 @dataclass(frozen=True)
@@ -274,13 +275,18 @@ class _FunctionLowering:
         slices = packing if isinstance(packing, Sell) else None
         lanes = slices.lanes if slices else shape_of(storage[-1])[-1]
         free = batch == ir.ShapedType.get_dynamic_size()
+        kept = (packing.rows, packing.columns) if isinstance(packing, KeptRows) else None
         kernel = LinearKernel(None if free else batch, rows, columns, lanes, self.core.registers,
-                              activation_of(linear).name, slices)
-        bias = constant(_padded_bias(linear, rows, kernel.padded_rows), "bias")
+                              activation_of(linear).name, slices, kept, "stray" in names)
+        bias = _padded_bias(linear, rows, kernel.padded_rows)
+        if "row" in names:
+            bias[:rows] = bias[weight_of(linear, storage[names.index("row")])]
+        bias = constant(bias, "bias")
         output = self._allocate(linear.output, linear.input)
         self._reserve(kernel.scratch_floats, linear.output)
         units = shape_of(storage[names.index("edges")])[0] - 1 if slices else kernel.dense_units
-        self._call("slices" if slices else "linear", kernel, [linear.input, output, bias, *storage], units,
+        stem = "slices" if slices else "strays" if kernel.strays else "linear"
+        self._call(stem, kernel, [linear.input, output, bias, *storage], units,
                    linear, partial(emit_linear_kernel, kernel=kernel, storage_names=names))
         return self._tensor(output, linear.output.type)
 

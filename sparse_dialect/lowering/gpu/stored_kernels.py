@@ -17,7 +17,7 @@ import numpy as np
 
 from ...schemes import Connectivity, Dense, Scheme, SharedColumns
 from ...schemes.filter_order import similarity_chain
-from ...schemes.kernels import Kernels, KernelScheme
+from ...schemes.kernels import Kernels, KernelScheme, repeated
 from ...storage.column_groups import ungrouped
 from .kernels.convolution import Tap, products_of
 
@@ -97,6 +97,8 @@ def _single(kept: Kernels, library: Sequence[Sequence[int]], weight: np.ndarray,
         here = np.flatnonzero(kept.patterns == number)
         own = flat[kept.filters[here, None], kept.channels[here, None], list(pattern)]
         values[here[:, None], np.arange(len(pattern))] = own
+    again = repeated(kept, tuple(map(tuple, library)))
+    values[:, : again.shape[1]][again] = 0
     first = kept.filters // (filters // where.groups) * channels
     entries = _Entries(place[kept.filters], kept.patterns, (first + kept.channels) * where.plane, values)
     return _sorted(order[:, None], classes, entries)

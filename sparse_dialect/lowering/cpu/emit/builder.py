@@ -359,13 +359,20 @@ def private_function(module: ir.Operation, name: str, types: Sequence[ir.Type],
 
 
 def each_group(b: Builder, count: Value | int, together: int, body: Callable[[list[Value]], None]) -> None:
-    """``body([n, n + 1, ...])`` for the numbers below ``count``, ``together`` at a time; the rest at once
-    where their number is known, otherwise one by one."""
-    known = isinstance(count, int)
-    whole = count // together * together if known else b.multiply(
-        arith.DivUIOp(count, b.index(together)).result, together)
-    b.loop(0, whole, lambda n: body([b.add(n, at) for at in range(together)]), step=together)
-    if not known:
-        b.loop(whole, count, lambda n: body([n]))
-    elif count > whole:
-        body([b.index(n) for n in range(whole, count)])
+    """``body([n, n + 1, ...])`` for the numbers below ``count``, at most ``together`` at a time: in groups of
+    near-equal size where their number is known, otherwise the rest one by one."""
+    def groups(first: Value | int, end: Value | int, size: int) -> None:
+        b.loop(first, end, lambda n: body([n, *(b.add(n, at) for at in range(1, size))]), step=size)
+
+    if isinstance(count, int):
+        parts = max(1, -(-count // together))
+        small, larger = divmod(count, parts)
+        split = larger * (small + 1)
+        if split:
+            groups(0, split, small + 1)
+        if split < count:
+            groups(split, count, small)
+        return
+    whole = b.multiply(arith.DivUIOp(count, b.index(together)).result, together)
+    groups(0, whole, together)
+    groups(whole, count, 1)

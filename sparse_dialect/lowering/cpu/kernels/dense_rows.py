@@ -7,6 +7,9 @@ Dense rows: vectors run along four times ``lanes`` rows; several inputs share ea
         acc[i] = bias;  for k in 0 .. K: acc[i] += x[k] * weight[rows][k][i]
         y = act(acc)
 
+Of a matrix whose rows and columns are cut whole (``storage/kept_rows.py``) the smaller one that is left is
+multiplied: k runs over its columns, each of which says its input; each place says the row that it is.
+
 Sparse rows come in slices (``kernels/sell.py``): few inputs a few at a time, vectors along the rows; many at
 once, vectors along the inputs.
 """
@@ -21,16 +24,19 @@ from ....devices.cores import Core
 from ....ir.mlir import ir
 from ....storage.dense import DENSE_VECTORS
 from ....storage.sell import Sell, few_inputs
-from ..emit.builder import Builder, Value, arith, func, memref, private_function, vector
+from ..emit.builder import Builder, Value, arith, each_group, func, memref, private_function, vector
 from ..emit.formula import activated
 from .sell import SliceEmitter
+
+STRAYS = ("stray_start", "stray_place", "stray_column", "stray")
 
 
 @dataclass(frozen=True)
 class LinearKernel:
     """Everything static about a linear layer's code.
 
-    ``batch``: rows of the input, None where only the run knows; ``slices``: None for dense rows.
+    ``batch``: rows of the input, None where only the run knows; ``slices``: None for dense rows; ``kept``:
+    how many rows and columns are left where some are cut whole; ``strays``: single weights lie elsewhere.
     """
 
     batch: int | None
@@ -40,6 +46,8 @@ class LinearKernel:
     registers: int
     activation: str
     slices: Sell | None = None
+    kept: tuple[int, int] | None = None
+    strays: bool = False
 
     @property
     def padded_rows(self) -> int:
@@ -62,13 +70,13 @@ class LinearKernel:
     @property
     def few(self) -> int:
         """Slices run along the rows for fewer inputs than this, along the inputs from here on."""
-        return few_inputs(self.lanes)
+        return few_inputs(self.lanes, self.slices.group if self.slices else 1)
 
     @property
     def scratch_floats(self) -> int:
         """Floats of scratch a thread: a unit's sums, and where inputs are many their vectors."""
         if self.slices is None:
-            return 0
+            return self.together * self.lanes * DENSE_VECTORS if self.strays else 0
         few = (self.batch or self.few - 1) * self.slices.padded_rows
         many = (self.slices.padded_rows + self.columns) * self.together * self.lanes
         if self.batch is None:
@@ -84,7 +92,7 @@ def emit_linear_kernel(module: ir.Operation, name: str, kernel: LinearKernel,
     with ir.InsertionPoint(entry):
         b = Builder(entry, kernel.lanes, core)
         if kernel.slices is None:
-            _DenseRows(b, kernel, list(entry.arguments)).emit()
+            _DenseRows(b, kernel, list(entry.arguments), storage_names).emit()
         else:
             _SliceRows(b, kernel, kernel.slices, list(entry.arguments), storage_names).emit()
         func.ReturnOp([])
@@ -96,21 +104,22 @@ def _batch(b: Builder, kernel: LinearKernel, source: Value) -> Value:
 
 
 class _DenseRows:
-    def __init__(self, b: Builder, kernel: LinearKernel, arguments: list[Value]) -> None:
+    def __init__(self, b: Builder, kernel: LinearKernel, arguments: list[Value],
+                 storage_names: Sequence[str]) -> None:
         self.b, self.kernel = b, kernel
-        self.input, self.output, self.bias, self.weight, self.begin, self.end = arguments
+        self.input, self.output, self.bias, *storage, self.begin, self.end = arguments
+        if kernel.strays:
+            *storage, self.scratch = storage
+        named = dict(zip(storage_names, storage, strict=True))
+        self.weight, self.row, self.column = named["weight"], named.get("row"), named.get("column")
+        self.strays = [named[name] for name in STRAYS] if kernel.strays else []
+        self.stored_rows, self.stored_columns = kernel.kept or (kernel.rows, kernel.columns)
 
     def emit(self) -> None:
-        b, together = self.b, self.kernel.together
-        batch = _batch(b, self.kernel, self.input)
-        whole = b.multiply(arith.DivUIOp(batch, b.index(together)).result, together)
-
-        def unit(unit: Value) -> None:
-            b.loop(0, whole, lambda n: self._rows(unit, [b.add(n, i) for i in range(together)]),
-                   step=together)
-            b.loop(whole, batch, lambda n: self._rows(unit, [n]))
-
-        b.loop(self.begin, self.end, unit)
+        b, kernel = self.b, self.kernel
+        batch = kernel.batch if kernel.batch is not None else _batch(b, kernel, self.input)
+        b.loop(self.begin, self.end, lambda unit: each_group(
+            b, batch, kernel.together, partial(self._rows, unit)))
 
     def _rows(self, unit: Value, inputs: list[Value]) -> None:
         """One group of rows times a few inputs."""
@@ -120,15 +129,45 @@ class _DenseRows:
 
         def body(k: Value, *acc: Value) -> list[Value]:
             weights = [b.load(self.weight, unit, k, b.index(i), b.index(0)) for i in range(DENSE_VECTORS)]
+            column = k if self.column is None else b.integer(self.column, k)
             sums = []
             for at, n in enumerate(inputs):
-                x = b.broadcast(b.scalar(self.input, n, k))
+                x = b.broadcast(b.scalar(self.input, n, column))
                 sums += [b.fma(x, weight, acc[at * DENSE_VECTORS + i]) for i, weight in enumerate(weights)]
             return sums
 
-        totals = b.loop(0, kernel.columns, body, bias * len(inputs))
+        begin = self._with_strays(unit, inputs, bias) if self.strays else bias * len(inputs)
+        totals = b.loop(0, self._columns(unit), body, begin)
         for at, n in enumerate(inputs):
             self._store(unit, first, n, totals[at * DENSE_VECTORS : (at + 1) * DENSE_VECTORS])
+
+    def _with_strays(self, unit: Value, inputs: list[Value], bias: list[Value]) -> list[Value]:
+        """The sums of ``unit`` before the columns that are kept: the bias, and the strays one by one."""
+        b, width = self.b, self.kernel.lanes * DENSE_VECTORS
+        start, place, column, weight = self.strays
+        sums = b.view(self.scratch, 0, [len(inputs) * width])
+        at = [b.index(at * b.lanes) for at in range(len(inputs) * DENSE_VECTORS)]
+        for spot, value in zip(at, bias * len(inputs), strict=True):
+            b.store(value, sums, spot)
+
+        def stray(e: Value) -> None:
+            own, k = b.integer(place, e), b.integer(column, e)
+            factor = b.scalar(weight, e)
+            for number, n in enumerate(inputs):
+                spot = b.add(own, number * width)
+                product = arith.MulFOp(b.scalar(self.input, n, k), factor).result
+                b.put(arith.AddFOp(b.scalar(sums, spot), product).result, sums, spot)
+
+        b.loop(b.integer(start, unit), b.integer(start, b.add(unit, 1)), stray)
+        return [b.load(sums, spot) for spot in at]
+
+    def _columns(self, unit: Value) -> Value | int:
+        """How many products a row of ``unit`` has: none in units of cut rows alone."""
+        b, stored = self.b, -(-self.stored_rows // (self.kernel.lanes * DENSE_VECTORS))
+        if stored == self.kernel.dense_units:
+            return self.stored_columns
+        return arith.SelectOp(b.compare("slt", unit, b.index(stored)), b.index(self.stored_columns),
+                              b.index(0)).result
 
     def _store(self, unit: Value, first: Value, n: Value, totals: Sequence[Value]) -> None:
         """Output rows need not fill vectors."""
@@ -138,8 +177,8 @@ class _DenseRows:
 
         def store(count: int) -> None:
             for at, value in enumerate(values):
-                _store_part(b, value, min(count - at * kernel.lanes, kernel.lanes), self.output, n,
-                            b.add(first, at * kernel.lanes))
+                lanes = min(count - at * kernel.lanes, kernel.lanes)
+                self._store_part(value, lanes, n, b.add(first, at * kernel.lanes))
 
         if rest:
             b.either(b.compare("slt", unit, b.index(groups)),
@@ -147,13 +186,16 @@ class _DenseRows:
         else:
             store(kernel.lanes * DENSE_VECTORS)
 
-
-def _store_part(b: Builder, value: Value, count: int, output: Value, n: Value, first: Value) -> None:
-    """Stores the first ``count`` lanes of ``value`` to ``output[n, first]`` on."""
-    if count == b.lanes:
-        b.store(value, output, n, first, aligned=False)
-    for lane in range(max(count, 0) if count < b.lanes else 0):
-        b.put(vector.ExtractOp(value, [], [lane]).result, output, n, b.add(first, lane))
+    def _store_part(self, value: Value, count: int, n: Value, first: Value) -> None:
+        """Stores the first ``count`` lanes of ``value``, those of the places from ``first`` on."""
+        b = self.b
+        if count == b.lanes and self.row is None:
+            b.store(value, self.output, n, first, aligned=False)
+            return
+        for lane in range(max(count, 0)):
+            place = b.add(first, lane)
+            row = place if self.row is None else b.integer(self.row, place)
+            b.put(vector.ExtractOp(value, [], [lane]).result, self.output, n, row)
 
 
 class _SliceRows:

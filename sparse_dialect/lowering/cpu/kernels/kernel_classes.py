@@ -54,7 +54,11 @@ class ConvKernel(TileKernel):
 
     @property
     def groups(self) -> int:
-        return self.filters // self.group
+        return -(-self.filters // self.group)
+
+    @property
+    def reads(self) -> bool:
+        return bool(self.classes)
 
     def in_place(self, plan: ConvPlan) -> bool:
         return self.fetches and plan.interior_tiles and not plan.direct
@@ -95,17 +99,26 @@ class _Emitter(TileEmitter):
         row = group if kernel.dense or kernel.blocks == 1 else b.add(
             b.multiply(self.block, kernel.groups), group)
         places = [b.add(b.multiply(row, kernel.group), f) for f in range(kernel.group)]
-        # Sparse storage visits filters in an order of its own in every block; `reorder` says which it is.
-        filters = places if kernel.dense else [b.integer(self.storage[1], place) for place in places]
+        filters = self._filters(places)
         channels = self._stored_channels(places, filters)
         lines, first_line = self.accumulators, self.item["output_line"]
-        if kernel.fetches and not self.plan.direct:
+        if kernel.fetches and kernel.reads and not self.plan.direct:
             self._fetch(group)
         self._either_last(lambda: self._claim(channels, lines, first_line))
         totals = self._start(filters, filters, len(lines))
         totals = self._dense_run(group, totals) if kernel.dense else self._sparse_runs(row, totals)
         self._either_last(lambda: self._finish(channels, lines, self._whole(filters, totals), first_line),
                           lambda: self._keep(filters, totals))
+
+    def _filters(self, places: list[Value]) -> list[Value]:
+        """The filters at ``places`` of the storage order: sparse storage has one of its own in every block.
+        A short group repeats its last filter."""
+        b, kernel = self.b, self.kernel
+        if not kernel.dense:
+            return [b.integer(self.storage[1], place) for place in places]
+        if kernel.filters % kernel.group == 0:
+            return places
+        return [b.minimum(place, b.index(kernel.filters - 1)) for place in places]
 
     def _fetch(self, group: Value) -> None:
         """Asks for one channel of what is packed next: of the next block, or the next item's first."""

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from itertools import product
 from math import prod
 
 from ....ir.mlir import ir
@@ -24,6 +25,7 @@ from ....storage.sell import GATHERED, PERMUTED, Sell
 from ..emit.builder import CACHE_LINE, Builder, Value, arith, each_group, llvm, vector
 
 NEAR_BYTES, FAR_BYTES = 48 * CACHE_LINE, 128 * CACHE_LINE  # how far ahead weights are asked for
+ENTRIES_AHEAD = 12  # likewise, where a slice is read lane by lane
 LARGE_BYTES = 8 << 20  # a matrix of more stays in no core's own cache
 
 
@@ -177,28 +179,43 @@ class SliceEmitter:
     def samples(self, unit: Value, vectors: int, load: Callable[[Value, int], Value], sums: Value) -> None:
         """Stores the unit's sums for ``vectors`` vectors of inputs, ``load(column, vector)``, to
         ``sums`` [inputs * padded_rows]."""
-        b, group = self.b, self.slices.group
+        b, group, lanes = self.b, self.slices.group, self._lanes_together(vectors)
+        each = group * vectors  # sums of a lane
 
-        def multiplied(lane: Value, e: Value, base: Value, *acc: Value) -> list[Value]:
-            totals, column = list(acc), b.add(base, b.integer(self.index, e, lane))
-            inputs = [load(column, at) for at in range(vectors)]
-            for row in range(group):
-                weight = b.broadcast(self._weight(e, row, lane))
-                for at, x in enumerate(inputs):
-                    totals[at * group + row] = b.fma(x, weight, totals[at * group + row])
+        def multiplied(first: Value, e: Value, base: Value, *acc: Value) -> list[Value]:
+            totals = list(acc)
+            if self.slices.by_lane:  # in strides, which no hardware asks for in time
+                b.prefetch(self.weight, b.add(e, ENTRIES_AHEAD), first, b.index(0), level=1)
+            for number in range(lanes):
+                lane = b.add(first, number)
+                column = b.add(base, b.integer(self.index, e, lane))
+                inputs = [load(column, at) for at in range(vectors)]
+                for row in range(group):
+                    weight = b.broadcast(self._weight(e, row, lane))
+                    for at, x in enumerate(inputs):
+                        place = number * each + at * group + row
+                        totals[place] = b.fma(x, weight, totals[place])
             return totals
 
-        def one_lane(at: Value, lane: Value) -> None:
-            acc = self._each_entry(at, partial(multiplied, lane), [b.splat(0.0)] * (group * vectors))
-            for number in range(vectors):
-                pieces = self._pieces(acc[number * group : (number + 1) * group])
-                for n, rows in enumerate(pieces, number * b.lanes):
-                    self._store(rows, sums, b.index(n), at, lane)
+        def some_lanes(at: Value, first: Value) -> None:
+            acc = self._each_entry(at, partial(multiplied, first), [b.splat(0.0)] * (each * lanes))
+            for number, vector_ in product(range(lanes), range(vectors)):
+                place = number * each + vector_ * group
+                pieces = self._pieces(acc[place : place + group])
+                for n, rows in enumerate(pieces, vector_ * b.lanes):
+                    self._store(rows, sums, b.index(n), at, b.add(first, number))
 
         def one_slice(at: Value) -> None:
-            b.loop(0, self.slices.lanes, partial(one_lane, at))
+            b.loop(0, self.slices.lanes, partial(some_lanes, at), step=lanes)
 
         self._each_slice(unit, one_slice)
+
+    def _lanes_together(self, vectors: int) -> int:
+        """Lanes of a slice that are added up side by side: one waits for its own sums in vain."""
+        lanes, most = 1, self.b.core.registers // 2
+        while 2 * lanes * self.slices.group * vectors <= most and 2 * lanes <= self.slices.lanes:
+            lanes *= 2
+        return lanes
 
     def _weight(self, e: Value, row: int, lane: Value) -> Value:
         places = (lane, self.b.index(row)) if self.slices.by_lane else (self.b.index(row), lane)

@@ -50,6 +50,11 @@ class TileKernel(ABC):
         """Groups of filters that share loaded inputs."""
 
     @property
+    def reads(self) -> bool:
+        """Whether the input is read at all."""
+        return True
+
+    @property
     def blocks(self) -> int:
         return self.channels // self.channel_block
 
@@ -146,7 +151,7 @@ class TileEmitter(ABC):
     def _block(self, block: Value) -> None:
         """One channel block: pack what the tile reads of it, then all groups."""
         self.block, self.first_channel = block, self.b.multiply(block, self.kernel.channel_block)
-        if not self.plan.direct:
+        if not self.plan.direct and self.kernel.reads:
             self.packer.pack(self.item, self.first_channel)
         self.b.loop(*self.group_range, self._group)
 

@@ -46,14 +46,15 @@ def _is_flat(kernel: TileKernel, window: Window) -> bool:
 def _most_accumulators(kernel: ConvKernel, core: Core, flat: bool) -> int:
     """Accumulators of one filter that leave registers for weights and for two input lines."""
     if core.lane_weights:
-        terms = max(len(kind.terms) for kind in kernel.classes)
+        terms = max((len(kind.terms) for kind in kernel.classes), default=0)
         weights, lines = -(-terms // kernel.target.lanes), LINES_IN_FLIGHT
         if weights > LANE_WEIGHTS:  # one tap after the other, for which lines stay
             weights, lines = 1, LINES_KEPT
         return max(1, (core.registers - weights - lines) // kernel.group)
     if flat and not kernel.dense:  # a vector serves few multiplies: keep the block's lines in L1
         return max(1, core.registers // 2 // kernel.group)
-    weights = min(len(kernel.classes[0].terms), 4) if not kernel.dense else kernel.group
+    terms = max((len(kind.terms) for kind in kernel.classes[:1]), default=0)
+    weights = kernel.group if kernel.dense else min(terms, 4)
     return max(1, (core.registers - weights - 2) // kernel.group)
 
 
@@ -62,8 +63,8 @@ def tile_cost(kernel: ConvKernel, window: Window, stored: int, tile: Three, core
     shapes cost code."""
     total, shapes = 0.0, 0
     shape = plane_shape(kernel.source, kernel.target, window, kernel.pooled)
-    packs = not _is_flat(kernel, window)
-    terms = sum(len(c.terms) for c in kernel.classes) / len(kernel.classes)
+    packs = kernel.reads and not _is_flat(kernel, window)
+    terms = sum(len(c.terms) for c in kernel.classes) / max(len(kernel.classes), 1)
     sides = [lengths(*side) for side in zip(shape, tile, kernel.pool, strict=True)]
     for (depth, slabs), (rows, bands), (columns, parts) in product(*sides):
         accumulators, shapes = depth * rows * columns, shapes + 1

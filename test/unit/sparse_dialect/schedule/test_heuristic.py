@@ -9,7 +9,7 @@ from espalier.sparse_dialect.geometry.convolution import Convolution
 from espalier.sparse_dialect.geometry.window import Window
 from espalier.sparse_dialect.schedule.heuristic import LONGEST_FP16_SUM, Heuristic, Layer, Mode
 from espalier.sparse_dialect.schedule.schedule import Schedule
-from espalier.sparse_dialect.schemes import Dense, Unstructured
+from espalier.sparse_dialect.schemes import Dense, Structured, Unstructured
 
 
 def matrix(kept: int) -> Layer:
@@ -26,6 +26,30 @@ def test_dense_where_nothing_is_gained(kept: int, mode: Mode, family: str) -> No
     choice = Heuristic(Device(), mode).choose(matrix(kept), Schedule())
     assert choice.schedule.micro_kernel == family
     assert isinstance(choice.scheme, Dense) == (family == "dense_rows")
+
+
+def test_the_number_of_inputs_enters_the_choice() -> None:
+    """One input streams the weights, where half of them is half the time; many wait for multiplies."""
+    random = np.random.default_rng(0)
+    weight = random.standard_normal((1024, 1024)).astype(np.float32) * (random.random((1024, 1024)) < 0.6)
+    layers = {inputs: Layer(weight, Unstructured(), inputs=inputs) for inputs in (1, 8, 1000)}
+    chosen = {inputs: Heuristic(Device()).choose(layer, Schedule()) for inputs, layer in layers.items()}
+    limits = {inputs: float(choice.reason.split("pays below ")[1].split("%")[0])
+              for inputs, choice in chosen.items()}
+    assert limits[1] > limits[8]
+    assert "for 8 inputs" in chosen[8].reason
+    assert isinstance(chosen[8].scheme, Dense)
+
+
+def test_what_is_left_of_rows_and_columns_runs_as_a_smaller_dense_matrix() -> None:
+    weight = np.ones((256, 256), np.float32)
+    weight[:100] = 0
+    for inputs in (1, 8, None):
+        layer = Layer(weight, Structured(), inputs=inputs)
+        chosen = Heuristic(Device()).choose(layer, Schedule()).schedule
+        assert (chosen.micro_kernel, chosen.storage) == ("dense_rows", "kept_rows")
+    steps = Layer(weight, Structured(), gates=4)
+    assert Heuristic(Device(), "sparse").choose(steps, Schedule()).schedule.storage == "sell"
 
 
 @pytest.mark.parametrize(("storage", "kept"), [("sell", 60), ("dense_rows", 2)])

@@ -45,8 +45,8 @@ def blocks(rows: int, columns: int, rate: int, height: int = 4) -> np.ndarray:
 
 
 def packed_for(weight: np.ndarray, core: str = "avx512", lanes: int = 16,
-               gates: int = 1, many: bool = False) -> Packed:
-    return Sell.choose(weight, lanes, CORES[core], gates, many).pack(weight, Unstructured())
+               gates: int = 1, inputs: int = 1) -> Packed:
+    return Sell.choose(weight, lanes, CORES[core], gates, inputs).pack(weight, Unstructured())
 
 
 def sell(packed: Packed) -> Sell:
@@ -68,7 +68,7 @@ def columns_of(packed: Packed) -> np.ndarray:
 def test_any_matrix_comes_back(rows: int, columns: int, density: float, kind: str, target: tuple[str, int],
                                gates: int, many: bool, seed: int) -> None:
     weight = matrix(-(-rows // gates) * gates, columns, density, kind, seed)
-    packed = packed_for(weight, *target, gates=gates, many=many)
+    packed = packed_for(weight, *target, gates=gates, inputs=64 if many else 1)
     np.testing.assert_array_equal(packed.unpack(), weight)
     if weight.any():  # lanes without a column too read inside the matrix
         assert columns_of(packed).max() < columns
@@ -153,11 +153,11 @@ def test_without_vector_loads_weights_lie_lane_by_lane() -> None:
 
 def test_for_many_inputs_the_weights_of_a_lane_lie_together() -> None:
     weight = blocks(64, 300, 10)
-    packed = packed_for(weight, many=True)
+    packed = packed_for(weight, inputs=64)
     assert sell(packed).by_lane
     assert sell(packed).window == GATHERED
     assert packed.arrays["weight"].shape[1:] == (16, 4)
-    assert not sell(packed_for(matrix(64, 300, 0.1), many=True)).by_lane  # nothing lies together there
+    assert not sell(packed_for(matrix(64, 300, 0.1), inputs=64)).by_lane  # nothing lies together there
 
 
 @pytest.mark.parametrize("lanes", [4, 8, 16])

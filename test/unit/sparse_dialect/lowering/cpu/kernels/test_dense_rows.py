@@ -9,17 +9,16 @@ import numpy as np
 import pytest
 from espalier.sparse_dialect.devices.cores import CORES
 from espalier.sparse_dialect.lowering.cpu.kernels.dense_rows import LinearKernel, emit_linear_kernel
-from espalier.sparse_dialect.schemes import Dense, Unstructured
-from espalier.sparse_dialect.storage import DenseRows, Sell
-from espalier.sparse_dialect.storage.sell import few_inputs
+from espalier.sparse_dialect.schemes import Dense, Structured, Unstructured
+from espalier.sparse_dialect.storage import DenseRows, KeptRows, Sell
 from support.kernel_harness import Compiled, aligned, close, held_as, random, starting_at_pages, unset
 from support.tiers import thinned
 
 
 @dataclass(frozen=True)
 class Case:
-    """A layer of ``rows`` outputs and ``columns`` inputs; ``storage``: dense, or slices whose inputs are
-    permuted, gathered or loaded one by one."""
+    """A layer of ``rows`` outputs and ``columns`` inputs; ``storage``: dense, what is kept of whole rows and
+    columns, or slices whose inputs are permuted, gathered or loaded one by one."""
 
     storage: str
     rows: int = 70
@@ -28,6 +27,9 @@ class Case:
     lanes: int = 16
     activation: str = "none"
     density: float = 0.2
+    cut: float = 0.4  # share of whole rows, and of whole columns
+    cut_columns: float = 0.4
+    strays: bool = False
     blocks: bool = False
     dtype: str = "float32"  # of the weights
     free: bool = False  # only the run knows how many inputs there are
@@ -41,18 +43,24 @@ class Run:
     """A case on random data and its kernel; some rows are empty, some full."""
 
     def __init__(self, case: Case) -> None:
-        weight, slices = masked(case), None
+        weight, slices, kept = masked(case), None, None
+        x, bias = random(case.batch, case.columns, seed=1), random(case.rows, seed=2)
+        y = x.astype(np.float64) @ weight.T.astype(np.float64) + bias
         if case.storage == "dense":
             arrays = DenseRows(case.lanes).pack(weight, Dense()).arrays
+        elif case.storage == "kept":
+            left = KeptRows.of(weight, case.lanes)
+            arrays, kept = left.pack(weight, Structured()).arrays, (left.rows, left.columns)
+            assert left.strays or not case.strays
+            bias = bias[arrays.get("row", np.arange(case.rows))]
         else:
-            many = case.free or case.batch >= few_inputs(case.lanes)
-            slices = Sell.choose(weight, case.lanes, CORES[case.core], many=many)
+            inputs = None if case.free else case.batch
+            slices = Sell.choose(weight, case.lanes, CORES[case.core], inputs=inputs)
             arrays = slices.pack(weight, Unstructured()).arrays
-        x, bias = random(case.batch, case.columns, seed=1), random(case.rows, seed=2)
         registers = 16 if case.lanes == 8 else 32
         self.layer = LinearKernel(
             None if case.free else case.batch, case.rows, case.columns, case.lanes, registers,
-            case.activation, slices
+            case.activation, slices, kept, "stray" in arrays
         )
         self.units = len(arrays["edges"]) - 1 if slices else self.layer.dense_units
         padding = self.layer.padded_rows - case.rows
@@ -66,14 +74,20 @@ class Run:
             scratch_floats=self.layer.scratch_floats,
             core=case.core,
         )
-        y = x.astype(np.float64) @ weight.T.astype(np.float64) + bias
         self.expected = {"none": y, "relu": np.maximum(y, 0), "relu6": np.clip(y, 0, 6)}[case.activation]
 
 
 def masked(case: Case) -> np.ndarray:
     """The weight of a case."""
     weight = random(case.rows, case.columns)
-    if case.storage != "dense":
+    if case.storage == "kept":
+        random_ = np.random.default_rng(0)
+        weight[random_.random(case.rows) < case.cut] = 0
+        weight[:, random_.random(case.columns) < case.cut_columns] = 0
+        weight[-1, -1] = 1  # something is left
+        if case.strays:
+            weight[random_.random(weight.shape) < 0.005] = 3
+    elif case.storage != "dense":
         kept = np.random.default_rng(0).random(weight.shape) < case.density
         weight *= np.repeat(kept[::4], 4, axis=0)[: case.rows] if case.blocks else kept
         if not case.blocks:
@@ -100,9 +114,10 @@ SHAPES = {
 }
 CASES = {
     f"{storage}, {name}": replace(case, storage=storage)
-    for storage in ("dense", "permuted", "gathered", "scalars")
+    for storage in ("dense", "kept", "permuted", "gathered", "scalars")
     for name, case in SHAPES.items()
-    if storage in ("dense", "scalars") or case.lanes == 16 or (storage == "gathered" and case.lanes == 8)
+    if (storage in ("dense", "kept", "scalars") or case.lanes == 16
+        or (storage == "gathered" and case.lanes == 8))
 } | {
     "permuted, many windows": Case("permuted", rows=40, columns=5000, density=0.05, batch=2),
     "permuted, far columns": Case("permuted", rows=40, columns=5000, density=0.001),
@@ -122,6 +137,17 @@ CASES = {
     "scalars, blocks": Case("scalars", blocks=True, rows=70, columns=300, lanes=4, batch=5),
     "scalars, blocks, many inputs": Case("scalars", blocks=True, rows=70, columns=300, lanes=4, batch=11),
     "scalars, nothing": Case("scalars", blocks=True, density=0.0, lanes=4),
+    "kept, whole units of cut rows": Case("kept", rows=300, batch=7, cut=0.95),
+    "kept, strays": Case("kept", rows=300, columns=400, batch=9, strays=True, activation="relu"),
+    "kept, strays in whole units of cut rows": Case("kept", rows=700, columns=300, cut=0.8, strays=True),
+    "kept, strays, a free number of inputs": Case("kept", rows=90, columns=300, batch=8, strays=True,
+                                                  free=True),
+    "kept, all rows": Case("kept", rows=100, batch=8, cut=0.0),
+    "kept, all columns": Case("kept", rows=100, batch=2, cut_columns=0.0, activation="relu"),
+    "kept, a free number of inputs": Case("kept", rows=90, batch=9, free=True),
+    "kept, f16 weights": Case("kept", lanes=4, batch=2, dtype="float16"),
+    "dense, seven inputs": Case("dense", rows=90, batch=7),
+    "dense, a free number of inputs": Case("dense", rows=90, batch=8, free=True),
     "dense, f16 weights": Case("dense", lanes=4, batch=2, dtype="float16"),
     "permuted, f16 weights": Case("permuted", dtype="float16"),
     "scalars, f16 weights": Case("scalars", lanes=4, blocks=True, dtype="float16"),
@@ -136,7 +162,7 @@ def test_kernel_is_the_matrix_product(case: Case) -> None:
     close(run.output, run.expected)
 
 
-STORAGES = pytest.mark.parametrize("storage", ["dense", "permuted", "gathered", "scalars"])
+STORAGES = pytest.mark.parametrize("storage", ["dense", "kept", "permuted", "gathered", "scalars"])
 
 
 @STORAGES
@@ -160,7 +186,7 @@ def test_a_range_stores_only_its_own_rows(storage: str) -> None:
         run.output[:] = np.nan
         run.kernel.run(unit, unit + 1)
         stored.append(np.flatnonzero(~np.isnan(run.output[0])))
-    np.testing.assert_array_equal(np.concatenate(stored), np.arange(16 * 40 + 5))
+    np.testing.assert_array_equal(np.sort(np.concatenate(stored)), np.arange(16 * 40 + 5))
 
 
 @STORAGES
