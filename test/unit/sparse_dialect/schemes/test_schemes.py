@@ -15,7 +15,7 @@ from espalier.sparse_dialect.schemes import (
     Unstructured,
     natural_library,
 )
-from espalier.sparse_dialect.schemes.kernels import KernelScheme
+from espalier.sparse_dialect.schemes.kernels import KernelScheme, repeated
 from espalier.sparse_dialect.schemes.scheme import largest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -40,11 +40,12 @@ def patdnn_example() -> np.ndarray:
 
 
 def covered(scheme: KernelScheme, weight: np.ndarray) -> bool:
-    """Whether every nonzero lies in a kept kernel, at a tap of its pattern, and no tap comes twice."""
+    """Whether every nonzero lies in a kept kernel, at a tap of its pattern, and no tap is stored twice."""
     kernels, library = scheme.kernels(weight), scheme.patterns(weight.shape[2:])
     kept = np.zeros((*weight.shape[:2], int(np.prod(weight.shape[2:]))), int)
-    for f, c, p in zip(kernels.filters, kernels.channels, kernels.patterns, strict=True):
-        kept[f, c, list(library[p])] += 1
+    again = repeated(kernels, library)
+    for f, c, p, other in zip(kernels.filters, kernels.channels, kernels.patterns, again, strict=True):
+        kept[f, c, [tap for tap, own in zip(library[p], ~other, strict=False) if own]] += 1
     return bool((kept <= 1).all() and (kept.reshape(weight.shape)[weight != 0] == 1).all())
 
 
