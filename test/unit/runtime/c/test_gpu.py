@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from espalier.frontends.compile import compile_file
 from espalier.pipelines.target import Target
-from espalier.runtime.c import VULKAN_SOURCES
+from espalier.runtime.c import INCLUDE, VULKAN_SOURCES
 from espalier.runtime.executors.vulkan_program import decode, encode
 from espalier.runtime.model_file import ModelFile, fingerprint_of
 from support.fake_model import FOLDER, SANITIZER_OPTIONS, SANITIZERS, affine_file, build, needs_gcc
@@ -90,3 +90,12 @@ def test_models(program: Path, file: ModelFile, tmp_path: Path) -> None:
 def test_a_recorded_run_is_kept(file: ModelFile) -> None:
     assert [array.shape for array in file.sample_outputs] == [(1, 4, 3, 5)]
     assert all(np.isfinite(array).all() for array in file.sample_outputs)
+
+
+def test_damaged_programs(file: ModelFile, tmp_path: Path) -> None:
+    (tmp_path / "code").write_bytes(file.code)
+    program = build(tmp_path / "fuzz", [FOLDER / "fuzz_gpu.c", INCLUDE / "vulkan_code.c"], *SANITIZERS)
+    done = subprocess.run([program, tmp_path / "code", "3000"], capture_output=True, text=True, timeout=300,
+                          env={**os.environ, **SANITIZER_OPTIONS})
+    assert done.returncode == 0, done.stderr
+    assert 1000 < int(done.stdout) < 3000
