@@ -24,6 +24,7 @@ SMALL_PIXELS = 64  # an image of no more is small
 COLUMNS_PER_VISIT = 128
 
 GROUP_COST = {1: 1.9, 2: 1.25, 3: 1.1, 4: 1.0}  # of a multiply where so many filters share loads
+SHORT_COST = 1.1  # likewise, where the last group repeats a filter
 
 # Matrices. Cycles that an output takes, scattered ones too; and where vectors run along the inputs, what of
 # a lane is no multiply, and the lines of input that it loads, in lines from L2. MANY: inputs where only the
@@ -116,8 +117,12 @@ def filters_per_group(scheme: Scheme, filters: int, places: int) -> int:
             most = 2
         case _:
             most = 1
-    # the last group may repeat a filter, which costs as much as one
-    return min(range(most, 0, -1), key=lambda size: -(-filters // size) * size * GROUP_COST[size])
+
+    def cost(size: int) -> float:
+        """The last group may repeat a filter, which costs as much as one, and keeps readers from fusing."""
+        return -(-filters // size) * size * GROUP_COST[size] * (1.0 if filters % size == 0 else SHORT_COST)
+
+    return min(range(most, 0, -1), key=cost)
 
 
 def channel_block(scheme: Scheme, channels: int, kernel: tuple[int, ...], pixels: int, core: Core) -> int:
