@@ -29,7 +29,7 @@ fast: lint
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 	mkdir -p $(TYPING) && ln -sfn '$(CURDIR)' $(TYPING)/espalier
-	MYPYPATH=$(TYPING) $(BIN)/mypy -m espalier.entry -m espalier.errors -m espalier.files $(PACKAGES:%=-p espalier.%)
+	MYPYPATH=$(TYPING) $(BIN)/mypy -m espalier.entry -m espalier.errors -m espalier.files -m espalier.passes $(PACKAGES:%=-p espalier.%)
 
 # torch first: it is by far the largest, and the rest may change without fetching it again.
 $(VENV)/.torch: pyproject.toml setup.py

@@ -18,16 +18,18 @@ if TYPE_CHECKING:
 
     from torch import nn
 
-    from .pipelines.driver import CompileOptions
+    from .passes import add_sparse_passes
+    from .pipelines.driver import CompileOptions, Watch
+    from .pipelines.named import PIPELINES
     from .pipelines.target import Target
     from .runtime.compiled_model import CompiledModel
     from .sparse_dialect import register_dialect
 
-__all__ = ["CompileOptions", "CompiledModel", "EspalierError", "Target", "__version__", "compile",
-           "irdl_path", "load", "prune", "register_dialect"]
+__all__ = ["PIPELINES", "CompileOptions", "CompiledModel", "EspalierError", "Target", "__version__",
+           "add_sparse_passes", "compile", "irdl_path", "load", "prune", "register_dialect"]
 
 _LAZY = {"CompileOptions": "pipelines.driver", "CompiledModel": "runtime.compiled_model",
-         "Target": "pipelines.target",
+         "PIPELINES": "pipelines.named", "Target": "pipelines.target", "add_sparse_passes": "passes",
          "register_dialect": "sparse_dialect"}
 
 
@@ -51,7 +53,8 @@ def __dir__() -> list[str]:
 
 def compile(model: Any, example_inputs: Any = (), *, target: Target | None = None,
             options: CompileOptions | None = None,
-            progress: Callable[[str, int, int], None] | None = None) -> CompiledModel:
+            progress: Callable[[str, int, int], None] | None = None,
+            watch: Watch | None = None) -> CompiledModel:
     """
     Compiles a model for the host CPU.
 
@@ -60,12 +63,13 @@ def compile(model: Any, example_inputs: Any = (), *, target: Target | None = Non
     tensors, TOSA or torch-mlir's dialect).
     ``example_inputs``: one tensor, a tuple of the module's arguments, or a dict of its keyword arguments;
     tensors may stand in tuples, lists and dicts, and numbers, strings and None become constants.
-    ``progress`` hears (step, done, total). Raises ``EspalierError``, in one line, for what cannot be
-    compiled.
+    ``progress`` hears (step, done, total); ``watch`` (``pipelines.driver.Watch``) has instruments that look
+    at every pass, and listeners that hear the IR between stages. Raises ``EspalierError``, in one line, for
+    what cannot be compiled.
     """
     from .frontends.compile import compile_model
 
-    return compile_model(model, example_inputs, target, options, progress)
+    return compile_model(model, example_inputs, target, options, progress, watch)
 
 
 def load(path: str, *, sha256: str = "", verify_key: str = "", mmap: bool = True) -> CompiledModel:

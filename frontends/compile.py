@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import EspalierError
-from ..pipelines.driver import CompileOptions, compile_linalg
+from ..pipelines.driver import CompileOptions, Watch, compile_linalg, lower_linalg
 from ..pipelines.target import VULKAN, Target
 from ..runtime.compiled_model import CompiledModel
 from ..runtime.model_file import ModelFile
@@ -23,10 +23,11 @@ from .quiet import ONE_AT_A_TIME
 
 def compile_model(model: Any, example_inputs: Any = (), target: Target | None = None,
                   options: CompileOptions | None = None,
-                  progress: Callable[[str, int, int], None] | None = None) -> CompiledModel:
-    """See ``espalier.compile``."""
+                  progress: Callable[[str, int, int], None] | None = None,
+                  watch: Watch | None = None) -> CompiledModel:
+    """See ``espalier.compile``; ``watch`` looks at the passes."""
     target = target or Target.host()
-    file = compile_file(model, example_inputs, target, options, progress)
+    file = compile_file(model, example_inputs, target, options, progress, watch)
     if target.triple == VULKAN:
         return CompiledModel(file)
     if target.triple:
@@ -45,17 +46,26 @@ def compile_model(model: Any, example_inputs: Any = (), target: Target | None = 
 
 def compile_file(model: Any, example_inputs: Any, target: Target,
                  options: CompileOptions | None = None,
-                 progress: Callable[[str, int, int], None] | None = None) -> ModelFile:
+                 progress: Callable[[str, int, int], None] | None = None,
+                 watch: Watch | None = None) -> ModelFile:
     """``model`` with code in the LLVM dialect for ``target``, and the recorded pair of input and output where
     PyTorch gives one; else the inputs alone."""
     if progress is not None:
         progress("import", 0, 1)
     imported = _import(model, example_inputs)
-    file = compile_linalg(imported.module, options or CompileOptions(), target, progress)
+    file = compile_linalg(imported.module, options or CompileOptions(), target, progress, watch)
     manifest = {**file.manifest, **imported.interface}
     inputs, outputs = imported.inputs, imported.expected() if imported.inputs else None
     del imported  # the dense weights go before the code is compiled
     return replace(file, manifest=manifest, sample_inputs=inputs, sample_outputs=outputs or [])
+
+
+def lower_model(model: Any, example_inputs: Any, target: Target, options: CompileOptions, last: str,
+                progress: Callable[[str, int, int], None] | None, watch: Watch) -> None:
+    """Takes ``model`` through the stages up to ``last``, for the listeners of ``watch``."""
+    if progress is not None:
+        progress("import", 0, 1)
+    lower_linalg(_import(model, example_inputs).module, options, target, last, progress, watch)
 
 
 @dataclass(frozen=True)

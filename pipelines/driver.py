@@ -8,13 +8,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from ..errors import unknown
 from ..runtime.memory import zeroed
 from ..runtime.model_file import ModelFile
 from ..sparse_dialect.dialect.recurrent import GruOp, LstmOp
 from ..sparse_dialect.dialect.schedules import set_device
 from ..sparse_dialect.ir.mlir import ir
 from ..sparse_dialect.ir.walk import operations
-from .backends import CompileOptions, Stage, backend_for
+from .backends import Backend, CompileOptions, Stage, backend_for
 from .instrument import Instrument
 from .interface import interface_of
 from .pipeline import ROOT, Nest
@@ -43,29 +44,39 @@ def compile_linalg(module: ir.Module, options: CompileOptions, target: Target,
 
     Returns the model without recorded samples. Raises ``EspalierError`` for what cannot be compiled.
     """
-    root = module.operation
+    backend = backend_for(target)
+    records = _lower(module.operation, backend, backend.stages(target, options), target, progress,
+                     watch or Watch())
+    made = backend.make(module.operation, target)
+    return ModelFile(records.manifest(made.sizes), made.code, made.weights, made.fingerprint)
+
+
+def lower_linalg(module: ir.Module, options: CompileOptions, target: Target, last: str,
+                 progress: Progress | None = None, watch: Watch | None = None) -> None:
+    """Takes ``module``, as above, through the stages up to the one called ``last`` (``BEFORE``: none), for
+    the listeners of ``watch``; the pipeline that they hear goes on to the end."""
     backend = backend_for(target)
     stages = backend.stages(target, options)
+    names = [BEFORE, *(stage.name for stage in stages)]
+    if last not in names:
+        raise unknown(f"stage of the {backend.name} backend", last, names)
+    _lower(module.operation, backend, stages, target, progress, watch or Watch(), names.index(last))
+
+
+def _lower(root: ir.Operation, backend: Backend, stages: Sequence[Stage], target: Target,
+           progress: Progress | None, watch: Watch, count: int | None = None) -> Records:
+    """Runs the first ``count`` of ``stages`` (none: all) as one pipeline; what the report shows."""
     free = backend.free_steps and bool(operations(root, GruOp, LstmOp))
     records = Records(target, *interface_of(root, free))
     device = backend.device(target)
     if device is not None:
         with root.context:
             set_device(root, device)
-    _run(root, stages, records, progress, watch or Watch())
-    made = backend.make(root, target)
-    return ModelFile(records.manifest(made.sizes), made.code, made.weights, made.fingerprint)
-
-
-def _run(root: ir.Operation, stages: Sequence[Stage], records: Records, progress: Progress | None,
-         watch: Watch) -> None:
-    """Runs ``stages`` as one pipeline."""
-    pipeline = Nest(ROOT, tuple(item for stage in stages for item in stage.items))
-    stops: dict[int, Callable[[ir.Operation], None]] = {}
+    items = tuple(item for stage in stages for item in stage.items)
 
     def tell(name: str, done: int, found: ir.Operation) -> None:
         for listener in watch.listeners:
-            listener(name, found, Nest(ROOT, pipeline.items[done:]))
+            listener(name, found, Nest(ROOT, items[done:]))
 
     def stop(stage: Stage, done: int) -> Callable[[ir.Operation], None]:
         def at(found: ir.Operation) -> None:
@@ -76,9 +87,11 @@ def _run(root: ir.Operation, stages: Sequence[Stage], records: Records, progress
         return at
 
     done = 0
-    tell(BEFORE, done, root)
-    for stage in stages:
+    stops: dict[int, Callable[[ir.Operation], None]] = {}
+    for stage in stages[:count]:
         done += len(stage.items)
         stops[done] = stop(stage, done)
-    Runner(pipeline, watch.instruments, verify=False, progress=progress, stops=stops,
+    tell(BEFORE, 0, root)
+    Runner(Nest(ROOT, items[:done]), watch.instruments, verify=False, progress=progress, stops=stops,
            allocate=zeroed).run(root)
+    return records

@@ -42,9 +42,11 @@ BUFFERS = ("sparse-protect-inputs", *TM_BUFFERIZE, "sparse-fuse-elementwise",
            "sparse-vectorize-loops", "func.func(convert-linalg-to-parallel-loops)", "sparse-expand-math",
            *TM_LOOPS, "canonicalize", "cse", "sparse-externalize-constants")
 ARENA = ("sparse-expand-copies", "sparse-record-assertions", "sparse-distribute-work", "sparse-plan-memory")
+# Locations go at last: they name files of the machine that compiles, and labels are made of them by then.
 LLVM = ("sparse-export-entry", "canonicalize", "cse", "convert-scf-to-cf", "convert-vector-to-llvm",
         "expand-strided-metadata", "lower-affine", "convert-math-to-llvm", "convert-math-to-libm",
-        "finalize-memref-to-llvm", "convert-to-llvm", "reconcile-unrealized-casts", "canonicalize", "cse")
+        "finalize-memref-to-llvm", "convert-to-llvm", "reconcile-unrealized-casts", "canonicalize", "cse",
+        "strip-debuginfo")
 # No schedule-layers and no assign-layouts: those ask the CPU's kernels.
 PREPARE_GPU = ("inline", "symbol-dce", "convert-elementwise-to-linalg", "sparse-raise-linalg",
                "sparse-detect-schemes", "sparse-schedule-gpu-layers", "sparse-reorder-filters",

@@ -58,10 +58,10 @@ class Reproducer(Instrument):
             self._advance(len(step.items))
         self.failing = self._remaining[0].name if len(step.items) > 1 else step.name
         flags = ["--allow-unregistered-dialect"] if self._snapshot.context.allow_unregistered_dialects else []
-        arguments = [*flags, f"--pass-pipeline={Nest(self._anchor, self._remaining)}"]
+        header = header_of(Nest(self._anchor, self._remaining), flags)
         try:
             with replacing(self.path) as file:
-                file.write(f"{HEADER}{shlex.join(arguments)}\n{self._snapshot}\n".encode())
+                file.write(f"{header}{self._snapshot}\n".encode())
             self.written = True
         except EspalierError as problem:
             self.problem = str(problem)
@@ -81,6 +81,11 @@ class Reproducer(Instrument):
             pass
         finally:
             mute.detach()
+
+
+def header_of(pipeline: Nest, flags: Sequence[str] = ()) -> str:
+    """The line before the IR that ``pipeline`` is to run on."""
+    return f"{HEADER}{shlex.join([*flags, f'--pass-pipeline={pipeline}'])}\n"
 
 
 def is_reproducer(text: str) -> bool:

@@ -12,6 +12,7 @@ import numpy as np
 from ..errors import EspalierError
 
 if TYPE_CHECKING:
+    from ..pipelines.driver import CompileOptions, Watch
     from ..pipelines.target import Target
     from ..runtime.compiled_model import CompiledModel
     from ..runtime.model_file import ModelFile
@@ -52,29 +53,40 @@ class Source:
                                    self.weights)
         return model, tuple(inputs)
 
-    def compile(self, *, sparse: bool = True, eliminate_redundant_loads: bool = True, check: bool = True,
-                database: str | None = None,
-                progress: Progress | None = None) -> tuple[CompiledModel, list[np.ndarray]]:
-        """Compiles the model; returns it with its example inputs as numpy arrays."""
+    def compile(self, *, sparse: bool = True, eliminate_redundant_loads: bool = True,
+                database: str | None = None, options: CompileOptions | None = None,
+                progress: Progress | None = None,
+                watch: Watch | None = None) -> tuple[CompiledModel, list[np.ndarray]]:
+        """Compiles the model, by ``options`` or what stands before them; also gives its example inputs."""
         from .. import CompileOptions
         from .. import compile as compile_model
 
         model, inputs = self.load()
-        options = CompileOptions(sparse=sparse, eliminate_redundant_loads=eliminate_redundant_loads,
-                                 check=check, database=database)
-        compiled = compile_model(model, inputs, options=options, progress=progress)
+        options = options or CompileOptions(sparse=sparse, database=database,
+                                            eliminate_redundant_loads=eliminate_redundant_loads)
+        compiled = compile_model(model, inputs, options=options, progress=progress, watch=watch)
         return compiled, compiled.sample_inputs or self.draw_inputs(compiled)
 
     def compile_for(self, target: Target, *, sparse: bool = True, eliminate_redundant_loads: bool = True,
-                    database: str | None = None, progress: Progress | None = None) -> ModelFile:
-        """Compiles the model down to the LLVM dialect for ``target``, another machine."""
+                    database: str | None = None, options: CompileOptions | None = None,
+                    progress: Progress | None = None, watch: Watch | None = None) -> ModelFile:
+        """Compiles the model, by ``options`` or what stands before them, down to code for ``target``, another
+        machine."""
         from ..frontends.compile import compile_file
         from ..pipelines.driver import CompileOptions
 
         model, inputs = self.load()
-        options = CompileOptions(sparse=sparse, eliminate_redundant_loads=eliminate_redundant_loads,
-                                 database=database)
-        return compile_file(model, inputs, target, options, progress)
+        options = options or CompileOptions(sparse=sparse, database=database,
+                                            eliminate_redundant_loads=eliminate_redundant_loads)
+        return compile_file(model, inputs, target, options, progress, watch)
+
+    def lower(self, target: Target, options: CompileOptions, last: str, progress: Progress | None,
+              watch: Watch) -> None:
+        """Takes the model through the stages up to ``last``, for the listeners of ``watch``."""
+        from ..frontends.compile import lower_model
+
+        model, inputs = self.load()
+        lower_model(model, inputs, target, options, last, progress, watch)
 
     def draw_inputs(self, compiled: CompiledModel) -> list[np.ndarray]:
         """Inputs for an ``.mlir`` file, which brings none: seeded normal floats, zeros of any other type."""

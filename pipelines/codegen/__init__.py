@@ -5,5 +5,7 @@ for, ``codegen`` optimises and emits, ``link`` calls a linker. Everything comes 
 (llvmlite, ziglang).
 """
 
-# What `espalier compile --emit` writes: a model file, or code without the weights.
-KINDS = ("model", "obj", "shared", "static", "exe", "asm", "llvm-ir", "header")
+# What `espalier compile --emit` writes: a model file, or code without the weights; and the suffixes of each.
+SUFFIXES = {"model": ".espalier", "obj": ".o", "shared": ".so", "static": ".a", "exe": "", "asm": ".s",
+            "llvm-ir": ".ll", "header": ".h"}
+KINDS = tuple(SUFFIXES)

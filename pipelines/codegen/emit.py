@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 from ...runtime.model_file import ModelFile
 from ..target import Target
@@ -13,30 +14,54 @@ from .header import header
 from .link import Linker
 
 
-def emit(kind: str, file: ModelFile, target: Target, name: str, soname: str = "", linker: str = "") -> bytes:
+@dataclass(frozen=True)
+class Products:
     """
-    ``file`` (its code in the LLVM dialect, compiled for ``target``) as one of ``KINDS`` but ``model``.
+    ``file`` (its code in the LLVM dialect, compiled for ``target``) as each of ``KINDS``, from one object.
 
-    ``name``: a C identifier, the tail of the model's symbol. ``soname``: what a shared library calls itself.
-    ``linker``: a compiler driver instead of zig.
+    ``name``: a C identifier, the tail of the model's symbol. ``linker``: a compiler driver instead of zig.
     """
-    native = NativeCode(file, target, name)
-    link = Linker(target.triple, linker)
-    makers: dict[str, Callable[[], bytes | str]] = {
-        "obj": lambda: native.object, "asm": lambda: native.assembly, "llvm-ir": lambda: native.llvm_ir,
-        "shared": lambda: link.shared(native.object, soname or f"lib{name}.so"),
-        "static": lambda: link.static(native.object), "header": lambda: header(file, name),
-        "exe": lambda: link.program(native.object, native.symbol)}
-    made = makers[kind]()
-    return made.encode() if isinstance(made, str) else made
+
+    file: ModelFile
+    target: Target
+    name: str
+    linker: str = ""
+
+    @cached_property
+    def native(self) -> NativeCode:
+        """The code for the target."""
+        return NativeCode(self.file, self.target, self.name)
+
+    @property
+    def _link(self) -> Linker:
+        return Linker(self.target.triple, self.linker)
+
+    def model(self) -> ModelFile:
+        """``file`` with a shared library and a runner for the target in place of the LLVM dialect."""
+        code = self.native.object
+        return replace(self.file, code=self._link.shared(code, f"lib{self.name}.so"),
+                       runner=self._link.program(code, self.native.symbol))
+
+    def make(self, kind: str, soname: str = "") -> bytes:
+        """Any of ``KINDS`` but ``model``; ``soname``: what a shared library calls itself."""
+        native, link = self.native, self._link
+        makers: dict[str, Callable[[], bytes | str]] = {
+            "obj": lambda: native.object, "asm": lambda: native.assembly, "llvm-ir": lambda: native.llvm_ir,
+            "shared": lambda: link.shared(native.object, soname or f"lib{self.name}.so"),
+            "static": lambda: link.static(native.object), "header": lambda: header(self.file, self.name),
+            "exe": lambda: link.program(native.object, native.symbol)}
+        made = makers[kind]()
+        return made.encode() if isinstance(made, str) else made
+
+
+def emit(kind: str, file: ModelFile, target: Target, name: str, soname: str = "", linker: str = "") -> bytes:
+    """One of the ``Products`` of ``file``."""
+    return Products(file, target, name, linker).make(kind, soname)
 
 
 def cross_compiled(file: ModelFile, target: Target, name: str, linker: str = "") -> ModelFile:
-    """``file`` with a shared library and a runner for ``target`` in place of the LLVM dialect."""
-    native = NativeCode(file, target, name)
-    link = Linker(target.triple, linker)
-    code = native.object
-    return replace(file, code=link.shared(code, f"lib{name}.so"), runner=link.program(code, native.symbol))
+    """``file`` as a model that runs on ``target``."""
+    return Products(file, target, name, linker).model()
 
 
 def identifier(text: str) -> str:

@@ -90,12 +90,13 @@ def changes_of(value: Any) -> ir.DictAttr:
 def from_changes(cls: Callable[..., T], attribute: ir.Attribute) -> T:
     """The dataclass behind ``changes_of``, whose tuples are of integers; raises ``ValueError`` for a field
     that it does not have, or of another kind."""
-    kinds: dict[str, type] = _kinds(cls)
+    kinds: dict[str, type[ir.Attribute]] = _kinds(cls)
     found: dict[str, Any] = {}
     for named in ir.DictAttr(attribute):
         if named.name not in kinds:
             raise ValueError(f"expected fields of {', '.join(kinds)}, found '{named.name}'")
-        kind, part = kinds[named.name], named.attr.maybe_downcast()
+        kind = kinds[named.name]
+        part: Any = named.attr.maybe_downcast()
         items = part if isinstance(part, ir.ArrayAttr) else ()
         if not isinstance(part, kind) or not all(isinstance(item, ir.IntegerAttr) for item in items):
             raise ValueError(f"expected {named.name} to be {WORDS[kind]}, found {part}")

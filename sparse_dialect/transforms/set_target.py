@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Literal
 
 from ..devices.cores import REFERENCE
@@ -31,6 +31,11 @@ class SetTargetPass(Pass):
     precision: Literal["fp32", "fp16"] = option("fp32", "what weights and tensors on lane grids are kept in")
     arithmetic: Literal["fp32", "fp16"] = option("fp32", "what convolutions and pools compute in")
     registers: int = option(0, "vector registers that code may use; 0: all of the core's")
+
+    @staticmethod
+    def of(device: Device) -> SetTargetPass:
+        """The pass that writes ``device``."""
+        return SetTargetPass(**asdict(device))
 
     def __post_init__(self) -> None:
         complaint = self._device.complaint()

@@ -72,6 +72,7 @@ class FakeOptions:
     sparse: bool = True
     eliminate_redundant_loads: bool = True
     check: bool = True
+    database: str | None = None
 
 
 @dataclass
@@ -85,7 +86,7 @@ class FakeCompiler:
     failure: BaseException | None = None
 
     def compile(self, model: Any, inputs: Any, *, options: FakeOptions,
-                progress: Callable[[str, int, int], None] | None = None) -> FakeModel:
+                progress: Callable[[str, int, int], None] | None = None, watch: Any = None) -> FakeModel:
         self.seen.append((model, options))
         if self.failure is not None:
             raise self.failure

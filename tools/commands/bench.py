@@ -41,8 +41,8 @@ from .common import (
     TrustOption,
     WeightsOption,
     available_cores,
-    out,
     progress_bars,
+    say,
     shapes_of,
     show,
     thread_counts,
@@ -142,16 +142,16 @@ def bench_command(
             first = field_.ours[0]
             seconds = first.compiled.profile(first.inputs, counts[0])
             write_json(trace, chrome_trace(source.name, first.compiled.layers, seconds))
-    out.print(f"{source.name}{f' --prune {prune}' if prune else ''}\n{Machine.here()}\n"
-              f"{_conditions(warmup, runs, every, competing)}", markup=False)
+    say(f"{source.name}{f' --prune {prune}' if prune else ''}\n{Machine.here()}\n"
+        f"{_conditions(warmup, runs, every, competing)}")
     cores = available_cores()
     show(records_table(records, cores))
     doubts = doubt_lines(records, cores)
     for line in [*scaling_lines(records), *woken, *doubts, *field_.left_out]:
-        out.print(line, markup=False)
+        say(line)
     for count, of_count in times.items():
-        out.print(f"layers, {count} thread{'s' if count > 1 else ''} (ours with activation and residual; "
-                  "PyTorch's without)", markup=False)
+        say(f"layers, {count} thread{'s' if count > 1 else ''} (ours with activation and residual; "
+            "PyTorch's without)")
         show(layers_table(of_count))
     if json is not None:
         found = as_json(records, field_.ours[0].variant, times)
@@ -203,7 +203,7 @@ def _bench_gpu(source: Source, target: Target, device: str, options: BenchOption
         times, left_out = bench_gpu(source, target, device_number(device), options, str(folder), progress)
     show(gpu_times_table(f"{source.name} on {device}, {target.name}, {target.precision}", times))
     for line in left_out:
-        out.print(line, markup=False)
+        say(line)
     if options.layers:
         show(gpu_layers_table(times))
     if json is not None:

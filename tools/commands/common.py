@@ -12,7 +12,6 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.measure import Measurement
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from typer.core import TyperGroup
@@ -20,6 +19,7 @@ from typer.core import TyperGroup
 from ...errors import EXTRAS, EspalierError, missing, printable
 from ...files import replacing
 from ..compiled import Progress as Report
+from ..fitting import fitted, natural_width, width_of
 
 _DEBUG = "espalier.debug"
 
@@ -134,9 +134,20 @@ def shapes_of(given: Iterable[str] | None) -> dict[str, tuple[int, ...]]:
 
 
 def show(table: Table) -> None:
-    """Prints ``table`` whole, on a narrow terminal too: better wrapped lines than lost columns."""
-    options = out.options.update(max_width=1000)
-    Console(width=max(out.width, Measurement.get(out, options, table).maximum)).print(table)
+    """Prints ``table`` whole: no line is wider than the terminal, and no column is lost."""
+    console = Console()
+    width = width_of(console)
+    if width is None:
+        Console(width=max(console.width, natural_width(table))).print(table)
+        return
+    for part in (table.title, *fitted(table, width), table.caption):
+        if part is not None:
+            Console(width=width, highlight=False).print(part)
+
+
+def say(text: str) -> None:
+    """Prints ``text`` in lines that are no wider than the terminal."""
+    out.print(text, markup=False, soft_wrap=width_of(Console()) is None, width=width_of(Console()))
 
 
 @contextmanager

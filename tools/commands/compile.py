@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ...errors import EspalierError
-from ...files import check_writable, replacing
-from ...pipelines.codegen import KINDS
-from ...pipelines.codegen.spirv_folder import check_emitted, write_disassembly, write_folder
+from ...files import replacing
+from ...pipelines.codegen.spirv_folder import write_disassembly, write_folder
 from ...pipelines.target import VULKAN, Target
 from ...runtime.executors.vulkan_program import decode
 from ..compiled import Source
+from ..emission import ALL_SUFFIXES, Emission, Show, written_reproducer
 from ..report.data import factor, size
 from .common import (
     DebugOption,
@@ -31,12 +33,14 @@ from .common import (
     TargetOption,
     TrustOption,
     WeightsOption,
+    err,
     out,
     progress_bars,
     shapes_of,
 )
 
 if TYPE_CHECKING:
+    from ...pipelines.driver import Watch
     from ...runtime.compiled_model import CompiledModel
     from ...runtime.model_file import ModelFile
 
@@ -48,9 +52,17 @@ FeaturesOption = Annotated[str, typer.Option(
 AccumulateOption = Annotated[str, typer.Option(
     metavar="fp16|fp32", help="What convolutions and pools compute in, of fp16 tensors (default: fp16).")]
 EmitOption = Annotated[str, typer.Option(
-    metavar="|".join((*KINDS, "spirv")),
-    help="What to write for a target: a model file, or code without the weights; of a GPU's kernels a folder "
-    "of modules with their dispatch list (spirv), or their disassembly (asm).")]
+    metavar="KIND,...", help=f"What to write: {', '.join(ALL_SUFFIXES)}. The IR of a stage, any; the model "
+    "file, or code without the weights, for a --target. Several take FILE's name, each with its suffix.")]
+DumpOption = Annotated[Path | None, typer.Option(
+    "--dump-stages", "--dump", metavar="DIR", help="Write the IR before and after every stage; "
+    "espalier-opt --run-reproducer goes on with each.")]
+PrintOption = Annotated[str, typer.Option(
+    "--print-ir-after", metavar="PASS,...", help="Print the IR after these passes (all), without weights.")]
+TimingOption = Annotated[bool, typer.Option("--timing", help="Report the time of each pass.")]
+StatisticsOption = Annotated[bool, typer.Option("--statistics", help="Report what each pass counted.")]
+ReproducerOption = Annotated[Path | None, typer.Option(
+    "--reproducer", metavar="FILE", help="Where a failing pass's IR and remaining pipeline go.")]
 LinkerOption = Annotated[str, typer.Option(
     metavar="CMD", help="A C compiler for the target, such as an NDK's clang, instead of zig.")]
 CheckOption = Annotated[bool, typer.Option(
@@ -75,50 +87,48 @@ def compile_command(
     gpu_profile: GpuProfileOption = "generic",
     emit: EmitOption = "model", linker: LinkerOption = "", name: NameOption = "",
     check: CheckOption = True, tuned: TunedOption = True, database: DatabaseOption = None,
-    trust: TrustOption = False, debug: DebugOption = False,
+    trust: TrustOption = False, dump_stages: DumpOption = None,
+    print_ir_after: PrintOption = "", timing: TimingOption = False, statistics: StatisticsOption = False,
+    reproducer: ReproducerOption = None, debug: DebugOption = False,
 ) -> None:
     """Compile MODEL and write one file with code, weights and a recorded run; or, for a target, its code."""
-    if target == VULKAN:
-        check_emitted(emit, output)
-    elif emit not in KINDS:
-        raise EspalierError(f"--emit expects one of {', '.join(KINDS)}, found '{emit}'")
-    if emit != "spirv":
-        check_writable(output)
-    cross = mcpu or mattr or linker or name or accumulate or emit != "model" or precision != "fp32"
+    from ... import CompileOptions
+
     if gpu_profile != "generic" and target != VULKAN:
         raise EspalierError("--gpu-profile needs --target vulkan")
+    emission = Emission.of(emit, output, target == VULKAN)
+    code = [kind for kind in emission.products if kind != "model"]
+    cross = bool(mcpu or mattr or linker or name or accumulate or code or precision != "fp32")
     if cross and not target:
         raise EspalierError("--emit, --mcpu, --mattr, --precision, --accumulate, --linker and --name need "
                             "--target")
     found = tuned_database(tuned, database)
     start = time.perf_counter()
     source = Source(model, prune, seed, steps, trust, only, exclude, shapes_of(shape), weights)
-    if target == VULKAN:
-        if mcpu or mattr or linker or name or accumulate:
-            raise EspalierError("--target vulkan takes none of --mcpu, --mattr, --accumulate, --linker and "
-                                "--name")
-        other: Target | None = Target.vulkan(precision, gpu_profile)
-    else:
-        other = Target.cross(target, mcpu, mattr, precision, accumulate) if target else None
-    with progress_bars() as progress:
-        if other is None:
-            compiled, _ = source.compile(sparse=not dense, eliminate_redundant_loads=lre, check=check,
-                                         database=found, progress=progress)
+    if target == VULKAN and (mcpu or mattr or linker or name or accumulate):
+        raise EspalierError("--target vulkan takes none of --mcpu, --mattr, --accumulate, --linker and "
+                            "--name")
+    other = _target(target, mcpu, mattr, precision, accumulate, gpu_profile)
+    options = CompileOptions(sparse=not dense, eliminate_redundant_loads=lre, check=check, database=found)
+    watch = Show(print_ir_after, timing, statistics, reproducer, dump_stages).watch(
+        emission, other or Target.host(), options)
+    with progress_bars() as progress, _reporting(watch):
+        if emission.last:
+            source.lower(other or Target.host(), options, emission.last, progress, watch)
+            compiled = None
+        elif other is None:
+            compiled, _ = source.compile(options=options, progress=progress, watch=watch)
             progress("writing", 0, 1)
-            compiled.save(output)
+            compiled.save(emission.products["model"])
         else:
-            file = source.compile_for(other, sparse=not dense, eliminate_redundant_loads=lre,
-                                      database=found, progress=progress)
+            file = source.compile_for(other, options=options, progress=progress, watch=watch)
             progress(f"code for {target}", 0, 1)
-            compiled = _write(output, file, other, name or source.name, emit, linker)
-    before = sum(layer.bytes_dense for layer in compiled.layers)
-    smaller = factor(before, compiled.weight_bytes)
-    if check and other is not None:
+            compiled = _write(emission.products, file, other, name or source.name, linker)
+    if check and other is not None and compiled is not None:
         out.print(f"not checked against PyTorch: compiled for another machine; run 'espalier run --check' "
                   f"there on {output}", markup=False)
-    out.print(f"{output}: {source.name}, {len(compiled.layers)} layers, "
-              f"weights {size(before)} -> {size(compiled.weight_bytes)}{f' ({smaller})' if smaller else ''}, "
-              f"arena {size(compiled.arena_bytes)}, {time.perf_counter() - start:.1f} s", markup=False)
+    out.print(f"{', '.join(map(str, emission.paths.values()))}: {source.name}{_summary(compiled)}, "
+              f"{time.perf_counter() - start:.1f} s", markup=False)
 
 
 def tuned_database(tuned: bool, database: Path | None) -> str | None:
@@ -132,31 +142,63 @@ def tuned_database(tuned: bool, database: Path | None) -> str | None:
     return str(database)
 
 
-def _write_for_gpu(output: Path, file: ModelFile, kind: str) -> None:
+def _summary(compiled: CompiledModel | None) -> str:
+    """A compiled model's sizes in a line's middle; nothing where only stages were written."""
+    if compiled is None:
+        return ""
+    before = sum(layer.bytes_dense for layer in compiled.layers)
+    smaller = factor(before, compiled.weight_bytes)
+    return (f", {len(compiled.layers)} layers, weights {size(before)} -> {size(compiled.weight_bytes)}"
+            f"{f' ({smaller})' if smaller else ''}, arena {size(compiled.arena_bytes)}")
+
+
+def _target(triple: str, mcpu: str, mattr: str, precision: str, accumulate: str,
+            profile: str) -> Target | None:
+    """What ``--target`` and its kin name; None for this machine."""
+    if triple == VULKAN:
+        return Target.vulkan(precision, profile)
+    return Target.cross(triple, mcpu, mattr, precision, accumulate) if triple else None
+
+
+@contextmanager
+def _reporting(watch: Watch) -> Iterator[None]:
+    """Says, after a failure, where the reproducer is."""
+    try:
+        yield
+    except EspalierError:
+        reproducer = written_reproducer(watch.instruments)
+        if reproducer is not None:
+            err.print(f"espalier: note: pass '{reproducer.failing}' failed; '{reproducer.command}' repeats "
+                      f"it", markup=False)
+        raise
+
+
+def _write(paths: dict[str, Path], file: ModelFile, target: Target, name: str, linker: str) -> CompiledModel:
+    """Writes ``file``, compiled for ``target``, as each of the kinds in ``paths``; the compiled model."""
+    from ...pipelines.codegen.emit import Products, identifier
+    from ...runtime.compiled_model import CompiledModel
+
+    products = Products(file, target, identifier(name), linker)
+    for kind, path in paths.items():
+        if target.triple == VULKAN:
+            _write_for_gpu(path, file, kind)
+        elif kind == "model":
+            file = products.model()
+            file.write(path)
+        else:
+            with replacing(path) as stream:
+                stream.write(products.make(kind, path.name))
+            if kind == "exe":
+                path.chmod(path.stat().st_mode | 0o111)
+    return CompiledModel(file)
+
+
+def _write_for_gpu(path: Path, file: ModelFile, kind: str) -> None:
     if kind == "model":
-        file.write(output)
+        file.write(path)
         return
     program = decode(file.code, file.weights.tobytes())
     if kind == "spirv":
-        write_folder(program, output)
+        write_folder(program, path)
     else:
-        write_disassembly(program, output)
-
-
-def _write(output: Path, file: ModelFile, target: Target, name: str, kind: str, linker: str) -> CompiledModel:
-    """Writes ``file``, compiled for ``target``, as one of ``KINDS``; the compiled model."""
-    from ...pipelines.codegen.emit import cross_compiled, emit, identifier
-    from ...runtime.compiled_model import CompiledModel
-
-    if target.triple == VULKAN:
-        _write_for_gpu(output, file, kind)
-    elif kind == "model":
-        file = cross_compiled(file, target, identifier(name), linker)
-        file.write(output)
-    else:
-        made = emit(kind, file, target, identifier(name), output.name, linker)
-        with replacing(output) as stream:
-            stream.write(made)
-    if kind == "exe":
-        output.chmod(output.stat().st_mode | 0o111)
-    return CompiledModel(file)
+        write_disassembly(program, path)

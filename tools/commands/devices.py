@@ -6,7 +6,6 @@ from rich import box
 from rich.table import Table
 
 from ...runtime.executors.vulkan import devices
-from ...sparse_dialect.lowering.gpu.profiles import PROFILES
 from ..report.data import size
 from ..text import plain
 from .common import DebugOption, show
@@ -17,6 +16,8 @@ _COLUMNS = ("device", "name", "driver", "Vulkan", "type", "memory", "fp16", "lar
 
 def devices_command(debug: DebugOption = False) -> None:
     """List the Vulkan devices of this machine; --device vulkan:N takes the number."""
+    from ...sparse_dialect.lowering.gpu.profiles import PROFILES  # here: it loads the compiler
+
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for column in _COLUMNS:
         table.add_column(column, overflow="fold")

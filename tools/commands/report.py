@@ -35,8 +35,8 @@ from .common import (
     TargetOption,
     TrustOption,
     WeightsOption,
-    out,
     progress_bars,
+    say,
     shapes_of,
     show,
     write_json,
@@ -91,13 +91,13 @@ def report_command(
         show(others_table(report))
     for line in (*reason_lines(report), report.warning(), report.verdict()):
         if line:
-            out.print(line, markup=False)
+            say(line)
     if html is not None:
         write_text(html, report_page(report))
-        out.print(f"wrote {html}", markup=False)
+        say(f"wrote {html}")
     if json is not None:
         write_json(json, report.as_json())
-        out.print(f"wrote {json}", markup=False)
+        say(f"wrote {json}")
 
 
 def _report_gpu(source: Source, target: Target, dense: bool, lre: bool, json: Path | None) -> None:
@@ -107,10 +107,10 @@ def _report_gpu(source: Source, target: Target, dense: bool, lre: bool, json: Pa
     layers = [LayerRecord.from_manifest(entry) for entry in file.manifest["layers"]]
     show(gpu_table(f"{source.name} for {target.name}, {target.precision}", layers))
     for layer in layers:
-        out.print(f"{layer.name}: {layer.reason}", markup=False)
+        say(f"{layer.name}: {layer.reason}")
     if json is not None:
         write_json(json, gpu_json(source.name, target.name, layers))
-        out.print(f"wrote {json}", markup=False)
+        say(f"wrote {json}")
 
 
 def _measure(compiled: CompiledModel, dense: CompiledModel | None, inputs: Sequence[np.ndarray], threads: int,

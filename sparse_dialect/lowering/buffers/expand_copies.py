@@ -39,7 +39,7 @@ class ExpandCopiesPass(Pass):
 
 def _copies(op: ir.Operation) -> list[ir.Operation]:
     """Every memref.copy of ranked buffers inside ``op``."""
-    found = []
+    found: list[ir.Operation] = []
     for region in op.regions:
         for block in region.blocks:
             for view in block.operations:

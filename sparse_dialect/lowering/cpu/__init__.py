@@ -1,7 +1,7 @@
 """Passes that lower to the CPU, one a file. ``PASSES`` lists their stems in pipeline order (``passes.py``).
 
-``kernels/`` holds one micro-kernel family a file, ``plan/`` what they compute beforehand in numpy, ``emit/``
-what they write code with.
+``families/`` says which layers a micro-kernel takes and what is to choose, ``kernels/`` holds their code,
+one a file, ``plan/`` what they compute beforehand in numpy, ``emit/`` what they write code with.
 """
 
 PASSES = ("schedule-tiles", "lower-to-vector", "distribute-work", "export-entry")

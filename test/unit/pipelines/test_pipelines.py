@@ -20,7 +20,7 @@ from espalier.sparse_dialect.dialect.dialect import register_dialect
 from espalier.sparse_dialect.errors import EspalierError, PassError
 from espalier.sparse_dialect.ir.mlir import ir
 from espalier.sparse_dialect.passes import Pass, PassContext, option
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.command_line import take_interrupts
 
@@ -90,6 +90,7 @@ items = st.recursive(
 
 
 class TestOptions:
+    @settings(suppress_health_check=[HealthCheck.too_slow])  # a busy machine is no failure
     @given(passes)
     def test_round_trip(self, value):
         assert parse_options(EveryPass, print_options(value)[1:-1]) == value

@@ -77,12 +77,14 @@ def plan_packed_conv(conv: PackedConvOp, core: Core) -> PlannedConv:
     return PlannedConv(kernel, tuple(plans))
 
 
-def kernel_of(conv: PackedConvOp, core: Core) -> ConvKernel | ColumnsKernel:
-    """The code of ``conv`` on ``core`` as far as its schedule settles it; ones for the rest."""
+def kernel_of(conv: PackedConvOp, core: Core,
+              schedule: Schedule | None = None) -> ConvKernel | ColumnsKernel:
+    """The code of ``conv`` on ``core`` as far as ``schedule`` (none: its own) settles it; ones for the
+    rest."""
     target = layout_of(conv.output_layout, conv.output)
     if not isinstance(target, LaneGrid):
         raise op_error(conv, "a lane grid", "a row-major layout", "run sparse-assign-layouts first")
-    schedule, known, pooled = schedule_of(conv), Convolution.of(conv), None
+    schedule, known, pooled = schedule or schedule_of(conv), Convolution.of(conv), None
     if known.pool != ONES:
         pooled = target.over([size // part for size, part in zip(target.image, known.pool, strict=True)])
     common = {"source": layout_of(conv.input_layout, conv.input), "target": target, "pooled": pooled,

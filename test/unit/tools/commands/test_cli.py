@@ -93,6 +93,20 @@ def test_a_narrow_terminal_keeps_every_column(cli: CommandLine, compiler: FakeCo
         assert part in text
 
 
+@pytest.mark.parametrize("columns", [30, 60, 100])
+def test_no_line_is_wider_than_the_terminal(cli: CommandLine, compiler: FakeCompiler, tmp_path: Path,
+                                            monkeypatch: pytest.MonkeyPatch, columns: int) -> None:
+    compiler.model.save(tmp_path / "m")
+    monkeypatch.setenv("COLUMNS", str(columns))
+    for words in (["inspect", tmp_path / "m"], ["report", "vgg16", "--runs", "1"],
+                  ["bench", "model.mlir", "--threads", "1,2", "--runs", "2", "--warmup", "0", "--layers"]):
+        result = cli(*words)
+        assert result.code == 0, result.err
+        assert max(map(len, result.out.splitlines())) <= columns, words
+    monkeypatch.delenv("COLUMNS")  # a pipe has no width
+    assert max(map(len, cli("report", "vgg16", "--runs", "1").out.splitlines())) > 100
+
+
 def test_report_without_runs(cli: CommandLine, compiler: FakeCompiler) -> None:
     assert cli("report", "vgg16", "--runs", "0").code == 0
     assert compiler.model.threads == []
