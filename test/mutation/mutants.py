@@ -168,8 +168,8 @@ NETWORK = (
            '"relu6", clamp(X, 0.0, 5.0)', (UNIT + "sparse_dialect/test_activations.py", CLASSES)),
     Mutant("the code's word does not count", "runtime/abi.py", "        if found != needed:\n",
            "        if found is needed is None:\n", (UNIT + "runtime/test_forged_files.py",)),
-    Mutant("any weights are taken", "runtime/executors/jit.py", 'if digest_of(weights.data) != says["digest"]:',
-           'if not says["digest"]:', (UNIT + "runtime/test_forged_files.py",)),
+    Mutant("any weights are taken", "runtime/executors/jit.py", 'if digest_of(weights.data) != self._declared["digest"]:',
+           'if not self._declared["digest"]:', (UNIT + "runtime/test_forged_files.py",)),
 )
 
 RUNTIME = (

@@ -6,6 +6,7 @@ import numpy as np
 from espalier.sparse_dialect.schemes import Bcr, Kgs
 from espalier.sparse_dialect.schemes.shared_columns import best_groups, matrix_of
 from espalier.sparse_dialect.storage import ColumnGroups, Packed
+from espalier.sparse_dialect.storage.column_groups import regrouped, ungrouped
 
 
 def packed_in(weight: np.ndarray, groups: list[list[int]], unit: int, block: int) -> Packed:
@@ -65,3 +66,15 @@ def test_index_bytes_are_a_small_share_of_csrs() -> None:
     weight = Kgs.project(weight, filters=8, channels=4, rate=2.5)
     packed = ColumnGroups(8, 4, 16).pack(weight, Kgs(8, 4, (3, 3, 3)))
     assert packed.index_bytes < 4 * np.count_nonzero(weight) / 50
+
+
+def test_a_grouped_weight_keeps_to_its_own_channels() -> None:
+    """Three groups of two filters and two channels: zero elsewhere, and the same again behind both ways."""
+    weight = np.random.default_rng(0).standard_normal((6, 2, 1, 3)).astype(np.float32)
+    whole = ungrouped(weight, 3)
+    for filter_ in range(6):
+        own = slice(filter_ // 2 * 2, filter_ // 2 * 2 + 2)
+        assert np.array_equal(whole[filter_, own], weight[filter_])
+        assert np.count_nonzero(whole[filter_]) == 6
+    assert np.array_equal(regrouped(whole, 3), weight)
+    assert np.array_equal(ColumnGroups(1, 1, 2, groups=3).pack(weight, Bcr(1, 1)).unpack(), weight)
