@@ -13,10 +13,14 @@ PACKAGES := sparse_dialect pipelines frontends runtime tools
 # mypy names a module by its folder, and the checkout's may be no Python name: it looks through a link called espalier.
 TYPING := $(VENV)/typing
 
-.PHONY: demo test fast lint clean
+.PHONY: demo demo-prune test fast lint clean
 
 demo: $(VENV)/.torch
 	$(BIN)/python -m espalier.tools.demo
+
+# Trains, prunes by ADMM to a latency target, compiles and compares: 5 minutes. Needs dataset-fashion-mnist (Debian).
+demo-prune: $(VENV)/.prune
+	$(BIN)/python -m espalier.tools.prune_demo
 
 test: lint
 	$(BIN)/python -m pytest -n $(JOBS)
@@ -36,6 +40,10 @@ $(VENV)/.torch: pyproject.toml setup.py
 	test -x $(BIN)/python || $(PYTHON) tools/make_env.py $(VENV)
 	$(PIP) $(TORCH_PIP) torch==2.13.0
 	$(PIP) -e '.[torch]'
+	touch $@
+
+$(VENV)/.prune: $(VENV)/.torch
+	$(PIP) -e '.[torch,prune]'
 	touch $@
 
 $(VENV)/.dev: $(VENV)/.torch
