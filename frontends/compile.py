@@ -120,6 +120,7 @@ def _import_onnx(path: Path, example_inputs: Any) -> _Imported:
 
 def _import_torch(model: Any, example_inputs: Any) -> _Imported:
     """A module, a program, or a file that holds one."""
+    from .torch.floats import interface_of
     from .torch.import_torch import import_program
     from .torch.signature import answer_of, call_of, parameters_of
 
@@ -127,7 +128,8 @@ def _import_torch(model: Any, example_inputs: Any) -> _Imported:
     program = _program(model, example_inputs)
     module = model if program is not model and not isinstance(model, str | Path) else None
     parameters = parameters_of(program, module)
-    interface = {"call": [list(pair) for pair in parameters], "answer": answer_of(program)}
+    interface: dict[str, Any] = {"call": [list(pair) for pair in parameters], "answer": answer_of(program),
+                                 **interface_of(program)}
     examples = arguments(parameters, args, kwargs) if args or kwargs else []
     return _Imported(import_program(program), [np.array(array_of(x), order="C") for x in examples], interface,
                      lambda: _torch_outputs(model, args, kwargs))
@@ -150,17 +152,19 @@ def _outputs_of(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> l
     import torch
     from torch.utils._pytree import tree_leaves
 
+    from .torch.stable_order import StableOrder
+
     training = {child: child.training for child in module.modules()}
     try:
         for child in training:
             child.training = False
-        with torch.no_grad():
+        with torch.no_grad(), StableOrder():
             answer = module(*args, **kwargs)
     finally:
         for child, mode in training.items():
             child.training = mode
     outputs = [leaf for leaf in tree_leaves(answer) if isinstance(leaf, torch.Tensor)]
-    return [np.array(output.numpy(), order="C") for output in outputs]
+    return [np.array(array_of(output), order="C") for output in outputs]
 
 
 def import_any(model: Any, example_inputs: Any = ()) -> ir.Module:

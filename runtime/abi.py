@@ -82,11 +82,12 @@ def target_text(manifest: Mapping[str, Any]) -> str:
 
 
 def tolerance(manifest: Mapping[str, Any]) -> float:
-    """How far a check may be off, as a share of the largest output."""
+    """How far a check may be off, as a share of the largest output: what the target's precision or, by the
+    frontend's word, PyTorch's own rounding brings."""
     precision = manifest["target"].get("precision", "fp32")
     if precision not in TOLERANCES:
         raise unknown("precision", precision, TOLERANCES)
-    return TOLERANCES[precision]
+    return max(TOLERANCES[precision], float(manifest.get("tolerance", 0.0)))
 
 
 def type_of(spec: Mapping[str, Any]) -> tuple[int, int, list[int]]:

@@ -19,7 +19,14 @@ from .executors.native import NativeExecutor, why_not_here
 from .model_file import ModelFile
 from .records import LayerRecord, StatementRecord, TensorSpec
 from .structure import answer_from, arguments, build, parameters_from
-from .tensors import array_of, checked_inputs, checked_threads, empty_outputs, tensor_specs
+from .tensors import (
+    array_of,
+    checked_inputs,
+    checked_threads,
+    empty_outputs,
+    is_bfloat16,
+    tensor_specs,
+)
 from .trust import Trust
 
 
@@ -35,6 +42,8 @@ class CompiledModel:
             self.layers = tuple(LayerRecord.from_manifest(entry) for entry in manifest["layers"])
             self._call = parameters_from(manifest.get("call"))
             self._answer = answer_from(manifest.get("answer"))
+            self._bfloat16 = {kind: frozenset(map(int, manifest.get("bfloat16", {}).get(kind, ())))
+                              for kind in ("inputs", "outputs")}
             self._labels: list[str] = list(manifest["labels"])
             taken = {layer.name for layer in self.layers}
             self.others = tuple(record for entry in manifest.get("statements", ())
@@ -109,14 +118,30 @@ class CompiledModel:
         alone, several as a tuple. Raises ``EspalierError`` for inputs that do not fit.
         """
         flat = self._flat(inputs, keywords)
-        outputs: list[Any] = list(self.run([array_of(value) for value in flat]))
+        outputs: list[Any] = list(self.run([self._array(at, value) for at, value in enumerate(flat)]))
         if any(hasattr(value, "detach") for value in flat):
-            import torch
-
-            outputs = [torch.from_numpy(output) for output in outputs]
+            outputs = self.tensors(outputs)
         if self._answer is not None:
             return build(self._answer, outputs)
         return outputs[0] if len(outputs) == 1 else tuple(outputs)
+
+    def tensors(self, outputs: Sequence[np.ndarray]) -> list[Any]:
+        """A run's outputs as torch tensors, of PyTorch's dtypes: bfloat16 is float32 in arrays."""
+        import torch
+
+        tensors = [torch.from_numpy(output) for output in outputs]
+        return [tensor.to(torch.bfloat16) if at in self._bfloat16["outputs"] else tensor
+                for at, tensor in enumerate(tensors)]
+
+    def _array(self, at: int, value: Any) -> np.ndarray:
+        """Input ``at`` of a call as an array; a tensor is bfloat16 where the module's own was, and only
+        there."""
+        expected = at in self._bfloat16["inputs"]
+        if hasattr(value, "detach") and at < len(self.inputs) and is_bfloat16(value) != expected:
+            wanted = "bfloat16" if expected else self.inputs[at].dtype
+            found = str(value.dtype).removeprefix("torch.")
+            raise EspalierError(f"input '{self.inputs[at].name}': expected {wanted}, found {found}")
+        return array_of(value)
 
     def _flat(self, inputs: Sequence[Any], keywords: Mapping[str, Any]) -> list[Any]:
         """The tensors of a call, in the order of ``inputs`` of this model."""

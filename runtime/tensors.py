@@ -19,16 +19,23 @@ def tensor_specs(entries: Iterable[Mapping[str, Any]]) -> tuple[TensorSpec, ...]
 
 
 def array_of(value: Any) -> np.ndarray:
-    """A torch tensor, an array, or nested lists of numbers as an array; else ``EspalierError``."""
+    """A torch tensor, an array, or nested lists of numbers as an array; else ``EspalierError``. Bfloat16,
+    which NumPy has not, becomes float32."""
     try:
         if hasattr(value, "detach"):
-            return np.asarray(value.detach().cpu().numpy())
+            tensor = value.detach().cpu()
+            return np.asarray((tensor.float() if is_bfloat16(value) else tensor).numpy())
         return np.asarray(value)
     except (TypeError, RuntimeError, ValueError, NotImplementedError, AttributeError) as error:
         what = " ".join(str(getattr(value, name, "")).removeprefix("torch.")
                         for name in ("layout", "dtype", "device")).strip() or type(value).__name__
         raise EspalierError(f"expected a dense tensor of a dtype that NumPy has, found {what}; "
                             "convert it first") from error
+
+
+def is_bfloat16(value: Any) -> bool:
+    """Whether ``value`` is a torch tensor of bfloat16."""
+    return str(getattr(value, "dtype", "")) == "torch.bfloat16"
 
 
 def checked_threads(threads: Any) -> int:

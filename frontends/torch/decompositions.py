@@ -11,9 +11,9 @@ from typing import Any
 
 import torch
 
+from . import borders, extremes, operators
 from .frames import depthwise_over_frames
 from .linear import linear
-from .operators import distances, embedding_bag, fmod, median, median_of, own_distances, roll
 from .recurrent import decompositions as with_recurrent
 from .transposed import fold, transposed_convolution, window
 
@@ -27,11 +27,28 @@ def table() -> dict[Any, Callable[..., Any]]:
     ours: dict[Any, Callable[..., Any]] = {
         aten.linear.default: linear, aten.convolution.default: convolution,
         aten.col2im.default: fold, aten.constant_pad_nd.default: constant_pad,
-        aten.roll.default: roll, aten.fmod.Scalar: fmod, aten.median.default: median,
-        aten.median.dim: median_of, aten._cdist_forward.default: distances,
-        aten._pdist_forward.default: own_distances, aten._embedding_bag_forward_only.default: embedding_bag,
-        aten._embedding_bag.default: embedding_bag}
+        aten.roll.default: operators.roll, aten.fmod.Scalar: operators.fmod,
+        aten.median.default: operators.median, aten.median.dim: operators.median_of,
+        aten.sort.stable: operators.sort_stable, aten.kthvalue.default: operators.kthvalue,
+        aten._cdist_forward.default: operators.distances,
+        aten._pdist_forward.default: operators.own_distances,
+        aten._embedding_bag_forward_only.default: operators.embedding_bag,
+        aten._embedding_bag.default: operators.embedding_bag}
+    ours |= {aten.argmax.default: extremes.argmax, aten.argmin.default: extremes.argmin,
+             aten.max.dim: extremes.max_dim, aten.min.dim: extremes.min_dim}
+    for pad in (aten.reflection_pad1d, aten.reflection_pad2d, aten.reflection_pad3d):
+        ours[pad.default] = borders.reflection_pad
+    for pad in (aten.replication_pad1d, aten.replication_pad2d, aten.replication_pad3d):
+        ours[pad.default] = borders.replication_pad
     return with_recurrent({**get_decomposition_table(), **ours})
+
+
+def whole_layers() -> dict[Any, Callable[..., Any]]:
+    """What comes before ``table()`` where layers must be found whole: recurrent ones, and linear ones as one
+    product."""
+    ours = table()
+    return {operator: ours[operator] for operator in (
+        aten.linear.default, aten.gru.input, aten.lstm.input)}
 
 
 def convolution(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, stride: Sequence[int],
@@ -59,4 +76,4 @@ def constant_pad(x: torch.Tensor, amounts: Sequence[int], value: float = 0) -> A
     return window(x, low, high, value)
 
 
-__all__ = ["table"]
+__all__ = ["table", "whole_layers"]

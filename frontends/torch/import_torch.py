@@ -22,15 +22,17 @@ from ...sparse_dialect.ir.mlir import ir
 from ..lowering.torch_dialect import new_context, to_linalg
 from ..mlir_file import check_static, first_line
 from ..quiet import quiet
+from .bfloat16 import carry_bfloat16, round_in_float32
 from .constants import fold_constants
-from .decompositions import table
+from .decompositions import table, whole_layers
+from .floats import needs_widening, widen_floats
 from .narrow import mark, widen_integers
 from .plain_weights import plain_weights
 from .recurrent import free_length, keep_whole
 from .signature import call_of, constant_inputs, drop_constants
 
 _RANDOM = torch.Tag.nondeterministic_seeded
-FLOATS = (torch.float16, torch.float32, torch.float64)
+FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 DTYPES = (*FLOATS, torch.bool, torch.int8, torch.uint8, torch.int16, torch.int32, torch.int64)
 
 
@@ -80,14 +82,18 @@ def import_program(program: torch.export.ExportedProgram) -> ir.Module:
     _check_finite(program)
     from .importer import Importer, matrix_names
 
-    with quiet():
+    with quiet(), torch.autocast("cpu", enabled=False):
         try:
+            if needs_widening(program):
+                program = program.run_decompositions(whole_layers())
+                widen_floats(program)
             program = program.run_decompositions(table())
             _check_stateless(program)
             _check_operations(program)
             drop_constants(program)
             matrices = matrix_names(program)
             tensors = fold_constants(program)
+            carry_bfloat16(program)
             unsigned = widen_integers(program)
             importer = Importer(context, _arrays(tensors), matrices)
             importer.import_frozen_program(_with_all_buffers(program), func_name="main")
@@ -98,6 +104,7 @@ def import_program(program: torch.export.ExportedProgram) -> ir.Module:
     module = importer.module
     to_linalg(module)
     mark(module, unsigned)
+    round_in_float32(module)
     if length is None:
         check_static(module, "the imported program")
     return module

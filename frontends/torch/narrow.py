@@ -15,12 +15,11 @@ import operator
 from typing import Any
 
 import torch
-from torch._guards import detect_fake_mode
-from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx import Node
 from torch.utils._pytree import tree_leaves, tree_map
 
 from ...sparse_dialect.ir.mlir import ir
+from .retype import call, convert, evaluated, set_results, set_value
 
 aten = torch.ops.aten
 NARROW, WIDE = (torch.uint8, torch.int8, torch.int16), torch.int32
@@ -49,7 +48,7 @@ def widen_integers(program: torch.export.ExportedProgram) -> tuple[list[int], li
         elif node.op == "get_attr" and _narrow(node):
             holder, name = program.graph_module, str(node.target)
             setattr(holder, name, getattr(holder, name).to(WIDE))
-            _set_value(node, node.meta["val"].to(WIDE))
+            set_value(node, node.meta["val"].to(WIDE))
             changed.add(node)
         elif node.op == "call_function":
             _widen_call(graph, node, changed)
@@ -57,11 +56,8 @@ def widen_integers(program: torch.export.ExportedProgram) -> tuple[list[int], li
     for at, dtype in enumerate(dtypes):
         if dtype is not None:
             with graph.inserting_before(output):
-                results[at] = _call(graph, aten._to_copy.default, results[at], dtype=_signed(dtype))
-    output.args = (tuple(results),)
-    for spec, result in zip(program.graph_signature.output_specs, results, strict=False):
-        if isinstance(result, Node) and hasattr(spec.arg, "name"):
-            spec.arg.name = result.name
+                results[at] = convert(graph, results[at], _signed(dtype))
+    set_results(program, results)
     return unsigned
 
 
@@ -88,12 +84,12 @@ def _signed(dtype: torch.dtype) -> torch.dtype:
 def _widen_input(graph: torch.fx.Graph, node: Node) -> Node:
     """Bytes come as signed ones; what reads them reads 0 .. 255 instead."""
     dtype = node.meta["val"].dtype
-    _set_value(node, node.meta["val"].to(_signed(dtype)))
+    set_value(node, node.meta["val"].to(_signed(dtype)))
     after = next(other for other in graph.nodes if other.op != "placeholder")
     with graph.inserting_before(after):
-        signed = wide = _call(graph, aten._to_copy.default, node, dtype=WIDE)
+        signed = wide = convert(graph, node, WIDE)
         if dtype == torch.uint8:
-            wide = _call(graph, aten.bitwise_and.Scalar, signed, 255)
+            wide = call(graph, aten.bitwise_and.Scalar, signed, 255)
     node.replace_all_uses_with(wide, lambda user: user is not signed, propagate_meta=False)
     return wide
 
@@ -106,7 +102,7 @@ def _widen_call(graph: torch.fx.Graph, node: Node, changed: set[Node]) -> None:
     if not reads_changed and all(_widened(leaf) is leaf for leaf in tree_leaves(own)):
         return
     node.args, node.kwargs = tree_map(_widened, own)
-    _set_value(node, _evaluated(node))
+    set_value(node, evaluated(node))
     if not isinstance(was, torch.Tensor):
         changed.add(node)
         return
@@ -115,7 +111,7 @@ def _widen_call(graph: torch.fx.Graph, node: Node, changed: set[Node]) -> None:
     users, last = list(node.users), node
     with graph.inserting_after(node):
         if found != expected:
-            last = _call(graph, aten._to_copy.default, node, dtype=expected)
+            last = convert(graph, node, expected)
     if was.dtype in NARROW and node.target not in CLOSED:
         last = _in_range(graph, last, was.dtype)
     for user in users if last is not node else ():
@@ -128,41 +124,16 @@ def _in_range(graph: torch.fx.Graph, node: Node, dtype: torch.dtype) -> Node:
     """``node``, a wide integer, as ``dtype`` would hold it."""
     with graph.inserting_after(node):
         if dtype == torch.uint8:
-            return _call(graph, aten.bitwise_and.Scalar, node, 255)
-        cut = _call(graph, aten._to_copy.default, node, dtype=dtype)
+            return call(graph, aten.bitwise_and.Scalar, node, 255)
+        cut = convert(graph, node, dtype)
     with graph.inserting_after(cut):
-        return _call(graph, aten._to_copy.default, cut, dtype=WIDE)
+        return convert(graph, cut, WIDE)
 
 
 def _widened(leaf: Any) -> Any:
     if isinstance(leaf, torch.Tensor) and leaf.dtype in NARROW:
         return leaf.to(WIDE)
     return WIDE if isinstance(leaf, torch.dtype) and leaf in NARROW else leaf
-
-
-def _evaluated(node: Node) -> Any:
-    """The (fake) value of ``node`` for its arguments' values."""
-    arguments: Any = torch.fx.node.map_arg((node.args, node.kwargs), lambda source: source.meta["val"])
-    mode = detect_fake_mode(tree_leaves(arguments)) or FakeTensorMode()
-
-    def fake(leaf: Any) -> Any:
-        return mode.from_tensor(leaf) if isinstance(leaf, torch.Tensor) else leaf
-
-    args, kwargs = tree_map(fake, arguments)
-    target: Any = node.target
-    with mode:
-        return target(*args, **kwargs)
-
-
-def _call(graph: torch.fx.Graph, operator_: Any, *args: Any, **kwargs: Any) -> Node:
-    node = graph.call_function(operator_, args, kwargs)
-    _set_value(node, _evaluated(node))
-    return node
-
-
-def _set_value(node: Node, value: Any) -> None:
-    node.meta["val"] = value
-    node.meta.pop("tensor_meta", None)
 
 
 __all__ = ["mark", "widen_integers"]

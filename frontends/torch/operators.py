@@ -43,6 +43,22 @@ def median_of(x: torch.Tensor, dim: int, keepdim: bool = False) -> tuple[torch.T
     return (value, index) if keepdim else (value.squeeze(dim), index.squeeze(dim))
 
 
+def sort_stable(x: torch.Tensor, *, stable: bool | None = None, dim: int = -1,
+                descending: bool = False) -> tuple[torch.Tensor, torch.Tensor]:
+    """``aten.sort.stable``; every sort of ours is stable."""
+    values, indices = aten.sort.default(x, dim, descending)
+    return values, indices
+
+
+def kthvalue(x: torch.Tensor, k: int, dim: int = -1,
+             keepdim: bool = False) -> tuple[torch.Tensor, torch.Tensor]:
+    """``aten.kthvalue``: the k-th smallest number and its place."""
+    if x.dim() == 0:
+        return x.clone(), torch.zeros_like(x, dtype=torch.int64)
+    value, index = (t.narrow(dim, k - 1, 1) for t in torch.topk(x, k, dim, largest=False, sorted=True))
+    return (value, index) if keepdim else (value.squeeze(dim), index.squeeze(dim))
+
+
 def median(x: torch.Tensor) -> torch.Tensor:
     """``aten.median.default``."""
     return median_of(x.reshape(-1), 0)[0]
@@ -105,4 +121,5 @@ def embedding_bag(weight: torch.Tensor, indices: torch.Tensor, offsets: torch.Te
     return result, none, none, none
 
 
-__all__ = ["distances", "embedding_bag", "fmod", "median", "median_of", "own_distances", "roll"]
+__all__ = ["distances", "embedding_bag", "fmod", "kthvalue", "median", "median_of", "own_distances", "roll",
+           "sort_stable"]

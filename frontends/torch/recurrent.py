@@ -96,12 +96,12 @@ def _layers(x: torch.Tensor, weights: Sequence[torch.Tensor], biases: bool, laye
 
 def _supported(arguments: Sequence[Any]) -> bool:
     """Whether the operators compute ``torch.gru`` or ``torch.lstm`` on these arguments: padded batches of
-    f32, no projection of the output (LSTM's proj_size). Others are unrolled."""
+    floats, no projection of the output (LSTM's proj_size). Others are unrolled."""
     if len(arguments) != 9 or not isinstance(arguments[2], list | tuple):
         return False  # a packed sequence
     x, _, weights, biases, layers, _, _, bidirectional, _ = arguments
     expected = (4 if biases else 2) * layers * (2 if bidirectional else 1)
-    return x.dtype == torch.float32 and len(weights) == expected
+    return x.dtype.is_floating_point and len(weights) == expected
 
 
 class keep_whole(TorchFunctionMode):

@@ -53,11 +53,16 @@ class CompressWeightsPass(Pass):
     def run(self, op: ir.Operation, context: PassContext) -> None:
         with op.context:
             device = device_of(op)
+            known: dict[Any, Packed] = {}
             for layer in operations(op, *WEIGHTED):
                 weight = weight_of(layer, layer.weight)
                 source = layer.weight.owner
+                key = (source.attributes["value"], layer.scheme, layer.schedule, layer.operation.name,
+                       isinstance(layer, LinearOp) and _many(layer, device.lanes),
+                       getattr(layer, "groups", None))
                 with layer.operation.location, ir.InsertionPoint(layer.operation):
-                    packed = _pack(layer, weight, device)
+                    packed = known.get(key) or _pack(layer, weight, device)
+                    known[key] = packed
                     replacement = _packed_op(layer, packed)
                 _record_cost(replacement, packed, record_of(layer), weight, context)
                 for old, new in zip(layer.operation.results, replacement.operation.results, strict=True):

@@ -6,12 +6,14 @@
        func.func @main(..., %weights: memref<?xi8>)                       %0 = memref.view %weights[%c4096][]
 
 Runs after bufferization. ``espalier.weights`` on the module says how many bytes there are; each constant
-begins at a multiple of 64 bytes. ``espalier.digest`` is the digest of them all. The block itself rides on the
-module, for whoever makes a file of code and weights (``take_weights``), or goes to a file at once.
+begins at a multiple of 64 bytes, and equal ones are there once. ``espalier.digest`` is the digest of all.
+The block itself rides on the module, for whoever makes a file of code and weights (``take_weights``), or goes
+to a file at once.
 """
 
 from __future__ import annotations
 
+import zlib
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,6 +25,7 @@ from ...ir.mlir import ir
 from ...passes import Pass, PassContext, option
 from .arguments import align, append_argument, byte_view, dynamic_memref, public_functions, set_size
 
+SAMPLE = 1 << 12  # bytes by which most arrays are told apart
 DATA = "espalier.weight_data"
 
 
@@ -65,6 +68,7 @@ def externalize(module: ir.Operation) -> list[tuple[int, np.ndarray]]:
     with module.context, ir.Location.unknown(module.context):
         constants = _constant_globals(module)
         placed: dict[str, int] = {}
+        known = _Contents()
         for function in public_functions(module):
             weights = append_argument(function, dynamic_memref(ir.IntegerType.get_signless(8)))
             for reader in _readers(function):
@@ -73,8 +77,10 @@ def externalize(module: ir.Operation) -> list[tuple[int, np.ndarray]]:
                     continue
                 if name not in placed:
                     array = read_attribute(constants[name].attributes["initial_value"])
-                    placed[name] = total_bytes(pieces)
-                    pieces.append((placed[name], array))
+                    offset = total_bytes(pieces)
+                    placed[name] = known.offset(array, offset)
+                    if placed[name] == offset:
+                        pieces.append((offset, array))
                 with ir.InsertionPoint(reader):
                     view = byte_view(weights, placed[name], reader.results[0].type)
                 reader.results[0].replace_all_uses_with(view)
@@ -85,6 +91,25 @@ def externalize(module: ir.Operation) -> list[tuple[int, np.ndarray]]:
                 constant.erase()
         set_size(module, "espalier.weights", total_bytes(pieces))
     return pieces
+
+
+class _Contents:
+    """Where arrays of given bytes lie: layers that share a weight, as the steps of an unrolled loop do, were
+    packed alike."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[int, int], list[tuple[np.ndarray, int]]] = {}
+
+    def offset(self, array: np.ndarray, free: int) -> int:
+        """The place of an array with the bytes of ``array``; ``free``, its place from now on, for a new
+        one."""
+        data = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+        same = self._known.setdefault((data.nbytes, zlib.crc32(data[:SAMPLE].tobytes())), [])
+        for other, place in same:
+            if data.nbytes and np.array_equal(data, other):
+                return place
+        same.append((data, free))
+        return free
 
 
 def _constant_globals(module: ir.Operation) -> dict[str, ir.Operation]:

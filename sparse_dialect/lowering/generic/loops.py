@@ -17,26 +17,32 @@ from .body import Body, Lanes, Uniform
 from .memory import Memory, Value, arith
 from .nest import Nest, NotVectorized, merged, split
 from .reductions import Joins, joins_of
+from .transposition import TileLanes, tile_loop, transposed
 
 BLOCK = 2048  # elements of one row where a single long loop is cut into rows
 ROWS = 16  # fewer rows than this, and a long loop is cut
 ACCUMULATORS = 4  # vectors summed side by side, so that additions need not wait for each other
+COLUMNS = 8  # vectors of neighbouring sums: a row of memory is read far enough to be fetched ahead
+SHARED = 4  # rows that read each vector of an operand together, where it is the same for all of them
 LARGE_BODY = 12  # operations: a longer body keeps the pipelines busy with one vector
 
 
 @dataclass(frozen=True)
 class Plan:
     """How a nest is run: ``along`` is the loop along the vectors, ``joins`` how its lanes are joined where it
-    adds up."""
+    adds up, ``tile`` a short loop whose turns are written out: lines of a tile that is transposed, or rows
+    that share what they read."""
 
     nest: Nest
     along: int
     joins: tuple[Joins, ...] = ()
+    tile: int | None = None
 
     @property
     def rows(self) -> list[int]:
         """The loops over rows."""
-        return [at for at, reduces in enumerate(self.nest.reduces) if not reduces and at != self.along]
+        return [at for at, reduces in enumerate(self.nest.reduces)
+                if not reduces and at not in (self.along, self.tile)]
 
     @property
     def sums(self) -> list[int]:
@@ -54,14 +60,38 @@ class Plan:
 
 
 def plans_of(nest: Nest, lanes: int) -> list[Plan]:
-    """The plan for ``nest``; two where a long loop is cut into blocks that leave a rest. Raises
+    """The plan for ``nest``; two where a loop is cut into blocks that leave a rest. Raises
     ``NotVectorized``."""
     plan = _plan(merged(nest, indexed_loops(nest)), lanes)
     along = plan.along
+    tile = tile_loop(plan.nest, along, lanes)
+    if tile is not None:
+        main, rest = split(plan.nest, tile, lanes)
+        tiles = Plan(main, along + 1, tile=tile + 1)
+        return [tiles] if rest is None else [tiles, Plan(rest, along)]
+    shared = _shared_loop(plan)
+    if shared is not None:
+        main, rest = split(plan.nest, shared, SHARED)
+        rows = Plan(main, along + 1, tile=shared + 1)
+        return [rows] if rest is None else [rows, Plan(rest, along)]
     if plan.joins or plan.count >= ROWS or plan.nest.sizes[along] < 2 * BLOCK:
         return [plan]
     main, rest = split(plan.nest, along, _block(plan.nest.sizes[along], lanes))
     return [Plan(part, at) for part, at in ((main, along + 1), (rest, along)) if part is not None]
+
+
+def _shared_loop(plan: Plan) -> int | None:
+    """The loop over rows, innermost first, along which an operand of vectors stands still while another
+    moves, as in a matrix product; None for other sums."""
+    nest, along = plan.nest, plan.along
+    if plan.joins or not plan.reduces or nest.is_copy or len(nest.outputs) != 1 or indexed_loops(nest):
+        return None
+    for at in reversed(plan.rows):
+        still = any(access.strides[at] == 0 and access.strides[along] == 1 for access in nest.inputs)
+        moves = any(access.strides[at] > 0 and access.strides[along] == 0 for access in nest.inputs)
+        if still and moves and nest.sizes[at] >= SHARED and nest.outputs[0].strides[at]:
+            return at
+    return None
 
 
 def _block(size: int, lanes: int) -> int:
@@ -123,8 +153,11 @@ class Rows:
         if self.plan.joins:
             self._join_lanes(indices, starts)
         elif self.plan.reduces:
-            self._each_part(lambda at, real, count: self._add_up(indices, starts, at, real, count),
-                            ACCUMULATORS)
+            few = 2 if self.memory.lanes == 8 else ACCUMULATORS  # AVX2 has 16 registers only
+            together = COLUMNS if self.plan.tile is None else few
+            self._each_part(lambda at, real, count: self._add_up(indices, starts, at, real, count), together)
+        elif self.plan.tile is not None:
+            self._each_part(lambda at, real, count: self._tile(indices, starts, at, real), 1)
         else:
             uniform = Uniform(self.body, self.memory, indices, starts)
             self._each_part(lambda at, real, count: self._store(Lanes(uniform, at, real).run(), starts, at,
@@ -174,28 +207,51 @@ class Rows:
             address = self.memory.add(start, self.memory.multiply(at, stride))
             self.memory.store(value, access, address, stride, real)
 
+    def _tile(self, indices: dict[int, Value], starts: Sequence[Value], at: Value, real: int | None) -> None:
+        """A tile of a vector's lanes each way: strided operands are loaded across and transposed."""
+        memory, lanes, tile, along = self.memory, self.memory.lanes, self.plan.tile, self.plan.along
+        assert tile is not None
+        across: dict[int, list[Value]] = {}
+        for number, (start, access) in enumerate(zip(starts, self.nest.accesses, strict=True)):
+            step = access.strides[along]
+            if access.written or access.strides[tile] != 1 or step < 2:
+                continue
+            lines = [memory.load(access, memory.add(start, memory.multiply(memory.add(at, line), step)), 1,
+                                 None) for line in range(lanes if real is None else real)]
+            across[number] = transposed(lines + lines[:1] * (lanes - len(lines)))
+        for line in range(lanes):
+            here = self._addresses(starts, {tile: memory.index(line)})
+            uniform = Uniform(self.body, memory, {**indices, tile: memory.index(line)}, here)
+            given = {number: lines[line] for number, lines in across.items()}
+            self._store(TileLanes(uniform, at, real, given).run(), here, at, real)
+
     # -- loops that add up, along which the vectors do not run -----------------------------------
 
     def _add_up(self, indices: dict[int, Value], starts: Sequence[Value], at: Value, real: int | None,
                 count: int) -> None:
         """``count`` vectors of outputs, all of whose terms are added up in registers."""
-        lanes, memory = self.memory.lanes, self.memory
+        lanes, memory, tile = self.memory.lanes, self.memory, self.plan.tile
         first = len(self.nest.inputs)
         places = [memory.add(at, memory.index(lanes * part)) for part in range(count)]
-        outputs = list(zip(starts[first:], self.nest.outputs, strict=True))
+        lines: list[dict[int, Value]] = [{}] if tile is None else [
+            {tile: memory.index(line)} for line in range(self.nest.sizes[tile])]
+        cells = [(line, self._addresses(starts, line), place) for line in lines for place in places]
+        outputs = len(self.nest.outputs)
         carried = [memory.load(access, memory.add(start, memory.multiply(place, self._step(access))),
-                               self._step(access), real)
-                   for place in places for start, access in outputs]
+                               self._step(access), real) for _, here, place in cells
+                   for start, access in zip(here[first:], self.nest.outputs, strict=True)]
 
         def term(inner: dict[int, Value], values: Sequence[Value]) -> list[Value]:
-            uniform = Uniform(self.body, memory, inner, self._addresses(starts, {
-                loop: index for loop, index in inner.items() if loop not in indices}))
-            return [value for part, place in enumerate(places) for value in
-                    Lanes(uniform, place, real, values[part * len(outputs):][:len(outputs)]).run()]
+            moved = {loop: index for loop, index in inner.items() if loop not in indices}
+            found: list[Value] = []
+            for number, (line, here, place) in enumerate(cells):
+                uniform = Uniform(self.body, memory, {**inner, **line}, self._addresses(here, moved))
+                found += Lanes(uniform, place, real, values[number * outputs:][:outputs]).run()
+            return found
 
         values = self._nested(self.plan.sums, dict(indices), carried, term)
-        for part, place in enumerate(places):
-            self._store(values[part * len(outputs):][:len(outputs)], starts, place, real)
+        for number, (_, here, place) in enumerate(cells):
+            self._store(values[number * outputs:][:outputs], here, place, real)
 
     def _step(self, access: Any) -> int:
         return int(access.strides[self.plan.along])

@@ -299,3 +299,29 @@ def test_pruning_masks_are_folded() -> None:
     assert sparsities["layer.weight_hh_l1"] == pytest.approx(0.7, abs=0.01)
     assert sparsities["layer.weight_hh_l0"] == 0
     assert hasattr(layer, "weight_hh_l1_mask")
+
+
+class Cells(nn.Module):
+    """A cell in a loop of the module's own."""
+
+    def __init__(self, cell: nn.Module) -> None:
+        super().__init__()
+        self.cell = cell
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        state: Any = x.new_zeros(1, 32)
+        state = (state, state) if isinstance(self.cell, nn.LSTMCell) else state
+        for step in range(x.shape[0]):
+            state = self.cell(x[step], state)
+        return state[0] if isinstance(self.cell, nn.LSTMCell) else state
+
+
+@pytest.mark.parametrize("module", [
+    nn.LSTM(24, 32, proj_size=16), nn.RNN(24, 32), nn.RNN(24, 32, nonlinearity="relu", bidirectional=True),
+    Cells(nn.LSTMCell(24, 32)), Cells(nn.GRUCell(24, 32)), Cells(nn.RNNCell(24, 32))],
+    ids=["projections", "tanh", "relu", "lstm-cell", "gru-cell", "rnn-cell"])
+def test_steps_share_their_packed_weights(module: nn.Module) -> None:
+    compiled = espalier.compile(module.eval(), (torch.randn(6, 1, 24),))
+    own = sum(parameter.numel() for parameter in module.parameters()) * 4
+    assert len(compiled.layers) > 6
+    assert compiled.weight_bytes < 1.3 * own

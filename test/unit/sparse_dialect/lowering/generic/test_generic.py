@@ -187,3 +187,42 @@ def test_nan_goes_through() -> None:
 
 def test_empty() -> None:
     check(lambda x: x * 2, numbers(0, 3))
+
+
+@pytest.mark.parametrize(("shape", "order"), [
+    ((33, 50), (1, 0)), ((16, 16), (1, 0)), ((5, 70), (1, 0)), ((3, 17, 40), (0, 2, 1)),
+    ((2, 20, 3, 35), (0, 2, 3, 1)), ((1, 40, 5, 19), (3, 1, 0, 2))])
+def test_transposes_go_through_tiles(shape: tuple[int, ...], order: tuple[int, ...]) -> None:
+    check(lambda x: x.permute(order).contiguous(), numbers(*shape))
+
+
+def test_what_is_computed_on_a_transpose() -> None:
+    check(lambda x, y, b: torch.relu(x.t() * 2 + y) - b, numbers(40, 33), numbers(33, 40, seed=1),
+          numbers(33, 1, seed=2))
+    check(lambda x: x.t().contiguous(), torch.arange(20 * 34, dtype=torch.int32).reshape(20, 34))
+    check(lambda x: x.t().contiguous(), numbers(20, 34).double())
+
+
+@pytest.mark.parametrize(("rows", "inner", "columns"), [
+    (4, 3, 16), (7, 20, 50), (9, 33, 130), (1, 5, 40), (3, 4, 5)])
+def test_rows_of_a_product_share_what_they_read(rows: int, inner: int, columns: int) -> None:
+    check(torch.matmul, numbers(rows, inner), numbers(inner, columns, seed=1))
+    check(torch.bmm, numbers(3, rows, inner), numbers(3, inner, columns, seed=1))
+
+
+@pytest.mark.parametrize("dim", [0, 1, 2])
+def test_places_of_extremes(dim: int) -> None:
+    x = (numbers(7, 20, 33) * 2).round()
+    x[::2, 3, ::5] = torch.nan
+    check(lambda x: (x.argmax(dim), x.argmin(dim), *x.max(dim), *x.min(dim, keepdim=True)), x)
+
+
+def test_the_place_of_the_largest_of_all() -> None:
+    check(lambda x: (x.argmax(), x.argmin(keepdim=True)), numbers(7, 20))
+    check(lambda x: (x.argmax(), *x.max(1)), torch.tensor([[3, 1, 3], [4, 4, 0]]))
+
+
+@pytest.mark.parametrize("mode", ["reflect", "replicate"])
+def test_borders(mode: str) -> None:
+    check(lambda x: F.pad(x, (1, 2), mode=mode), numbers(2, 3, 9))
+    check(lambda x: F.pad(x, (2, 1, 0, 3), mode=mode), numbers(1, 3, 9, 8))
