@@ -58,7 +58,7 @@ class CompressWeightsPass(Pass):
                 weight = weight_of(layer, layer.weight)
                 source = layer.weight.owner
                 key = (source.attributes["value"], layer.scheme, layer.schedule, layer.operation.name,
-                       isinstance(layer, LinearOp) and _many(layer, device.lanes),
+                       None if isinstance(layer, ConvOp) else inputs_of(layer),
                        getattr(layer, "groups", None))
                 with layer.operation.location, ir.InsertionPoint(layer.operation):
                     packed = known.get(key) or _pack(layer, weight, device)
