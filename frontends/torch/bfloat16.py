@@ -36,7 +36,7 @@ def carry_bfloat16(program: torch.export.ExportedProgram) -> None:
 def round_in_float32(module: ir.Module) -> None:
     """Makes every bf16 value of ``module``, linalg on tensors, an f32 one; casts round in integers."""
     with module.context, ir.Location.unknown():
-        narrow = ir.BF16Type.get()
+        narrow = ir.Type.parse("bf16")
         found = [value for block in blocks(module.operation)
                  for value in (*block.arguments, *(r for op in block.operations for r in op.results))
                  if narrow in (value.type, _element(value.type))]
@@ -79,7 +79,9 @@ def _element(type_: ir.Type) -> ir.Type | None:
 
 def _widened(type_: ir.Type) -> ir.Type:
     wide = ir.F32Type.get()
-    return ir.RankedTensorType.get(type_.shape, wide, type_.encoding) if _element(type_) else wide
+    if not isinstance(type_, ir.RankedTensorType):
+        return wide
+    return ir.RankedTensorType.get(type_.shape, wide, type_.encoding)
 
 
 def _is_bfloat16(node: object) -> bool:
