@@ -142,3 +142,12 @@ def test_there_is_a_recipe_for_the_papers_networks() -> None:
     assert {"vgg16", "resnet18", "resnet50", "mobilenet_v2", "c3d", "r2plus1d_18", "gru"} <= set(
         shipped_recipes())
     assert assign(load_model("mobilenet_v2")[0], find_recipe("mobilenet_v2")).targets
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", shipped_recipes())
+def test_a_shipped_recipe_fits_its_network(name: str) -> None:
+    """At the papers' rates: every layer can keep what its rule asks for, and would be found."""
+    targets = assign(load_model(name)[0], find_recipe(name)).targets
+    assert len(targets) >= 4
+    assert all(target.rate > 1 for target in targets)
