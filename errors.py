@@ -34,8 +34,8 @@ EXTRAS = {"torch": "torch", "llvmlite": "aot", "ziglang": "aot", "cryptography":
           "MNN": "peers",
           "accelerate": "prune", "pydantic": "prune", "pydantic_core": "prune", "ruamel": "prune",
           "torchmetrics": "prune", "safetensors": "prune", "tensorboard": "prune", "scipy": "prune",
-          "optuna": "prune", "PIL": "prune", "av": "prune", "soundfile": "prune", "sklearn": "dev",
-          "ai_edge_litert": "litert", "litert_torch": "litert"}
+          "optuna": "prune", "cmaes": "tune", "PIL": "prune", "av": "prune", "soundfile": "prune",
+          "sklearn": "dev", "ai_edge_litert": "litert", "litert_torch": "litert"}
 
 
 def missing(package: str, purpose: str = "this") -> MissingPackage:

@@ -20,7 +20,7 @@ from typing import BinaryIO
 
 from .errors import EspalierError
 
-DATABASE = "tuned.sqlite"  # in the configuration folder
+DATABASE, CALIBRATION = "tuned.sqlite", "calibration.json"  # in the configuration folder
 
 
 @contextmanager

@@ -9,8 +9,11 @@ from dataclasses import asdict, dataclass, field, replace
 from math import prod
 from typing import Any
 
+from ..files import CALIBRATION, configuration_folder
 from ..runtime.abi import FREE
 from ..runtime.records import LayerRecord, StatementRecord, TensorSpec
+from ..sparse_dialect.devices.calibration import calibrations
+from ..sparse_dialect.devices.device import Device
 from ..sparse_dialect.dialect.packed import PackedConvOp
 from ..sparse_dialect.dialect.recurrent import PACKED_LAYERS, inputs_of
 from ..sparse_dialect.dialect.schedules import device_of, record_of
@@ -106,6 +109,7 @@ def _reference_records(root: ir.Operation) -> list[LayerRecord]:
 def _layer_records(root: ir.Operation, target: Target) -> list[LayerRecord]:
     """A record of every packed layer, in program order; of one time step where their number is free."""
     records, device = [], device_of(root)
+    clock = clock_share(target, device)
     for number, layer in enumerate(operations(root, *PACKED_LAYERS)):
         known = record_of(layer)
         weight = integers(layer.weight_shape)
@@ -114,7 +118,7 @@ def _layer_records(root: ir.Operation, target: Target) -> list[LayerRecord]:
         places = _output_places(layer)
         size = prod(weight)
         predicted = (matrix_ms(storage_of(layer), tuple(weight), known.stored, inputs_of(layer), device)
-                     if linear else convolution_ms(scheme, known.stored * places, device))
+                     if linear else convolution_ms(scheme, known.stored * places, device) / clock)
         records.append(LayerRecord(
             name=known.layer or f"layer{number}",
             op=layer.operation.name.removeprefix("sparse.packed_"),
@@ -127,6 +131,20 @@ def _layer_records(root: ir.Operation, target: Target) -> list[LayerRecord]:
             predicted_ms=predicted,
             fused_into=known.fused_into, precision=_precision(layer, target)))
     return records
+
+
+def calibrated(target: Target) -> bool:
+    """Whether predictions for ``target`` are by figures that espalier calibrate measured."""
+    return not target.triple and target.machine in calibrations(configuration_folder() / CALIBRATION)
+
+
+def clock_share(target: Target, device: Device) -> float:
+    """How many times the documented peak of multiply-adds the measured one is; 1 where none was measured."""
+    if not calibrated(target):
+        return 1.0
+    known = calibrations(configuration_folder() / CALIBRATION)[target.machine]
+    core = device.costs
+    return known.gflops / (2e-9 * device.lanes * core.hertz / core.multiply)
 
 
 def _precision(layer: Any, target: Target) -> str:

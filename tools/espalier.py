@@ -10,6 +10,7 @@ import typer
 
 from .commands.bench import bench_command
 from .commands.blocksize import blocksize_command
+from .commands.calibrate import calibrate_command
 from .commands.common import Guard
 from .commands.compile import compile_command
 from .commands.devices import devices_command
@@ -32,6 +33,7 @@ app.command("inspect")(inspect_command)
 app.command("blocksize")(blocksize_command)
 app.command("sign")(sign_command)
 app.command("tune")(tune_command)
+app.command("calibrate")(calibrate_command)
 
 
 def _show_version(value: bool) -> None:

@@ -25,6 +25,7 @@ from ..bench.trace import chrome_trace
 from ..bench.vulkan import BenchOptions, bench_gpu, gpu_layers_table, gpu_times_table
 from ..compiled import Progress, Source
 from ..cpus import pin
+from ..predictions import prediction_line
 from .common import (
     CpusOption,
     DebugOption,
@@ -153,6 +154,9 @@ def bench_command(
         say(f"layers, {count} thread{'s' if count > 1 else ''} (ours with activation and residual; "
             "PyTorch's without)")
         show(layers_table(of_count))
+        guess = prediction_line(_predictions(of_count, field_.ours[0])) if count == 1 else ""
+        if guess:
+            out.print(guess, markup=False)
     if json is not None:
         found = as_json(records, field_.ours[0].variant, times)
         write_json(json, {**circumstances(), "load": load_average(), "records": found})
@@ -178,6 +182,16 @@ def _wake_lines(ours: EspalierEngine, counts: Sequence[int], runs: int) -> list[
                          f"{median(microseconds):.0f} us after the call (median of {len(microseconds)}, "
                          f"p90 {percentile(microseconds, 90):.0f} us), from sleep")
     return lines
+
+
+def _predictions(times: Sequence[LayerTime], ours: EspalierEngine) -> list[tuple[float | None, float | None]]:
+    """Predicted and measured milliseconds of layers, some of which run as one, ``first+second``."""
+    known = {layer.name: layer.predicted_ms for layer in ours.compiled.layers}
+    found: list[tuple[float | None, float | None]] = []
+    for time in times:
+        parts = [known.get(name) for name in time.name.split("+")]
+        found.append((None if None in parts else sum(part or 0.0 for part in parts), time.ours_ms))
+    return found
 
 
 def peer_names(text: str) -> list[str]:

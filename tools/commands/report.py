@@ -16,6 +16,7 @@ from ...pipelines.target import VULKAN, Target
 from ...runtime.records import LayerRecord
 from ..bench.machine import Machine
 from ..compiled import Progress, Source
+from ..predictions import prediction_line
 from ..report.data import Report
 from ..report.gpu import gpu_json, gpu_table
 from ..report.page import report_page
@@ -89,7 +90,8 @@ def report_command(
     show(report_table(report))
     if report.others:
         show(others_table(report))
-    for line in (*reason_lines(report), report.warning(), report.verdict()):
+    for line in (*reason_lines(report), prediction_line(report.predictions), report.warning(),
+                 report.verdict()):
         if line:
             say(line)
     if html is not None:

@@ -127,6 +127,17 @@ class Report:
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
 
+    @property
+    def predictions(self) -> list[tuple[float | None, float | None]]:
+        """Predicted and measured (least) milliseconds of every layer that is measured by itself; what runs
+        inside it is predicted with it."""
+        inside: dict[str, float] = {}
+        for row in self.rows:
+            if row.fused_into:
+                inside[row.fused_into] = inside.get(row.fused_into, 0.0) + (row.predicted_ms or 0.0)
+        return [(None if row.predicted_ms is None else row.predicted_ms + inside.get(row.name, 0.0),
+                 row.least_ms) for row in self.rows if not row.fused_into]
+
     def warning(self) -> str:
         """What speaks against the times; nothing where they look right."""
         late = [row.name for row in self.rows if row.measured_ms is not None and row.predicted_ms

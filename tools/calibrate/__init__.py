@@ -1,0 +1,1 @@
+"""Measures what one core of this machine can do at most."""
