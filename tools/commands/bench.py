@@ -156,7 +156,7 @@ def bench_command(
         show(layers_table(of_count))
         guess = prediction_line(_predictions(of_count, field_.ours[0])) if count == 1 else ""
         if guess:
-            out.print(guess, markup=False)
+            say(guess)
     if json is not None:
         found = as_json(records, field_.ours[0].variant, times)
         write_json(json, {**circumstances(), "load": load_average(), "records": found})
