@@ -13,6 +13,7 @@ from .kernels import common_count, kernels_of
 from .n_m import DETECTED
 from .scheme import is_nonzero
 
+LARGEST = 1 << 25  # weights; of more, looking would take seconds
 FARTHEST = 0.25  # share of odd parts beyond which nothing is near
 
 
@@ -29,8 +30,9 @@ class Near(NamedTuple):
 
 
 def nearest(weight: np.ndarray) -> str:
-    """``nearest is pattern: 3 of 16,384 kernels keep 5 places``; empty where nothing is near."""
-    if weight.all() or not weight.any():
+    """``nearest is pattern: 3 of 16,384 kernels keep 5 places``; empty where nothing is near, and of very
+    large weights."""
+    if weight.size > LARGEST or weight.all() or not weight.any():
         return ""
     found = [near for near in _candidates(weight) if 0 < near.odd <= FARTHEST * near.parts]
     return str(min(found, key=lambda near: near.odd / near.parts)) if found else ""
@@ -48,7 +50,9 @@ def _candidates(weight: np.ndarray) -> Iterator[Near]:
     for m in DETECTED:
         whole = weight.shape[1] // m * m
         if whole:
-            counts = np.count_nonzero(mask[:, :whole].reshape(len(mask), -1, m, *weight.shape[2:]), axis=2)
+            counts = np.zeros((len(mask), whole // m, *weight.shape[2:]), np.uint8)
+            for channel in range(m):
+                counts += mask[:, channel:whole:m]
             n = common_count(counts)
             if n < m:
                 yield Near(f"n_m ({n}:{m})", int(np.count_nonzero(counts != n)), counts.size,

@@ -84,9 +84,10 @@ class Structured(SharedColumns):
 def kept_rows_and_columns(weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The rows (filters) and columns (input channels) of ``weight``, increasing, that keep at least half as
     much as the fullest; what others keep are strays."""
-    counts = np.count_nonzero(is_nonzero(weight).reshape(*weight.shape[:2], -1), axis=2)
-    rows = _full(counts.sum(axis=1))
-    return rows, _full(counts[rows].sum(axis=0))
+    mask = is_nonzero(matrix_of(weight))
+    rows = _full(np.count_nonzero(mask, axis=1))
+    kept = mask if len(rows) == len(mask) else mask[rows]
+    return rows, _full(np.count_nonzero(kept, axis=0).reshape(weight.shape[1], -1).sum(axis=1))
 
 
 def _full(counts: np.ndarray) -> np.ndarray:
