@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from copy import copy
+from dataclasses import replace
 
 from rich.console import Console
 from rich.measure import Measurement
@@ -42,7 +43,7 @@ def _part(table: Table, columns: list[int]) -> Table:
     """The ``columns`` of ``table``, without what stands above and below."""
     part = copy(table)
     part.title = part.caption = None
-    part.columns = [copy(table.columns[at]) for at in columns]
+    part.columns = [replace(table.columns[column], _index=at) for at, column in enumerate(columns)]
     return part
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from espalier.entry import digest_of
 from espalier.errors import EspalierError
 from espalier.pipelines.named import LLVM
 from espalier.pipelines.parser import parse_pipeline
@@ -20,8 +21,10 @@ MANIFEST: dict[str, Any] = {
     "sizes": {"arena": 0, "scratch": 0, "stamps": 0, "weights": 4}}
 
 # y[j][i] = x[i][j] + the weight, for x of free height and width
-TRANSPOSE = """
-module attributes {espalier.inputs = 1 : i64, espalier.weights = 4 : i64} {
+WEIGHT = np.array([0.5], np.float32)
+TRANSPOSE = f"""
+module attributes {{espalier.inputs = 1 : i64, espalier.weights = 4 : i64,
+                    espalier.digest = "{digest_of(WEIGHT.data.cast('B'))}"}} {{""" + """
   func.func @transpose(%x: memref<?x?xf32>, %scratch: memref<?xi8>, %y: memref<?x?xf32>,
       %weights: memref<?xi8>, %failures: memref<?xi32>, %turn: memref<?xi64>, %stamps: memref<?xi64>,
       %thread: index, %threads: index, %arena: memref<?xi8>) {
@@ -55,13 +58,12 @@ def lowered(text: str) -> bytes:
 
 
 def test_free_sizes() -> None:
-    weight = np.array([0.5], np.float32)
-    executor = JitExecutor(lowered(TRANSPOSE), weight.view(np.uint8), MANIFEST)
+    executor = JitExecutor(lowered(TRANSPOSE), WEIGHT.view(np.uint8), MANIFEST)
     for height, width in ((2, 5), (7, 1), (0, 3)):
         x = np.random.default_rng(height).standard_normal((height, width)).astype(np.float32)
         y = np.full((width, height), np.nan, np.float32)
         executor.run([x], [y], 1)
-        np.testing.assert_array_equal(y, x.T + weight)
+        np.testing.assert_array_equal(y, x.T + WEIGHT)
 
 
 def test_no_entry() -> None:
