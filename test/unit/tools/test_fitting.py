@@ -21,7 +21,7 @@ def table() -> Table:
     return made
 
 
-@pytest.mark.parametrize("width", range(24, 80))
+@pytest.mark.parametrize("width", range(26, 80))
 def test_words_stay_whole(width: int) -> None:
     printed = io.StringIO()
     parts = fitted(table(), width)
