@@ -199,7 +199,7 @@ def test_compiled_ahead_of_time_for_this_machine(model: CompiledModel, tmp_path:
     forged["sizes"]["arena"] //= 2
     with pytest.raises(EspalierError, match="damaged: it says arena"):
         CompiledModel(replace(loaded._file, manifest=forged)).run([x])
-    monkeypatch.setattr(native, "_processor_flags", lambda: {"sse2"})
+    monkeypatch.setattr(native, "processor_flags", lambda: {"sse2"})
     with pytest.raises(EspalierError, match=r"this processor has no .*avx.*; use: espalier run"):
         CompiledModel(loaded._file).run([x])
 
