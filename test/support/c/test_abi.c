@@ -418,6 +418,15 @@ static void case_check_misfit(const char *path)
     espalier_destroy(model);
 }
 
+/* The right dtype and rank, and a size that is another. */
+static void case_check_other_size(const char *path)
+{
+    espalier_model *model = open_model(&espalier_model_affine, path);
+    EXPECT(remember(model, espalier_check(model, NULL)) == ESPALIER_DAMAGED);
+    EXPECT(says("member 'output_0.npy' has another shape or dtype than the model's 'y'"));
+    espalier_destroy(model);
+}
+
 static void case_no_record(const char *path)
 {
     espalier_model *model = open_model(&espalier_model_affine, path);
@@ -645,7 +654,7 @@ static const struct {
     CASE(queries), CASE(run), CASE(memory), CASE(larger_outputs), CASE(null_pointers), CASE(wrong_buffers),
     CASE(wrong_threads), CASE(threads), CASE(cpus), CASE(fork), CASE(instances), CASE(no_allocation), CASE(no_memory), CASE(failure),
     CASE(check),
-    CASE(check_differs), CASE(check_not_a_number), CASE(check_misfit), CASE(no_record), CASE(profile),
+    CASE(check_differs), CASE(check_not_a_number), CASE(check_misfit), CASE(check_other_size), CASE(no_record), CASE(profile),
     CASE(other_code), CASE(other_sizes), CASE(missing), CASE(foreign), CASE(empty), CASE(no_member), CASE(flipped_weights),
     CASE(too_few_weights), CASE(other_weights), CASE(newer), CASE(free_length), CASE(wrong_lengths), CASE(free_check), CASE(replay)};
 
