@@ -116,7 +116,8 @@ def archive_without_abi(path: Path) -> None:
 FILES: dict[str, Callable[[Path], object]] = {
     "check_differs": recorded(lambda y: y.__setitem__((0, 0), y[0, 0] + 0.5)),
     "check_not_a_number": recorded(lambda y: y.__setitem__((1, 1), np.nan)),
-    "check_misfit": misfit, "check_other_size": other_size, "no_record": unrecorded, "missing": lambda path: None,
+    "check_misfit": misfit, "check_other_size": other_size,
+    "no_record": unrecorded, "missing": lambda path: None,
     "foreign": lambda path: path.write_bytes(b"\x7fELF" * 100), "empty": lambda path: path.touch(),
     "no_member": archive_without_abi, "flipped_weights": patched("weights", 3, 1, checksum=False),
     "too_few_weights": lambda path: replace(affine_file(), weights=WEIGHTS[:5]).write(path),
