@@ -21,6 +21,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch._dynamo  # here and below: what children would import each for itself
+from espalier.frontends.compile import compile_file  # noqa: F401
+from espalier.frontends.torch import import_torch  # noqa: F401
 from espalier.runtime.model_file import ModelFile
 from espalier.tools.espalier import app
 
