@@ -21,7 +21,7 @@ from ...sparse_dialect.errors import EspalierError
 from ...sparse_dialect.ir.mlir import ir
 from ..lowering.torch_dialect import new_context, to_linalg
 from ..mlir_file import check_static, first_line
-from ..quiet import quiet
+from ..quiet import ONE_AT_A_TIME, quiet
 from .bfloat16 import carry_bfloat16, round_in_float32
 from .constants import fold_constants
 from .decompositions import table, whole_layers
@@ -57,8 +57,9 @@ def export_module(module: torch.nn.Module, example_inputs: Any) -> torch.export.
     """
     from ..pruning.masks import fold_masks
 
-    module = fold_masks(plain_weights(module))
-    args, kwargs, dynamic_shapes = _with_free_sizes(module, *call_of(example_inputs))
+    with ONE_AT_A_TIME:  # another thread's export may have put fake weights into this module
+        module = fold_masks(plain_weights(module))
+        args, kwargs, dynamic_shapes = _with_free_sizes(module, *call_of(example_inputs))
     with quiet(), _inference(module), keep_whole():
         try:
             return torch.export.export(module, args, kwargs, dynamic_shapes=dynamic_shapes, strict=False)

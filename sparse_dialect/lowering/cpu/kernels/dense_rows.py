@@ -152,7 +152,7 @@ class _DenseRows:
 
         def stray(e: Value) -> None:
             own, k = b.integer(place, e), b.integer(column, e)
-            factor = b.scalar(weight, e)
+            factor = b.convert(b.scalar(weight, e), b.element)  # halves are widened
             for number, n in enumerate(inputs):
                 spot = b.add(own, number * width)
                 product = arith.MulFOp(b.scalar(self.input, n, k), factor).result
