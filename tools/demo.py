@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 from dataclasses import replace
 from pathlib import Path
-from statistics import median
 
 import numpy as np
 
@@ -56,9 +55,8 @@ def demo(source: Source, folder: Path, runs: int) -> None:
                             f"(allowed: {TOLERANCE:.0e})")
     out.print(f"3. ran it on the picture: equal to PyTorch within {error:.1e} of the largest output")
 
-    profiles = [compiled.profile([x]) for _ in range(runs)]
-    measured = [1000 * median(layer) for layer in zip(*profiles, strict=True)]
-    report = Report.of(source.name, compiled, measured, machine=str(Machine.here()), threads=1, runs=runs)
+    profiles = [[1000 * seconds for seconds in compiled.profile([x])] for _ in range(runs)]
+    report = Report.measured(source.name, compiled, profiles, machine=str(Machine.here()), threads=1)
     write_text(folder / "report.html", report_page(report))
     out.print(f"4. the report, also in {folder / 'report.html'}")
     show(report_table(report))
