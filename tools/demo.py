@@ -19,7 +19,7 @@ from .bench.engines import EspalierEngine, TorchEngine
 from .bench.machine import Machine
 from .bench.measure import Engine, measure, relative_error
 from .bench.show import records_table
-from .commands.common import err, out, progress_bars, show, write_text
+from .commands.common import exit_code, out, progress_bars, show, write_text
 from .compiled import Source, load_compiled
 from .picture import draw, normalised, png
 from .report.data import Report
@@ -79,14 +79,8 @@ def main() -> int:
     parser.add_argument("--runs", type=int, default=10)
     parser.add_argument("--folder", type=Path, default=Path("out"))
     arguments = parser.parse_args()
-    try:
-        demo(Source(arguments.model, arguments.prune), arguments.folder, arguments.runs)
-    except EspalierError as error:
-        err.print(f"espalier: error: {error}", markup=False)
-        return 1
-    except KeyboardInterrupt:
-        return 130
-    return 0
+    source = Source(arguments.model, arguments.prune)
+    return exit_code(lambda: demo(source, arguments.folder, arguments.runs))
 
 
 if __name__ == "__main__":

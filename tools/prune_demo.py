@@ -12,9 +12,9 @@ import copy
 from pathlib import Path
 from typing import Any
 
-from ..errors import EspalierError, optional
+from ..errors import optional
 from .bench.machine import Machine
-from .commands.common import err, out, progress_bars, show, write_text
+from .commands.common import exit_code, out, progress_bars, show, write_text
 from .commands.prune import TrainingBar
 from .commands.prune_search import SearchRequest, searched
 from .commands.prune_summary import layers_table, measured, outcome_table, summary_of
@@ -85,14 +85,7 @@ def main() -> int:
     parser.add_argument("--speedup", type=float, default=2.5)
     parser.add_argument("--folder", type=Path, default=Path("out/prune"))
     arguments = parser.parse_args()
-    try:
-        demo(arguments.folder, arguments.images, arguments.epochs, arguments.speedup)
-    except EspalierError as error:
-        err.print(f"espalier: error: {error}", markup=False)
-        return 1
-    except KeyboardInterrupt:
-        return 130
-    return 0
+    return exit_code(lambda: demo(arguments.folder, arguments.images, arguments.epochs, arguments.speedup))
 
 
 if __name__ == "__main__":

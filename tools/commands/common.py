@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
@@ -131,6 +131,19 @@ def shapes_of(given: Iterable[str] | None) -> dict[str, tuple[int, ...]]:
             raise EspalierError(f"--shape expects INPUT=1x3x224x224, found '{text}'")
         shapes[name] = tuple(map(int, numbers))
     return shapes
+
+
+def exit_code(work: Callable[[], None]) -> int:
+    """0 where ``work`` ends; 1 and one line on stderr for an ``EspalierError``, 130 for Ctrl-C: for the mains
+    that are no subcommand."""
+    try:
+        work()
+    except EspalierError as error:
+        err.print(f"espalier: error: {error}", markup=False)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return 0
 
 
 def show(table: Table) -> None:
