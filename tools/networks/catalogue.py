@@ -25,29 +25,23 @@ Built = tuple[torch.nn.Module, tuple[Any, ...]]
 @dataclass(frozen=True)
 class Network:
     """
-    ``name`` is ``package:network``, or the network alone. ``packages``: distributions that it is built from.
+    ``name`` is ``package:network``, or the network alone. ``package``: the distribution that it is of.
     ``build`` gives the module and example inputs; ``absent``: modules that its packages import and it does
     not use; ``seeded``: its weights are no trained ones.
     """
 
     name: str
-    packages: tuple[str, ...]
+    package: str
     build: Callable[[], Built]
     absent: tuple[str, ...] = ()
     seeded: bool = True
     prune: str = PRUNE
-    onnx: str = ""
 
     def built(self) -> Built:
         """Module and inputs, made from seed 0."""
         torch.manual_seed(0)
         with stand_ins(*self.absent):
             return self.build()
-
-    @property
-    def package(self) -> str:
-        """The distribution that the network is of."""
-        return self.packages[0]
 
 
 def network(name: str) -> Network:
@@ -88,7 +82,7 @@ class _Pytorchcv:
 def _pytorchcv(module: str, function: str, shape: tuple[int, ...] = (1, 3, 224, 224), length: bool = False,
                **options: Any) -> Network:
     build = _Pytorchcv(module, function, shape, options, length)
-    return Network(function, ("pytorchcv", "torch"), build)
+    return Network(function, "pytorchcv", build)
 
 
 # -- transformers ----------------------------------------------------------------------------------
@@ -111,7 +105,7 @@ class _Transformers:
 
 def _transformers(name: str, model: str, config: str, inputs: Callable[[], tuple[Any, ...]],
                   **options: Any) -> Network:
-    return Network(name, ("transformers", "torch"), _Transformers(model, config, inputs, options))
+    return Network(name, "transformers", _Transformers(model, config, inputs, options))
 
 
 # -- timm and what is built on it ------------------------------------------------------------------
@@ -121,7 +115,7 @@ def _timm(model: str, size: int = 224) -> Network:
     def build() -> Built:
         return import_module("timm").create_model(model), (_image(1, 3, size, size),)
 
-    return Network(f"timm:{model}", ("timm", "torch"), build, ("torchvision",))
+    return Network(f"timm:{model}", "timm", build, ("torchvision",))
 
 
 def _segmentation(model: str, encoder: str, size: int) -> Network:
@@ -130,7 +124,7 @@ def _segmentation(model: str, encoder: str, size: int) -> Network:
         module = getattr(package, model)(encoder, encoder_weights=None, classes=8)
         return module, (_image(1, 3, size, size),)
 
-    return Network(f"smp:{model.lower()}", ("segmentation-models-pytorch", "timm", "torch"), build,
+    return Network(f"smp:{model.lower()}", "segmentation-models-pytorch", build,
                    ("torchvision",))
 
 
@@ -151,7 +145,7 @@ def _facenet(network: str, *shape: int) -> Network:
     def build() -> Built:
         return getattr(import_module("facenet_pytorch"), network)(), (_image(*shape),)
 
-    return Network(f"mtcnn-{network.lower()}", ("facenet-pytorch", "torch"), build, ("torchvision",),
+    return Network(f"mtcnn-{network.lower()}", "facenet-pytorch", build, ("torchvision",),
                    seeded=False)
 
 
@@ -204,10 +198,11 @@ NETWORKS: tuple[Network, ...] = (
     _segmentation("Unet", "tu-resnet18", 128),
     _segmentation("DeepLabV3Plus", "tu-mobilenetv3_large_100", 256),
     _segmentation("FPN", "tu-efficientnet_b0", 256),
-    Network("crepe", ("torchcrepe", "torch"), _crepe, ("librosa", "resampy", "torchaudio")),
-    Network("resemblyzer", ("resemblyzer", "torch"), _resemblyzer, ("librosa", "webrtcvad", "scipy.ndimage.morphology"), seeded=False),
+    Network("crepe", "torchcrepe", _crepe, ("librosa", "resampy", "torchaudio")),
+    Network("resemblyzer", "resemblyzer", _resemblyzer, ("librosa", "webrtcvad", "scipy.ndimage.morphology"),
+            seeded=False),
     _facenet("PNet", 1, 3, 120, 160),
     _facenet("RNet", 16, 3, 24, 24),
     _facenet("ONet", 8, 3, 48, 48),
-    Network("inceptionresnetv1", ("facenet-pytorch", "torch"), _inception, ("torchvision",)),
+    Network("inceptionresnetv1", "facenet-pytorch", _inception, ("torchvision",)),
 )

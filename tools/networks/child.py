@@ -87,7 +87,7 @@ class Trial:
 
     def _versions(self) -> str:
         try:
-            return f"{self.network.package} {[version(name) for name in self.network.packages][0]}"
+            return f"{self.network.package} {version(self.network.package)}"
         except PackageNotFoundError as error:
             raise Ended(MISSING, f"package {error.name} is not installed") from None
 
@@ -157,7 +157,8 @@ class Trial:
         once = sum(seconds[0] for seconds in interleave(tasks, 1))
         runs = int(min(200, max(5, self.seconds / max(once, 1e-9))))
         for name, times in zip(names, interleave(tasks, runs), strict=True):
-            say(**{f"{name}_ms": round(1000 * median(times), 4), f"{name}_least": round(1000 * min(times), 4)})
+            say(**{f"{name}_{kind}": round(1000 * of(times), 4)
+                   for kind, of in (("ms", median), ("least", min))})
 
     def _reported(self, kind: str, model: CompiledModel) -> None:
         """The report on profiled runs, and its rows' sum over that of the plain run beside each."""

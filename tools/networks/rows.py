@@ -21,9 +21,10 @@ FAULTS = (WRONG, REFUSED, EXCEPTION, CRASH, HANG)
 class Row:
     """
     One network. Times are milliseconds of one inference on one thread, medians and minima of interleaved
-    runs; ``error``: largest difference from PyTorch over its largest output; ``sums``: the report's rows over
-    a run that nobody profiles; ``unraised``: convolutions, linear and recurrent modules that the compiled
-    network has no layer for; ``loops``: the share of time in what is no layer. 0 where it did not come so far.
+    runs; ``error``: largest difference from PyTorch over its largest output; ``sums``: the report's rows
+    over a run that nobody profiles; ``modules``: convolutions, linear and recurrent ones in PyTorch;
+    ``reference``: layers that no kernel covers; ``loops``: the share of time in what is no layer. 0 where it
+    did not come so far.
     """
 
     network: str
@@ -97,8 +98,8 @@ def write_rows(path: Path, rows: Sequence[Row]) -> None:
 
 def table(rows: Sequence[Row]) -> str:
     """The rows as a table in Markdown, and what the bars of the issue ask for."""
-    heads = ("network", "package", "ours", "PyTorch", "torch.compile", "x PyTorch", "x torch.compile", "pruned",
-             "x dense", "fewer MACs", "loops", "sums", "compile", "")
+    heads = ("network", "package", "ours", "PyTorch", "torch.compile", "x PyTorch", "x torch.compile",
+             "pruned", "x dense", "fewer MACs", "loops", "sums", "compile", "")
     lines = ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
     lines += ["| " + " | ".join(_cells(row)) + " |" for row in rows]
     return "\n".join([*lines, "", *verdicts(rows)])

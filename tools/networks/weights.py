@@ -13,8 +13,8 @@ SAMPLES = 4  # inputs whose statistics are taken
 
 
 def settle(module: nn.Module, inputs: tuple[Any, ...], affine: bool = True) -> nn.Module:
-    """``module`` in evaluation mode, its batch norms with the statistics of seeded inputs like ``inputs`` and,
-    where ``affine``, seeded scales and shifts; one without batch norms is left as it is."""
+    """``module`` in evaluation mode, its batch norms with the statistics of seeded inputs like ``inputs``
+    and, where ``affine``, seeded scales and shifts; one without batch norms is left as it is."""
     module.eval()
     norms = [norm for norm in module.modules() if isinstance(norm, _BatchNorm) and norm.track_running_stats]
     if not norms:

@@ -17,6 +17,7 @@ from .values import (
     RESHAPES,
     Weight,
     evaluate,
+    filled_with,
     generic_maps,
     is_f32_tensor,
     linear_maps,
@@ -94,16 +95,17 @@ def padding_of(value: ir.Value, fill: float) -> Padded:
 def channel_bias(value: ir.Value, channels: int) -> np.ndarray | None:
     """The start of an accumulation as f64 [channels], when it is constant along every other axis; else None.
 
-    Reads ``linalg.fill`` and ``linalg.broadcast`` without expanding them.
+    Reads fills, splat constants (what becomes of a broadcast bias of zeros) and ``linalg.broadcast`` without
+    expanding them.
     """
     op = owner(value)
     if op is None:
         return None
     if op.name in RESHAPES:
         return channel_bias(op.operands[0], channels)
-    if op.name == "linalg.fill":
-        number = scalar_of(op.operands[0])
-        return None if number is None else np.full(channels, number)
+    number = filled_with(value)
+    if number is not None:
+        return np.full(channels, number)
     if op.name == "linalg.broadcast":
         rank = len(shape_of(value))
         dims = tuple(ir.DenseI64ArrayAttr(op.attributes["dimensions"]))

@@ -14,12 +14,12 @@ from ...ir.mlir import ir
 from ...ir.values import shape_of
 from .layers import Padded, integers_of, padding_of
 from .values import (
+    filled_with,
     generic_maps,
     is_f32_tensor,
     linear_maps,
     owner,
     reduction_of,
-    scalar_of,
     segments,
 )
 
@@ -120,8 +120,7 @@ def _windowed(ops: tuple[ir.Operation, ...], image: ir.Value, kind: str, kernel:
 
 def _starts_from(op: ir.Operation, fill: float) -> bool:
     """Whether what ``op`` accumulates into is filled with one number."""
-    start = owner(segments(op)[1][0])
-    return start is not None and start.name == "linalg.fill" and scalar_of(start.operands[0]) == fill
+    return filled_with(segments(op)[1][0]) == fill
 
 
 def _match_global_sum(op: ir.Operation) -> Pool | None:

@@ -78,6 +78,18 @@ def scalar_of(value: ir.Value) -> float | None:
     return ir.FloatAttr(op.attributes["value"]).value
 
 
+def filled_with(value: ir.Value) -> float | None:
+    """The number that a float tensor holds everywhere, as a fill or a splat constant says; else None."""
+    op = owner(value)
+    if op is not None and op.name == "linalg.fill":
+        return scalar_of(op.operands[0])
+    attribute = op.attributes["value"] if op is not None and op.name == "arith.constant" else None
+    if not isinstance(attribute, ir.DenseElementsAttr) or not attribute.is_splat:
+        return None
+    splat = attribute.get_splat_value()
+    return splat.value if isinstance(splat, ir.FloatAttr) else None
+
+
 @lru_cache(maxsize=4096)
 def map_dims(text: str) -> tuple[int | None, ...] | None:
     """The loop that each result of an affine map names, None for a constant 0; None for any other map."""
@@ -333,5 +345,5 @@ def weight_of(value: ir.Value) -> Weight | None:
 
 
 __all__ = ["RESHAPES", "Elementwise", "Node", "Weight", "align", "apply_numpy", "elementwise", "evaluate",
-           "evaluate_tree", "generic_maps", "is_f32_tensor", "linear_maps", "map_dims", "multiplies_and_adds",
-           "owner", "reduction_of", "scalar_of", "segments", "weight_of"]
+           "evaluate_tree", "filled_with", "generic_maps", "is_f32_tensor", "linear_maps", "map_dims",
+           "multiplies_and_adds", "owner", "reduction_of", "scalar_of", "segments", "weight_of"]
