@@ -232,3 +232,23 @@ func.func @channels_last(%x: tensor<1x2x4x4x2xf32>) -> tensor<1x1x2x2x2xf32> {
     -> tensor<1x1x2x2x2xf32>
   return %s : tensor<1x1x2x2x2xf32>
 }
+
+// -----
+
+// A maximum that starts from a number, and a bias that differs from pixel to pixel.
+
+// CHECK-LABEL: func.func @other_starts
+// CHECK-NOT: sparse.
+// CHECK: linalg.pooling_nchw_max
+// CHECK: linalg.conv_2d_nchw_fchw
+func.func @other_starts(%x: tensor<1x1x4x4xf32>) -> (tensor<1x1x2x2xf32>, tensor<1x1x2x2xf32>) {
+  %ones = arith.constant dense<1.0> : tensor<1x1x2x2xf32>
+  %window = tensor.empty() : tensor<2x2xf32>
+  %m = linalg.pooling_nchw_max {strides = dense<2> : vector<2xi64>} ins(%x, %window : tensor<1x1x4x4xf32>, tensor<2x2xf32>)
+    outs(%ones : tensor<1x1x2x2xf32>) -> tensor<1x1x2x2xf32>
+  %places = arith.constant dense<[[[[1.0, 2.0], [3.0, 4.0]]]]> : tensor<1x1x2x2xf32>
+  %w = arith.constant dense<2.0> : tensor<1x1x3x3xf32>
+  %y = linalg.conv_2d_nchw_fchw ins(%x, %w : tensor<1x1x4x4xf32>, tensor<1x1x3x3xf32>)
+    outs(%places : tensor<1x1x2x2xf32>) -> tensor<1x1x2x2xf32>
+  return %m, %y : tensor<1x1x2x2xf32>, tensor<1x1x2x2xf32>
+}

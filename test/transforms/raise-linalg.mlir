@@ -342,3 +342,24 @@ func.func @volume_pools(%x: tensor<1x2x2x4x4xf32>) -> (tensor<1x2x2x3x3xf32>, te
   } -> tensor<1x2x1x2x2xf32>
   return %y, %a : tensor<1x2x2x3x3xf32>, tensor<1x2x1x2x2xf32>
 }
+
+// -----
+
+// A bias that folding made a splat constant of the whole image; zeros, so that none is left, and then ones.
+
+// CHECK-LABEL: func.func @splat_bias
+// CHECK-NOT: linalg
+// CHECK: "sparse.conv"(%arg0, %{{[a-z_0-9]+}}) {
+// CHECK: %[[B:.*]] = arith.constant dense<1.000000e+00> : tensor<2xf32>
+// CHECK-NEXT: "sparse.conv"(%arg0, %{{[a-z_0-9]+}}, %[[B]]) {
+// CHECK-NEXT: return
+func.func @splat_bias(%x: tensor<1x1x4x4xf32>) -> (tensor<1x2x2x2xf32>, tensor<1x2x2x2xf32>) {
+  %w = arith.constant dense<2.0> : tensor<2x1x3x3xf32>
+  %zeros = arith.constant dense<0.0> : tensor<1x2x2x2xf32>
+  %ones = arith.constant dense<1.0> : tensor<1x2x2x2xf32>
+  %y = linalg.conv_2d_nchw_fchw ins(%x, %w : tensor<1x1x4x4xf32>, tensor<2x1x3x3xf32>)
+    outs(%zeros : tensor<1x2x2x2xf32>) -> tensor<1x2x2x2xf32>
+  %z = linalg.conv_2d_nchw_fchw ins(%x, %w : tensor<1x1x4x4xf32>, tensor<2x1x3x3xf32>)
+    outs(%ones : tensor<1x2x2x2xf32>) -> tensor<1x2x2x2xf32>
+  return %y, %z : tensor<1x2x2x2xf32>, tensor<1x2x2x2xf32>
+}

@@ -41,6 +41,7 @@ def _options(words: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=420, help="that one step of a network may take")
     parser.add_argument("--measure", type=float, default=8, help="seconds of timing a network")
     parser.add_argument("--no-inductor", action="store_true", help="leave torch.compile out")
+    parser.add_argument("--no-pruned", action="store_true", help="leave the pruned network out")
     parser.add_argument("--table", action="store_true", help="print what is there, measure nothing")
     parser.add_argument("--list", action="store_true", help="print the networks' names")
     parser.add_argument("--json", action="store_true", help="print rows as JSON")
@@ -86,7 +87,8 @@ def _line(row: Row) -> str:
 
 def tried(network: Network, options: argparse.Namespace) -> Row:
     """What came of ``network`` in a process of its own, which has ``options.seconds`` for each step."""
-    words = [network.name, str(options.out), str(options.measure), str(int(not options.no_inductor))]
+    words = [network.name, str(options.out), str(options.measure),
+             *(name for name, out in (("inductor", options.no_inductor), ("pruned", options.no_pruned)) if not out)]
     command = [sys.executable, "-m", f"{__package__}.child", *words]
     log = options.out / f"{network.name.replace(':', '-')}.log"
     with log.open("w") as errors:

@@ -58,8 +58,9 @@ class Trial:
     seconds: float
     notes: list[str] = field(default_factory=list)
 
-    def run(self, inductor: bool) -> None:
-        """Every step; what it says goes to the parent."""
+    def run(self, inductor: bool = False, pruned: bool = False) -> None:
+        """Every step, ``torch.compile``'s and the pruned network's where asked; what it says goes to the
+        parent."""
         begin("import")
         say(package=self._versions())
         begin("build")
@@ -68,17 +69,17 @@ class Trial:
             settle(module, inputs)
         module.eval()
         say(modules=len(_layers(module)))
-        pruned = self._pruned(module, inputs)
-        dense_model = self._compiled("dense", module, inputs)
-        sparse_model = self._compiled("pruned", pruned, inputs) if pruned is not None else None
-        models = [model for model in (dense_model, sparse_model) if model is not None]
+        models = [self._compiled("dense", module, inputs)]
+        cut = self._pruned(module, inputs) if pruned else None
+        if cut is not None:
+            models.append(self._compiled("pruned", cut, inputs))
         tasks: list[Callable[[], object]] = [EspalierEngine(model, model.sample_inputs, "").run
                                              for model in models]
         tasks.append(TorchEngine(module, inputs).run)
         fast = self._inductor(module, inputs) if inductor else None
         if fast is not None:
             tasks.append(fast)
-        names = ["dense", *(["pruned"] if sparse_model else []), "torch", *(["inductor"] if fast else [])]
+        names = [*("dense", "pruned")[: len(models)], "torch", *(["inductor"] if fast else [])]
         begin("time")
         self._timed(names, tasks)
         for name, model in zip(names, models, strict=False):
@@ -181,13 +182,13 @@ class Trial:
 
 
 def main(words: Sequence[str] | None = None) -> None:
-    """``child.py NAME FOLDER SECONDS INDUCTOR``."""
-    name, folder, seconds, inductor = words or sys.argv[1:]
+    """``child.py NAME FOLDER SECONDS [inductor] [pruned]``."""
+    name, folder, seconds, *more = words or sys.argv[1:]
     warnings.simplefilter("ignore")
     logging.basicConfig(level=logging.WARNING)
     torch.set_num_threads(1)
     try:
-        Trial(network(name), Path(folder), float(seconds)).run(inductor == "1")
+        Trial(network(name), Path(folder), float(seconds)).run("inductor" in more, "pruned" in more)
     except Ended as end:
         say(outcome=end.outcome, note=end.note)
     except Exception as error:  # a fault, whatever it is
