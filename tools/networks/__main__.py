@@ -87,9 +87,9 @@ def _line(row: Row) -> str:
 
 def tried(network: Network, options: argparse.Namespace) -> Row:
     """What came of ``network`` in a process of its own, which has ``options.seconds`` for each step."""
-    words = [network.name, str(options.out), str(options.measure),
-             *(name for name, out in (("inductor", options.no_inductor), ("pruned", options.no_pruned)) if not out)]
-    command = [sys.executable, "-m", f"{__package__}.child", *words]
+    asked = {"inductor": not options.no_inductor, "pruned": not options.no_pruned}
+    words = [network.name, str(options.out), str(options.measure)]
+    command = [sys.executable, "-m", f"{__package__}.child", *words, *(name for name in asked if asked[name])]
     log = options.out / f"{network.name.replace(':', '-')}.log"
     with log.open("w") as errors:
         child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True)
