@@ -30,6 +30,7 @@ class MissingPackage(EspalierError):
 
 # What the extras of pyproject.toml bring, by the name that is imported.
 EXTRAS = {"torch": "torch", "llvmlite": "aot", "ziglang": "aot", "cryptography": "sign", "xdsl": "hosts",
+          "tvm_ffi": "hosts", "tvm": "hosts", "executorch": "hosts",
           "onnx": "onnx", "onnxruntime": "onnx", "openvino": "peers", "ncnn": "peers", "pnnx": "peers",
           "MNN": "peers",
           "accelerate": "prune", "pydantic": "prune", "pydantic_core": "prune", "ruamel": "prune",

@@ -7,5 +7,5 @@ for, ``codegen`` optimises and emits, ``link`` calls a linker. Everything comes 
 
 # What `espalier compile --emit` writes: a model file, or code without the weights; and the suffixes of each.
 SUFFIXES = {"model": ".espalier", "obj": ".o", "shared": ".so", "static": ".a", "exe": "", "asm": ".s",
-            "llvm-ir": ".ll", "header": ".h"}
+            "llvm-ir": ".ll", "header": ".h", "tvm-ffi": ".tvm.so"}
 KINDS = tuple(SUFFIXES)

@@ -9,6 +9,7 @@ from functools import cached_property
 
 from ...runtime.model_file import ModelFile
 from ..target import Target
+from . import tvm_ffi
 from .codegen import NativeCode
 from .header import header
 from .link import Linker
@@ -49,7 +50,9 @@ class Products:
             "obj": lambda: native.object, "asm": lambda: native.assembly, "llvm-ir": lambda: native.llvm_ir,
             "shared": lambda: link.shared(native.object, soname or f"lib{self.name}.so"),
             "static": lambda: link.static(native.object), "header": lambda: header(self.file, self.name),
-            "exe": lambda: link.program(native.object, native.symbol)}
+            "exe": lambda: link.program(native.object, native.symbol),
+            "tvm-ffi": lambda: tvm_ffi.library(self.file, native.object, self.name, soname or f"{self.name}.so",
+                                               link)}
         made = makers[kind]()
         return made.encode() if isinstance(made, str) else made
 

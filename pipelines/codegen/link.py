@@ -46,11 +46,13 @@ class Linker:
         """Whether libraries for the target can be built whole."""
         return bool(self.command) or not self.triple.endswith("android")
 
-    def shared(self, code: bytes, soname: str) -> bytes:
-        """A shared library; ``code``: the model's object."""
+    def shared(self, code: bytes, soname: str, others: Sequence[str] = ()) -> bytes:
+        """A shared library; ``code``: the model's object; ``others``: more sources, and flags for them, where
+        ``has_libc``."""
         form = ["-shared", f"-Wl,-soname,{soname}"]
         if self.has_libc:
-            return self._link(code, [*form, *_COMPILE, *map(str, runtime.SOURCES), *runtime.LIBRARIES])
+            return self._link(code, [*form, *_COMPILE, *map(str, runtime.SOURCES), *others,
+                                     *runtime.LIBRARIES])
         with temporary_folder("espalier-link-") as folder:  # stand-ins, so that it asks for the device's own
             libraries = [str(Path(folder, name)) for name in ("libc.so", "libm.so")]
             for library in libraries:
