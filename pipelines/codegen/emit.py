@@ -51,8 +51,8 @@ class Products:
             "shared": lambda: link.shared(native.object, soname or f"lib{self.name}.so"),
             "static": lambda: link.static(native.object), "header": lambda: header(self.file, self.name),
             "exe": lambda: link.program(native.object, native.symbol),
-            "tvm-ffi": lambda: tvm_ffi.library(self.file, native.object, self.name, soname or f"{self.name}.so",
-                                               link)}
+            "tvm-ffi": lambda: tvm_ffi.library(self.file, native.object, self.name,
+                                               soname or f"{self.name}.so", link)}
         made = makers[kind]()
         return made.encode() if isinstance(made, str) else made
 
