@@ -5,14 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..errors import EspalierError
 from ..pipelines.driver import CompileOptions, Watch, compile_linalg, lower_linalg
+from ..pipelines.named import DISPATCHES
+from ..pipelines.parser import parse_pipeline
+from ..pipelines.runner import Runner
 from ..pipelines.target import VULKAN, Target
 from ..runtime.compiled_model import CompiledModel
+from ..runtime.memory import zeroed
 from ..runtime.model_file import ModelFile
 from ..runtime.structure import arguments
 from ..runtime.tensors import array_of
@@ -20,6 +24,10 @@ from ..sparse_dialect.ir.mlir import ir
 from .check import check
 from .quiet import ONE_AT_A_TIME
 
+if TYPE_CHECKING:
+    from ..pipelines.codegen.iree import IreeModule
+
+Recorded = tuple[list[np.ndarray], list[np.ndarray]]  # inputs and outputs of a run
 
 def compile_model(model: Any, example_inputs: Any = (), target: Target | None = None,
                   options: CompileOptions | None = None,
@@ -66,6 +74,22 @@ def lower_model(model: Any, example_inputs: Any, target: Target, options: Compil
     if progress is not None:
         progress("import", 0, 1)
     lower_linalg(_import(model, example_inputs).module, options, target, last, progress, watch)
+
+
+def iree_files(model: Any, example_inputs: Any, target: Target, options: CompileOptions, name: str,
+               progress: Callable[[str, int, int], None] | None, watch: Watch) -> tuple[IreeModule, Recorded]:
+    """``model`` for IREE on ``target``, files called ``name``, and the recorded pair as ``compile_file`` has it."""
+    from ..pipelines.codegen.iree import check_target, iree_module
+
+    check_target(target)
+    if progress is not None:
+        progress("import", 0, 1)
+    imported = _import(model, example_inputs)
+    root = imported.module.operation
+    lower_linalg(imported.module, options, target, "vector", progress, watch)
+    Runner(parse_pipeline(f"builtin.module({','.join(DISPATCHES)})"), watch.instruments, allocate=zeroed).run(root)
+    made = iree_module(root, target, name)
+    return made, (imported.inputs, (imported.expected() if imported.inputs else None) or [])
 
 
 @dataclass(frozen=True)

@@ -43,10 +43,13 @@ BUFFERS = ("sparse-protect-inputs", *TM_BUFFERIZE, "sparse-fuse-elementwise",
            "sparse-expand-math", *TM_LOOPS, "canonicalize", "cse", "sparse-externalize-constants")
 ARENA = ("sparse-expand-copies", "sparse-record-assertions", "sparse-distribute-work", "sparse-plan-memory")
 # Locations go at last: they name files of the machine that compiles, and labels are made of them by then.
-LLVM = ("sparse-export-entry", "canonicalize", "cse", "convert-scf-to-cf", "convert-vector-to-llvm",
+KERNELS = ("canonicalize", "cse", "convert-scf-to-cf", "convert-vector-to-llvm",
         "expand-strided-metadata", "lower-affine", "convert-math-to-llvm", "convert-math-to-libm",
         "finalize-memref-to-llvm", "convert-to-llvm", "reconcile-unrealized-casts", "canonicalize", "cse",
         "strip-debuginfo")
+LLVM = ("sparse-export-entry", *KERNELS)
+# Instead of BUFFERS and ARENA, for IREE.
+DISPATCHES = ("sparse-outline-dispatches", "canonicalize", "cse")
 # No schedule-layers and no assign-layouts: those ask the CPU's kernels.
 PREPARE_GPU = ("inline", "symbol-dce", "convert-elementwise-to-linalg", "sparse-raise-linalg",
                "sparse-detect-schemes", "sparse-schedule-gpu-layers", "sparse-reorder-filters",
@@ -64,6 +67,8 @@ PIPELINES = {
                               (*PREPARE, *VECTOR)),
     "sparse-to-loops": Named("sparse-to-vector, then buffers, loops and one arena",
                              (*PREPARE, *VECTOR, *BUFFERS, *ARENA)),
+    "sparse-to-dispatches": Named("sparse-to-vector, then a dispatch of IREE's for each layer that has a kernel; "
+                                  "the others stay on tensors", (*PREPARE, *VECTOR, *DISPATCHES)),
     "sparse-to-gpu": Named("linalg to kernels in gpu, memref, vector, arith and scf, and their launches",
                            (*PREPARE_GPU, *GPU)),
     "sparse-to-spirv": Named("the whole way to SPIR-V words and their launches: what espalier compile "

@@ -49,29 +49,11 @@ _ONE_AT_A_TIME = threading.Lock()
 
 
 @dataclass(frozen=True)
-class NativeCode:
-    """
-    ``file``'s code (bytecode of an LLVM-dialect module with the exported entry) compiled for ``target``.
+class TargetCode:
+    """LLVM IR ``text`` optimised and compiled for ``target``, which names a triple."""
 
-    ``name`` is a C identifier, the tail of the exported symbol. Raises ``EspalierError`` for other names,
-    the host's JIT target, modules that are not all LLVM dialect, and a manifest that does not fit the code.
-    """
-
-    file: ModelFile
+    text: str
     target: Target
-    name: str
-
-    def __post_init__(self) -> None:
-        if not re.fullmatch(r"[A-Za-z_]\w*", self.name, re.ASCII):
-            raise EspalierError(f"'{self.name}' is no C identifier, so it cannot name the model's symbol")
-        if not self.target.triple:
-            raise EspalierError("the host's code is compiled when it is loaded; name a triple, such as "
-                                f"{', '.join(processors.TRIPLES)}")
-
-    @property
-    def symbol(self) -> str:
-        """The one symbol that the code exports."""
-        return f"espalier_model_{self.name}"
 
     @cached_property
     def object(self) -> bytes:
@@ -113,7 +95,7 @@ class NativeCode:
     def _optimized(self) -> Any:
         """The whole module after LLVM's O3."""
         llvm = processors.llvmlite()
-        module = llvm.parse_assembly(self._text())
+        module = llvm.parse_assembly(self._for_target())
         module.triple = self._machine.triple
         module.data_layout = str(self._machine.target_data)
         tuning = llvm.create_pipeline_tuning_options(3)
@@ -121,6 +103,55 @@ class NativeCode:
         builder = llvm.create_pass_builder(self._machine, tuning)
         builder.getModulePassManager().run(module, builder)
         return module
+
+    def _for_target(self) -> str:
+        if not self.target.triple.startswith("aarch64"):
+            return self.text
+        return self.text.replace("call i64 @llvm.readcyclecounter()", _COUNTER_CALL) + _COUNTER
+
+
+@dataclass(frozen=True)
+class NativeCode:
+    """
+    ``file``'s code (bytecode of an LLVM-dialect module with the exported entry) compiled for ``target``.
+
+    ``name`` is a C identifier, the tail of the exported symbol. Raises ``EspalierError`` for other names,
+    the host's JIT target, modules that are not all LLVM dialect, and a manifest that does not fit the code.
+    """
+
+    file: ModelFile
+    target: Target
+    name: str
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"[A-Za-z_]\w*", self.name, re.ASCII):
+            raise EspalierError(f"'{self.name}' is no C identifier, so it cannot name the model's symbol")
+        if not self.target.triple:
+            raise EspalierError("the host's code is compiled when it is loaded; name a triple, such as "
+                                f"{', '.join(processors.TRIPLES)}")
+
+    @property
+    def symbol(self) -> str:
+        """The one symbol that the code exports."""
+        return f"espalier_model_{self.name}"
+
+    @cached_property
+    def object(self) -> bytes:
+        """A relocatable, position-independent ELF object."""
+        return self._code.object
+
+    @property
+    def assembly(self) -> str:
+        return self._code.assembly
+
+    @property
+    def llvm_ir(self) -> str:
+        """The optimised LLVM IR."""
+        return self._code.llvm_ir
+
+    @cached_property
+    def _code(self) -> TargetCode:
+        return TargetCode(self._text(), self.target)
 
     def _text(self) -> str:
         """The module as LLVM IR text, with the descriptor as its one visible symbol."""
@@ -130,8 +161,6 @@ class NativeCode:
             check_declared(declared(module), self.file.manifest)
             text = translate(module)
             says = declared(module)
-        if self.target.triple.startswith("aarch64"):
-            text = text.replace("call i64 @llvm.readcyclecounter()", _COUNTER_CALL) + _COUNTER
         entry = f"define void @{SYMBOL}("
         if entry not in text:
             raise EspalierError(f"the code has no function {SYMBOL}; run sparse-export-entry")

@@ -68,7 +68,7 @@ def externalize(module: ir.Operation) -> list[tuple[int, np.ndarray]]:
     with module.context, ir.Location.unknown(module.context):
         constants = _constant_globals(module)
         placed: dict[str, int] = {}
-        known = _Contents()
+        known = Contents()
         for function in public_functions(module):
             weights = append_argument(function, dynamic_memref(ir.IntegerType.get_signless(8)))
             for reader in _readers(function):
@@ -93,7 +93,7 @@ def externalize(module: ir.Operation) -> list[tuple[int, np.ndarray]]:
     return pieces
 
 
-class _Contents:
+class Contents:
     """Where arrays of given bytes lie: layers that share a weight, as the steps of an unrolled loop do, were
     packed alike."""
 

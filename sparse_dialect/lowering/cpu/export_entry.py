@@ -114,7 +114,7 @@ def _add_entry(module: ir.Operation, function: Any) -> None:
         for at, argument in enumerate(arguments):
             if isinstance(argument.type, ir.MemRefType):
                 known = dimensions if at in tensors else None
-                values.append(_memref(argument.type, next(pointers), known))
+                values.append(memref_of(argument.type, next(pointers), known))
             else:
                 values.append(next(indices))
         name = ir.StringAttr(function.operation.attributes["sym_name"]).value
@@ -132,7 +132,7 @@ def _elements(base: ir.Value, type_: ir.Type) -> Iterator[ir.Value]:
         at += 1
 
 
-def _memref(type_: ir.Type, pointer: ir.Value, sizes: Iterator[ir.Value] | None) -> ir.Value:
+def memref_of(type_: ir.Type, pointer: ir.Value, sizes: Iterator[ir.Value] | None = None) -> ir.Value:
     """``pointer`` as a row-major memref; without ``sizes`` its dynamic sizes, which no code reads, are 0."""
     shape, rank = ir.MemRefType(type_).shape, ir.MemRefType(type_).rank
     dynamic = ir.ShapedType.get_dynamic_size()

@@ -131,5 +131,5 @@ def test_a_loop_that_spills_is_seen() -> None:
     linalg = import_module(pruned(nn.Conv2d(64, 64, 3, padding=1)).eval(), (torch.zeros(1, 64, 56, 56),))
     file = compile_linalg(linalg, CompileOptions(), target)
     code = NativeCode(file, target, "model")
-    found = inner_loops(str(code._machine.emit_assembly(code._optimized)))
+    found = inner_loops(str(code._code._machine.emit_assembly(code._code._optimized)))
     assert any(loop.spills for loop in found)

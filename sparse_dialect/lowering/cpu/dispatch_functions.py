@@ -1,0 +1,156 @@
+"""The functions behind IREE's dispatches (``outline_dispatches.py``): plain pointers, and the number of a workgroup.
+
+    call @conv_4(%x, %y, %bias, ..., %scratch, %c0, %c8);  call @conv_5(..., %scratch, %c0, %c516)
+    ->
+    func.func @espalier_conv_4_3(%x: !llvm.ptr, %weights: !llvm.ptr, %y: !llvm.ptr, %item: i64)
+        attributes {espalier.items = 40} {
+      %slot = llvm.call @espalier_take_slot() : () -> i64
+      if (%item < 8)  call @conv_4(..., %item * 8 / 8, (%item + 1) * 8 / 8)
+      else            call @conv_5(..., (%item - 8) * 516 / 32, (%item - 7) * 516 / 32)
+      llvm.call @espalier_give_slot(%slot)
+    }
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ...errors import op_error
+from ...ir.mlir import bindings, ir
+from ...ir.values import i64
+from ..buffers.arguments import ALIASES, functions
+from .export_entry import memref_of
+from .scratch_slots import give_slot, take_slot
+
+arith: Any = bindings("dialects.arith")
+func: Any = bindings("dialects.func")
+scf: Any = bindings("dialects.scf")
+
+EXECUTABLE = "espalier"  # the inner module, and IREE's executable
+PREFIX = "espalier_"  # of what the object exports, before the dispatch's name
+ITEMS = "espalier.items"
+Value = Any
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a dispatch finds a buffer: ``offset`` bytes into its argument number ``binding``."""
+
+    binding: int
+    offset: int = 0
+
+
+def callee(call: ir.Operation) -> str:
+    return ir.FlatSymbolRefAttr(call.attributes["callee"]).value
+
+
+def written_operands(module: ir.Operation) -> dict[str, list[int]]:
+    """The operands that each kernel function writes (``espalier.writes``), by function name."""
+    return {ir.StringAttr(kernel.operation.attributes["sym_name"]).value:
+            list(ir.DenseI64ArrayAttr(kernel.operation.attributes["espalier.writes"]))
+            for kernel in functions(module) if "espalier.writes" in kernel.operation.attributes}
+
+
+def inner_module(module: ir.Operation, public: Any) -> ir.Operation:
+    """A new module at the end of ``module`` with all functions but ``public``, which become internal."""
+    body = module.regions[0].blocks[0]
+    inner = ir.Operation.create("builtin.module", regions=1, attributes={"sym_name": ir.StringAttr.get(EXECUTABLE)},
+                                ip=ir.InsertionPoint(body))
+    inner.regions[0].blocks.append()
+    for kernel in [one for one in functions(module) if one != public]:
+        kernel.operation.attributes["llvm.no_inline"] = ir.UnitAttr.get()
+        kernel.operation.attributes["llvm.linkage"] = ir.Attribute.parse("#llvm.linkage<internal>")
+        clone = kernel.operation.clone(ip=ir.InsertionPoint(inner.regions[0].blocks[0]))
+        clone.attributes["sym_visibility"] = ir.StringAttr.get("private")
+        kernel.operation.erase()
+    return inner
+
+
+def add_function(inner: ir.Operation, name: str, calls: Sequence[ir.Operation], places: Mapping[Value, Place],
+                 scratch: Value, items: int) -> None:
+    """
+    Adds the function of the dispatch ``name``, which makes ``calls``, each cut into at most ``items`` items.
+
+    ``places``: of every buffer that the calls or views that they take are made of, but ``scratch``.
+    """
+    pointer, number = ir.Type.parse("!llvm.ptr"), ir.IntegerType.get_signless(64)
+    units = [_units(call) for call in calls]
+    counts = [min(each, items) for each in units]
+    bindings_count = 1 + max(place.binding for place in places.values())
+    with ir.InsertionPoint(inner.regions[0].blocks[0]):
+        function = func.FuncOp(PREFIX + name, ([*[pointer] * bindings_count, number], []))
+    function.operation.attributes[ITEMS] = i64(sum(counts))
+    *pointers, item = function.add_entry_block().arguments
+    with ir.InsertionPoint(function.entry_block):
+        slot, memory = take_slot() if any(scratch in list(call.operands) for call in calls) else (None, None)
+        buffers = {buffer: memref_of(buffer.type, _at(pointers[place.binding], place.offset))
+                   for buffer, place in places.items()}
+        if memory is not None:
+            buffers[scratch] = memref_of(scratch.type, memory)
+        left = arith.IndexCastOp(ir.IndexType.get(), item).result
+        _call_one_of(list(zip(calls, units, counts, strict=True)), left, buffers)
+        if slot is not None:
+            give_slot(slot)
+        func.ReturnOp([])
+
+
+def _call_one_of(calls: Sequence[tuple[ir.Operation, int, int]], item: Value, buffers: dict[Value, Value]) -> None:
+    """Makes that one of ``calls`` (each with its units and its number of items) which ``item`` counts into."""
+    (call, units, count), *others = calls
+    if not others:
+        _call(call, units, count, item, dict(buffers))
+        return
+    limit = _index(count)
+    is_own = arith.CmpIOp(arith.CmpIPredicate.slt, item, limit).result
+    choice = scf.IfOp(is_own, hasElse=True)
+    with ir.InsertionPoint(choice.then_block):
+        _call(call, units, count, item, dict(buffers))
+        scf.YieldOp([])
+    with ir.InsertionPoint(choice.else_block):
+        _call_one_of(others, arith.SubIOp(item, limit).result, buffers)
+        scf.YieldOp([])
+
+
+def _call(call: ir.Operation, units: int, count: int, item: Value, buffers: dict[Value, Value]) -> None:
+    """Makes ``call`` for the units of ``item``, one of ``count``."""
+    after = arith.AddIOp(item, _index(1)).result
+    begin, end = (arith.DivUIOp(arith.MulIOp(edge, _index(units)).result, _index(count)).result
+                  for edge in (item, after))
+    operands = [_view(value, buffers) for value in list(call.operands)[:-2]]
+    func.CallOp([], callee(call), [*operands, begin, end])
+
+
+def _view(value: Value, buffers: dict[Value, Value]) -> Value:
+    """``value``, a buffer or a view of one, over the function's own ``buffers``."""
+    if value not in buffers:
+        op = value.owner.operation
+        if op.name not in ALIASES or len(op.operands) > 1:
+            raise op_error(op, "a view at a place that is known", op.name, "report this")
+        source = _view(op.operands[0], buffers)
+        clone = op.clone()
+        clone.operands[0] = source
+        buffers[value] = clone.results[0]
+    return buffers[value]
+
+
+def _units(call: ir.Operation) -> int:
+    """How many units of work ``call`` is for."""
+    first, last = (value.owner.operation for value in list(call.operands)[-2:])
+    if not first.name == last.name == "arith.constant":
+        raise op_error(call, "a known number of units", "one that a run decides", "compile with static sizes")
+    return int(ir.IntegerAttr(last.attributes["value"]).value)
+
+
+def _at(pointer: Value, offset: int) -> Value:
+    """``offset`` bytes behind ``pointer``."""
+    if offset == 0:
+        return pointer
+    return ir.Operation.create("llvm.getelementptr", results=[pointer.type], operands=[pointer], attributes={
+        "rawConstantIndices": ir.DenseI32ArrayAttr.get([offset]),
+        "elem_type": ir.TypeAttr.get(ir.IntegerType.get_signless(8))}).result
+
+
+def _index(value: int) -> Value:
+    return arith.ConstantOp(ir.IndexType.get(), value).result

@@ -1,0 +1,252 @@
+"""``sparse-outline-dispatches``: every kernel call becomes a dispatch of IREE's, whose workgroups share its units.
+
+    func.func @main(%x: tensor<1x3x224x224xf32>, %scratch: memref<?xi8>) -> tensor<1x10xf32> {
+      %in = bufferization.to_buffer %x;  %out = memref.alloc()
+      call @conv_0(%in, %out, %bias, ..., %scratch, %c0, %c196) {espalier.units}
+      %y = bufferization.to_tensor %out restrict writable
+      %z = linalg.softmax %y
+    ->
+    func.func @main(%x: tensor<1x3x224x224xf32>) -> tensor<1x10xf32> {
+      %w = "util.global.load"() {global = @weights}
+      %y = "flow.dispatch"(%x, %w) {entry_points = [@espalier::@conv_0_0], ...}
+      %z = linalg.softmax %y                                          // as it was: IREE's
+    }
+    module @espalier {
+      func.func private @conv_0 ...
+      func.func @espalier_conv_0_0(%x: !llvm.ptr, %w: !llvm.ptr, %y: !llvm.ptr, %item: i64) attributes
+          {espalier.items = 32} {                                     // units 196 * item / 32 ... of @conv_0
+        %slot = llvm.call @espalier_take_slot() ...
+    }
+
+Stands where ``sparse-distribute-work`` stands on our own runtime, but on tensors: what no pass raised stays
+linalg, and another compiler fuses, tiles and bufferizes it. Kernel calls that follow each other and write parts
+of one buffer are one dispatch. Constants that kernels read lie in one block, which the module carries as
+``espalier.weight_data``. No kernel waits for another: items of a dispatch may run one after the other in any
+order. The ops of ``flow`` and ``util`` are IREE's, unknown to our context, which has to allow that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from ...dialect.schedules import TARGET
+from ...errors import op_error
+from ...ir.constants import attribute_of, constant_of
+from ...ir.mlir import ir
+from ...ir.walk import blocks
+from ...passes import Pass, PassContext, option
+from ..buffers.arguments import ALIASES, align, public_functions, root
+from ..buffers.externalize_constants import DATA, Contents, assemble, total_bytes
+from .dispatch_functions import EXECUTABLE, Place, add_function, callee, inner_module, written_operands
+from .scratch_slots import add_slots
+
+WEIGHTS = "weights"  # the global
+# What IREE takes on tensors.
+KNOWN = ("arith.", "math.", "linalg.", "tensor.", "scf.", "func.", "affine.", "complex.", "flow.", "util.", "cf.assert")
+Value = Any
+
+
+@dataclass(frozen=True)
+class OutlineDispatchesPass(Pass):
+    """
+    Makes every kernel call a dispatch of IREE's and moves the kernels into an inner module; other ops stay.
+    """
+
+    name = "sparse-outline-dispatches"
+
+    items: int = option(32, "workgroups that a kernel call is cut into at most")
+
+    def run(self, op: ir.Operation, context: PassContext) -> None:
+        op.context.allow_unregistered_dialects = True
+        with op.context, ir.Location.unknown(op.context):
+            public = public_functions(op)
+            if len(public) != 1 or "espalier.scratch" not in op.attributes:
+                raise op_error(op, "one public function that calls kernels", f"{len(public)} public functions",
+                               "run sparse-to-vector first")
+            scratch = align(4 * ir.IntegerAttr(op.attributes["espalier.scratch"]).value)
+            outliner = _Outliner(op, public[0], context, self.items)
+            outliner.run()
+            add_slots(outliner.inner, scratch)
+            for name in ("espalier.inputs", "espalier.scratch", TARGET):
+                if name in op.attributes:
+                    del op.attributes[name]
+            block = assemble(outliner.pieces, context.allocate(total_bytes(outliner.pieces)))
+            if outliner.pieces:
+                op.attributes[DATA] = attribute_of(block, WEIGHTS, small=0)
+
+
+@dataclass
+class _Group:
+    """Kernel calls of one dispatch: they write parts of the same ``outputs``, buffers that are allocated."""
+
+    outputs: list[Value] = field(default_factory=list)
+    calls: list[ir.Operation] = field(default_factory=list)
+
+
+class _Outliner:
+    def __init__(self, module: ir.Operation, function: Any, context: PassContext, items: int) -> None:
+        self.function, self.context, self.items = function, context, items
+        self.entry = function.regions[0].blocks[0]
+        self.scratch = list(self.entry.arguments)[-1]
+        self.written = written_operands(module)
+        self.pieces: list[tuple[int, np.ndarray]] = []
+        self.offsets: dict[Value, int] = {}  # of the buffers that are constants
+        self.tensors: dict[Value, Value | None] = {}  # what allocated buffers hold by now
+        self.count = 0
+        _check_calls(function, self.written)
+        self.inner = inner_module(module, function)
+
+    def run(self) -> None:
+        self._lay_out_weights()
+        group = _Group()
+        for op in [view.operation for view in self.entry.operations]:
+            if self._is_kernel_call(op):
+                if not self._joins(op, group):
+                    self._flush(group)
+                    group = _Group(self._outputs(op))
+                group.calls.append(op)
+            elif op.name == "memref.alloc":
+                self.tensors[op.results[0]] = None
+            elif op.name == "bufferization.to_tensor":
+                self._flush(group)
+                group = _Group()
+                self._read(op)
+        self._drop_buffers()
+        _check_left(self.function)
+
+    def _is_kernel_call(self, op: ir.Operation) -> bool:
+        return op.name == "func.call" and callee(op) in self.written
+
+    def _lay_out_weights(self) -> None:
+        """Gives every constant that a kernel reads a place in the block of weights, and loads the block."""
+        contents = Contents()
+        for op in [view.operation for view in self.entry.operations]:
+            array = constant_of(op.operands[0]) if op.name == "bufferization.to_buffer" else None
+            if array is not None:
+                free = total_bytes(self.pieces)
+                offset = contents.offset(array, free)
+                if offset == free:
+                    self.pieces.append((offset, array))
+                self.offsets[op.results[0]] = offset
+        type_ = ir.RankedTensorType.get([total_bytes(self.pieces)], ir.IntegerType.get_signless(8))
+        with ir.InsertionPoint.at_block_begin(self.entry):
+            self.weights = ir.Operation.create("util.global.load", results=[type_], attributes={
+                "global": ir.FlatSymbolRefAttr.get(WEIGHTS)}).result
+
+    # -- kernel calls ---------------------------------------------------------------------------
+
+    def _outputs(self, call: ir.Operation) -> list[Value]:
+        """The buffers that ``call`` writes to."""
+        found = list(dict.fromkeys(root(call.operands[at]) for at in self.written[callee(call)]))
+        for buffer in found:
+            if buffer not in self.tensors:
+                raise op_error(call, "outputs that are allocated", str(buffer.type), "run sparse-to-vector first")
+        return found
+
+    def _joins(self, call: ir.Operation, group: _Group) -> bool:
+        """Whether ``call`` writes other parts of what ``group`` writes, and reads nothing of it."""
+        written = self.written[callee(call)]
+        reads = {root(value) for at, value in enumerate(call.operands)
+                 if isinstance(value.type, ir.MemRefType) and at not in written}
+        return bool(group.calls) and self._outputs(call) == group.outputs and not reads & set(group.outputs)
+
+    def _read(self, op: ir.Operation) -> None:
+        """What reads a buffer as a tensor reads what the dispatches have made of it."""
+        result = op.results[0]
+        if not list(result.uses):  # a part of a concatenation
+            return
+        known = self.tensors.get(op.operands[0])
+        if known is None:
+            raise op_error(op, "a buffer that kernels have written", str(op.operands[0].type),
+                           "run sparse-to-vector first")
+        result.replace_all_uses_with(known)
+
+    def _flush(self, group: _Group) -> None:
+        """The dispatch of ``group``, before its last call, and the function of the inner module that it runs."""
+        if not group.calls:
+            return
+        buffers = [buffer for buffer in dict.fromkeys(root(value) for call in group.calls for value in call.operands
+                                                      if isinstance(value.type, ir.MemRefType))
+                   if buffer != self.scratch]
+        sources = {buffer: self._source(buffer, group) for buffer in buffers}
+        fresh = [buffer for buffer in group.outputs if sources[buffer] is None]
+        operands = list(dict.fromkeys(source for source in sources.values() if source is not None))
+        bindings = [*operands, *fresh]
+        places = {buffer: Place(bindings.index(buffer if source is None else source), self.offsets.get(buffer, 0))
+                  for buffer, source in sources.items()}
+        name = f"{callee(group.calls[0])}_{self.count}"
+        index = ir.IndexType.get()
+        tied = [-1 if buffer in fresh else places[buffer].binding for buffer in group.outputs]
+        with ir.InsertionPoint(group.calls[-1]), group.calls[-1].location:
+            dispatch = ir.Operation.create(
+                "flow.dispatch", results=[_tensor_type(buffer.type) for buffer in group.outputs], operands=operands,
+                attributes={"entry_points": ir.ArrayAttr.get([ir.SymbolRefAttr.get([EXECUTABLE, name])]),
+                            "operandSegmentSizes": ir.DenseI32ArrayAttr.get([0, len(operands), 0, 0]),
+                            "tied_operands": ir.ArrayAttr.get([ir.IntegerAttr.get(index, at) for at in tied])})
+        add_function(self.inner, name, group.calls, places, self.scratch, self.items)
+        for buffer, result in zip(group.outputs, dispatch.results, strict=True):
+            self.tensors[buffer] = result
+        self.count += 1
+        self.context.statistics["dispatches"] += 1
+
+    def _source(self, buffer: Value, group: _Group) -> Value | None:
+        """The tensor that ``buffer`` is for a dispatch; None for an output that nothing has been written to."""
+        if buffer in self.offsets:
+            return self.weights
+        if buffer in self.tensors:
+            if self.tensors[buffer] is None and buffer not in group.outputs:
+                raise op_error(group.calls[0], "inputs that kernels have written", str(buffer.type), "report this")
+            return self.tensors[buffer]
+        if isinstance(buffer.owner, ir.Block) or buffer.owner.operation.name != "bufferization.to_buffer":
+            raise op_error(group.calls[0], "tensors, or buffers that kernels have written", str(buffer.type),
+                           "run sparse-to-vector first")
+        return buffer.owner.operation.operands[0]
+
+    # -- what is left ---------------------------------------------------------------------------
+
+    def _drop_buffers(self) -> None:
+        """Erases the calls, and what stood between them and tensors; the function takes tensors alone."""
+        for op in reversed([view.operation for view in self.entry.operations]):
+            is_buffer = op.name in (*ALIASES, "memref.alloc", "bufferization.to_tensor", "bufferization.to_buffer")
+            if self._is_kernel_call(op) or (is_buffer and not any(list(result.uses) for result in op.results)):
+                op.erase()
+        if not list(self.weights.uses):
+            self.weights.owner.erase()
+        attributes = self.function.operation.attributes
+        old = ir.FunctionType(ir.TypeAttr(attributes["function_type"]).value)
+        self.entry.erase_argument(len(old.inputs) - 1)
+        attributes["function_type"] = ir.TypeAttr.get(ir.FunctionType.get(list(old.inputs)[:-1], list(old.results)))
+        for name in ("arg_attrs", "espalier.unsigned"):
+            if name in attributes:
+                del attributes[name]
+
+
+def _check_calls(function: Any, kernels: Mapping[str, list[int]]) -> None:
+    """Raises where a kernel is called from a loop, or with sizes that a run decides."""
+    entry = function.regions[0].blocks[0]
+    for block in blocks(function.operation):
+        for view in block.operations:
+            op = view.operation
+            if op.name == "func.call" and callee(op) in kernels and block != entry:
+                raise op_error(op, "kernel calls outside of loops", "the steps of a recurrent layer",
+                               "IREE's dispatches of those are not written yet; use --emit obj")
+
+
+def _check_left(function: Any) -> None:
+    """Raises where ``function`` holds what IREE does not know."""
+    for block in blocks(function.operation):
+        for view in block.operations:
+            op = view.operation
+            if not op.name.startswith(KNOWN):
+                raise op_error(op, "an op that IREE knows", op.name, "compile for our own runtime: --emit obj")
+            if any(isinstance(result.type, ir.MemRefType) for result in op.results):
+                raise op_error(op, "tensors between kernels", str(op.results[0].type), "report this")
+
+
+def _tensor_type(type_: ir.Type) -> ir.Type:
+    shaped = ir.MemRefType(type_)
+    return ir.RankedTensorType.get(shaped.shape, shaped.element_type)
