@@ -78,7 +78,8 @@ def lower_model(model: Any, example_inputs: Any, target: Target, options: Compil
 
 def iree_files(model: Any, example_inputs: Any, target: Target, options: CompileOptions, name: str,
                progress: Callable[[str, int, int], None] | None, watch: Watch) -> tuple[IreeModule, Recorded]:
-    """``model`` for IREE on ``target``, files called ``name``, and the recorded pair as ``compile_file`` has it."""
+    """``model`` for IREE on ``target``, files called ``name``, and the recorded pair, as ``compile_file`` has
+    it."""
     from ..pipelines.codegen.iree import check_target, iree_module
 
     check_target(target)
@@ -87,7 +88,8 @@ def iree_files(model: Any, example_inputs: Any, target: Target, options: Compile
     imported = _import(model, example_inputs)
     root = imported.module.operation
     lower_linalg(imported.module, options, target, "vector", progress, watch)
-    Runner(parse_pipeline(f"builtin.module({','.join(DISPATCHES)})"), watch.instruments, allocate=zeroed).run(root)
+    dispatches = parse_pipeline(f"builtin.module({','.join(DISPATCHES)})")
+    Runner(dispatches, watch.instruments, allocate=zeroed).run(root)
     made = iree_module(root, target, name)
     return made, (imported.inputs, (imported.expected() if imported.inputs else None) or [])
 

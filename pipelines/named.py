@@ -44,9 +44,9 @@ BUFFERS = ("sparse-protect-inputs", *TM_BUFFERIZE, "sparse-fuse-elementwise",
 ARENA = ("sparse-expand-copies", "sparse-record-assertions", "sparse-distribute-work", "sparse-plan-memory")
 # Locations go at last: they name files of the machine that compiles, and labels are made of them by then.
 KERNELS = ("canonicalize", "cse", "convert-scf-to-cf", "convert-vector-to-llvm",
-        "expand-strided-metadata", "lower-affine", "convert-math-to-llvm", "convert-math-to-libm",
-        "finalize-memref-to-llvm", "convert-to-llvm", "reconcile-unrealized-casts", "canonicalize", "cse",
-        "strip-debuginfo")
+           "expand-strided-metadata", "lower-affine", "convert-math-to-llvm", "convert-math-to-libm",
+           "finalize-memref-to-llvm", "convert-to-llvm", "reconcile-unrealized-casts", "canonicalize", "cse",
+           "strip-debuginfo")
 LLVM = ("sparse-export-entry", *KERNELS)
 # Instead of BUFFERS and ARENA, for IREE.
 DISPATCHES = ("sparse-outline-dispatches", "canonicalize", "cse")
@@ -67,8 +67,8 @@ PIPELINES = {
                               (*PREPARE, *VECTOR)),
     "sparse-to-loops": Named("sparse-to-vector, then buffers, loops and one arena",
                              (*PREPARE, *VECTOR, *BUFFERS, *ARENA)),
-    "sparse-to-dispatches": Named("sparse-to-vector, then a dispatch of IREE's for each layer that has a kernel; "
-                                  "the others stay on tensors", (*PREPARE, *VECTOR, *DISPATCHES)),
+    "sparse-to-dispatches": Named("sparse-to-vector, then a dispatch of IREE's for each layer that has a "
+                                  "kernel; the others stay on tensors", (*PREPARE, *VECTOR, *DISPATCHES)),
     "sparse-to-gpu": Named("linalg to kernels in gpu, memref, vector, arith and scf, and their launches",
                            (*PREPARE_GPU, *GPU)),
     "sparse-to-spirv": Named("the whole way to SPIR-V words and their launches: what espalier compile "

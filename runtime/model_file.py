@@ -91,7 +91,7 @@ class ModelFile:
             _add(archive, "weights", weights.data)
             for kind, arrays in (("input", self.sample_inputs), ("output", self.sample_outputs)):
                 for i, array in enumerate(arrays):
-                    _add(archive, f"{kind}_{i}.npy", _npy(array))
+                    _add(archive, f"{kind}_{i}.npy", npy_bytes(array))
             for name in OPTIONAL:
                 if getattr(self, name):
                     _add(archive, name, getattr(self, name))
@@ -236,7 +236,7 @@ def _crc(data: np.ndarray) -> int:
     return value
 
 
-def _npy(array: np.ndarray) -> bytes:
+def npy_bytes(array: np.ndarray) -> bytes:
     stream = io.BytesIO()
     np.lib.format.write_array(stream, np.asarray(array, order="C"), allow_pickle=False)
     return stream.getvalue()

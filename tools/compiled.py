@@ -12,6 +12,8 @@ import numpy as np
 from ..errors import EspalierError
 
 if TYPE_CHECKING:
+    from ..frontends.compile import Recorded
+    from ..pipelines.codegen.iree import IreeModule
     from ..pipelines.driver import CompileOptions, Watch
     from ..pipelines.target import Target
     from ..runtime.compiled_model import CompiledModel
@@ -79,6 +81,15 @@ class Source:
         options = options or CompileOptions(sparse=sparse, database=database,
                                             eliminate_redundant_loads=eliminate_redundant_loads)
         return compile_file(model, inputs, target, options, progress, watch)
+
+    def for_iree(self, target: Target, options: CompileOptions, name: str, progress: Progress | None,
+                 watch: Watch) -> tuple[IreeModule, Recorded]:
+        """The model for IREE on ``target``, files called ``name``; inputs and outputs of a recorded run."""
+        from ..frontends.compile import iree_files
+        from ..pipelines.codegen.emit import identifier
+
+        model, inputs = self.load()
+        return iree_files(model, inputs, target, options, identifier(name), progress, watch)
 
     def lower(self, target: Target, options: CompileOptions, last: str, progress: Progress | None,
               watch: Watch) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import EspalierError, unknown
 from ..files import check_writable
-from ..pipelines.codegen import SUFFIXES
+from ..pipelines.codegen import IREE, SUFFIXES
 from ..pipelines.codegen.spirv_folder import EMITTED, check_emitted
 
 if TYPE_CHECKING:
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from ..pipelines.target import Target
 
 STAGES = ("linalg", "sparse", "vector", "llvm-dialect")  # the IR before and after stages of the CPU's backend
-ALL_SUFFIXES = {**SUFFIXES, **{name: f".{name}.mlir" for name in STAGES}}
-FOLDER = "spirv"  # what is a folder
+ALL_SUFFIXES = {**SUFFIXES, IREE: "", **{name: f".{name}.mlir" for name in STAGES}}
+FOLDERS = ("spirv", IREE)  # what is a folder
 FOR_GPU = (*EMITTED, "linalg", "sparse")
 EVERY = "all"
 
@@ -45,6 +45,8 @@ class Emission:
                 raise EspalierError(f"{where}--emit expects one of {', '.join(known)}, found '{kind}'")
         if len(set(kinds)) < len(kinds):
             raise EspalierError(f"--emit expects each kind once, found '{text}'")
+        if IREE in kinds:
+            _check_folder(text, output)
         paths = {kinds[0]: output}
         if len(kinds) > 1:
             suffix = max((end for end in ALL_SUFFIXES.values() if output.name.endswith(end)), key=len)
@@ -53,7 +55,7 @@ class Emission:
         for kind, path in paths.items():
             if gpu and kind in EMITTED:
                 check_emitted(kind, path)
-            if kind != FOLDER:
+            if kind not in FOLDERS:
                 check_writable(path)
         return Emission(paths)
 
@@ -71,6 +73,16 @@ class Emission:
     def last(self) -> str:
         """The stage after which nothing is left to do; empty where code is asked for."""
         return "" if self.products else max(self.paths, key=STAGES.index)
+
+
+def _check_folder(text: str, output: Path) -> None:
+    """Raises ``EspalierError`` where ``--emit text`` asks for more than a folder, or has no place for one."""
+    if text != IREE:
+        raise EspalierError(f"--emit {IREE} writes a folder of its own: ask for it alone, not for '{text}'")
+    if output.exists() and not output.is_dir():
+        raise EspalierError(f"cannot write '{output}': it is a file, and --emit {IREE} makes a folder")
+    if not output.exists():
+        check_writable(output)
 
 
 @dataclass(frozen=True)

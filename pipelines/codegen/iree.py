@@ -1,7 +1,7 @@
 """A model for IREE 3.13: one module of MLIR, an object with our kernels, and a file of weights.
 
     module {
-      hal.executable.source private @espalier <objects = <{#hal.executable.target<...> = [... "NAME.x86_64.o"]}>> {
+      hal.executable.source private @espalier <objects = <{#hal.executable.target<...> = [...]}>> {
         hal.executable.export public @conv_0_0 ordinal(0) layout(...) count(...) { 32 workgroups }
         builtin.module {
           func.func private @espalier_conv_0_0(memref<...>, ..., index) attributes {hal.import.static, ...}
@@ -12,14 +12,15 @@
       func.func @main(...) { dispatches of @espalier; and linalg, which IREE compiles }
     }
 
-``sparse-outline-dispatches`` leaves ``@main`` and the functions of the object; here is what IREE wants between
-the two. The target that names the object must be bare, and memrefs static, so that they pass as plain pointers.
+``sparse-outline-dispatches`` leaves ``@main`` and the functions of the object; here is what IREE wants
+between the two. The target that names the object must be bare, and memrefs static, so that they pass as plain
+pointers.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,6 +28,7 @@ import numpy as np
 
 from ...errors import EspalierError
 from ...files import replacing
+from ...runtime.model_file import npy_bytes
 from ...sparse_dialect.ir.constants import SMALL, read_attribute
 from ...sparse_dialect.ir.mlir import ir
 from ...sparse_dialect.ir.walk import blocks
@@ -45,8 +47,8 @@ from .llvm_text import translate
 SCOPE = "model"  # of the parameters
 # IREE's names of formats, by the architecture in a triple.
 FORMATS = {"x86_64": "embedded-elf-x86_64", "aarch64": "embedded-elf-arm_64"}
-_DTYPES = {"float64": "F64", "float32": "F32", "float16": "F16", "int64": "I64", "int32": "I32", "int16": "I16",
-           "int8": "I8", "uint8": "U8"}
+_DTYPES = {"float64": "F64", "float32": "F32", "float16": "F16", "int64": "I64", "int32": "I32",
+           "int16": "I16", "int8": "I8", "uint8": "U8"}  # of .safetensors files
 _EXPORT = """    hal.executable.export public @{name} ordinal({ordinal}) layout(#layout{ordinal}) \
 count(%device: !hal.device) -> (index, index, index) {{
       %items = arith.constant {items} : index
@@ -54,7 +56,8 @@ count(%device: !hal.device) -> (index, index, index) {{
       hal.return %items, %one, %one : index, index, index
     }}
 """
-_FUNCTION = """      func.func private @{symbol}({types}, index) attributes {{hal.import.static, llvm.bareptr = true}}
+_FUNCTION = """      func.func private @{symbol}({types}, index)
+          attributes {{hal.import.static, llvm.bareptr = true}}
       func.func @{name}() {{
         %zero = arith.constant 0 : index
         %item = hal.interface.workgroup.id[0] : index
@@ -67,7 +70,8 @@ _FUNCTION = """      func.func private @{symbol}({types}, index) attributes {{ha
 
 @dataclass(frozen=True)
 class IreeModule:
-    """``text`` for iree-compile, which names the object's file ``NAME.ARCHITECTURE.o``; ``parameters``: by name."""
+    """``text`` for iree-compile, which names the file of ``code``, ``NAME.ARCHITECTURE.o``, and
+    ``parameters``."""
 
     name: str
     architecture: str
@@ -75,8 +79,10 @@ class IreeModule:
     code: bytes
     parameters: dict[str, np.ndarray]
 
-    def write(self, folder: Path) -> list[Path]:
-        """Writes the files into ``folder``, which it makes where it is missing; their paths."""
+    def write(self, folder: Path, inputs: Sequence[np.ndarray] = (),
+              outputs: Sequence[np.ndarray] = ()) -> list[Path]:
+        """Writes the files into ``folder``, which it makes where it is missing, and a recorded run as
+        ``NAME.input_0.npy``, ..., ``NAME.output_0.npy``; their paths."""
         try:
             folder.mkdir(exist_ok=True)
         except OSError as error:
@@ -84,6 +90,9 @@ class IreeModule:
         files = {f"{self.name}.{self.architecture}.o": self.code, f"{self.name}.mlir": self.text.encode()}
         if self.parameters:
             files[f"{self.name}.safetensors"] = safetensors(self.parameters)
+        for kind, arrays in (("input", inputs), ("output", outputs)):
+            for number, array in enumerate(arrays):
+                files[f"{self.name}.{kind}_{number}.npy"] = npy_bytes(array)
         for name, data in files.items():
             with replacing(folder / name) as file:
                 file.write(data)
@@ -94,7 +103,8 @@ def check_target(target: Target) -> str:
     """The architecture of ``target``; raises ``EspalierError`` where IREE has no format for it."""
     architecture = target.triple.partition("-")[0]
     if architecture not in FORMATS:
-        raise EspalierError(f"--emit iree: expected a target of {', '.join(FORMATS)}, found '{target.triple}'")
+        raise EspalierError(f"--emit iree: expected a target of {', '.join(FORMATS)}, "
+                            f"found '{target.triple}'")
     return architecture
 
 
@@ -136,7 +146,8 @@ class _Dispatch:
 
     @property
     def layout(self) -> str:
-        texts = [f"#hal.pipeline.binding<storage_buffer{', ReadOnly' if only else ''}>" for _, only in self.bindings]
+        texts = [f"#hal.pipeline.binding<storage_buffer{', ReadOnly' if only else ''}>"
+                 for _, only in self.bindings]
         return f"#hal.pipeline.layout<bindings = [{', '.join(texts)}]>"
 
     def function(self, ordinal: int) -> str:
@@ -144,8 +155,9 @@ class _Dispatch:
         types = [type_.replace("tensor<", "memref<", 1) for type_, _ in self.bindings]
         lines = [f"        %b{at} = hal.interface.binding.subspan layout(#layout{ordinal}) binding({at}) "
                  f"alignment(64) offset(%zero) : {type_}" for at, type_ in enumerate(types)]
+        values = ", ".join(f"%b{at}" for at in range(len(types)))
         return _FUNCTION.format(symbol=PREFIX + self.name, name=self.name, types=", ".join(types),
-                                bindings="\n".join(lines), values=", ".join(f"%b{at}" for at in range(len(types))))
+                                bindings="\n".join(lines), values=values)
 
 
 def _dispatches(root: ir.Operation) -> Iterator[_Dispatch]:
@@ -157,13 +169,14 @@ def _dispatches(root: ir.Operation) -> Iterator[_Dispatch]:
                 entry = str(ir.ArrayAttr(op.attributes["entry_points"])[0]).rpartition("@")[2]
                 tied = [ir.IntegerAttr(at).value for at in ir.ArrayAttr(op.attributes["tied_operands"])]
                 bindings = [(str(value.type), at not in tied) for at, value in enumerate(op.operands)]
-                bindings += [(str(result.type), False) for result, at in zip(op.results, tied, strict=True) if at < 0]
+                fresh = [result for result, at in zip(op.results, tied, strict=True) if at < 0]
+                bindings += [(str(result.type), False) for result in fresh]
                 yield _Dispatch(entry, bindings)
 
 
 def _parameters(root: ir.Operation) -> dict[str, tuple[str, np.ndarray]]:
-    """The weights, and the other large constants of ``root``, whose users load them from now on: type and array
-    by name."""
+    """The weights, and the other large constants of ``root``, whose users load them from now on: type and
+    array by name."""
     block = take_weights(root)
     found = {WEIGHTS: (f"tensor<{block.size}xi8>", block)} if block.size else {}
     for own in list(blocks(root)):
@@ -204,8 +217,9 @@ def _name(function: ir.Operation) -> str:
 
 def safetensors(arrays: dict[str, np.ndarray]) -> bytes:
     """
-    ``arrays`` as a .safetensors file, each at a multiple of 64 bytes, as memory is wanted that is mapped; the format's
-    own writer gives 8. What lies between two is a tensor as well, ``padding_N``, since the format has no holes.
+    ``arrays`` as a .safetensors file, each at a multiple of 64 bytes, as kernels want their weights even
+    where the file is mapped; the format's own writer gives 8. What lies between two is a tensor as well,
+    ``padding_N``, since the format has no holes.
     """
     header: dict[str, dict[str, object]] = {}
     pieces: list[bytes] = []

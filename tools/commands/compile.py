@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ import typer
 
 from ...errors import EspalierError
 from ...files import replacing
+from ...pipelines.codegen import IREE
 from ...pipelines.codegen.spirv_folder import write_disassembly, write_folder
 from ...pipelines.target import VULKAN, Target
 from ...runtime.executors.vulkan_program import decode
@@ -97,6 +99,8 @@ def compile_command(
     if gpu_profile != "generic" and target != VULKAN:
         raise EspalierError("--gpu-profile needs --target vulkan")
     emission = Emission.of(emit, output, target == VULKAN)
+    if IREE in emission.paths and not target:
+        target, mcpu = f"{platform.machine()}-linux-gnu", mcpu or "native"
     code = [kind for kind in emission.products if kind != "model"]
     cross = bool(mcpu or mattr or linker or name or accumulate or code or precision != "fp32")
     if cross and not target:
@@ -116,6 +120,10 @@ def compile_command(
         if emission.last:
             source.lower(other or Target.host(), options, emission.last, progress, watch)
             compiled = None
+        elif other is not None and IREE in emission.paths:
+            compiled = None
+            made, recorded = source.for_iree(other, options, name or source.name, progress, watch)
+            made.write(output, *recorded)
         elif other is None:
             compiled, _ = source.compile(options=options, progress=progress, watch=watch)
             progress("writing", 0, 1)

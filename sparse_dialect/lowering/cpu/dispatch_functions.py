@@ -1,4 +1,4 @@
-"""The functions behind IREE's dispatches (``outline_dispatches.py``): plain pointers, and the number of a workgroup.
+"""The functions behind IREE's dispatches (``outline_dispatches.py``): pointers and a workgroup's number.
 
     call @conv_4(%x, %y, %bias, ..., %scratch, %c0, %c8);  call @conv_5(..., %scratch, %c0, %c516)
     ->
@@ -56,8 +56,8 @@ def written_operands(module: ir.Operation) -> dict[str, list[int]]:
 def inner_module(module: ir.Operation, public: Any) -> ir.Operation:
     """A new module at the end of ``module`` with all functions but ``public``, which become internal."""
     body = module.regions[0].blocks[0]
-    inner = ir.Operation.create("builtin.module", regions=1, attributes={"sym_name": ir.StringAttr.get(EXECUTABLE)},
-                                ip=ir.InsertionPoint(body))
+    inner = ir.Operation.create("builtin.module", regions=1, ip=ir.InsertionPoint(body), attributes={
+        "sym_name": ir.StringAttr.get(EXECUTABLE)})
     inner.regions[0].blocks.append()
     for kernel in [one for one in functions(module) if one != public]:
         kernel.operation.attributes["llvm.no_inline"] = ir.UnitAttr.get()
@@ -96,15 +96,16 @@ def add_function(inner: ir.Operation, name: str, calls: Sequence[ir.Operation], 
         func.ReturnOp([])
 
 
-def _call_one_of(calls: Sequence[tuple[ir.Operation, int, int]], item: Value, buffers: dict[Value, Value]) -> None:
-    """Makes that one of ``calls`` (each with its units and its number of items) which ``item`` counts into."""
+def _call_one_of(calls: Sequence[tuple[ir.Operation, int, int]], item: Value,
+                 buffers: dict[Value, Value]) -> None:
+    """Makes that one of ``calls`` (each with its units and number of items) which ``item`` counts into."""
     (call, units, count), *others = calls
     if not others:
         _call(call, units, count, item, dict(buffers))
         return
     limit = _index(count)
     is_own = arith.CmpIOp(arith.CmpIPredicate.slt, item, limit).result
-    choice = scf.IfOp(is_own, hasElse=True)
+    choice = scf.IfOp(is_own, has_else=True)
     with ir.InsertionPoint(choice.then_block):
         _call(call, units, count, item, dict(buffers))
         scf.YieldOp([])

@@ -1,4 +1,4 @@
-"""``sparse-outline-dispatches``: every kernel call becomes a dispatch of IREE's, whose workgroups share its units.
+"""``sparse-outline-dispatches``: kernel calls become dispatches of IREE's, whose workgroups share the units.
 
     func.func @main(%x: tensor<1x3x224x224xf32>, %scratch: memref<?xi8>) -> tensor<1x10xf32> {
       %in = bufferization.to_buffer %x;  %out = memref.alloc()
@@ -18,11 +18,11 @@
         %slot = llvm.call @espalier_take_slot() ...
     }
 
-Stands where ``sparse-distribute-work`` stands on our own runtime, but on tensors: what no pass raised stays
-linalg, and another compiler fuses, tiles and bufferizes it. Kernel calls that follow each other and write parts
-of one buffer are one dispatch. Constants that kernels read lie in one block, which the module carries as
-``espalier.weight_data``. No kernel waits for another: items of a dispatch may run one after the other in any
-order. The ops of ``flow`` and ``util`` are IREE's, unknown to our context, which has to allow that.
+What ``sparse-distribute-work`` is for our own runtime, but on tensors: what no pass raised stays linalg, and
+IREE fuses, tiles and bufferizes. Kernel calls that follow each other and write parts of one buffer are
+one dispatch. Constants that kernels read lie in one block, which the module carries as
+``espalier.weight_data``. No kernel waits for another: the items of a dispatch may run in any order, one after
+the other. The ops of ``flow`` and ``util`` are IREE's, unknown to our context, which allows that from now on.
 """
 
 from __future__ import annotations
@@ -46,7 +46,8 @@ from .scratch_slots import add_slots
 
 WEIGHTS = "weights"  # the global
 # What IREE takes on tensors.
-KNOWN = ("arith.", "math.", "linalg.", "tensor.", "scf.", "func.", "affine.", "complex.", "flow.", "util.", "cf.assert")
+KNOWN = ("arith.", "math.", "linalg.", "tensor.", "scf.", "func.", "affine.", "complex.", "flow.", "util.",
+         "cf.assert")
 Value = Any
 
 
@@ -65,8 +66,8 @@ class OutlineDispatchesPass(Pass):
         with op.context, ir.Location.unknown(op.context):
             public = public_functions(op)
             if len(public) != 1 or "espalier.scratch" not in op.attributes:
-                raise op_error(op, "one public function that calls kernels", f"{len(public)} public functions",
-                               "run sparse-to-vector first")
+                raise op_error(op, "one public function that calls kernels",
+                               f"{len(public)} public functions", "run sparse-to-vector first")
             scratch = align(4 * ir.IntegerAttr(op.attributes["espalier.scratch"]).value)
             outliner = _Outliner(op, public[0], context, self.items)
             outliner.run()
@@ -144,7 +145,8 @@ class _Outliner:
         found = list(dict.fromkeys(root(call.operands[at]) for at in self.written[callee(call)]))
         for buffer in found:
             if buffer not in self.tensors:
-                raise op_error(call, "outputs that are allocated", str(buffer.type), "run sparse-to-vector first")
+                raise op_error(call, "outputs that are allocated", str(buffer.type),
+                               "run sparse-to-vector first")
         return found
 
     def _joins(self, call: ir.Operation, group: _Group) -> bool:
@@ -166,40 +168,49 @@ class _Outliner:
         result.replace_all_uses_with(known)
 
     def _flush(self, group: _Group) -> None:
-        """The dispatch of ``group``, before its last call, and the function of the inner module that it runs."""
+        """The dispatch of ``group``, before its last call, and the inner module's function that it runs."""
         if not group.calls:
             return
-        buffers = [buffer for buffer in dict.fromkeys(root(value) for call in group.calls for value in call.operands
-                                                      if isinstance(value.type, ir.MemRefType))
-                   if buffer != self.scratch]
-        sources = {buffer: self._source(buffer, group) for buffer in buffers}
+        sources = {buffer: self._source(buffer, group) for buffer in self._buffers(group)}
         fresh = [buffer for buffer in group.outputs if sources[buffer] is None]
         operands = list(dict.fromkeys(source for source in sources.values() if source is not None))
         bindings = [*operands, *fresh]
-        places = {buffer: Place(bindings.index(buffer if source is None else source), self.offsets.get(buffer, 0))
+        places = {buffer: Place(bindings.index(source or buffer), self.offsets.get(buffer, 0))
                   for buffer, source in sources.items()}
         name = f"{callee(group.calls[0])}_{self.count}"
-        index = ir.IndexType.get()
         tied = [-1 if buffer in fresh else places[buffer].binding for buffer in group.outputs]
-        with ir.InsertionPoint(group.calls[-1]), group.calls[-1].location:
-            dispatch = ir.Operation.create(
-                "flow.dispatch", results=[_tensor_type(buffer.type) for buffer in group.outputs], operands=operands,
-                attributes={"entry_points": ir.ArrayAttr.get([ir.SymbolRefAttr.get([EXECUTABLE, name])]),
-                            "operandSegmentSizes": ir.DenseI32ArrayAttr.get([0, len(operands), 0, 0]),
-                            "tied_operands": ir.ArrayAttr.get([ir.IntegerAttr.get(index, at) for at in tied])})
+        results = self._dispatch(group, name, operands, tied)
         add_function(self.inner, name, group.calls, places, self.scratch, self.items)
-        for buffer, result in zip(group.outputs, dispatch.results, strict=True):
-            self.tensors[buffer] = result
+        self.tensors.update(zip(group.outputs, results, strict=True))
         self.count += 1
         self.context.statistics["dispatches"] += 1
 
+    def _buffers(self, group: _Group) -> list[Value]:
+        """What the calls take, but scratch."""
+        values = [value for call in group.calls for value in call.operands]
+        found = dict.fromkeys(root(value) for value in values if isinstance(value.type, ir.MemRefType))
+        return [buffer for buffer in found if buffer != self.scratch]
+
+    def _dispatch(self, group: _Group, name: str, operands: list[Value], tied: list[int]) -> list[Value]:
+        """The ``flow.dispatch``; its results, each written into the operand that it is ``tied`` to, or -1."""
+        index = ir.IndexType.get()
+        with ir.InsertionPoint(group.calls[-1]), group.calls[-1].location:
+            op = ir.Operation.create(
+                "flow.dispatch", results=[_tensor_type(buffer.type) for buffer in group.outputs],
+                operands=operands, attributes={
+                    "entry_points": ir.ArrayAttr.get([ir.SymbolRefAttr.get([EXECUTABLE, name])]),
+                    "operandSegmentSizes": ir.DenseI32ArrayAttr.get([0, len(operands), 0, 0]),
+                    "tied_operands": ir.ArrayAttr.get([ir.IntegerAttr.get(index, at) for at in tied])})
+        return list(op.results)
+
     def _source(self, buffer: Value, group: _Group) -> Value | None:
-        """The tensor that ``buffer`` is for a dispatch; None for an output that nothing has been written to."""
+        """The tensor that ``buffer`` is for a dispatch; None for an output that nothing was written to."""
         if buffer in self.offsets:
             return self.weights
         if buffer in self.tensors:
             if self.tensors[buffer] is None and buffer not in group.outputs:
-                raise op_error(group.calls[0], "inputs that kernels have written", str(buffer.type), "report this")
+                raise op_error(group.calls[0], "inputs that kernels have written", str(buffer.type),
+                               "report this")
             return self.tensors[buffer]
         if isinstance(buffer.owner, ir.Block) or buffer.owner.operation.name != "bufferization.to_buffer":
             raise op_error(group.calls[0], "tensors, or buffers that kernels have written", str(buffer.type),
@@ -210,16 +221,18 @@ class _Outliner:
 
     def _drop_buffers(self) -> None:
         """Erases the calls, and what stood between them and tensors; the function takes tensors alone."""
+        between = (*ALIASES, "memref.alloc", "bufferization.to_tensor", "bufferization.to_buffer")
         for op in reversed([view.operation for view in self.entry.operations]):
-            is_buffer = op.name in (*ALIASES, "memref.alloc", "bufferization.to_tensor", "bufferization.to_buffer")
-            if self._is_kernel_call(op) or (is_buffer and not any(list(result.uses) for result in op.results)):
+            is_unused = op.name in between and not list(op.results[0].uses)
+            if self._is_kernel_call(op) or is_unused:
                 op.erase()
         if not list(self.weights.uses):
             self.weights.owner.erase()
         attributes = self.function.operation.attributes
         old = ir.FunctionType(ir.TypeAttr(attributes["function_type"]).value)
         self.entry.erase_argument(len(old.inputs) - 1)
-        attributes["function_type"] = ir.TypeAttr.get(ir.FunctionType.get(list(old.inputs)[:-1], list(old.results)))
+        tensors = ir.FunctionType.get(list(old.inputs)[:-1], list(old.results))
+        attributes["function_type"] = ir.TypeAttr.get(tensors)
         for name in ("arg_attrs", "espalier.unsigned"):
             if name in attributes:
                 del attributes[name]
@@ -242,7 +255,8 @@ def _check_left(function: Any) -> None:
         for view in block.operations:
             op = view.operation
             if not op.name.startswith(KNOWN):
-                raise op_error(op, "an op that IREE knows", op.name, "compile for our own runtime: --emit obj")
+                raise op_error(op, "an op that IREE knows", op.name,
+                               "compile for our own runtime: --emit obj")
             if any(isinstance(result.type, ir.MemRefType) for result in op.results):
                 raise op_error(op, "tensors between kernels", str(op.results[0].type), "report this")
 

@@ -1,8 +1,8 @@
-"""Scratch memory for kernels under a scheduler that is not ours, which does not say which of its threads calls.
+"""Scratch memory for kernels under a scheduler that does not say which of its threads calls.
 
-A work item takes a slot, the first that is free, and gives it back when it is done. So a thread that works
-alone has the same, warm, memory again and again; and an item that finds all slots taken waits for items that
-run, never for one that has not begun. Slots lie in zero pages of the object, of which only used ones are memory.
+A work item takes the first slot that is free, and gives it back when it is done. So a thread that works alone
+has the same, warm, memory again and again; and an item that finds all slots taken waits for items that run,
+never for one that has not begun. Slots lie in zero pages of the object, and cost memory once they are used.
 """
 
 from __future__ import annotations
