@@ -185,6 +185,8 @@ class FloatAttr(Attribute):
 class FlatSymbolRefAttr(Attribute):
     value: str
 
+class SymbolRefAttr(Attribute): ...
+
 class TypeAttr(Attribute):
     value: Any
 
