@@ -15,6 +15,7 @@ from ..pipelines.driver import CompileOptions, compile_linalg
 from ..pipelines.target import Target
 from ..runtime.compiled_model import CompiledModel
 from ..runtime.model_file import ModelFile
+from ..runtime.states import named_states
 from ..sparse_dialect.ir.mlir import ir
 
 REMEDY = "please report it; --no-check (CompileOptions(check=False)) hands the code out all the same"
@@ -31,8 +32,9 @@ def check(compiled: CompiledModel, file: ModelFile, again: Callable[[], ir.Modul
 
     def error_of(kernels: int) -> float:
         part = compile_linalg(again(), replace(options, kernels=kernels), target)
-        return CompiledModel(replace(part, sample_inputs=file.sample_inputs,
-                                     sample_outputs=file.sample_outputs)).check()
+        manifest = {**part.manifest, **named_states(part.manifest, file.manifest["states"])}
+        return CompiledModel(replace(part, manifest=manifest, sample_inputs=file.sample_inputs,
+                                     sample_outputs=file.sample_outputs, states=file.states)).check()
 
     layers = [layer for layer in compiled.layers if not layer.reason.startswith("reference:")]
     apart = error_of(0)

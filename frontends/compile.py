@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +18,7 @@ from ..pipelines.target import VULKAN, Target
 from ..runtime.compiled_model import CompiledModel
 from ..runtime.memory import zeroed
 from ..runtime.model_file import ModelFile
+from ..runtime.states import RUNS, named_states
 from ..runtime.structure import arguments
 from ..runtime.tensors import array_of
 from ..sparse_dialect.ir.mlir import ir
@@ -62,10 +63,11 @@ def compile_file(model: Any, example_inputs: Any, target: Target,
         progress("import", 0, 1)
     imported = _import(model, example_inputs)
     file = compile_linalg(imported.module, options or CompileOptions(), target, progress, watch)
-    manifest = {**file.manifest, **imported.interface}
+    manifest = {**file.manifest, **imported.interface, **named_states(file.manifest, imported.states)}
     inputs, outputs = imported.inputs, imported.expected() if imported.inputs else None
+    states = list(imported.states.values())
     del imported  # the dense weights go before the code is compiled
-    return replace(file, manifest=manifest, sample_inputs=inputs, sample_outputs=outputs or [])
+    return replace(file, manifest=manifest, sample_inputs=inputs, sample_outputs=outputs or [], states=states)
 
 
 def lower_model(model: Any, example_inputs: Any, target: Target, options: CompileOptions, last: str,
@@ -101,12 +103,15 @@ class _Imported:
 
     ``inputs``: the example's tensors, flat, as arrays. ``interface``: what the manifest says of how the model
     is called. ``expected``: what the model itself computes of ``inputs``, None where nothing here tells.
+    ``states``: initial values of the states, which are the last inputs and outputs of ``module``, by name;
+    ``expected`` then holds the outputs and the new states of two consecutive runs.
     """
 
     module: ir.Module
     inputs: list[np.ndarray]
     interface: dict[str, Any] = field(default_factory=dict)
     expected: Callable[[], list[np.ndarray] | None] = lambda: None
+    states: dict[str, np.ndarray] = field(default_factory=dict)
 
 
 def _import(model: Any, example_inputs: Any) -> _Imported:
@@ -149,6 +154,7 @@ def _import_torch(model: Any, example_inputs: Any) -> _Imported:
     from .torch.floats import interface_of
     from .torch.import_torch import import_program
     from .torch.signature import answer_of, call_of, parameters_of
+    from .torch.state import initial_states, states_of
 
     args, kwargs = call_of(example_inputs)
     program = _program(model, example_inputs)
@@ -157,13 +163,18 @@ def _import_torch(model: Any, example_inputs: Any) -> _Imported:
     interface: dict[str, Any] = {"call": [list(pair) for pair in parameters], "answer": answer_of(program),
                                  **interface_of(program)}
     examples = arguments(parameters, args, kwargs) if args or kwargs else []
-    return _Imported(import_program(program), [np.array(array_of(x), order="C") for x in examples], interface,
-                     lambda: _torch_outputs(model, args, kwargs))
+    imported = import_program(program)
+    names = states_of(imported)
+    states = dict(zip(names, initial_states(program, names), strict=True))
+    return _Imported(imported, [np.array(array_of(x), order="C") for x in examples], interface,
+                     lambda: _torch_outputs(model, args, kwargs, names), states)
 
 
-def _torch_outputs(model: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[np.ndarray] | None:
+def _torch_outputs(model: Any, args: tuple[Any, ...], kwargs: dict[str, Any],
+                   states: Sequence[str]) -> list[np.ndarray] | None:
     """What PyTorch computes for the example inputs, so that the recorded pair proves equality with it; None
-    for a file, and where the model's outputs are no plain tensors."""
+    for a file, and where the model's outputs are no plain tensors. Of a model with ``states`` two runs, each
+    with the states that it leaves."""
     module = model.module() if hasattr(model, "graph_module") else model
     if not callable(module) or isinstance(module, str | Path):
         return None
@@ -171,26 +182,33 @@ def _torch_outputs(model: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) ->
 
     module = plain_weights(module)
     with ONE_AT_A_TIME:  # other threads may compile the same module
-        return _outputs_of(module, args, kwargs)
+        return _outputs_of(module, args, kwargs, states)
 
 
-def _outputs_of(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[np.ndarray] | None:
+def _outputs_of(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any],
+                states: Sequence[str]) -> list[np.ndarray] | None:
     import torch
     from torch.utils._pytree import tree_leaves
 
     from .torch.stable_order import StableOrder
+    from .torch.state import check_states, own_states
 
+    found: list[np.ndarray] = []
     training = {child: child.training for child in module.modules()}
     try:
         for child in training:
             child.training = False
-        with torch.no_grad(), StableOrder():
-            answer = module(*args, **kwargs)
+        with torch.no_grad(), StableOrder(), own_states(module, states) as current:
+            before = current()
+            for _ in range(RUNS if states else 1):
+                answer = module(*args, **kwargs)
+                leaves = [leaf for leaf in tree_leaves(answer) if isinstance(leaf, torch.Tensor)]
+                check_states(states, before, current())
+                found += [np.array(array_of(tensor), order="C") for tensor in (*leaves, *current())]
     finally:
         for child, mode in training.items():
             child.training = mode
-    outputs = [leaf for leaf in tree_leaves(answer) if isinstance(leaf, torch.Tensor)]
-    return [np.array(array_of(output), order="C") for output in outputs]
+    return found
 
 
 def import_any(model: Any, example_inputs: Any = ()) -> ir.Module:

@@ -6,7 +6,8 @@ Little-endian, no gaps; ``c/description.c`` reads it:
 
     "ESPA", u32 version, fingerprint [32]
     u64 arena, arena a step, scratch (floats a thread), stamps, weights (bytes); f64 tolerance of the check
-    u32 flags (1: one thread must run it all), inputs, outputs, labels, messages
+    u32 flags (1: one thread must run it all), inputs, outputs, labels, messages, states (how many of the last
+        inputs, and of the last outputs, are what one run leaves for the next)
     string target
     a tensor for each input, then output: u32 dtype, u32 rank, i64 dimensions [8] (-1: free), string name
     a string for each label, then message
@@ -26,7 +27,7 @@ import numpy as np
 from ..entry import BUFFERS, SIZES
 from ..errors import EspalierError, unknown
 
-VERSION = 4  # ESPALIER_ABI in c/espalier.h
+VERSION = 5  # ESPALIER_ABI in c/espalier.h
 MAX_RANK = 8
 MAX_THREADS = 256
 DIGEST_BYTES = 32  # of ``digest_of`` (../entry.py)
@@ -53,7 +54,7 @@ def describe(manifest: Mapping[str, Any], fingerprint: str) -> bytes:
         struct.pack("<4sI32s", b"ESPA", VERSION, fingerprint.encode()),
         struct.pack("<5Qd", arena, sizes.get("arena_per_step", 0), scratch, stamps, weights,
                     tolerance(manifest)),
-        struct.pack("<5I", SEQUENTIAL if sizes.get("sequential") else 0, *counts),
+        struct.pack("<6I", SEQUENTIAL if sizes.get("sequential") else 0, *counts, manifest.get("states", 0)),
         _string(target_text(manifest)), *map(_tensor, tensors), *map(_string, labels + messages)])
 
 

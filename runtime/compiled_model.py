@@ -18,6 +18,7 @@ from .executors.jit import JitExecutor
 from .executors.native import NativeExecutor, why_not_here
 from .model_file import ModelFile
 from .records import LayerRecord, StatementRecord, TensorSpec
+from .states import RUNS, checked_states, interface
 from .structure import answer_from, arguments, build, parameters_from
 from .tensors import (
     array_of,
@@ -25,7 +26,6 @@ from .tensors import (
     checked_threads,
     empty_outputs,
     is_bfloat16,
-    tensor_specs,
 )
 from .trust import Trust
 
@@ -37,8 +37,7 @@ class CompiledModel:
         self._file = file
         manifest = file.manifest
         try:
-            self.inputs = tensor_specs(manifest["inputs"])
-            self.outputs = tensor_specs(manifest["outputs"])
+            self.inputs, self.outputs, self.states = interface(manifest)
             self.layers = tuple(LayerRecord.from_manifest(entry) for entry in manifest["layers"])
             self._call = parameters_from(manifest.get("call"))
             self._answer = answer_from(manifest.get("answer"))
@@ -51,7 +50,8 @@ class CompiledModel:
             # compiled ahead of time, it is made ready when it first runs, if it can run here at all
             self._executor: JitExecutor | NativeExecutor | None = None
             if not manifest["target"].get("triple"):
-                self._executor = JitExecutor(file.code, file.weights, manifest, file.native, file.native_for)
+                self._executor = JitExecutor(file.code, file.weights, manifest, file.native, file.native_for,
+                                             file.states)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise EspalierError(
                 f"the model's manifest is not usable: {_reason(error)}; compile the model again") from error
@@ -99,7 +99,8 @@ class CompiledModel:
 
     def run(self, inputs: Sequence[np.ndarray], threads: int = 1) -> list[np.ndarray]:
         """The outputs for ``inputs``; results are the same to the bit for any number of ``threads``, of which
-        0 stands for one a fast processor.
+        0 stands for one a fast processor. A model with states (``states``) goes on from where its last run
+        ended well; runs from several threads come one after the other.
 
         Raises ``EspalierError`` for a wrong number, shape or dtype of inputs, or ``threads`` < 0.
         """
@@ -183,8 +184,9 @@ class CompiledModel:
         return [(label, float(c) * scale) for label, c in zip(self._labels[1:], cycles, strict=True)]
 
     def record(self, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray] | None = None) -> None:
-        """Keeps inputs and expected outputs for ``check``; without ``outputs``, those that a run gives."""
-        expected = list(outputs) if outputs is not None else self.run(inputs)
+        """Keeps inputs and expected outputs for ``check``, see ``replay``; without ``outputs``, what it
+        gives."""
+        expected = list(outputs) if outputs is not None else self.replay(inputs)
         self._file = replace(self._file, sample_inputs=list(inputs), sample_outputs=expected)
 
     def check(self, threads: int = 1) -> float:
@@ -193,9 +195,44 @@ class CompiledModel:
         if not self._file.sample_outputs:
             raise EspalierError("the model holds no recorded input and output; "
                                 "compile it with example inputs")
-        outputs = self.run(self._file.sample_inputs, threads)
+        outputs = self.replay(self._file.sample_inputs, threads)
         return max((error_of(found.astype(np.float64), expected.astype(np.float64))
                     for found, expected in zip(outputs, self._file.sample_outputs, strict=True)), default=0.0)
+
+    def replay(self, inputs: Sequence[np.ndarray], threads: int = 1) -> list[np.ndarray]:
+        """The outputs of a run; of a model with states, the outputs and then the new states of two
+        consecutive runs from the initial states. The model's own states stay as they are, where no other
+        thread runs it meanwhile."""
+        if not self.states:
+            return self.run(inputs, threads)
+        executor, found = self._ready(), list[np.ndarray]()
+        before = executor.states()
+        try:
+            executor.reset()
+            for _ in range(RUNS):
+                found += [*self.run(inputs, threads), *executor.states()]
+        finally:
+            executor.put_states(before)
+        return found
+
+    def reset(self) -> None:
+        """States are again what they were when the model was compiled: the next run is the first of a stream.
+        Nothing happens to a model without states."""
+        if self.states:
+            self._ready().reset()
+
+    @property
+    def state(self) -> dict[str, np.ndarray]:
+        """Copies of the states by name; assigning such a dict has the next run go on from there, so that one
+        model can serve several streams."""
+        values = self._ready().states() if self.states else []
+        return {spec.name: value for spec, value in zip(self.states, values, strict=True)}
+
+    @state.setter
+    def state(self, values: Mapping[str, Any]) -> None:
+        checked = checked_states(self.states, values)
+        if checked:
+            self._ready().put_states(checked)
 
     def keep_machine_code(self) -> None:
         """From now on ``save`` writes this machine's code too, so that loading it compiles nothing here; on
@@ -217,23 +254,31 @@ class CompiledModel:
         """
         return cls(ModelFile.read(path, mmap=mmap, trust=Trust(sha256, verify_key)))
 
-    def __reduce__(self) -> tuple[Any, tuple[bytes]]:
-        """Pickled, and copied, as the bytes of the model file; the code is loaded anew."""
-        return _loaded, (self._file.to_bytes(),)
+    def __reduce__(self) -> tuple[Any, tuple[bytes, dict[str, np.ndarray]]]:
+        """Pickled, and copied, as the bytes of the model file; the code is loaded anew. States go along, as a
+        module's buffers do."""
+        return _loaded, (self._file.to_bytes(), self.state if self._executor is not None else {})
 
     def _execute(self, inputs: list[np.ndarray], outputs: list[np.ndarray], threads: int) -> np.ndarray:
+        return self._ready().run(inputs, outputs, threads)
+
+    def _ready(self) -> JitExecutor | NativeExecutor:
+        """What runs the code; ``EspalierError`` where it cannot run here."""
         if self._executor is None:
             if reason := why_not_here(self._file.manifest["target"]):
                 raise EspalierError(f"the model was compiled ahead of time for "
                                     f"{target_text(self._file.manifest)}, {reason}; "
                                     f"use: espalier run FILE --device DEVICE ({DEVICES})")
             self._executor = NativeExecutor(self._file)
-        return self._executor.run(inputs, outputs, threads)
+        return self._executor
 
 
-def _loaded(data: bytes) -> CompiledModel:
+def _loaded(data: bytes, state: Mapping[str, np.ndarray]) -> CompiledModel:
     """What unpickling calls."""
-    return CompiledModel(ModelFile.from_bytes(data))
+    model = CompiledModel(ModelFile.from_bytes(data))
+    if state:
+        model.state = dict(state)
+    return model
 
 
 def _reason(error: Exception) -> str:

@@ -2,12 +2,13 @@
 
 Members: ``manifest.json``, ``abi`` (what the C runtime needs of it, see ``abi.py``), ``code`` (what the
 executor loads: bytecode for the host, a shared library for other targets), ``weights`` (every packed array,
-one behind the other), the recorded pair ``input_<i>.npy``, ``output_<i>.npy``, for other targets ``runner``
-(the executable that ``espalier run --device`` sends along), and for the host ``native`` and ``native_for``
-(machine code, so that loading compiles nothing, and the processor that it is for). Any unzip tool opens it;
-because nothing is compressed and each member's data starts at a multiple of 64 (the extra field pads it, as
-Android's zipalign does), the weights are memory-mapped as they lie and never copied. Every member's CRC-32
-is in the archive. ``c/archive.c`` reads it too.
+one behind the other), the recorded pair ``input_<i>.npy``, ``output_<i>.npy``, what states are at first
+(``states.py``) ``state_<i>.npy``, for other targets ``runner`` (the executable that ``espalier run --device``
+sends along), and for the host ``native`` and ``native_for`` (machine code, so that loading compiles nothing,
+and the processor that it is for). Any unzip tool opens it; because nothing is compressed and each member's
+data starts at a multiple of 64 (the extra field pads it, as Android's zipalign does), the weights are
+memory-mapped as they lie and never copied. Every member's CRC-32 is in the archive. ``c/archive.c`` reads it
+too.
 """
 
 from __future__ import annotations
@@ -29,11 +30,13 @@ from ..errors import EspalierError
 from ..files import replacing
 from .abi import FREE, describe
 from .memory import zeroed
+from .states import RUNS, interface
 from .trust import ANY_FILE, Trust
 
 FORMAT = "espalier-model"
-VERSION = 3
+VERSION = 4
 ALIGNMENT = 64
+ARRAYS = ("input", "output", "state")
 OPTIONAL = ("runner", "native", "native_for")  # members that are left out where they are empty
 
 _LOCAL_HEADER = struct.Struct("<4s5H3L2H")  # ZIP appnote 4.3.7; ends with the lengths of name and extra
@@ -52,8 +55,10 @@ class ModelFile:
     ``manifest`` is JSON-able and belongs to the compiler (inputs, outputs, target, layers, sizes); format
     name and version are kept beside it, not in it. ``weights`` is uint8 [bytes], read-only and mapped when
     it was read from a file. ``sample_inputs`` and ``sample_outputs`` are the recorded pair that ``espalier
-    run --check`` replays. ``fingerprint`` (32 hexadecimal digits, see ``fingerprint_of``) is the one that
-    compiled code carries; ``runner`` is an executable for the target, or empty.
+    run --check`` replays; of a model with states the outputs are those of two consecutive runs, each with
+    the states that it leaves. ``states``: their initial values. ``fingerprint`` (32 hexadecimal digits, see
+    ``fingerprint_of``) is the one that compiled code carries; ``runner`` is an executable for the target, or
+    empty.
     """
 
     manifest: dict[str, Any]
@@ -65,6 +70,12 @@ class ModelFile:
     runner: bytes = b""
     native: bytes = b""
     native_for: bytes = b""
+    states: list[np.ndarray] = field(default_factory=list)
+
+    @property
+    def expected(self) -> list[np.ndarray]:
+        """The recorded outputs of one run, from the initial states; empty where none were recorded."""
+        return self.sample_outputs[: len(interface(self.manifest)[1])]
 
     def write(self, path: str | Path) -> None:
         """Writes the file whole or not at all (see ``replacing``)."""
@@ -79,7 +90,7 @@ class ModelFile:
 
     def _write_to(self, file: BinaryIO) -> None:
         header = {"format": FORMAT, "version": VERSION, "fingerprint": self.fingerprint,
-                  "inputs": len(self.sample_inputs), "outputs": len(self.sample_outputs),
+                  **{f"{kind}s": len(arrays) for kind, arrays in self._arrays()},
                   "runner": bool(self.runner),
                   "manifest": self.manifest}
         abi = describe(self.manifest, self.fingerprint)
@@ -89,12 +100,15 @@ class ModelFile:
             _add(archive, "abi", abi)
             _add(archive, "code", self.code)
             _add(archive, "weights", weights.data)
-            for kind, arrays in (("input", self.sample_inputs), ("output", self.sample_outputs)):
+            for kind, arrays in self._arrays():
                 for i, array in enumerate(arrays):
                     _add(archive, f"{kind}_{i}.npy", npy_bytes(array))
             for name in OPTIONAL:
                 if getattr(self, name):
                     _add(archive, name, getattr(self, name))
+
+    def _arrays(self) -> tuple[tuple[str, list[np.ndarray]], ...]:
+        return ("input", self.sample_inputs), ("output", self.sample_outputs), ("state", self.states)
 
     @classmethod
     def read(cls, path: str | Path, verify: bool = True, mmap: bool = True,
@@ -152,30 +166,33 @@ class ModelFile:
             weights = take(*spans["weights"])
             if verify and _crc(weights) != archive.getinfo("weights").CRC:
                 raise ValueError("bad CRC-32 of member 'weights'")
-            inputs, outputs = ([_array(archive.read(f"{kind}_{i}.npy")) for i in range(header[f"{kind}s"])]
-                               for kind in ("input", "output"))
-            arrays = {f"{kind}_{i}.npy" for kind in ("input", "output") for i in range(header[f"{kind}s"])}
+            names = [[f"{kind}_{i}.npy" for i in range(header[f"{kind}s"])] for kind in ARRAYS]
+            inputs, outputs, states = ([_array(archive.read(name)) for name in own] for own in names)
+            arrays = {name for own in names for name in own}
             if others := spans.keys() - arrays - {"manifest.json", "abi", "code", "weights", *OPTIONAL}:
                 raise ValueError(f"unknown member '{min(others)}'")
-            _check_record(manifest, inputs, outputs)
+            _check_arrays(manifest, inputs, outputs, states)
             if header.get("runner") and "runner" not in spans:
                 raise ValueError("no member 'runner'")
             rest = [archive.read(name) if name in spans else b"" for name in OPTIONAL]
             if rest[2] and json.loads(rest[2])["model"] != fingerprint:
                 raise ValueError("member 'native' is another model's")
-            return cls(manifest, archive.read("code"), weights, fingerprint, inputs, outputs, *rest)
+            return cls(manifest, archive.read("code"), weights, fingerprint, inputs, outputs, *rest, states)
 
 
-def _check_record(manifest: Mapping[str, Any], inputs: Sequence[np.ndarray],
-                  outputs: Sequence[np.ndarray]) -> None:
-    """Raises ``ValueError`` where the recorded pair is not of the model's inputs and outputs."""
-    for kind, arrays in (("input", inputs), ("output", outputs)):
-        specs = manifest[f"{kind}s"]
-        if arrays and len(arrays) != len(specs):
-            raise ValueError(f"expected {len(specs)} recorded {kind}s, found {len(arrays)}")
+def _check_arrays(manifest: Mapping[str, Any], inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray],
+                  states: Sequence[np.ndarray]) -> None:
+    """Raises ``ValueError`` where the recorded pair is not of the model's inputs and outputs, or the states
+    are not those that it has."""
+    known_inputs, known_outputs, known_states = interface(manifest)
+    recorded = [*known_outputs, *known_states] * (RUNS if known_states else 1)
+    for kind, arrays, specs in (("input", inputs, known_inputs), ("output", outputs, recorded),
+                                ("state", states, known_states)):
+        if len(arrays) != len(specs) and (arrays or kind == "state"):
+            raise ValueError(f"expected {len(specs)} arrays of kind {kind}, found {len(arrays)}")
         for number, (array, spec) in enumerate(zip(arrays, specs, strict=False)):
-            fits = len(array.shape) == len(spec["shape"]) and array.dtype == np.dtype(spec["dtype"]) and all(
-                size in (FREE, found) for size, found in zip(spec["shape"], array.shape, strict=True))
+            fits = len(array.shape) == len(spec.shape) and array.dtype == np.dtype(spec.dtype) and all(
+                size in (FREE, found) for size, found in zip(spec.shape, array.shape, strict=True))
             if not fits:
                 raise ValueError(f"member '{kind}_{number}.npy' has another shape or dtype than the model's")
 

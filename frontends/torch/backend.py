@@ -101,6 +101,9 @@ class _Runner:
             model = compiled(key, make)
         else:
             model = make()
+        if model.states:
+            raise EspalierError(f"the graph overwrites '{model.states[0].name}' when it runs, which is "
+                                "PyTorch's; espalier.compile makes a model with states of its own")
         places = [at for at, stays in enumerate(fixed) if stays is None]
 
         def run(*values: Any) -> list[torch.Tensor]:

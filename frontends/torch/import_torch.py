@@ -30,6 +30,7 @@ from .narrow import mark, widen_integers
 from .plain_weights import plain_weights
 from .recurrent import free_length, keep_whole
 from .signature import call_of, constant_inputs, drop_constants
+from .state import check_updates, keep_assignments, lift_states, mark_states, own_results
 
 _RANDOM = torch.Tag.nondeterministic_seeded
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
@@ -60,12 +61,14 @@ def export_module(module: torch.nn.Module, example_inputs: Any) -> torch.export.
     with ONE_AT_A_TIME:  # another thread's export may have put fake weights into this module
         module = fold_masks(plain_weights(module))
         args, kwargs, dynamic_shapes = _with_free_sizes(module, *call_of(example_inputs))
-    with quiet(), _inference(module), keep_whole():
+    with quiet(), _inference(module), keep_whole(), keep_assignments(module):
         try:
             return torch.export.export(module, args, kwargs, dynamic_shapes=dynamic_shapes, strict=False)
+        except EspalierError:
+            raise
         except Exception as error:  # torch.export raises whatever the model's own code raises
-            raise EspalierError(
-                f"cannot export {type(module).__name__} with torch.export: {first_line(error)}") from error
+            name, reason = type(module).__name__, first_line(error) + _hint(error)
+            raise EspalierError(f"cannot export {name} with torch.export: {reason}") from error
 
 
 def import_program(program: torch.export.ExportedProgram) -> ir.Module:
@@ -74,22 +77,25 @@ def import_program(program: torch.export.ExportedProgram) -> ir.Module:
 
     GRUs and LSTMs stay whole, as ``sparse.gru`` and ``sparse.lstm``, and their number of time steps may be
     free. Raises ``EspalierError`` for other dynamic shapes, values of an unsupported dtype, parameters that
-    are not finite (named), models that update their own state, and operations that torch-mlir does not lower
-    (named, with the layer). Numbers and None among inputs and outputs are constants, and no part of ``main``.
+    are not finite (named), and operations that torch-mlir does not lower (named, with the layer). Numbers and
+    None among inputs and outputs are constants, and no part of ``main``. Buffers that the program overwrites
+    are its last inputs and outputs (``state.py``).
     """
     context = new_context("importing PyTorch programs")
     length = free_length(program)
     _check_program(program, length)
     _check_finite(program)
+    check_updates(program)
     from .importer import Importer, matrix_names
 
     with quiet(), torch.autocast("cpu", enabled=False):
         try:
             if needs_widening(program):
                 program = program.run_decompositions(whole_layers())
+                own_results(program)
                 widen_floats(program)
             program = program.run_decompositions(table())
-            _check_stateless(program)
+            states = lift_states(program)
             _check_operations(program)
             drop_constants(program)
             matrices = matrix_names(program)
@@ -105,10 +111,18 @@ def import_program(program: torch.export.ExportedProgram) -> ir.Module:
     module = importer.module
     to_linalg(module)
     mark(module, unsigned)
+    mark_states(module, states)
     round_in_float32(module)
     if length is None:
         check_static(module, "the imported program")
     return module
+
+
+def _hint(error: Exception) -> str:
+    """What to do about numbers that only data tell: an index into a ring buffer is the usual one."""
+    if type(error).__name__ != "GuardOnDataDependentSymNode":
+        return ""
+    return "; index by tensors: x.index_select(0, at) and x.index_copy_(0, at, y) with at of shape [1]"
 
 
 # -- checks -----------------------------------------------------------------------------------
@@ -141,14 +155,6 @@ def _check_size(node: torch.fx.Node, value: object) -> None:
         raise EspalierError(f"operation '{node.name}' ({node.target}) gives a shape that depends on the "
                             "data, as boolean indexing and nonzero do; expected static shapes: use "
                             "torch.where or masked_fill, or leave the selection to the caller")
-
-
-def _check_stateless(program: torch.export.ExportedProgram) -> None:
-    """Only the decomposed program's signature lists what it overwrites."""
-    signature = program.graph_signature
-    for name in (*signature.buffers_to_mutate.values(), *signature.user_inputs_to_mutate.values()):
-        raise EspalierError(f"the model overwrites '{name}' when it runs; expected a model without state, "
-                            "call .eval() before exporting it")
 
 
 def _check_operations(program: torch.export.ExportedProgram) -> None:

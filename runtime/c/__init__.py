@@ -11,7 +11,8 @@ from pathlib import Path
 INCLUDE = Path(__file__).parent
 HEADER = INCLUDE / "espalier.h"
 SOURCES = tuple(INCLUDE / f"{name}.c" for name in (
-    "archive", "check", "cores", "description", "digest", "espalier", "npy", "pair", "support", "team"))
+    "archive", "check", "cores", "description", "digest", "espalier", "npy", "pair", "states", "support",
+    "team"))
 # Beside them, because they need Vulkan's headers (libvulkan-dev, or an NDK): link with -ldl.
 VULKAN_SOURCES = tuple(INCLUDE / f"{name}.c" for name in (
     "vulkan", "vulkan_cache", "vulkan_check", "vulkan_code", "vulkan_gpu", "vulkan_memory", "vulkan_model",

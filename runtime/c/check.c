@@ -7,15 +7,31 @@
 #include "archive.h"
 #include "model.h"
 
+/* Runs of the recorded sequence: with states the second one reads what the first one left. */
+enum { RUNS = 2 };
+
+/* The tensor that array `index` of a kind is one of: recorded outputs are those of all runs, each with its states. */
+static const espalier_tensor *tensor_of(const espalier_model *model, const char *kind, size_t index)
+{
+    const espalier_description *description = &model->description;
+    if (kind[0] == 'i')
+        return espalier_input(model, index);
+    if (kind[0] == 's')
+        return espalier_state(model, index);
+    return &description->tensors[description->input_count + index % description->output_count];
+}
+
 espalier_status espalier_record_read(espalier_model *model, const char *kind, size_t index, espalier_npy *array)
 {
-    const espalier_tensor *tensor = kind[0] == 'i' ? espalier_input(model, index) : espalier_output(model, index);
+    const espalier_tensor *tensor = tensor_of(model, kind, index);
     char name[40], reason[ESPALIER_MESSAGE_BYTES];
     espalier_bytes member;
     snprintf(name, sizeof name, "%s_%zu.npy", kind, index);
     if (!espalier_archive_holds(model->file, name))
-        return espalier_fail(model->message, ESPALIER_NO_RECORD, "the model file holds no recorded run (no member "
-                             "'%s'); compile it with example inputs", name);
+        return kind[0] == 's'
+            ? espalier_fail(model->message, ESPALIER_DAMAGED, "the model file is damaged: it has no member '%s'", name)
+            : espalier_fail(model->message, ESPALIER_NO_RECORD, "the model file holds no recorded run (no member "
+                            "'%s'); compile it with example inputs", name);
     espalier_status status = espalier_archive_read(model->file, name, &member, model->message);
     if (status != ESPALIER_OK)
         return status;
@@ -80,11 +96,14 @@ static double error_of(espalier_dtype dtype, const uint8_t *found, const uint8_t
     return difference / largest;
 }
 
-/* Memory of one check: the recorded arrays and what the model makes of them. */
+/* Memory of one check: the recorded arrays and what the model makes of them. Outputs of all runs are one list, those
+   of a run followed by its states; `kept`: the model's own states. */
 typedef struct replay {
     espalier_const_buffer *inputs;
     espalier_buffer *outputs;
     espalier_npy *expected;
+    espalier_buffer *kept;
+    size_t count; /* of outputs */
 } replay;
 
 static espalier_status prepare_input(espalier_model *model, size_t index, replay *it)
@@ -98,32 +117,47 @@ static espalier_status prepare_input(espalier_model *model, size_t index, replay
     return espalier_is_free(tensor) ? espalier_reserve(model, espalier_steps_of(tensor, array.data.size)) : ESPALIER_OK;
 }
 
-static espalier_status prepare_output(espalier_model *model, size_t index, replay *it)
+static espalier_status make_buffer(espalier_model *model, espalier_buffer *buffer, size_t bytes)
 {
-    espalier_npy *array = &it->expected[index];
-    const espalier_status status = espalier_record_read(model, "output", index, array);
-    if (status != ESPALIER_OK)
-        return status;
-    it->outputs[index] = (espalier_buffer){espalier_zeroed(array->data.size), array->data.size};
-    if (it->outputs[index].data == NULL)
-        return espalier_fail(model->message, ESPALIER_OUT_OF_MEMORY, "no memory for the check's outputs");
-    return ESPALIER_OK;
+    *buffer = (espalier_buffer){espalier_zeroed(bytes), bytes};
+    return buffer->data != NULL ? ESPALIER_OK
+                                : espalier_fail(model->message, ESPALIER_OUT_OF_MEMORY, "no memory for the check");
 }
 
 static espalier_status prepare(espalier_model *model, replay *it)
 {
     espalier_status status = ESPALIER_OK;
-    for (size_t i = 0; i < model->description.input_count && status == ESPALIER_OK; i++)
+    for (size_t i = 0; i < espalier_input_count(model) && status == ESPALIER_OK; i++)
         status = prepare_input(model, i, it);
-    for (size_t i = 0; i < model->description.output_count && status == ESPALIER_OK; i++)
-        status = prepare_output(model, i, it);
+    for (size_t i = 0; i < it->count && status == ESPALIER_OK; i++)
+        if ((status = espalier_record_read(model, "output", i, &it->expected[i])) == ESPALIER_OK)
+            status = make_buffer(model, &it->outputs[i], it->expected[i].data.size);
+    for (size_t i = 0; i < espalier_state_count(model) && status == ESPALIER_OK; i++)
+        if ((status = make_buffer(model, &it->kept[i], espalier_state(model, i)->bytes)) == ESPALIER_OK)
+            status = espalier_get_state(model, i, it->kept[i]);
+    return status;
+}
+
+/* The recorded runs, from the initial states; then the model has its own states again. */
+static espalier_status run_all(espalier_model *model, const replay *it)
+{
+    const size_t inputs = espalier_input_count(model), outputs = espalier_output_count(model);
+    const size_t states = espalier_state_count(model);
+    espalier_status status = espalier_reset(model);
+    for (size_t at = 0; at < it->count && status == ESPALIER_OK; at += outputs + states) {
+        status = espalier_run(model, it->inputs, inputs, it->outputs + at, outputs);
+        for (size_t i = 0; i < states && status == ESPALIER_OK; i++)
+            status = espalier_get_state(model, i, it->outputs[at + outputs + i]);
+    }
+    for (size_t i = 0; i < states; i++)
+        espalier_set_state(model, i, (espalier_const_buffer){it->kept[i].data, it->kept[i].bytes});
     return status;
 }
 
 static espalier_status compare(espalier_model *model, const replay *it, double *error)
 {
     *error = 0;
-    for (size_t i = 0; i < model->description.output_count; i++) {
+    for (size_t i = 0; i < it->count; i++) {
         const espalier_npy *array = &it->expected[i];
         *error = fmax(*error, error_of(array->dtype, it->outputs[i].data, array->data.data, array->data.size));
     }
@@ -133,25 +167,33 @@ static espalier_status compare(espalier_model *model, const replay *it, double *
                          "largest output (allowed: %.0e)", *error, model->description.tolerance);
 }
 
+static void release(replay *it, size_t states)
+{
+    for (size_t i = 0; it->outputs != NULL && i < it->count; i++)
+        free(it->outputs[i].data);
+    for (size_t i = 0; it->kept != NULL && i < states; i++)
+        free(it->kept[i].data);
+    free(it->inputs);
+    free(it->outputs);
+    free(it->expected);
+    free(it->kept);
+}
+
 espalier_status espalier_check(espalier_model *model, double *error)
 {
     if (model == NULL)
         return ESPALIER_INVALID_ARGUMENT;
-    const size_t inputs = model->description.input_count, outputs = model->description.output_count;
+    const size_t states = espalier_state_count(model);
+    const size_t count = model->description.output_count * (states > 0 ? RUNS : 1);
     double found = HUGE_VAL;
-    replay it = {calloc(inputs + 1, sizeof *it.inputs), calloc(outputs + 1, sizeof *it.outputs),
-                 calloc(outputs + 1, sizeof *it.expected)};
+    replay it = {calloc(espalier_input_count(model) + 1, sizeof *it.inputs), calloc(count + 1, sizeof *it.outputs),
+                 calloc(count + 1, sizeof *it.expected), calloc(states + 1, sizeof *it.kept), count};
     espalier_status status;
-    if (it.inputs == NULL || it.outputs == NULL || it.expected == NULL)
+    if (it.inputs == NULL || it.outputs == NULL || it.expected == NULL || it.kept == NULL)
         status = espalier_fail(model->message, ESPALIER_OUT_OF_MEMORY, "no memory for the check");
-    else if ((status = prepare(model, &it)) == ESPALIER_OK
-             && (status = espalier_run(model, it.inputs, inputs, it.outputs, outputs)) == ESPALIER_OK)
+    else if ((status = prepare(model, &it)) == ESPALIER_OK && (status = run_all(model, &it)) == ESPALIER_OK)
         status = compare(model, &it, &found);
-    for (size_t i = 0; it.outputs != NULL && i < outputs; i++)
-        free(it.outputs[i].data);
-    free(it.inputs);
-    free(it.outputs);
-    free(it.expected);
+    release(&it, states);
     if (error != NULL)
         *error = found;
     return status;

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { FIXED = 108, TENSOR = 8 + 8 * ESPALIER_MAX_RANK, STRING = 4 };
+enum { FIXED = 112, COUNTS = 5, TENSOR = 8 + 8 * ESPALIER_MAX_RANK, STRING = 4 };
 
 size_t espalier_dtype_bytes(espalier_dtype dtype)
 {
@@ -66,14 +66,29 @@ static void read_fixed(const uint8_t *at, espalier_description *description)
     uint64_t *const sizes[] = {&description->arena, &description->arena_per_step, &description->scratch,
                                &description->stamps, &description->weights};
     size_t *const counts[] = {&description->input_count, &description->output_count, &description->label_count,
-                              &description->message_count};
+                              &description->message_count, &description->state_count};
     description->fingerprint = (const char *)at + 8;
     for (size_t i = 0; i < 5; i++)
         *sizes[i] = espalier_read_u64(at + 40 + 8 * i);
     memcpy(&description->tolerance, at + 80, sizeof description->tolerance);
     description->sequential = (espalier_read_u32(at + 88) & ESPALIER_SEQUENTIAL) != 0;
-    for (size_t i = 0; i < 4; i++)
+    for (size_t i = 0; i < COUNTS; i++)
         *counts[i] = espalier_read_u32(at + 92 + 4 * i);
+}
+
+/* Whether the last inputs and the last outputs are states: as many, of the same types, of fixed sizes. */
+static bool has_states(const espalier_description *description)
+{
+    const size_t count = description->state_count;
+    if (count > description->input_count || count > description->output_count)
+        return false;
+    const espalier_tensor *now = description->tensors + description->input_count - count;
+    const espalier_tensor *next = now + description->output_count;
+    for (size_t i = 0; i < count; i++)
+        if (now[i].dtype != next[i].dtype || now[i].rank != next[i].rank || espalier_is_free(&now[i])
+            || memcmp(now[i].dims, next[i].dims, sizeof now[i].dims) != 0)
+            return false;
+    return true;
 }
 
 static bool read_variable(espalier_bytes rest, espalier_description *description)
@@ -91,7 +106,7 @@ static bool read_variable(espalier_bytes rest, espalier_description *description
     for (size_t i = 0; i < texts; i++)
         if ((description->texts[i] = read_string(&rest)) == NULL)
             return false;
-    return description->target != NULL && rest.size == 0 && description->label_count == description->stamps
+    return description->target != NULL && rest.size == 0 && has_states(description) && description->label_count == description->stamps
         && description->tolerance >= 0 && description->tolerance <= 1
         && (free_inputs > 0 || description->free_count == 0); /* an input's size tells the steps */
 }

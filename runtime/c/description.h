@@ -13,6 +13,7 @@ typedef struct espalier_description {
     double tolerance;
     bool sequential;
     size_t input_count, output_count, label_count, message_count;
+    size_t state_count; /* of the inputs, and of the outputs: the last ones */
     size_t free_count; /* free dimensions of all tensors */
     const char *target;
     espalier_tensor *tensors; /* inputs, then outputs */

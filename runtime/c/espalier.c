@@ -47,7 +47,9 @@ static espalier_status allocate(espalier_model *model)
     }
     if (model->stamps == NULL || model->failures == NULL || model->buffers == NULL || model->sizes == NULL)
         return espalier_fail(model->message, ESPALIER_OUT_OF_MEMORY, "no memory for the model");
-    const espalier_status status = espalier_reserve(model, 1);
+    espalier_status status = espalier_states_make(model);
+    if (status == ESPALIER_OK)
+        status = espalier_reserve(model, 1);
     return status == ESPALIER_OK ? espalier_set_threads(model, 1) : status;
 }
 
@@ -138,6 +140,9 @@ void espalier_destroy(espalier_model *model)
     espalier_description_free(&model->description);
     free(model->arena);
     free(model->failures);
+    free(model->inputs);
+    free(model->outputs);
+    free(model->states);
     free(model->buffers);
     free(model->stamps);
     free(model->sizes);
@@ -157,12 +162,12 @@ const char *espalier_last_error(const espalier_model *model)
 
 size_t espalier_input_count(const espalier_model *model)
 {
-    return model == NULL ? 0 : model->description.input_count;
+    return model == NULL ? 0 : model->description.input_count - model->description.state_count;
 }
 
 size_t espalier_output_count(const espalier_model *model)
 {
-    return model == NULL ? 0 : model->description.output_count;
+    return model == NULL ? 0 : model->description.output_count - model->description.state_count;
 }
 
 const espalier_tensor *espalier_input(const espalier_model *model, size_t index)
@@ -307,7 +312,7 @@ int64_t espalier_steps_of(const espalier_tensor *tensor, size_t bytes)
 /* The steps that the first input with a free dimension has; 1 where there is none. */
 static int64_t steps_in(const espalier_model *model, const espalier_const_buffer *inputs)
 {
-    for (size_t i = 0; i < model->description.input_count; i++)
+    for (size_t i = 0; i < espalier_input_count(model); i++)
         if (espalier_is_free(espalier_input(model, i)))
             return espalier_steps_of(espalier_input(model, i), inputs[i].bytes);
     return 1;
@@ -340,9 +345,9 @@ static espalier_status check_buffers(espalier_model *model, const espalier_const
     if (steps < 1)
         return espalier_fail(model->message, ESPALIER_INVALID_ARGUMENT, "expected at least one step, found a shorter "
                              "input");
-    for (size_t i = 0; i < description->input_count && status == ESPALIER_OK; i++)
+    for (size_t i = 0; i < espalier_input_count(model) && status == ESPALIER_OK; i++)
         status = check_buffer(model, "input", espalier_input(model, i), inputs[i], steps);
-    for (size_t i = 0; i < description->output_count && status == ESPALIER_OK; i++) {
+    for (size_t i = 0; i < espalier_output_count(model) && status == ESPALIER_OK; i++) {
         const espalier_const_buffer output = {outputs[i].data, outputs[i].bytes};
         status = check_buffer(model, "output", espalier_output(model, i), output, steps);
     }
@@ -370,15 +375,15 @@ static void *shared_buffer(const espalier_model *model, espalier_buffer_kind kin
 }
 
 /* The entry's buffers; the team fills in what is each thread's own. */
-static void place_buffers(espalier_model *model, const espalier_const_buffer *inputs, const espalier_buffer *outputs)
+static void place_buffers(espalier_model *model)
 {
     void **slot = model->buffers;
     for (size_t at = 0; at < model->order_length; at++) {
         const espalier_buffer_kind kind = model->order[at];
         for (size_t i = 0; kind == INPUTS && i < model->description.input_count; i++)
-            *slot++ = (void *)(uintptr_t)inputs[i].data; /* the code only reads them */
+            *slot++ = (void *)(uintptr_t)model->inputs[i].data; /* the code only reads them */
         for (size_t i = 0; kind == OUTPUTS && i < model->description.output_count; i++)
-            *slot++ = outputs[i].data;
+            *slot++ = model->outputs[i].data;
         if (kind != INPUTS && kind != OUTPUTS)
             *slot++ = shared_buffer(model, kind);
     }
@@ -394,37 +399,48 @@ static espalier_status report_failure(espalier_model *model)
     return espalier_fail(model->message, ESPALIER_MODEL_FAILED, "the model stopped: %.200s", text);
 }
 
-espalier_status espalier_run(espalier_model *model, const espalier_const_buffer *inputs, size_t input_count,
-                             const espalier_buffer *outputs, size_t output_count)
+/* A run on model->inputs, which fit. */
+static espalier_status run_code(espalier_model *model, int64_t steps)
 {
-    if (model == NULL)
-        return ESPALIER_INVALID_ARGUMENT;
-    const espalier_description *description = &model->description;
-    if (input_count != description->input_count || output_count != description->output_count)
-        return espalier_fail(model->message, ESPALIER_INVALID_ARGUMENT, "expected %zu inputs and %zu outputs, found %zu "
-                             "and %zu", description->input_count, description->output_count, input_count, output_count);
-    if ((inputs == NULL && input_count > 0) || (outputs == NULL && output_count > 0))
-        return espalier_fail(model->message, ESPALIER_INVALID_ARGUMENT, "the list of %s is a null pointer",
-                             inputs == NULL && input_count > 0 ? "inputs" : "outputs");
-    const int64_t steps = steps_in(model, inputs);
-    const espalier_status status = check_buffers(model, inputs, outputs, steps);
-    if (status != ESPALIER_OK)
-        return status;
-    if (model->engine != NULL)
-        return model->engine->run(model, inputs, outputs);
     if (!espalier_team_is_here(model->team)) { /* in a child of fork */
         const espalier_status started = espalier_set_threads(model, model->threads);
         if (started != ESPALIER_OK)
             return started;
     }
-    for (size_t i = 0; i < description->free_count; i++)
+    for (size_t i = 0; i < model->description.free_count; i++)
         model->sizes[i] = steps;
-    place_buffers(model, inputs, outputs);
+    place_buffers(model);
     *model->failures = 0;
     const double begin = espalier_now();
     espalier_team_run(model->team, model->threads, model->buffers, model->sizes);
     model->seconds = espalier_now() - begin;
     return *model->failures == 0 ? ESPALIER_OK : report_failure(model);
+}
+
+espalier_status espalier_run(espalier_model *model, const espalier_const_buffer *inputs, size_t input_count,
+                             const espalier_buffer *outputs, size_t output_count)
+{
+    if (model == NULL)
+        return ESPALIER_INVALID_ARGUMENT;
+    if (input_count != espalier_input_count(model) || output_count != espalier_output_count(model))
+        return espalier_fail(model->message, ESPALIER_INVALID_ARGUMENT, "expected %zu inputs and %zu outputs, found %zu "
+                             "and %zu", espalier_input_count(model), espalier_output_count(model), input_count,
+                             output_count);
+    if ((inputs == NULL && input_count > 0) || (outputs == NULL && output_count > 0))
+        return espalier_fail(model->message, ESPALIER_INVALID_ARGUMENT, "the list of %s is a null pointer",
+                             inputs == NULL && input_count > 0 ? "inputs" : "outputs");
+    const int64_t steps = steps_in(model, inputs);
+    espalier_status status = check_buffers(model, inputs, outputs, steps);
+    if (status != ESPALIER_OK)
+        return status;
+    for (size_t i = 0; i < input_count; i++)
+        model->inputs[i] = inputs[i];
+    for (size_t i = 0; i < output_count; i++)
+        model->outputs[i] = outputs[i];
+    status = model->engine != NULL ? model->engine->run(model) : run_code(model, steps);
+    if (status == ESPALIER_OK)
+        espalier_states_advance(model);
+    return status;
 }
 
 espalier_status espalier_profile(espalier_model *model, double *seconds, size_t count)

@@ -26,7 +26,7 @@ extern "C" {
 #endif
 
 #define ESPALIER_API __attribute__((visibility("default")))
-#define ESPALIER_ABI 4u              /* the version of this interface and of the file's `abi` member */
+#define ESPALIER_ABI 5u              /* the version of this interface and of the file's `abi` member */
 #define ESPALIER_MAX_RANK 8
 #define ESPALIER_MAX_THREADS 256
 #define ESPALIER_DIGEST_BYTES 32
@@ -165,11 +165,26 @@ ESPALIER_API espalier_status espalier_run(
     espalier_model *model, const espalier_const_buffer *inputs, size_t input_count,
     const espalier_buffer *outputs, size_t output_count);
 
-/* Runs the recorded inputs and compares with the recorded outputs, on the threads that are set. *error (which
+/* Runs the recorded inputs and compares with the recorded outputs, on the threads that are set; a model with states
+   runs twice, from the initial states, compares states too, and has its own states again afterwards. *error (which
    may be null) becomes the largest difference over the largest finite output; infinite where an infinity or
    NaN is not in its place. ESPALIER_DIFFERS above the file's tolerance. Allocates for the outputs, and reserves
    as many steps as were recorded. */
 ESPALIER_API espalier_status espalier_check(espalier_model *model, double *error);
+
+/* States: what one run leaves for the next (buffers that the model's `forward` overwrites, such as the past of an
+   audio stream). They are no inputs and outputs: `espalier_run` carries them on when it ends well, without copying,
+   and leaves them as they were when it fails. A new model has the initial states. Names are the buffers' own. */
+ESPALIER_API size_t espalier_state_count(const espalier_model *model);
+ESPALIER_API const espalier_tensor *espalier_state(const espalier_model *model, size_t index);
+
+/* The next run is the first of a stream: states are what they were when the model was compiled. Nothing happens to a
+   model without states. Allocates nothing. */
+ESPALIER_API espalier_status espalier_reset(espalier_model *model);
+
+/* Copies a state out or in; `bytes` must be exact. So one model serves several streams in turn. */
+ESPALIER_API espalier_status espalier_get_state(espalier_model *model, size_t index, espalier_buffer value);
+ESPALIER_API espalier_status espalier_set_state(espalier_model *model, size_t index, espalier_const_buffer value);
 
 /* Where the last run's time went: `seconds[i]` of statement i, `count` = espalier_label_count. Labels are
    layer names, or operations where a statement belongs to no layer; one label may come more than once. All zero

@@ -13,7 +13,7 @@ typedef enum espalier_buffer_kind {
 
 /* How a model runs whose code is no function: on a GPU (vulkan_model.c). */
 typedef struct espalier_engine {
-    espalier_status (*run)(espalier_model *model, const espalier_const_buffer *inputs, const espalier_buffer *outputs);
+    espalier_status (*run)(espalier_model *model); /* on its inputs and outputs */
     espalier_status (*profile)(espalier_model *model, double *seconds); /* of each label */
     void (*destroy)(espalier_model *model);
 } espalier_engine;
@@ -33,6 +33,9 @@ struct espalier_model {
     int64_t *stamps;
     int64_t *sizes;  /* what the free dimensions are in this run */
     int64_t steps;   /* how many steps the arena has room for */
+    espalier_const_buffer *inputs; /* of a run: the caller's, then the states */
+    espalier_buffer *outputs;
+    void *states;    /* the memory of all states, twice (states.c) */
     void **buffers;  /* what the entry takes, but for each thread's own */
     espalier_team *team;
     unsigned threads; /* how many of the team's threads a run uses */
@@ -43,6 +46,12 @@ struct espalier_model {
 
 /* Takes the file's description and weights, once they are found to belong to the code. */
 espalier_status espalier_pair(espalier_model *model);
+
+/* The states' memory with their initial values, and what a run is given beside the caller's buffers. */
+espalier_status espalier_states_make(espalier_model *model);
+
+/* A run has ended well: what it wrote is what the next one reads. */
+void espalier_states_advance(espalier_model *model);
 
 /* For those who make models: an empty one, or null and a message (`source`: what it is made from, not null); the
    file's bytes; and the end, which hands the model over or destroys it and keeps its message. */

@@ -15,14 +15,15 @@ typedef struct {
     espalier_buffer *outputs; /* as large as the program writes: a caller's may be larger */
 } state;
 
-static espalier_status run(espalier_model *model, const espalier_const_buffer *inputs, const espalier_buffer *outputs)
+static espalier_status run(espalier_model *model)
 {
     state *own = model->state;
     const double begin = espalier_now();
     for (size_t i = 0; i < model->description.output_count; i++)
-        own->outputs[i] = (espalier_buffer){outputs[i].data, espalier_output(model, i)->bytes};
+        own->outputs[i] = (espalier_buffer){
+            model->outputs[i].data, model->description.tensors[model->description.input_count + i].bytes};
     const espalier_status status =
-        espalier_gpu_program_run(own->program, inputs, model->description.input_count, own->outputs,
+        espalier_gpu_program_run(own->program, model->inputs, model->description.input_count, own->outputs,
                                  model->description.output_count, model->message, sizeof model->message);
     if (status == ESPALIER_OK)
         model->seconds = espalier_now() - begin;
@@ -91,6 +92,8 @@ static espalier_status make(espalier_model *model, espalier_gpu *gpu, espalier_b
     if (own == NULL || own->outputs == NULL)
         return espalier_fail(model->message, ESPALIER_OUT_OF_MEMORY, "no memory for the model");
     espalier_status status = espalier_vulkan_code_read(code, &read, model->message);
+    if (status == ESPALIER_OK)
+        status = espalier_states_make(model);
     if (status == ESPALIER_OK)
         status = take_weights(model, &read);
     if (status == ESPALIER_OK)

@@ -17,7 +17,8 @@ from ...errors import EspalierError
 from ...files import temporary_folder
 from ..abi import target_text
 from ..model_file import ModelFile
-from ..tensors import checked_inputs, tensor_specs
+from ..states import interface
+from ..tensors import checked_inputs
 
 RUNNER, MODEL = "runner", "model.espalier"
 
@@ -94,9 +95,10 @@ def run_on(device: Device, path: Path, file: ModelFile, inputs: Sequence[np.ndar
     if not file.runner:
         raise EspalierError(f"'{path}' is compiled for this machine ({target_text(file.manifest)}) and holds "
                             "no program for a device; compile it with --target")
+    known_inputs, known_outputs, _ = interface(file.manifest)
     if len(inputs):
-        inputs = checked_inputs(tensor_specs(file.manifest["inputs"]), inputs)
-    outputs = [f"output_{i}.npy" for i in range(len(file.manifest["outputs"]))] if len(inputs) else []
+        inputs = checked_inputs(known_inputs, inputs)
+    outputs = [f"output_{i}.npy" for i in range(len(known_outputs))] if len(inputs) else []
     arguments = [MODEL, "--threads", str(threads), "--repeat", str(repeat)]
     arguments += ["--cpus", cpus] * bool(cpus)
     arguments += ["--check"] * check + ["--profile"] * profile

@@ -14,6 +14,7 @@ from ..abi import target_text, tolerance
 from ..executors.vulkan import Gpu, GpuProgram
 from ..executors.vulkan_program import decode
 from ..model_file import ModelFile
+from ..states import RUNS, States, interface
 from ..tensors import checked_inputs, tensor_specs
 from .device import DeviceRun
 
@@ -50,7 +51,7 @@ def run_on_gpu(
         )
     if check and not file.sample_outputs:
         raise EspalierError(f"'{path}' holds no recorded input and output; compile it with example inputs")
-    specs = tensor_specs(file.manifest["inputs"])
+    specs, known_outputs, _ = interface(file.manifest)
     given = checked_inputs(specs, inputs if len(inputs) else file.sample_inputs)
     program = decode(file.code, file.weights.tobytes())
     sizes = (
@@ -61,13 +62,14 @@ def run_on_gpu(
         raise EspalierError(f"'{path}' is damaged: its program has other inputs or outputs than its manifest")
     with Gpu(device_number(device), timestamps=profile) as gpu, GpuProgram(gpu, program) as loaded:
         error = _checked(device, file, loaded) if check else None
-        times, outputs = [], []
+        times, outputs, states = [], list[np.ndarray](), States(file.states)
         for _ in range(repeat):
             start = time.perf_counter()
-            outputs = loaded.run(given)
+            outputs = loaded.run([*given, *states.now])
             times.append(1e3 * (time.perf_counter() - start))
+            states.put(typed_outputs(file, outputs)[len(known_outputs) :])
         seconds = loaded.times() if profile else []
-    arrays = typed_outputs(file, outputs) if len(inputs) else []
+    arrays = typed_outputs(file, outputs)[: len(known_outputs)] if len(inputs) else []
     spent = [(label, 1e3 * own) for label, own in zip(file.manifest["labels"][1:], seconds, strict=False)]
     return DeviceRun(error, (statistics.median(times), min(times), max(times)), repeat, 1, spent, arrays)
 
@@ -76,7 +78,11 @@ def _checked(device: str, file: ModelFile, loaded: GpuProgram) -> float:
     """The error of the recorded run; raises ``EspalierError`` where it is too large."""
     from ..compiled_model import error_of  # here: it loads the MLIR bindings, which a GPU file does not need
 
-    found = typed_outputs(file, loaded.run(file.sample_inputs))
+    states = States(file.states)
+    found: list[np.ndarray] = []
+    for _ in range(RUNS if file.states else 1):
+        found += typed_outputs(file, loaded.run([*file.sample_inputs, *states.now]))
+        states.put(found[len(found) - len(file.states) :])
     error = max(
         error_of(one.astype(np.float64), expected.astype(np.float64))
         for one, expected in zip(found, file.sample_outputs, strict=True)

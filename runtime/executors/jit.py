@@ -21,6 +21,7 @@ from ...errors import EspalierError
 from ...files import temporary_folder
 from ..abi import check_declared
 from ..memory import zeroed
+from ..states import States
 from .fork import renew_after_fork
 from .machine_code import Library, declared_here, described, linked
 from .team import Team, cores, fast_cores, why_no_team
@@ -36,12 +37,12 @@ class JitExecutor:
     """One model's code with its arena; calls are serialised, an instance serves one run at a time."""
 
     def __init__(self, code: bytes, weights: np.ndarray, manifest: Mapping[str, Any], native: bytes = b"",
-                 native_for: bytes = b"") -> None:
+                 native_for: bytes = b"", states: Sequence[np.ndarray] = ()) -> None:
         """``code``: bytecode of a module in the LLVM dialect, with all that ``sparse-export-entry`` writes;
         ``weights``: u8; ``manifest``: of the model file, of which ``sizes``, ``messages``, ``labels``,
         ``inputs`` and ``outputs`` count; ``native``, ``native_for``: what ``machine_code`` gave on some
-        processor, or nothing. Raises ``EspalierError`` where the manifest says something else than the
-        code, or weights are not those that the code was compiled with."""
+        processor, or nothing; ``states``: initial values. Raises ``EspalierError`` where the manifest says
+        something else than the code, or weights are not those that the code was compiled with."""
         known = _loaded(native, native_for, manifest) if native else None
         made: tuple[Any, int, dict[str, Any]] = known or _compile(code, manifest)
         self._code, self._address, self._declared = made
@@ -64,6 +65,7 @@ class JitExecutor:
         self._stamps = np.zeros(max(self._sizes["stamps"], 1), np.int64)
         self._scratch = zeroed(max(self._sizes["scratch"], 16) * 4).view(np.float32)
         self._team: Team | None = None
+        self._states = States(states)
         self._lock = threading.Lock()
         renew_after_fork(self)
 
@@ -85,7 +87,8 @@ class JitExecutor:
         self._lock = threading.Lock()
 
     def run(self, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray], threads: int) -> np.ndarray:
-        """Fills ``outputs``; returns the cycle counter noted behind every statement, i64 [stamps].
+        """Fills ``outputs``; returns the cycle counter noted behind every statement, i64 [stamps]. States go
+        on when the run ends well.
 
         More ``threads`` than processors are as many as processors, 0 one a fast processor. Raises
         ``EspalierError`` when an assertion of the model fails, such as an index out of range, or the system
@@ -96,6 +99,7 @@ class JitExecutor:
             warnings.warn(f"the model runs on one thread: {reason}", stacklevel=2)
             threads = 1
         with self._lock:
+            inputs, outputs = [*inputs, *self._states.now], [*outputs, *self._states.next]
             tensors = [*inputs, *outputs]
             self._grow(tensors)
             self._failures[0] = 0
@@ -108,7 +112,23 @@ class JitExecutor:
                 self._team_of(threads, arrays).run(threads, buffers, sizes)
             if self._failures[0]:
                 raise EspalierError(f"the model stopped: {self._messages[self._failures[0] - 1]}")
+            self._states.advance()
             return self._stamps.copy()
+
+    def reset(self) -> None:
+        """States are what they were at first."""
+        with self._lock:
+            self._states.reset()
+
+    def states(self) -> list[np.ndarray]:
+        """Copies of the states."""
+        with self._lock:
+            return self._states.copies()
+
+    def put_states(self, values: Sequence[np.ndarray]) -> None:
+        """The next run starts from ``values``, of the right shapes and dtypes."""
+        with self._lock:
+            self._states.put(values)
 
     def wake_seconds(self) -> float | None:
         """Seconds from the beginning of the last run on several threads until the second one claimed work."""

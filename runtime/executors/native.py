@@ -71,6 +71,7 @@ class NativeExecutor:
         specs = [*file.manifest["inputs"], *file.manifest["outputs"]]
         self._free = next(((at, axis) for at, spec in enumerate(specs)
                            for axis, size in enumerate(spec["shape"]) if size == FREE), None)
+        self._states = [np.empty_like(array) for array in file.states]
         self._lock = threading.Lock()
         renew_after_fork(self)
 
@@ -99,6 +100,25 @@ class NativeExecutor:
                                                 ctypes.c_size_t(count)))
         return np.concatenate([[0], np.cumsum(seconds * 1e9)]).astype(np.int64)
 
+    def reset(self) -> None:
+        """States are what they were at first."""
+        with self._lock:
+            self._must(self._library.espalier_reset(self._model))
+
+    def states(self) -> list[np.ndarray]:
+        """Copies of the states."""
+        found = [np.empty_like(array) for array in self._states]
+        with self._lock:
+            for number, buffer in enumerate(_buffers(found)):
+                self._must(self._library.espalier_get_state(self._model, ctypes.c_size_t(number), buffer))
+        return found
+
+    def put_states(self, values: Sequence[np.ndarray]) -> None:
+        """The next run starts from ``values``, of the right shapes and dtypes."""
+        with self._lock:
+            for number, buffer in enumerate(_buffers(values)):
+                self._must(self._library.espalier_set_state(self._model, ctypes.c_size_t(number), buffer))
+
     def _must(self, status: int) -> None:
         if status:
             message = self._library.espalier_last_error(self._model)
@@ -115,7 +135,8 @@ class _Library(Library):
     def __init__(self, code: bytes) -> None:
         try:
             super().__init__(code)
-            for name in ("create_from_memory", "set_threads", "reserve", "run", "profile", "destroy"):
+            for name in ("create_from_memory", "set_threads", "reserve", "run", "profile", "reset",
+                         "get_state", "set_state", "destroy"):
                 getattr(self.functions, f"espalier_{name}")
             self.functions.espalier_label_count.restype = ctypes.c_size_t
             self.functions.espalier_last_error.restype = ctypes.c_char_p

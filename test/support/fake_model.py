@@ -60,6 +60,20 @@ def sums_file(steps: int) -> ModelFile:
                      [sums.astype(np.float32)])
 
 
+def running_file(sums: tuple[float, float] = (1, 2)) -> ModelFile:
+    """The model with states; ``sums``: what the recorded first run leaves."""
+    states = [tensor("total", [2]), tensor("part.runs", [], "int64")]
+    manifest = {
+        "target": {"name": "fake"}, "inputs": [tensor("x", [2]), *states],
+        "outputs": [tensor("y", [2]), *states],
+        "layers": [], "labels": [], "messages": ["x is too large"], "states": 2,
+        "sizes": {"arena": 0, "scratch": 0, "stamps": 0, "weights": 0}}
+    x, first = np.array([1, 2], np.float32), np.array(sums, np.float32)
+    outputs = [first, first, np.array(6), first + x, first + x, np.array(7)]
+    return ModelFile(manifest, b"", np.empty(0, np.float32), "1" * 32, [x], outputs,
+                     states=[np.zeros(2, np.float32), np.array(5)])
+
+
 def replay_file(expected: np.ndarray, found: np.ndarray) -> ModelFile:
     """A model of one dimension that gives ``found`` where ``expected`` is recorded."""
     manifest = {

@@ -51,7 +51,8 @@ class Ours:
         self._loaded = stack.enter_context(GpuProgram(gpu, program))
 
     def run(self) -> list[np.ndarray]:
-        return typed_outputs(self._file, self._loaded.run(self._file.sample_inputs))
+        given = [*self._file.sample_inputs, *self._file.states]
+        return typed_outputs(self._file, self._loaded.run(given))[: len(self._file.expected)]
 
     def dispatch_ms(self) -> list[tuple[str, float]]:
         labels = self._file.manifest["labels"][1:]
@@ -109,7 +110,7 @@ def bench_gpu(source: Source, target: Target, device: int, options: BenchOptions
             engines.append(Ours(gpu, file, variant, stack))
         if not file.sample_outputs:
             raise EspalierError("bench --target vulkan needs a model whose outputs PyTorch computes")
-        expected = file.sample_outputs
+        expected = file.expected
         if "ncnn" in options.against:
             try:
                 model, inputs = source.load()

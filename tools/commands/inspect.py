@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -10,6 +11,8 @@ from rich import box
 from rich.table import Table
 
 from ...runtime.model_file import ModelFile
+from ...runtime.records import TensorSpec
+from ...runtime.states import interface
 from ..report.data import size
 from ..text import plain
 from .common import DebugOption, out, show
@@ -44,7 +47,10 @@ def inspect_command(
             ("weights", size(model.weights.nbytes) + ("" if verify else " (not verified)")),
             ("recorded", f"{len(model.sample_inputs)} inputs, {len(model.sample_outputs)} outputs")]
     rows += [("runner", size(len(model.runner)))] if model.runner else []
-    rows += [(key, _text(value)) for key, value in model.manifest.items() if key != "layers"]
+    kinds = ("inputs", "outputs", "states")
+    tensors = dict(zip(kinds, map(_tensors, interface(model.manifest)), strict=True))
+    rows += [(key, tensors.get(key) or _text(value)) for key, value in model.manifest.items()
+             if key != "layers" and tensors.get(key, "some")]
     for key, value in rows:
         table.add_row(plain(key, "bold"), plain(value))
     show(table)
@@ -54,10 +60,13 @@ def inspect_command(
 
 
 def _text(value: Any) -> str:
-    """A manifest value on one line; tensors as ``x: float32[1, 3, 224, 224]``."""
-    if isinstance(value, list) and value and all(isinstance(v, dict) and "shape" in v for v in value):
-        return ", ".join(f"{v.get('name', '')}: {v.get('dtype', '')}{list(v['shape'])}" for v in value)
+    """A manifest value on one line."""
     return value if isinstance(value, str) else json.dumps(value)
+
+
+def _tensors(specs: Sequence[TensorSpec]) -> str:
+    """``x: float32[1, 3, 224, 224], ...``"""
+    return ", ".join(f"{spec.name}: {spec.dtype}{list(spec.shape)}" for spec in specs)
 
 
 def _storages(layers: list[StoredLayer]) -> Table:

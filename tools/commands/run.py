@@ -20,6 +20,7 @@ from ...runtime.devices import DEVICES, find_device, run_on
 from ...runtime.devices.vulkan import is_vulkan, run_on_gpu
 from ...runtime.executors.team import fast_cores
 from ...runtime.model_file import ModelFile
+from ...runtime.states import interface
 from ...runtime.trust import Trust, read_file
 from ..compiled import load_compiled
 from ..cpus import cpus_of, pin
@@ -118,7 +119,7 @@ def _run_there(device: str, path: Path, inputs: Sequence[np.ndarray], output: Se
     if cpus:
         cpus_of(cpus)
     file = ModelFile.read(path)
-    specs = [(str(spec["name"]), str(spec["dtype"])) for spec in file.manifest["outputs"]]
+    specs = [(spec.name, spec.dtype) for spec in interface(file.manifest)[1]]
     _check_count(path, output, len(specs))
     if is_vulkan(device):
         refused = "threads" if threads != 1 else "cpus" if cpus else ""

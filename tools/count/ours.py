@@ -11,6 +11,7 @@ from ...errors import EspalierError
 from ...files import temporary_folder
 from ...runtime.abi import tolerance
 from ...runtime.model_file import ModelFile
+from ...runtime.states import interface
 from ..bench.measure import relative_error
 from .emulator import Counts, count
 
@@ -32,12 +33,12 @@ def count_ours(file: ModelFile, inputs: Sequence[np.ndarray]) -> list[tuple[str,
             path = Path(folder, f"input_{number}.npy")
             np.save(path, array)
             command += ["--input", str(path)]
-        results = [Path(folder, f"output_{number}.npy") for number in range(len(file.manifest["outputs"]))]
+        results = [Path(folder, f"output_{number}.npy") for number in range(len(interface(file.manifest)[1]))]
         for path in results:
             command += ["--output", str(path)]
         regions = count(command, cpu=file.manifest["target"]["cpu"])
         outputs = [np.load(path) for path in results]
-    error, allowed = relative_error(outputs, file.sample_outputs or outputs), tolerance(file.manifest)
+    error, allowed = relative_error(outputs, file.expected or outputs), tolerance(file.manifest)
     if not error <= allowed:
         raise EspalierError(f"in the emulator our outputs differ from PyTorch's by {error:.1e} of the "
                             f"largest output (allowed: {allowed:.0e}): counts would mean nothing")

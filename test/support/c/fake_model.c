@@ -87,12 +87,33 @@ static void replay(void *const *buffers, const int64_t *sizes, int64_t thread, i
     memcpy(buffers[2], weights + 1, weights[0] * (uint64_t)sizes[1]);
 }
 
+/* With two states: a running sum, which y is too, and the number of runs. */
+static void running(void *const *buffers, const int64_t *sizes, int64_t thread, int64_t threads)
+{
+    const float *x = buffers[0], *sum = buffers[1];
+    const int64_t *runs = buffers[2];
+    float *y = buffers[4], *next = buffers[5];
+    int64_t *count = buffers[6];
+    int32_t *failures = buffers[8];
+    (void)sizes;
+    if (thread != threads - 1)
+        return;
+    for (int i = 0; i < 2; i++)
+        y[i] = next[i] = sum[i] + x[i];
+    *count = *runs + 1;
+    if (x[0] > 1000.0f)
+        *failures = 1;
+}
+
 #define BUFFERS "inputs scratch outputs weights failures turn stamps arena"
 
 static const espalier_type AFFINE[] = {
     {ESPALIER_FLOAT32, 2, {2, 3}}, {ESPALIER_FLOAT32, 2, {2, 3}}, {ESPALIER_INT64, 1, {2}}};
 static const espalier_type SUMS[] = {
     {ESPALIER_FLOAT32, 2, {-1, 2}}, {ESPALIER_FLOAT32, 1, {2}}, {ESPALIER_FLOAT32, 2, {-1, 2}}};
+static const espalier_type RUNNING[] = {
+    {ESPALIER_FLOAT32, 1, {2}}, {ESPALIER_FLOAT32, 1, {2}}, {ESPALIER_INT64, 0, {0}},
+    {ESPALIER_FLOAT32, 1, {2}}, {ESPALIER_FLOAT32, 1, {2}}, {ESPALIER_INT64, 0, {0}}};
 
 const espalier_code espalier_model_affine = {
     .abi = ESPALIER_ABI, .entry = affine, .arena = 24, .scratch = 6, .stamps = AFFINE_STAMPS, .weights = 24,
@@ -112,3 +133,10 @@ const espalier_code espalier_model_replay = {
     .abi = ESPALIER_ABI, .entry = replay, .input_count = 1, .output_count = 1, .buffers = BUFFERS,
     .fingerprint = {'0', '0', '0', '0', '0', '0', '0', '0', '0', '0', '0', '0', '0', '0', '0', '0',
                     '0', '0', '0', '0', '0', '0', '0', '0', '0', '0', '0', '0', '0', '0', '0', '0'}};
+const espalier_code espalier_model_running = {
+    .abi = ESPALIER_ABI, .entry = running, .input_count = 3, .output_count = 3, .message_count = 1, .tensors = RUNNING,
+    .buffers = BUFFERS,
+    .digest = {0x0e, 0x57, 0x51, 0xc0, 0x26, 0xe5, 0x43, 0xb2, 0xe8, 0xab, 0x2e, 0xb0, 0x60, 0x99, 0xda, 0xa1,
+               0xd1, 0xe5, 0xdf, 0x47, 0x77, 0x8f, 0x77, 0x87, 0xfa, 0xab, 0x45, 0xcd, 0xf1, 0x2f, 0xe3, 0xa8},
+    .fingerprint = {'1', '1', '1', '1', '1', '1', '1', '1', '1', '1', '1', '1', '1', '1', '1', '1',
+                    '1', '1', '1', '1', '1', '1', '1', '1', '1', '1', '1', '1', '1', '1', '1', '1'}};

@@ -1,4 +1,4 @@
-/* Three models written by hand, in the shape that the compiler gives its code; fake_model.py writes their files. */
+/* Four models written by hand, in the shape that the compiler gives its code; fake_model.py writes their files. */
 #ifndef FAKE_MODEL_H
 #define FAKE_MODEL_H
 
@@ -14,5 +14,9 @@ extern const espalier_code espalier_model_sums;
 /* x [elements], of any dtype -> y, its recorded value: weights are the bytes of an element and y as it comes out. Who
    uses it fills in the types and the size of the weights. */
 extern const espalier_code espalier_model_replay;
+
+/* x f32 [2] -> y f32 [2]; states total f32 [2] and runs i64 []: y and the new total are total + x. Its one assertion, at
+   the end: x[0] <= 1000. */
+extern const espalier_code espalier_model_running;
 
 #endif

@@ -362,7 +362,7 @@ static void case_no_memory(const char *path)
         status = remember(model, espalier_check(model, NULL));
         EXPECT(status == ESPALIER_OK || (status == ESPALIER_OUT_OF_MEMORY && says("no memory for the check")));
     }
-    EXPECT(failures == 6);
+    EXPECT(failures == 7);
     espalier_destroy(model);
     free(memory);
 }
@@ -619,6 +619,108 @@ static void case_free_check(const char *path)
     espalier_destroy(model);
 }
 
+/* ---- cases on the model with states ------------------------------------------------------------------------ */
+
+static espalier_status run_running(espalier_model *model, float x, float y[2])
+{
+    const float given[2] = {x, 2 * x};
+    const espalier_const_buffer input = {given, sizeof given};
+    const espalier_buffer output = {y, sizeof given};
+    return remember(model, espalier_run(model, &input, 1, &output, 1));
+}
+
+/* The running sum is `sum` and its double after `runs` runs. */
+static void expect_states(espalier_model *model, float sum, int64_t runs)
+{
+    float total[2];
+    int64_t count;
+    EXPECT(espalier_get_state(model, 0, (espalier_buffer){total, sizeof total}) == ESPALIER_OK);
+    EXPECT(espalier_get_state(model, 1, (espalier_buffer){&count, sizeof count}) == ESPALIER_OK);
+    EXPECT(total[0] == sum && total[1] == 2 * sum && count == 5 + runs);
+}
+
+static void case_states(const char *path)
+{
+    espalier_model *model = open_model(&espalier_model_running, path);
+    float y[2], sum = 0;
+    EXPECT(espalier_input_count(model) == 1 && espalier_output_count(model) == 1 && espalier_state_count(model) == 2);
+    EXPECT(espalier_input(model, 1) == NULL && espalier_output(model, 1) == NULL && espalier_state(model, 2) == NULL);
+    EXPECT(strcmp(espalier_output(model, 0)->name, "y") == 0);
+    EXPECT(strcmp(espalier_state(model, 1)->name, "part.runs") == 0 && espalier_state(model, 1)->dtype == ESPALIER_INT64);
+    expect_states(model, 0, 0);
+    for (int i = 1; i <= 5; i++) {
+        EXPECT(espalier_set_threads(model, (unsigned)i % 3 + 1) == ESPALIER_OK);
+        const int quiet = calls;
+        sum += (float)i;
+        EXPECT(run_running(model, (float)i, y) == ESPALIER_OK && y[0] == sum && y[1] == 2 * sum);
+        EXPECT(calls == quiet);
+        expect_states(model, sum, i);
+    }
+    const int quiet = calls;
+    EXPECT(espalier_reset(model) == ESPALIER_OK && calls == quiet);
+    expect_states(model, 0, 0);
+    EXPECT(run_running(model, 3, y) == ESPALIER_OK && y[0] == 3);
+    espalier_destroy(model);
+}
+
+static void case_failed_states(const char *path)
+{
+    espalier_model *model = open_model(&espalier_model_running, path);
+    float y[2];
+    EXPECT(run_running(model, 3, y) == ESPALIER_OK);
+    EXPECT(run_running(model, 2000, y) == ESPALIER_MODEL_FAILED && says("x is too large"));
+    expect_states(model, 3, 1);
+    EXPECT(run_running(model, 4, y) == ESPALIER_OK && y[0] == 7);
+    espalier_destroy(model);
+}
+
+static void case_set_states(const char *path)
+{
+    espalier_model *model = open_model(&espalier_model_running, path);
+    const float other[2] = {10, 20};
+    float y[2];
+    EXPECT(espalier_set_state(model, 0, (espalier_const_buffer){other, sizeof other}) == ESPALIER_OK);
+    EXPECT(run_running(model, 1, y) == ESPALIER_OK && y[0] == 11 && y[1] == 22);
+    EXPECT(remember(model, espalier_set_state(model, 0, (espalier_const_buffer){other, 4}))
+           == ESPALIER_INVALID_ARGUMENT);
+    EXPECT(says("state 'total': expected 8 bytes, found 4"));
+    EXPECT(remember(model, espalier_get_state(model, 1, (espalier_buffer){y, 7})) == ESPALIER_INVALID_ARGUMENT);
+    EXPECT(says("state 'part.runs': expected 8 bytes, found 7"));
+    EXPECT(remember(model, espalier_get_state(model, 2, (espalier_buffer){y, 8})) == ESPALIER_INVALID_ARGUMENT);
+    EXPECT(says("the model has 2 states, found number 2"));
+    EXPECT(remember(model, espalier_get_state(model, 0, (espalier_buffer){NULL, 8})) == ESPALIER_INVALID_ARGUMENT);
+    EXPECT(espalier_reset(NULL) == ESPALIER_INVALID_ARGUMENT && espalier_state_count(NULL) == 0);
+    expect_states(model, 11, 1);
+    espalier_destroy(model);
+}
+
+static void case_check_states(const char *path)
+{
+    espalier_model *model = open_model(&espalier_model_running, path);
+    float y[2];
+    double error = 1;
+    EXPECT(run_running(model, 3, y) == ESPALIER_OK);
+    EXPECT(remember(model, espalier_check(model, &error)) == ESPALIER_OK && error == 0);
+    expect_states(model, 3, 1); /* its own again */
+    espalier_destroy(model);
+}
+
+/* The recorded state of the first run is another one. */
+static void case_check_other_states(const char *path)
+{
+    espalier_model *model = open_model(&espalier_model_running, path);
+    EXPECT(remember(model, espalier_check(model, NULL)) == ESPALIER_DIFFERS);
+    expect_states(model, 0, 0);
+    espalier_destroy(model);
+}
+
+static void case_no_state(const char *path)
+{
+    espalier_model *model = NULL;
+    EXPECT(espalier_create_from_file(&espalier_model_running, path, &model, last, sizeof last) == ESPALIER_DAMAGED);
+    EXPECT(says("no member 'state_0.npy'") && model == NULL);
+}
+
 /* ---- the check's arithmetic: prints the error that it found ------------------------------------------------ */
 
 static void case_replay(const char *path)
@@ -656,7 +758,9 @@ static const struct {
     CASE(check),
     CASE(check_differs), CASE(check_not_a_number), CASE(check_misfit), CASE(check_other_size), CASE(no_record), CASE(profile),
     CASE(other_code), CASE(other_sizes), CASE(missing), CASE(foreign), CASE(empty), CASE(no_member), CASE(flipped_weights),
-    CASE(too_few_weights), CASE(other_weights), CASE(newer), CASE(free_length), CASE(wrong_lengths), CASE(free_check), CASE(replay)};
+    CASE(too_few_weights), CASE(other_weights), CASE(newer), CASE(free_length), CASE(wrong_lengths), CASE(free_check),
+    CASE(states), CASE(failed_states), CASE(set_states), CASE(check_states), CASE(check_other_states), CASE(no_state),
+    CASE(replay)};
 
 int main(int count, char **arguments)
 {

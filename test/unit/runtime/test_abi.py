@@ -14,7 +14,7 @@ PRINT = "0123456789abcdef" * 2
 SIZES = {"arena": 4096, "scratch": 32, "stamps": 2, "weights": 640}
 EMPTY: dict[str, Any] = {"target": {"name": "avx2"}, "inputs": [], "outputs": [], "labels": [],
                          "messages": [], "sizes": SIZES}
-HEADER = b"ESPA\x04\0\0\0" + PRINT.encode() + struct.pack("<5Qd", 4096, 0, 32, 2, 640, 1e-4)
+HEADER = b"ESPA\x05\0\0\0" + PRINT.encode() + struct.pack("<5Qd", 4096, 0, 32, 2, 640, 1e-4)
 TARGET = b"\x04\0\0\0avx2\0\0\0\0"
 
 
@@ -23,14 +23,14 @@ def tensor(shape: list[int], dtype: str = "float32") -> dict[str, Any]:
 
 
 def test_no_tensors() -> None:
-    assert describe(EMPTY, PRINT) == HEADER + bytes(20) + TARGET
+    assert describe(EMPTY, PRINT) == HEADER + bytes(24) + TARGET
 
 
 def test_tensors_and_strings() -> None:
     manifest = {**EMPTY, "inputs": [tensor([1, 3])], "outputs": [tensor([-1], "bool")],
                 "labels": ["start", "lay"], "messages": ["é"]}
     assert describe(manifest, PRINT) == b"".join([
-        HEADER, struct.pack("<5I", 0, 1, 1, 2, 1), TARGET,
+        HEADER, struct.pack("<6I", 0, 1, 1, 2, 1, 0), TARGET,
         struct.pack("<2I8q", 1, 2, 1, 3, 1, 1, 1, 1, 1, 1), b"\x01\0\0\0x\0\0\0",
         struct.pack("<2I8q", 12, 1, -1, 1, 1, 1, 1, 1, 1, 1), b"\x01\0\0\0x\0\0\0",
         b"\x05\0\0\0start\0\0\0", b"\x03\0\0\0lay\0", b"\x02\0\0\0\xc3\xa9\0\0"])

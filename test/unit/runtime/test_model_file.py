@@ -150,7 +150,7 @@ def test_another_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, versio
     with monkeypatch.context() as patch:
         patch.setattr(model_file, "VERSION", version)
         sample().write(tmp_path / "m")
-    with pytest.raises(EspalierError, match=f"version {version}, this Espalier reads version 3; compile"):
+    with pytest.raises(EspalierError, match=f"version {version}, this Espalier reads version 4; compile"):
         ModelFile.read(tmp_path / "m")
 
 

@@ -38,6 +38,7 @@ from support.fake_model import (
     build,
     needs_gcc,
     replay_file,
+    running_file,
     sums_file,
 )
 
@@ -125,6 +126,8 @@ FILES: dict[str, Callable[[Path], object]] = {
     "newer": patched("abi", 4, 7, checksum=True),
     "replay": replay_file(WEIGHTS, WEIGHTS).write,
     **{name: sums_file(5).write for name in ("free_length", "wrong_lengths", "free_check")},
+    **{name: running_file().write for name in ("states", "failed_states", "set_states", "check_states")},
+    "check_other_states": running_file((1, 2.5)).write, "no_state": replace(running_file(), states=[]).write,
 }
 CASES = re.findall(r"CASE\((\w+)\)[,}]", (FOLDER / "test_abi.c").read_text())
 
