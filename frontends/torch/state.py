@@ -66,7 +66,8 @@ def keep_assignments(module: torch.nn.Module) -> Iterator[None]:
         before.clear()
         return answer
 
-    handles = [register_module_buffer_registration_hook(assigned), module.register_forward_hook(ended)]
+    hook: Any = assigned  # what it returns is registered instead, which PyTorch's annotation leaves out
+    handles = [register_module_buffer_registration_hook(hook), module.register_forward_hook(ended)]
     try:
         yield
     finally:
