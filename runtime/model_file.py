@@ -177,7 +177,8 @@ class ModelFile:
             rest = [archive.read(name) if name in spans else b"" for name in OPTIONAL]
             if rest[2] and json.loads(rest[2])["model"] != fingerprint:
                 raise ValueError("member 'native' is another model's")
-            return cls(manifest, archive.read("code"), weights, fingerprint, inputs, outputs, *rest, states=states)
+            return cls(manifest, archive.read("code"), weights, fingerprint, inputs, outputs, *rest,
+                       states=states)
 
 
 def _check_arrays(manifest: Mapping[str, Any], inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray],

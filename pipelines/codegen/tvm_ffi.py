@@ -21,8 +21,12 @@ def library(file: ModelFile, code: bytes, name: str, soname: str, linker: Linker
 
     ``file``: the model; its weights and recorded run go into the library's constants, where they are used as
     they lie. ``code``: the model's object, of the symbol ``espalier_model_<name>``. Raises ``EspalierError``
-    where there is no libc to link with, and ``MissingPackage`` without TVM-FFI's headers.
+    where there is no libc to link with or the model has states, and ``MissingPackage`` without TVM-FFI's
+    headers.
     """
+    if file.states:
+        raise EspalierError("--emit tvm-ffi: its function keeps no states from call to call, which the model "
+                            "has (espalier inspect); take --emit model")
     if not linker.has_libc:
         raise EspalierError(f"--emit tvm-ffi for {linker.triple} needs --linker CMD, an NDK's clang: zig has "
                             "no libc of Android's")
