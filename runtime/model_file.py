@@ -174,11 +174,11 @@ class ModelFile:
             _check_arrays(manifest, inputs, outputs, states)
             if header.get("runner") and "runner" not in spans:
                 raise ValueError("no member 'runner'")
-            rest = [archive.read(name) if name in spans else b"" for name in OPTIONAL]
-            if rest[2] and json.loads(rest[2])["model"] != fingerprint:
+            runner, native, native_for = (archive.read(name) if name in spans else b"" for name in OPTIONAL)
+            if native_for and json.loads(native_for)["model"] != fingerprint:
                 raise ValueError("member 'native' is another model's")
-            return cls(manifest, archive.read("code"), weights, fingerprint, inputs, outputs, *rest,
-                       states=states)
+            return cls(manifest, archive.read("code"), weights, fingerprint, inputs, outputs, runner, native,
+                       native_for, states)
 
 
 def _check_arrays(manifest: Mapping[str, Any], inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray],
