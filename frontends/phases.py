@@ -7,6 +7,7 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import gcd
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -54,5 +55,40 @@ class Geometry:
         """Every phase of the whole output, in row-major order of its a."""
         return list(itertools.product(*self.phases))
 
+    def alike(self, groups: int) -> list[list[int]]:
+        """The numbers in ``combined`` of phases that one convolution can compute: those of equally many taps;
+        each by itself where the filters are in ``groups``."""
+        found: dict[Any, list[int]] = {}
+        for number, phase in enumerate(self.combined()):
+            taps = tuple(len(part.taps) for part in phase)
+            found.setdefault(taps if groups == 1 else number, []).append(number)
+        return list(found.values())
 
-__all__ = ["Geometry", "Phase", "phases"]
+    def joint(self, chosen: Sequence[tuple[Phase, ...]]) -> Joint:
+        """One convolution for ``chosen``, phases of equally many taps."""
+        dims = range(len(self.places))
+        begins = tuple(min(phase[dim].start for phase in chosen) for dim in dims)
+        starts = tuple(tuple(part.start - begin for part, begin in zip(phase, begins, strict=True))
+                       for phase in chosen)
+        counts = tuple(count + max(start[dim] for start in starts) for dim, count in enumerate(self.places))
+        spans = [(len(part.taps) - 1) * part.step for part in chosen[0]]
+        ends = tuple(begin + count + span for begin, count, span in zip(begins, counts, spans, strict=True))
+        return Joint(begins, ends, tuple(part.step for part in chosen[0]), counts, starts)
+
+
+@dataclass(frozen=True)
+class Joint:
+    """
+    One ordinary convolution for several phases, a number a dimension: it reads the image from ``begins`` (up
+    to ``ends``, both possibly beyond it) with its taps ``steps`` apart, and has ``counts`` outputs;
+    ``starts``: where those of each phase begin among them.
+    """
+
+    begins: tuple[int, ...]
+    ends: tuple[int, ...]
+    steps: tuple[int, ...]
+    counts: tuple[int, ...]
+    starts: tuple[tuple[int, ...], ...]
+
+
+__all__ = ["Geometry", "Joint", "Phase", "phases"]

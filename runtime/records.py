@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, get_type_hints
+from typing import Any, TypeVar, get_origin, get_type_hints
+
+_R = TypeVar("_R")
 
 
 @dataclass(frozen=True)
@@ -53,14 +55,7 @@ class LayerRecord:
     def from_manifest(cls, entry: Mapping[str, Any]) -> LayerRecord:
         """The record that a manifest holds; ``TypeError`` where a field is missing, unknown or of another
         type."""
-        record = cls(**entry)
-        for name, kind in get_type_hints(cls).items():
-            value = getattr(record, name)
-            whole = isinstance(value, int) and kind in (float, float | None)
-            plain = {"functions": list, "gpu": dict}.get(name, kind)
-            if not whole and not isinstance(value, plain):
-                raise TypeError(f"layer '{entry['name']}': {name} cannot be {value!r:.80}")
-        return record
+        return _checked(cls, entry, f"layer '{entry['name']}'")
 
 
 @dataclass(frozen=True)
@@ -79,9 +74,16 @@ class StatementRecord:
     def from_manifest(cls, entry: Mapping[str, Any]) -> StatementRecord:
         """The record that a manifest holds; ``TypeError`` where a field is missing, unknown or of another
         type."""
-        record = cls(**entry)
-        for name, kind in get_type_hints(cls).items():
-            value = getattr(record, name)
-            if not isinstance(value, kind):
-                raise TypeError(f"statement '{entry['label']}': {name} cannot be {value!r:.80}")
-        return record
+        return _checked(cls, entry, f"statement '{entry['label']}'")
+
+
+def _checked(kind: type[_R], entry: Mapping[str, Any], what: str) -> _R:
+    """A record of ``entry``, whose fields' types are those that ``kind`` says; whole numbers may stand where
+    numbers are wanted."""
+    record = kind(**entry)
+    for name, wanted in get_type_hints(kind).items():
+        value = getattr(record, name)
+        whole = isinstance(value, int) and wanted in (float, float | None)
+        if not whole and not isinstance(value, get_origin(wanted) or wanted):
+            raise TypeError(f"{what}: {name} cannot be {value!r:.80}")
+    return record

@@ -10,10 +10,9 @@ from __future__ import annotations
 import argparse
 from statistics import median
 
-from ..errors import EspalierError
 from .bench.drawn import Judged, draw, judge
 from .bench.machine import Machine
-from .commands.common import err, out
+from .commands.common import exit_code, out
 
 BEHIND, FAR_BEHIND = 0.03, 0.10
 
@@ -29,6 +28,16 @@ def summary(judged: list[Judged]) -> str:
     return "\n".join(lines)
 
 
+def measure(first: int, count: int, seed: int, seconds: float) -> None:
+    """Judges ``count`` layers, a line each, then sums up."""
+    out.print(str(Machine.here()), markup=False)
+    judged = []
+    for number in range(first, first + count):
+        judged.append(judge(draw(number, seed), seconds))
+        out.print(str(judged[-1]), markup=False, soft_wrap=True)
+    out.print(summary(judged), markup=False)
+
+
 def main() -> int:
     """Reads the arguments; errors are one line."""
     parser = argparse.ArgumentParser(prog="drawn_layers", description=__doc__.splitlines()[0])
@@ -36,20 +45,8 @@ def main() -> int:
     parser.add_argument("--first", type=int, default=0, help="number of the first layer")
     parser.add_argument("--count", type=int, default=50)
     parser.add_argument("--seconds", type=float, default=0.5, help="of measuring, a layer")
-    arguments = parser.parse_args()
-    out.print(str(Machine.here()), markup=False)
-    judged = []
-    try:
-        for number in range(arguments.first, arguments.first + arguments.count):
-            judged.append(judge(draw(number, arguments.seed), arguments.seconds))
-            out.print(str(judged[-1]), markup=False, soft_wrap=True)
-    except EspalierError as error:
-        err.print(f"espalier: error: {error}", markup=False)
-        return 1
-    except KeyboardInterrupt:
-        return 130
-    out.print(summary(judged), markup=False)
-    return 0
+    given = parser.parse_args()
+    return exit_code(lambda: measure(given.first, given.count, given.seed, given.seconds))
 
 
 if __name__ == "__main__":

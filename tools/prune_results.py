@@ -33,7 +33,7 @@ from ..frontends.pruning.stepper import train_dense
 from ..frontends.tasks import Task, cmudict, fashion_mnist, moving_clothes
 from ..frontends.tasks.networks import Phones, resnet, vgg, video_net
 from .bench.measure import relative_error
-from .commands.common import err, out, show
+from .commands.common import exit_code, out, show
 
 LEAST_EPOCHS = 4  # three stages of ADMM, and one of retraining
 COLUMNS = ("case", "arm", "seed", "share", "metric", "hard", "rate", "detected", "error", "seconds")
@@ -242,32 +242,29 @@ def add_row(path: Path, row: dict[str, Any]) -> None:
               f"{'-' if metric is None else f'{metric:.2f}'} in {row['seconds']:.0f} s", markup=False)
 
 
+def study(cases: Sequence[str], seeds: int, share: float, folder: Path) -> None:
+    """Runs what is missing in ``folder``, then shows the table; ``EspalierError`` for an unknown case."""
+    unknown = next((name for name in cases if name not in CASES), None)
+    if unknown is not None:
+        raise EspalierError(f"no case '{unknown}': there are {', '.join(CASES)}")
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "results.csv"
+    done = {(row["case"], row["arm"], row["seed"], row["share"]) for row in read_rows(path)}
+    for seed in range(seeds):
+        for name in cases:
+            run_case(name, CASES[name], seed, share, done, partial(add_row, path))
+    show(results_table([row for row in read_rows(path) if row["share"] == f"{share:g}"]))
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs what is missing, then shows the table; errors are one line."""
+    """Reads the options; errors are one line."""
     parser = argparse.ArgumentParser(prog="espalier prune_results", description=__doc__.partition("\n")[0])
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--share", type=float, default=1.0, help="of the data and epochs")
     parser.add_argument("--cases", default=",".join(CASES), help=f"of {', '.join(CASES)}")
     parser.add_argument("--out", type=Path, default=Path("out/prune-results"))
     options = parser.parse_args(arguments)
-    names = options.cases.split(",")
-    path = options.out / "results.csv"
-    try:
-        unknown = next((name for name in names if name not in CASES), None)
-        if unknown is not None:
-            raise EspalierError(f"no case '{unknown}': there are {', '.join(CASES)}")
-        options.out.mkdir(parents=True, exist_ok=True)
-        done = {(row["case"], row["arm"], row["seed"], row["share"]) for row in read_rows(path)}
-        for seed in range(options.seeds):
-            for name in names:
-                run_case(name, CASES[name], seed, options.share, done, partial(add_row, path))
-        show(results_table([row for row in read_rows(path) if row["share"] == f"{options.share:g}"]))
-    except EspalierError as error:
-        err.print(f"espalier: error: {error}", markup=False)
-        return 1
-    except KeyboardInterrupt:
-        return 130
-    return 0
+    return exit_code(lambda: study(options.cases.split(","), options.seeds, options.share, options.out))
 
 
 if __name__ == "__main__":

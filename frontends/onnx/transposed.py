@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ..phases import Geometry, Phase
+from ..phases import Geometry, Joint, Phase
 from .graph import Builder, Graph, attributes_of
 
 
@@ -78,22 +78,19 @@ class _Convolution:
         """The outputs of all phases, [N, F, phases, *places]."""
         geometry, build = self._geometry, self._build
         combined = geometry.combined()
-        alike: dict[Any, list[int]] = {}
-        for number, phase in enumerate(combined):
-            taps = tuple(len(part.taps) for part in phase)
-            alike.setdefault(taps if self._groups == 1 else number, []).append(number)
         shape = [self._source[0], self._weight.shape[0], 1, *geometry.places]
         outputs: dict[int, str] = {}
-        for members in alike.values():
+        for members in geometry.alike(self._groups):
             chosen = [combined[number] for number in members]
             if not all(part.taps for part in chosen[0]):
                 outputs |= dict.fromkeys(members, self._without_taps(shape))
                 continue
-            whole, counts, starts = self._joint(chosen)
-            if len(members) == len(combined) and len(set(starts)) == 1:
+            joint = geometry.joint(chosen)
+            whole = self._convolution(chosen, joint)
+            if len(members) == len(combined) and len(set(joint.starts)) == 1:
                 return whole
-            for at, (number, start) in enumerate(zip(members, starts, strict=True)):
-                outputs[number] = self._slice(whole, [*shape[:2], len(members), *counts], [at, *start],
+            for at, (number, start) in enumerate(zip(members, joint.starts, strict=True)):
+                outputs[number] = self._slice(whole, [*shape[:2], len(members), *joint.counts], [at, *start],
                                               [1, *geometry.places])
         parts = [outputs[number] for number in range(len(combined))]
         return build.add("Concat", parts, [*shape[:2], len(parts), *geometry.places], axis=2)
@@ -104,34 +101,25 @@ class _Convolution:
             empty += self._bias.reshape(-1, *(1,) * (len(shape) - 2))
         return self._build.array(empty)
 
-    def _joint(self, chosen: list[tuple[Phase, ...]]) -> tuple[str, list[int], list[tuple[int, ...]]]:
-        """One convolution for phases of equally many taps: [N, F, phases, *counts], and where the outputs of
-        each phase begin in it."""
-        places, build = self._geometry.places, self._build
-        begins = [min(phase[dim].start for phase in chosen) for dim in range(len(places))]
-        starts = [tuple(part.start - begin for part, begin in zip(phase, begins, strict=True))
-                  for phase in chosen]
-        counts = [count + max(start[dim] for start in starts) for dim, count in enumerate(places)]
-        steps = [part.step for part in chosen[0]]
-        spans = [(len(part.taps) - 1) * part.step for part in chosen[0]]
+    def _convolution(self, chosen: list[tuple[Phase, ...]], joint: Joint) -> str:
+        """The outputs of ``chosen``, [N, F, phases, *counts]."""
+        build = self._build
         image = self._source[2:]
-        ends = [begin + count + span for begin, count, span in zip(begins, counts, spans, strict=True)]
-        low = [max(begin, 0) for begin in begins]
-        kept = [min(end, size) - first for end, size, first in zip(ends, image, low, strict=True)]
+        low = [max(begin, 0) for begin in joint.begins]
+        kept = [min(end, size) - first for end, size, first in zip(joint.ends, image, low, strict=True)]
         source = self._node.input[0]
         if kept != list(image):
             source = self._slice(source, self._source, low, kept)
-        pads = [*(max(-begin, 0) for begin in begins),
-                *(max(end - size, 0) for end, size in zip(ends, image, strict=True))]
+        pads = [*(max(-begin, 0) for begin in joint.begins),
+                *(max(end - size, 0) for end, size in zip(joint.ends, image, strict=True))]
         kernels = np.stack([self._taps(phase) for phase in chosen], 1)
         filters = self._weight.shape[0] * len(chosen)
         inputs = [source, build.array(kernels.reshape(filters, *kernels.shape[2:]), self._node.input[1])]
         if self._bias is not None:
             inputs.append(build.array(np.repeat(self._bias, len(chosen))))
-        convolved = build.add("Conv", inputs, [self._source[0], filters, *counts], pads=pads,
-                              dilations=steps, strides=[1] * len(places), group=self._groups)
-        shape = [self._source[0], self._weight.shape[0], len(chosen), *counts]
-        return build.reshape(convolved, shape), counts, starts
+        convolved = build.add("Conv", inputs, [self._source[0], filters, *joint.counts], pads=pads,
+                              dilations=joint.steps, strides=[1] * len(joint.counts), group=self._groups)
+        return build.reshape(convolved, [self._source[0], self._weight.shape[0], len(chosen), *joint.counts])
 
     def _taps(self, phase: tuple[Phase, ...]) -> np.ndarray:
         """The weights of the phase's taps, in the order in which they meet the input."""

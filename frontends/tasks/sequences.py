@@ -8,7 +8,6 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import nn
-from torchmetrics.text import WordErrorRate
 
 from ...errors import EspalierError
 from .task import Batches, Task
@@ -81,6 +80,8 @@ def own_part(batch: Batch, rank: int, world: int) -> Batch:
 
 def phoneme_task(train: Batches, validation: Batches, test: Batches | None) -> Task:
     """A task whose metric is the phoneme error in percent: lower is better."""
+    from torchmetrics.text import WordErrorRate
+
     return Task(train, validation, test, loss=ctc_loss, metric=WordErrorRate(), higher_is_better=False,
                 scored=words_of, share=own_part, name="phoneme error")
 

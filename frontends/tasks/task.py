@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sized
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 import torch.nn.functional as F
-from torchmetrics import Metric
-from torchmetrics.classification import MulticlassAccuracy
 
 from ...errors import EspalierError
+
+if TYPE_CHECKING:
+    from torchmetrics import Metric
 
 
 class Batches(Iterable[Any], Sized, Protocol):
@@ -48,6 +49,8 @@ def halves(batch: Any, rank: int, world: int) -> Any:
 
 def accuracy() -> Metric:
     """The share of right classes."""
+    from torchmetrics.classification import MulticlassAccuracy  # takes seconds: it imports transformers
+
     return MulticlassAccuracy(average="micro")
 
 

@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 
-from ..phases import Geometry, Phase
+from ..phases import Geometry, Joint, Phase
 
 
 def window(x: torch.Tensor, low: Sequence[int], high: Sequence[int], value: float = 0.0) -> torch.Tensor:
@@ -72,21 +72,18 @@ def _phase_outputs(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | N
                    groups: int) -> torch.Tensor:
     """The outputs of all phases, [N, F, phases, *places]; ``weight`` is [F, C/G, *kernel]."""
     combined = geometry.combined()
-    alike: dict[Any, list[int]] = {}
-    for number, phase in enumerate(combined):
-        taps = tuple(len(part.taps) for part in phase)
-        alike.setdefault(taps if groups == 1 else number, []).append(number)
     outputs: dict[int, torch.Tensor] = {}
-    for members in alike.values():
+    for members in geometry.alike(groups):
         chosen = [combined[number] for number in members]
         if not all(part.taps for part in chosen[0]):
             empty = x.new_zeros(x.shape[0], weight.shape[0], *geometry.places)
             outputs |= dict.fromkeys(members, empty if bias is None else _with_bias(empty, bias))
             continue
-        whole, starts = _joint_convolution(x, weight, bias, chosen, geometry.places, groups)
-        if len(members) == len(combined) and len(set(starts)) == 1:
+        joint = geometry.joint(chosen)
+        whole = _convolution(x, weight, bias, chosen, joint, groups)
+        if len(members) == len(combined) and len(set(joint.starts)) == 1:
             return whole
-        for at, (number, start) in enumerate(zip(members, starts, strict=True)):
+        for at, (number, start) in enumerate(zip(members, joint.starts, strict=True)):
             part = whole[:, :, at]
             for dim, (first, count) in enumerate(zip(start, geometry.places, strict=True), 2):
                 part = part.narrow(dim, first, count)
@@ -98,26 +95,17 @@ def _with_bias(empty: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
     return empty + bias.view(-1, *(1,) * (empty.dim() - 2))
 
 
-def _joint_convolution(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None,
-                       chosen: list[tuple[Phase, ...]], places: Sequence[int],
-                       groups: int) -> tuple[torch.Tensor, list[tuple[int, ...]]]:
-    """One convolution for phases of equally many taps: [N, F, phases, *outputs], and where the outputs of
-    each phase begin in it."""
-    begins = [min(phase[dim].start for phase in chosen) for dim in range(len(places))]
-    starts = [tuple(part.start - begin for part, begin in zip(phase, begins, strict=True))
-              for phase in chosen]
-    counts = [count + max(start[dim] for start in starts) for dim, count in enumerate(places)]
-    steps = [part.step for part in chosen[0]]
-    spans = [(len(part.taps) - 1) * part.step for part in chosen[0]]
-    high = [begin + count + span - image for begin, count, span, image
-            in zip(begins, counts, spans, x.shape[2:], strict=True)]
-    image = window(x, [-begin for begin in begins], high)
+def _convolution(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None,
+                 chosen: list[tuple[Phase, ...]], joint: Joint, groups: int) -> torch.Tensor:
+    """The outputs of ``chosen``, [N, F, phases, *counts]."""
+    high = [end - image for end, image in zip(joint.ends, x.shape[2:], strict=True)]
+    image = window(x, [-begin for begin in joint.begins], high)
     kernels = torch.stack([_taps(weight, phase) for phase in chosen], 1).flatten(0, 1)
     biases = None if bias is None else bias.repeat_interleave(len(chosen))
-    spatial = len(places)
-    result = torch.ops.aten.convolution.default(image, kernels, biases, [1] * spatial, [0] * spatial, steps,
-                                                False, [0] * spatial, groups)
-    return result.view(x.shape[0], weight.shape[0], len(chosen), *counts), starts
+    spatial = len(joint.counts)
+    result = torch.ops.aten.convolution.default(image, kernels, biases, [1] * spatial, [0] * spatial,
+                                                joint.steps, False, [0] * spatial, groups)
+    return result.view(x.shape[0], weight.shape[0], len(chosen), *joint.counts)
 
 
 def _taps(weight: torch.Tensor, phase: tuple[Phase, ...]) -> torch.Tensor:

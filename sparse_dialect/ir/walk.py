@@ -14,7 +14,8 @@ def blocks(root: ir.Operation) -> Iterator[ir.Block]:
         for block in region.blocks:
             yield block
             for op in block.operations:
-                yield from blocks(op)
+                if len(op.operation.regions):
+                    yield from blocks(op)
 
 
 def operations(root: ir.Operation, *classes: type) -> list[Any]:

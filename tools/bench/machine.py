@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import shlex
 import sys
@@ -11,6 +10,8 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
+
+from ...runtime.executors.team import cores
 
 # The widest first; the name is what people call it, the flag what the kernel calls it.
 _EXTENSIONS = (("AVX-512", "avx512f"), ("AVX2", "avx2"), ("AVX", "avx"), ("SVE", "sve"), ("NEON", "asimd"))
@@ -36,8 +37,7 @@ class Machine:
         flags = set((fields.get("flags") or fields.get("Features") or "").split())
         isa = next((name for name, flag in _EXTENSIONS if flag in flags), "unknown")
         cpu = fields.get("model name") or platform.processor() or "unknown CPU"
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        return cls(cpu, cores, f"{platform.machine()} {isa}", f"{platform.system()} {platform.release()}")
+        return cls(cpu, cores(), f"{platform.machine()} {isa}", f"{platform.system()} {platform.release()}")
 
     def __str__(self) -> str:
         return f"{self.cpu}, {self.cores} core{'s' if self.cores > 1 else ''}, {self.isa}, {self.system}"

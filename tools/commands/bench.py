@@ -14,6 +14,7 @@ from ...errors import EspalierError, unknown
 from ...files import check_writable, temporary_folder
 from ...pipelines.target import VULKAN, Target
 from ...runtime.devices.vulkan import device_number
+from ...runtime.executors.team import cores
 from ..bench.busy import busy
 from ..bench.engines import EspalierEngine, TorchEngine
 from ..bench.layers import LayerTime, measure_layers
@@ -41,7 +42,6 @@ from .common import (
     TargetOption,
     TrustOption,
     WeightsOption,
-    available_cores,
     progress_bars,
     say,
     shapes_of,
@@ -127,7 +127,7 @@ def bench_command(
         raise EspalierError("bench measures on this machine, in fp32; --target, --mcpu, --mattr, --precision "
                             "and --accumulate need --count")
     pin(cpus)
-    counts = thread_counts(threads or f"1,{available_cores()}")
+    counts = thread_counts(threads or f"1,{cores()}")
     names = peer_names(against)
     if trace is not None:
         check_writable(trace)
@@ -145,9 +145,9 @@ def bench_command(
             write_json(trace, chrome_trace(source.name, first.compiled.layers, seconds))
     say(f"{source.name}{f' --prune {prune}' if prune else ''}\n{Machine.here()}\n"
         f"{_conditions(warmup, runs, every, competing)}")
-    cores = available_cores()
-    show(records_table(records, cores))
-    doubts = doubt_lines(records, cores)
+    usable = cores()
+    show(records_table(records, usable))
+    doubts = doubt_lines(records, usable)
     for line in [*scaling_lines(records), *woken, *doubts, *field_.left_out]:
         say(line)
     for count, of_count in times.items():

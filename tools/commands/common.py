@@ -199,8 +199,3 @@ def thread_counts(text: str) -> list[int]:
     if not counts or counts[0] < 1:
         raise EspalierError(f"--threads expects thread counts such as 1,2, found '{text}'")
     return counts
-
-
-def available_cores() -> int:
-    """The cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 
 from ...errors import EspalierError
+from ...runtime.executors.team import cores
 from ..bench.engines import EspalierEngine
 from ..bench.measure import measure, relative_error
 from ..bench.show import records_table
 from ..compiled import arrays
-from .common import available_cores, out, show
+from .common import out, show
 
 if TYPE_CHECKING:
     from ...frontends.pruning.engine import Outcome
@@ -77,7 +78,7 @@ def measured(name: str, dense: Any, pruned: Any, inputs: tuple[Any, ...],
                                 f"output (allowed: {SAME:.0e}): times would mean nothing")
         engines.append(engine)
     records = measure(name, engines, threads=[threads], warmup=3, runs=RUNS)
-    show(records_table(records, available_cores()))
+    show(records_table(records, cores()))
     dense_ms, sparse_ms = (record.median_ms for record in records)
     out.print(f"pruned: {dense_ms / sparse_ms:.2f} times as fast as dense", markup=False)
     return [record.as_json() for record in records]

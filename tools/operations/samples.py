@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.testing._internal.common_methods_invocations import op_db
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from ...errors import unknown
@@ -51,12 +50,16 @@ class _Call(nn.Module):
 
 def names() -> list[str]:
     """The operations that are tried, in PyTorch's order; variants of one name apart by a dot."""
+    from torch.testing._internal.common_methods_invocations import op_db  # takes seconds
+
     found = [f"{op.name}.{op.variant_test_name}" if op.variant_test_name else op.name for op in op_db]
     return [name for name in found if not RANDOM.search(name)]
 
 
 def samples(name: str, dtype: torch.dtype, count: int) -> Iterator[Sample]:
     """Up to ``count`` samples of ``name``, spread over all that PyTorch has, and one with special numbers."""
+    from torch.testing._internal.common_methods_invocations import op_db
+
     op = next((op for op in op_db if name in (op.name, f"{op.name}.{op.variant_test_name}")), None)
     if op is None:
         raise unknown("operation", name, names())

@@ -67,7 +67,8 @@ func.func private @{name}(%all_values: {self.values}, %at_value: index, %all_pla
 }}
 """
         known = {
-            "KEY_OF_VALUE": self._key(), "VALUES": self._row(self.element, self.strides[0]),
+            "KEY_OF_VALUE": self._key(), "BIN_OF_KEY": _BIN_OF_KEY, "COUNT_BIN": _COUNT_BIN,
+            "VALUES": self._row(self.element, self.strides[0]),
             "PLACES": self._row("i64", self.strides[1]), "ELEMENT": self.element,
             "FIRST": f"%c{self.first}", "SIZE": f"%c{self.size}", "BITS": f"%c{self.key_bits}",
             "DIGIT": f"%c{DIGIT}", "BINS": f"%c{1 << DIGIT}", "LEADS": f"%c{1 << LEADING}",
@@ -159,6 +160,18 @@ _INSERTION = """
   }
 """
 
+# The key at %i of those being sorted, and the bin of its digit.
+_BIN_OF_KEY = """%at = arith.addi %source, %i : index
+      %key = memref.load %s0[%at] : $KEYS
+      %low = arith.shrui %key, %shift_key : $KEY
+      %digit = arith.andi %low, %mask : $KEY
+      %bin = arith.index_castui %digit : $KEY to index"""
+
+# One more in %bin, which %count were in before.
+_COUNT_BIN = """%count = memref.load %s4[%bin] : $INTS
+      %more = arith.addi %count, %one : i32
+      memref.store %more, %s4[%bin] : $INTS"""
+
 # %s0: keys, and room for as many; %s1: where each comes from; %s2, %s3: values and places as they were;
 # %s4: how often each digit occurs. First those go that cannot be among the first $FIRST.
 _DIGITS = """
@@ -179,9 +192,7 @@ _DIGITS = """
     memref.store %place, %s3[%i] : $LONGS
     %leading = arith.shrui %key, %shift_leading : $KEY
     %bin = arith.index_castui %leading : $KEY to index
-    %count = memref.load %s4[%bin] : $INTS
-    %more = arith.addi %count, %one : i32
-    memref.store %more, %s4[%bin] : $INTS
+    $COUNT_BIN
   }
   %last, %sum = scf.while (%bin = %c0, %before = %none) : (index, i32) -> (index, i32) {
     %count = memref.load %s4[%bin] : $INTS
@@ -213,14 +224,8 @@ _DIGITS = """
       memref.store %none, %s4[%i] : $INTS
     }
     scf.for %i = %c0 to %kept step %c1 {
-      %at = arith.addi %source, %i : index
-      %key = memref.load %s0[%at] : $KEYS
-      %low = arith.shrui %key, %shift_key : $KEY
-      %digit = arith.andi %low, %mask : $KEY
-      %bin = arith.index_castui %digit : $KEY to index
-      %count = memref.load %s4[%bin] : $INTS
-      %more = arith.addi %count, %one : i32
-      memref.store %more, %s4[%bin] : $INTS
+      $BIN_OF_KEY
+      $COUNT_BIN
     }
     %total = scf.for %i = %c0 to $BINS step %c1 iter_args(%begin = %none) -> i32 {
       %count = memref.load %s4[%i] : $INTS
@@ -229,15 +234,9 @@ _DIGITS = """
       scf.yield %next : i32
     }
     scf.for %i = %c0 to %kept step %c1 {
-      %at = arith.addi %source, %i : index
-      %key = memref.load %s0[%at] : $KEYS
+      $BIN_OF_KEY
+      $COUNT_BIN
       %from = memref.load %s1[%at] : $INTS
-      %low = arith.shrui %key, %shift_key : $KEY
-      %digit = arith.andi %low, %mask : $KEY
-      %bin = arith.index_castui %digit : $KEY to index
-      %count = memref.load %s4[%bin] : $INTS
-      %more = arith.addi %count, %one : i32
-      memref.store %more, %s4[%bin] : $INTS
       %offset = arith.index_castui %count : i32 to index
       %to = arith.addi %target, %offset : index
       memref.store %key, %s0[%to] : $KEYS

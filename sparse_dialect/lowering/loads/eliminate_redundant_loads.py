@@ -15,14 +15,14 @@ lines whose next use is nearest (Belady, 1966), so that what the pass keeps fits
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import Any, Literal
 
 from ...dialect.schedules import device_of
 from ...ir.mlir import bindings, ir
-from ...ir.walk import operations
+from ...ir.walk import blocks, operations
 from ...passes import Pass, PassContext, option
 from .kernel_loads import Reads, eliminate
 
@@ -61,7 +61,7 @@ class EliminateRedundantLoadsPass(Pass):
 
     def run(self, op: ir.Operation, context: PassContext) -> None:
         with op.context, ir.Location.unknown(op.context):
-            kernels = [kernel for _, block in blocks(op) for kernel in _kernels(block)]
+            kernels = [kernel for block in blocks(op) for kernel in _kernels(block)]
             if kernels:  # a GPU's: no vector registers of a core
                 for kernel in kernels:
                     self._note(eliminate(kernel, self.level), context)
@@ -82,10 +82,11 @@ class EliminateRedundantLoadsPass(Pass):
     def _function(self, function: Any, registers: int, context: PassContext) -> dict[int, list[int]]:
         """Loads before and after in the body of each kernel class's loop."""
         counts: dict[int, list[int]] = defaultdict(lambda: [0, 0])
-        for owner, block in blocks(function.operation):
+        for block in blocks(function):
             before, after = self._block(block, registers, context)
-            if "espalier.class" in owner.attributes:
-                kind = counts[ir.IntegerAttr(owner.attributes["espalier.class"]).value]
+            of_owner = block.owner.operation.attributes
+            if "espalier.class" in of_owner:
+                kind = counts[ir.IntegerAttr(of_owner["espalier.class"]).value]
                 kind[0], kind[1] = kind[0] + before, kind[1] + after
         return counts
 
@@ -252,13 +253,3 @@ def _count(call: Any, counts: dict[str, dict[int, list[int]]]) -> None:
 def _kernels(block: ir.Block) -> list[ir.Operation]:
     """The functions of a GPU's kernels in a block."""
     return [view.operation for view in block.operations if view.operation.name == "gpu.func"]
-
-
-def blocks(op: ir.Operation) -> Iterator[tuple[ir.Operation, ir.Block]]:
-    """Every block inside ``op``, with the operation that holds it."""
-    for region in op.regions:
-        for block in region.blocks:
-            yield op, block
-            for view in block.operations:
-                if len(view.operation.regions):
-                    yield from blocks(view.operation)

@@ -12,12 +12,13 @@ and multiply-adds.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable
 from dataclasses import astuple, dataclass
 from math import prod
 from typing import Literal
 
 from ...ir.mlir import ir
+from ...ir.walk import blocks
 
 Level = Literal["none", "kernel", "filter"]
 FILTER, CLASS, READS, KEEP = ("espalier.filter", "espalier.class", "espalier.reads", "espalier.keep_loads")
@@ -38,10 +39,11 @@ class Reads:
 def eliminate(kernel: ir.Operation, level: Level) -> Reads:
     """Rewrites one ``gpu.func``; the sum over its loops."""
     found: dict[int, Reads] = {}
-    for owner, block in _blocks(kernel):
+    for block in blocks(kernel):
         reads = _block(block, level)
-        if CLASS in owner.attributes:
-            found[ir.IntegerAttr(owner.attributes[CLASS]).value] = reads
+        of_owner = block.owner.operation.attributes
+        if CLASS in of_owner:
+            found[ir.IntegerAttr(of_owner[CLASS]).value] = reads
     if found:
         numbers = [number for kind in range(max(found) + 1) for number in astuple(found.get(kind, Reads()))]
         kernel.attributes[READS] = ir.DenseI64ArrayAttr.get(numbers)
@@ -108,12 +110,3 @@ class _Numbers:
 
 def _elements(type_: ir.Type) -> int:
     return prod(ir.VectorType(type_).shape) if isinstance(type_, ir.VectorType) else 1
-
-
-def _blocks(op: ir.Operation) -> Iterator[tuple[ir.Operation, ir.Block]]:
-    for region in op.regions:
-        for block in region.blocks:
-            yield op, block
-            for view in block.operations:
-                if len(view.operation.regions):
-                    yield from _blocks(view.operation)

@@ -19,11 +19,10 @@ from typing import Any
 
 from ...dialect.schedules import device_of
 from ...ir.mlir import bindings, ir
-from ...ir.walk import operations
+from ...ir.walk import blocks, operations
 from ...passes import Pass, PassContext, option
 from .eliminate_redundant_loads import (
     WIDENING,
-    blocks,
     gives_lanes,
     is_lane,
     only_reads,
@@ -60,7 +59,7 @@ class ScheduleLoadsPass(Pass):
         spare = core.spare if self.spare is None else self.spare
         with op.context:
             for function in operations(op, func.FuncOp):
-                for _, block in list(blocks(function.operation)):
+                for block in list(blocks(function)):
                     head = _Head(block)
                     if len(head.multiplies) >= FEWEST_MULTIPLIES:
                         head.rewrite(ahead, core.registers, spare)

@@ -34,9 +34,9 @@ from ....devices.cores import Core
 from ....geometry.layouts import LaneGrid, Three, box
 from ....ir.mlir import ir
 from ....ir.values import element_of
-from ..emit.builder import Builder, Value, func, memref, private_function
+from ..emit.builder import Builder, Value, memref
 from ..plan.conv_plan import ITEM_FIELDS, ConvPlan, cut
-from .tile import TileEmitter, TileKernel
+from .tile import TileEmitter, TileKernel, add_function
 
 SUB_TILE_FIELDS = ("input", "line", "position", "slice")
 
@@ -115,11 +115,7 @@ def emit_columns_kernel(module: ir.Operation, name: str, kernel: ColumnsKernel, 
     of ``columns_tables``, start [B * G * Z + 1], reorder [G * S], gap [E], weight [E, U, S],
     [before [B * G * Z],] scratch (memref<?xi8>), begin and end of the units (item, chunk of groups).
     """
-    _, entry = private_function(module, name, operand_types)
-    with ir.InsertionPoint(entry):
-        b = Builder(entry, kernel.target.lanes, core, element_of(operand_types[1]))
-        _Emitter(b, kernel, plan, list(entry.arguments)).emit()
-        func.ReturnOp([])
+    add_function(module, name, _Emitter, kernel, plan, operand_types, core)
 
 
 class _Emitter(TileEmitter):

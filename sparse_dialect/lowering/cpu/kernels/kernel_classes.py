@@ -26,10 +26,9 @@ from dataclasses import dataclass
 
 from ....devices.cores import Core
 from ....ir.mlir import ir
-from ....ir.values import element_of
-from ..emit.builder import Builder, Value, arith, func, private_function
+from ..emit.builder import Builder, Value, arith
 from ..plan.conv_plan import ConvPlan
-from .tile import TileEmitter, TileKernel
+from .tile import TileEmitter, TileKernel, add_function
 
 WEIGHTS_IN_REGISTERS = 8  # with more terms than this a class loads each tap's weights where they are used
 LANE_WEIGHTS = 9  # likewise, in registers, where one holds several weights
@@ -79,11 +78,7 @@ def emit_conv_kernel(module: ir.Operation, name: str, kernel: ConvKernel, plan: 
     F/G] where classes differ in their terms]), scratch (memref<?xi8>), begin and end of the units (item,
     chunk of groups).
     """
-    _, entry = private_function(module, name, operand_types)
-    with ir.InsertionPoint(entry):
-        b = Builder(entry, kernel.target.lanes, core, element_of(operand_types[1]))
-        _Emitter(b, kernel, plan, list(entry.arguments)).emit()
-        func.ReturnOp([])
+    add_function(module, name, _Emitter, kernel, plan, operand_types, core)
 
 
 class _Emitter(TileEmitter):

@@ -13,16 +13,21 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import prod
+from typing import TypeVar
 
 from ....activations import activation_named
+from ....devices.cores import Core
 from ....geometry.layouts import LaneGrid, Layout, Three
 from ....ir.mlir import ir
-from ..emit.builder import Builder, RunningMaximum, Value, arith
+from ....ir.values import element_of
+from ..emit.builder import Builder, RunningMaximum, Value, arith, func, private_function
 from ..emit.formula import activated
 from ..emit.packing import Item, Packer
 from ..plan.conv_plan import ITEM_FIELDS, ConvPlan, pool_window
 
 STREAMING_BYTES = 8 << 20
+
+_K = TypeVar("_K", bound="TileKernel")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,6 +94,18 @@ class TileKernel(ABC):
     def pool(self) -> Three:
         """The window of the fused pool, ones where there is none."""
         return pool_window(self.target, self.pooled)
+
+
+def add_function(module: ir.Operation, name: str,
+                 emitter: Callable[[Builder, _K, ConvPlan, list[Value]], TileEmitter], kernel: _K,
+                 plan: ConvPlan, operand_types: list[ir.Type], core: Core) -> None:
+    """Adds ``func.func private @name`` to ``module``; ``emitter`` writes its body. Its second argument is
+    the output, whose elements are those of all vectors."""
+    _, entry = private_function(module, name, operand_types)
+    with ir.InsertionPoint(entry):
+        b = Builder(entry, kernel.target.lanes, core, element_of(operand_types[1]))
+        emitter(b, kernel, plan, list(entry.arguments)).emit()
+        func.ReturnOp([])
 
 
 class TileEmitter(ABC):

@@ -6,6 +6,7 @@ import contextlib
 import io
 import logging
 import warnings
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,8 @@ from espalier.frontends import load_model
 from espalier.frontends.pruning.project import prune_module
 from torch import nn
 
-pytest.importorskip("onnx")
-pytest.importorskip("onnxruntime")
-pytest.importorskip("onnxscript")
+pytestmark = [pytest.mark.skipif(find_spec(name) is None, reason=f"{name} is not installed")
+              for name in ("onnx", "onnxruntime", "onnxscript")]  # not imported before a test runs
 CNN = "pattern:entries=4,patterns=8,connectivity=3.6"
 
 

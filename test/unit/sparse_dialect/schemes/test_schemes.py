@@ -20,23 +20,12 @@ from espalier.sparse_dialect.schemes.scheme import largest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-
-CORNERS = ((0, 1, 3, 4), (1, 2, 4, 5), (3, 4, 6, 7), (4, 5, 7, 8))
+from support.patdnn import CORNERS, patdnn_example
 
 
 def random_weight(*shape: int, seed: int = 0) -> np.ndarray:
     """Seeded normal weights, no exact zeros."""
     return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
-
-
-def patdnn_example() -> np.ndarray:
-    """PatDNN's FKW example (papers.md 1.3): 4 filters, 4 channels, {channel: pattern}."""
-    kernels = [{1: 2, 3: 1}, {0: 2, 2: 1}, {1: 2, 2: 2, 3: 2}, {1: 2, 3: 2}]
-    weight = np.zeros((4, 4, 9), np.float32)
-    for f, row in enumerate(kernels):
-        for c, pattern in row.items():
-            weight[f, c, list(CORNERS[pattern - 1])] = 10 * f + c + np.array([0.1, 0.2, 0.3, 0.4])
-    return weight.reshape(4, 4, 3, 3)
 
 
 def covered(scheme: KernelScheme, weight: np.ndarray) -> bool:

@@ -13,8 +13,8 @@ from espalier.sparse_dialect.storage.chunks import thread_chunks
 from espalier.sparse_dialect.storage.fkw import Terms
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.patdnn import CORNERS, patdnn_example
 
-CORNERS = ((0, 1, 3, 4), (1, 2, 4, 5), (3, 4, 6, 7), (4, 5, 7, 8))
 Arrays = dict[str, np.ndarray]
 
 
@@ -118,16 +118,6 @@ def test_one_block_is_patdnns_fkw_to_the_byte(scheme: str, seed: int) -> None:
     arrays, expected = pack(weight, value, 1, 10, order)[0], patdnn(weight, value, order)
     assert {name: (array.dtype, array.tobytes()) for name, array in arrays.items()} == {
         name: (array.dtype, array.tobytes()) for name, array in expected.items()}
-
-
-def patdnn_example() -> np.ndarray:
-    """The paper's example: 4 filters, 4 channels, {channel: pattern}."""
-    kernels = [{1: 2, 3: 1}, {0: 2, 2: 1}, {1: 2, 2: 2, 3: 2}, {1: 2, 3: 2}]
-    weight = np.zeros((4, 4, 9), np.float32)
-    for f, row in enumerate(kernels):
-        for c, pattern in row.items():
-            weight[f, c, list(CORNERS[pattern - 1])] = 10 * f + c + np.array([0.1, 0.2, 0.3, 0.4])
-    return weight.reshape(4, 4, 3, 3)
 
 
 def test_the_papers_example() -> None:

@@ -24,9 +24,8 @@ from hypothesis import strategies as st
 from support.conv_harness import POINT, SAME, ConvRun
 from support.conv_harness import Case as ConvCase
 from support.kernel_harness import Emit, close, random, starting_at_pages
+from support.patdnn import CORNERS
 from support.tiers import thinned
-
-CORNERS = ((0, 1, 3, 4), (1, 2, 4, 5), (3, 4, 6, 7), (4, 5, 7, 8))
 
 
 @dataclass(frozen=True)
