@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import UnionType
 from typing import Any, TypeVar, get_origin, get_type_hints
 
 _R = TypeVar("_R")
@@ -84,6 +85,7 @@ def _checked(kind: type[_R], entry: Mapping[str, Any], what: str) -> _R:
     for name, wanted in get_type_hints(kind).items():
         value = getattr(record, name)
         whole = isinstance(value, int) and wanted in (float, float | None)
-        if not whole and not isinstance(value, get_origin(wanted) or wanted):
+        plain = wanted if isinstance(wanted, UnionType) else get_origin(wanted) or wanted
+        if not whole and not isinstance(value, plain):
             raise TypeError(f"{what}: {name} cannot be {value!r:.80}")
     return record
