@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from types import UnionType
 from typing import Any, TypeVar, get_origin, get_type_hints
+
+import numpy as np
 
 _R = TypeVar("_R")
 
@@ -17,6 +20,10 @@ class TensorSpec:
     name: str
     shape: tuple[int, ...]
     dtype: str
+
+    @cached_property
+    def numpy(self) -> np.dtype[Any]:
+        return np.dtype(self.dtype)
 
 
 GPU_FACTS = {

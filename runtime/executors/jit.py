@@ -12,6 +12,7 @@ import ctypes
 import threading
 import warnings
 from collections.abc import Mapping, Sequence
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from ...files import temporary_folder
 from ..abi import check_declared
 from ..memory import zeroed
 from ..states import States
+from ..tensors import address_of
 from .fork import renew_after_fork
 from .machine_code import Library, declared_here, described, linked
 from .team import Team, cores, fast_cores, why_no_team
@@ -66,6 +68,10 @@ class JitExecutor:
         self._scratch = zeroed(max(self._sizes["scratch"], 16) * 4).view(np.float32)
         self._team: Team | None = None
         self._states = States(states)
+        self._at = self._places(len(manifest["inputs"]), len(manifest["outputs"]))
+        self._given = (*self._at["inputs"], *self._at["outputs"])
+        self._lengths = (ctypes.c_int64 * len(self._free))()
+        self.bind()
         self._lock = threading.Lock()
         renew_after_fork(self)
 
@@ -94,22 +100,22 @@ class JitExecutor:
         ``EspalierError`` when an assertion of the model fails, such as an index out of range, or the system
         gives no threads.
         """
-        threads = 1 if self._sizes.get("sequential") else min(threads or fast_cores(), cores())
+        if threads != 1:
+            threads = 1 if self._sizes.get("sequential") else min(threads or fast_cores(), cores())
         if threads > 1 and (reason := why_no_team()):
             warnings.warn(f"the model runs on one thread: {reason}", stacklevel=2)
             threads = 1
         with self._lock:
-            inputs, outputs = [*inputs, *self._states.now], [*outputs, *self._states.next]
-            tensors = [*inputs, *outputs]
-            self._grow(tensors)
+            tensors = (*inputs, *self._states.now, *outputs, *self._states.next)
+            if self._free:
+                self._grow(tensors)
             self._failures[0] = 0
-            arrays = self._arrays(inputs, outputs)
-            buffers = (ctypes.c_void_p * len(arrays))(*(array.ctypes.data for array in arrays))
-            sizes = (ctypes.c_int64 * len(self._free))(*(tensors[at].shape[axis] for at, axis in self._free))
+            for place, array in zip(self._given, tensors, strict=True):
+                self._buffers[place] = address_of(array)
             if threads == 1:
-                self._run_alone(buffers, sizes)
+                self._function(self._alone)
             else:
-                self._team_of(threads, arrays).run(threads, buffers, sizes)
+                self._team_of(threads).run(threads, self._buffers, self._lengths)
             if self._failures[0]:
                 raise EspalierError(f"the model stopped: {self._messages[self._failures[0] - 1]}")
             self._states.advance()
@@ -134,33 +140,42 @@ class JitExecutor:
         """Seconds from the beginning of the last run on several threads until the second one claimed work."""
         return self._team.wake_seconds() if self._team is not None else None
 
-    def _arrays(self, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray]) -> list[np.ndarray]:
-        """The buffers of the entry (``entry.py``), in its order."""
-        given = {"inputs": inputs, "outputs": outputs, "scratch": [self._scratch], "weights": [self._weights],
-                 "failures": [self._failures], "turn": [self._turn], "stamps": [self._stamps],
-                 "arena": [self._arena]}
-        return [array for name in self._order for array in given[name]]
+    def bind(self) -> None:
+        """Puts the executor's own buffers among those of the entry (``entry.py``), once: a run adds its
+        tensors."""
+        own = {"scratch": self._scratch, "weights": self._weights, "failures": self._failures,
+               "turn": self._turn, "stamps": self._stamps, "arena": self._arena}
+        self._buffers = (ctypes.c_void_p * sum(map(len, self._at.values())))()
+        for name, places in self._at.items():
+            if name in own:
+                self._buffers[places[0]] = own[name].ctypes.data
+        pointers = [ctypes.c_void_p(ctypes.addressof(held)) for held in (self._buffers, self._lengths)]
+        self._values = (*pointers, ctypes.c_int64(0), ctypes.c_int64(1))  # the one thread, of one
+        self._alone = (ctypes.c_void_p * 4)(*map(ctypes.addressof, self._values))
 
-    def _run_alone(self, buffers: Any, sizes: Any) -> None:
-        values = [ctypes.c_void_p(ctypes.addressof(buffers)), ctypes.c_void_p(ctypes.addressof(sizes)),
-                  ctypes.c_int64(0), ctypes.c_int64(1)]
-        self._function((ctypes.c_void_p * len(values))(*map(ctypes.addressof, values)))
+    def _places(self, inputs: int, outputs: int) -> dict[str, range]:
+        """Which of the entry's buffers have which name."""
+        counts = {"inputs": inputs, "outputs": outputs}
+        sizes = [counts.get(name, 1) for name in self._order]
+        return {name: range(end - size, end)
+                for name, size, end in zip(self._order, sizes, accumulate(sizes), strict=True)}
 
-    def _team_of(self, threads: int, arrays: Sequence[np.ndarray]) -> Team:
+    def _team_of(self, threads: int) -> Team:
         """A team of at least ``threads`` threads."""
         if self._team is None or self._team.threads < threads:
-            own = [next(at for at, array in enumerate(arrays) if array is buffer)
-                   for buffer in (self._scratch, self._turn)]
-            self._team = Team(self._address, threads, buffers=len(arrays), scratch=own[0], turn=own[1],
+            self._team = Team(self._address, threads, buffers=len(self._buffers),
+                              scratch=self._at["scratch"][0], turn=self._at["turn"][0],
                               sizes=len(self._free), scratch_bytes=self._scratch.nbytes)
         return self._team
 
     def _grow(self, tensors: Sequence[np.ndarray]) -> None:
-        """An arena for the time steps of ``tensors``."""
-        steps = next((tensors[at].shape[axis] for at, axis in self._free), 0)
-        needed = self._sizes["arena"] + steps * self._sizes.get("arena_per_step", 0)
+        """The lengths of ``tensors``, and an arena for their time steps."""
+        for number, (at, axis) in enumerate(self._free):
+            self._lengths[number] = tensors[at].shape[axis]
+        needed = self._sizes["arena"] + self._lengths[0] * self._sizes.get("arena_per_step", 0)
         if needed > self._arena.size:
             self._arena = zeroed(needed)
+            self.bind()
 
     def __del__(self) -> None:
         """The team's threads end before the code and its memory go."""

@@ -54,6 +54,7 @@ def check_guarded(compiled: CompiledModel, inputs: Sequence[np.ndarray], threads
         executor._arena = guarded(executor._arena.shape, executor._arena.dtype, at_end)
         executor._scratch = guarded(executor._scratch.shape, executor._scratch.dtype, at_end)
         executor._weights = guarded_copy(executor._weights, at_end)
+        executor.bind()
         executor._team = None  # its threads know the former buffers
         compiled._execute(held, outputs, threads)
         for found, value in zip(outputs, expected, strict=True):

@@ -41,6 +41,7 @@ def check(function: Function, *inputs: torch.Tensor, threads: int = 1) -> None:
         outputs = [guarded(value.shape, value.numpy().dtype, at_end) for value in expected]
         executor = compiled._executor
         executor._arena = guarded(executor._arena.shape, executor._arena.dtype, at_end)
+        executor.bind()
         compiled._execute(held, outputs, threads)
         for found, value in zip(outputs, expected, strict=True):
             same(found, value.numpy())
