@@ -222,13 +222,13 @@ class Emitter:
         low: str,
         high: str,
         carried: Sequence[str],
-        type_: str,
+        type_: str | Sequence[str],
         body: Callable[[str, list[str]], list[str]],
         step: int = 1,
         kind: int | None = None,
     ) -> list[str]:
-        """``carried`` after ``body(k, carried)`` for every ``step``-th k from ``low`` to ``high``; ``kind``:
-        the class of kernels that it is the loop of."""
+        """``carried``, of one type or a type each, after ``body(k, carried)`` for every ``step``-th k from
+        ``low`` to ``high``; ``kind``: the class of kernels that it is the loop of."""
         self._count += 1
         name = f"%l{self._count}"
         head = f"scf.for {name}_k = {low} to {high} step {self.index(step)}"
@@ -237,7 +237,7 @@ class Emitter:
             body(f"{name}_k", [])
             self.line("}")
             return []
-        types = ", ".join([type_] * len(carried))
+        types = ", ".join([type_] * len(carried) if isinstance(type_, str) else type_)
         inside = [f"{name}_{at}" for at in range(len(carried))]
         pairs = ", ".join(f"{own} = {start}" for own, start in zip(inside, carried, strict=True))
         self.line(f"{name}:{len(carried)} = {head} iter_args({pairs}) -> ({types}) {{")
@@ -272,6 +272,17 @@ class Emitter:
             ]
 
         return self.loop(low, high, totals, wide, part, most)
+
+    def either(self, condition: str, first: Callable[[], str], second: Callable[[], str], type_: str) -> str:
+        """What ``first`` gives where the condition holds, else what ``second`` gives; one of them runs."""
+        self._count += 1
+        name = f"%e{self._count}"
+        self.line(f"{name} = scf.if {condition} -> ({type_}) {{")
+        self.line(f"scf.yield {first()} : {type_}")
+        self.line("} else {")
+        self.line(f"scf.yield {second()} : {type_}")
+        self.line("}")
+        return name
 
     def when(self, condition: str, body: Callable[[], None]) -> None:
         """Runs ``body`` where the condition holds."""

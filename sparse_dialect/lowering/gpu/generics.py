@@ -1,122 +1,227 @@
-"""Reads elementwise linalg as the GPU's kernels take it.
+"""Reads linalg.generic as the GPU's nests of loops take it.
 
-    linalg.generic {parallel, maps of dimensions or zeros} { arith and math on f32 }  ->  Elementwise, Body
+    linalg.generic {parallel and reduction loops, affine maps} { arith, math, tensor.extract }  ->  Nest, Body
 
-What is no such op is an error that names it.
+What has no such form is an error that names it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from ...errors import op_error
-from ...ir.constants import constant_of
 from ...ir.mlir import ir
 from ...ir.values import shape_of
-from .emitter import Emitter
-from .kernels.elementwise import Body, Elementwise, Operand
-from .layout import Layout
+from .assignment import constant_of
+from .bodies import Reader, captured_by, constant_number, uses_lanes
+from .kernels.nest import Access, Affine, Body, Nest
+from .layout import LANES, Plain, Tensor
 
-COVERED = "a convolution, a linear or recurrent layer, a pool, or elementwise operations on f32"
-_FORMULAS = {"arith.addf": "add", "arith.subf": "sub", "arith.mulf": "mul", "arith.divf": "div",
-             "arith.maximumf": "max", "arith.minimumf": "min", "arith.negf": "neg", "math.exp": "exp",
-             "math.tanh": "tanh", "math.sqrt": "sqrt"}
-_AS_THEY_ARE = ("arith.maxnumf", "arith.minnumf", "math.absf", "math.rsqrt", "math.floor", "math.ceil",
-                "math.log", "math.sin", "math.cos")
-_PREDICATES = ("false", "oeq", "ogt", "oge", "olt", "ole", "one", "ord", "ueq", "ugt", "uge", "ult", "ule",
-               "une", "uno", "true")
+COVERED = "a layer, a pool, a reshape or part of tensors, or arithmetic of f32 and integers"
+MOST_BUFFERS = 8  # of a kernel: what phones have
 
 
-def read_generic(op: Any, known: Callable[[ir.Value], Layout], target: Layout, half: bool
-                 ) -> tuple[Elementwise, Body, list[np.ndarray | ir.Value]]:
-    """An elementwise op, what it computes, and its operands: arrays, or tensors whose layouts are ``known``.
-    Raises ``PassError`` for any other op."""
+@dataclass(frozen=True)
+class Generic:
+    """A nest, its body, and what its kernel reads: arrays, or tensors by their values."""
+
+    nest: Nest
+    body: Body
+    operands: list[Any]  # arrays or values, one for each buffer that it reads
+
+
+def read_generic(op: Any, known: Callable[[ir.Value], Tensor], filled: Callable[[ir.Value], float | None],
+                 targets: list[Tensor], half: bool) -> Generic:
+    """
+    The nest of a linalg.generic whose results lie as ``targets``. ``known``: how an operand lies, ``filled``:
+    the number that fills a tensor, if one does. Raises ``PassError`` for what no nest can express.
+    """
     maps = [ir.AffineMapAttr(one).value for one in ir.ArrayAttr(op.attributes["indexing_maps"])]
-    kinds = [str(kind) for kind in ir.ArrayAttr(op.attributes["iterator_types"])]
-    inputs = list(op.operands)[: ir.DenseI32ArrayAttr(op.attributes["operandSegmentSizes"])[0]]
-    out = _loops(op, maps[len(inputs)])
-    in_order = out == tuple(range(len(kinds)))
-    if any("parallel" not in kind for kind in kinds) or len(op.results) != 1 or not in_order:
-        raise _unknown(op, "a reduction, several results, or a result in another order")
-    operands, values = [], []
-    for value, own in zip(inputs, maps, strict=False):
+    count = ir.DenseI32ArrayAttr(op.attributes["operandSegmentSizes"])[0]
+    block = op.regions[0].blocks[0]
+    values = list(op.operands)
+    outs, arguments = values[count:], list(block.arguments)
+    constants = _Constants()
+
+    def tensor(value: ir.Value) -> Tensor:
         array = constant_of(value)
-        layout = None if array is not None else known(value)
-        operands.append(Operand(layout, tuple(shape_of(value)), _loops(op, own)))
-        values.append(value if array is None else array.astype(np.float32))
-    shape = tuple(shape_of(op.results[0]))
-    _check_body(op)
-    return Elementwise(target, shape, tuple(operands), half), _body_of(op, len(inputs)), values
+        return known(value) if array is None else constants.add(array)
+
+    used = [at for at in range(count) if any(True for _ in arguments[at].uses)]
+    inputs = [Access(tensor(values[at]), _places(op, maps[at])) for at in used]
+    operands: list[Any] = [values[at] for at in used]
+    starts: list[Access | float | None] = []
+    for value, own, argument in zip(outs, maps[count:], arguments[count:], strict=True):
+        number = filled(value)
+        if not any(True for _ in argument.uses):
+            starts.append(None)
+        elif number is not None:
+            starts.append(number)
+        else:
+            starts.append(Access(tensor(value), _places(op, own)))
+            operands.append(value)
+    captured = captured_by(op)
+    tensors = tuple(tensor(value) for value in captured)
+    kinds = [str(kind) for kind in ir.ArrayAttr(op.attributes["iterator_types"])]
+    results = [Access(target, _places(op, own)) for target, own in zip(targets, maps[count:], strict=True)]
+    _check_results(op, results, kinds)
+    nest = Nest(
+        _sizes(op, maps, values, len(kinds)),
+        tuple(at for at, kind in enumerate(kinds) if "reduction" in kind),
+        tuple(inputs),
+        tuple(starts),
+        tuple(results),
+        tensors,
+        uses_lanes(op),
+        half,
+    )
+    body = Reader(op, used, captured).body
+    nest, own = constants.bound(op, nest, [*operands, *captured])
+    return Generic(nest, body, own)
+
+
+def fill_of(op: Any) -> float | None:
+    """The number that a linalg.generic without operands fills its result with, if it does."""
+    count = ir.DenseI32ArrayAttr(op.attributes["operandSegmentSizes"])[0]
+    end = list(op.regions[0].blocks[0].operations)[-1].operation
+    if count or len(end.operands) != 1 or len(list(op.regions[0].blocks[0].operations)) != 1:
+        return None
+    return constant_number(end.operands[0])
 
 
 def _unknown(op: Any, found: str) -> Exception:
     return op_error(op, COVERED, found, "there is no GPU kernel for it; compile for a CPU")
 
 
-def _loops(op: Any, own: ir.AffineMap) -> tuple[int | None, ...]:
-    """The loop that each dimension follows; None: always 0."""
-    found: list[int | None] = []
-    for expression in own.results:
-        if isinstance(expression, ir.AffineDimExpr):
-            found.append(expression.position)
-        elif isinstance(expression, ir.AffineConstantExpr) and expression.value == 0:
-            found.append(None)
-        else:
-            raise _unknown(op, f"a place of {expression}")
-    return tuple(found)
+def _sizes(op: Any, maps: list[ir.AffineMap], values: list[Any], loops: int) -> tuple[int, ...]:
+    """Turns of each loop: the size of the dimension that it is the place in."""
+    found: dict[int, int] = {}
+    for own, value in zip(maps, values, strict=True):
+        if isinstance(value.type, ir.RankedTensorType):
+            for expression, size in zip(own.results, shape_of(value), strict=True):
+                if isinstance(expression, ir.AffineDimExpr):
+                    found[expression.position] = size
+    if len(found) != loops:
+        raise _unknown(op, "a loop whose length no operand says")
+    return tuple(found[at] for at in range(loops))
 
 
-def _check_body(op: Any) -> None:
-    for view in op.regions[0].blocks[0].operations:
-        name = view.operation.name
-        known = (*_FORMULAS, *_AS_THEY_ARE, "arith.cmpf", "arith.select", "arith.constant", "linalg.yield")
-        if name not in known:
-            raise _unknown(op, f"'{name}' in its body")
+def _places(op: Any, own: ir.AffineMap) -> tuple[Affine, ...]:
+    return tuple(_affine(op, expression) for expression in own.results)
 
 
-def _body_of(op: Any, inputs: int) -> Body:
-    block = op.regions[0].blocks[0]
-
-    def body(e: Emitter, values: list[str], type_: str) -> str:
-        names: dict[Any, str] = dict(zip(list(block.arguments)[:inputs], values, strict=True))
-
-        def value_of(value: Any) -> str:
-            if value not in names:
-                names[value] = e.real(_number(op, value), type_)
-            return names[value]
-
-        for view in block.operations:
-            own = view.operation
-            if own.name == "linalg.yield":
-                return value_of(own.operands[0])
-            if own.name != "arith.constant":
-                names[own.results[0]] = _emit(e, own, [value_of(value) for value in own.operands], type_)
-        raise AssertionError("a body without a yield")
-
-    return body
+def _affine(op: Any, expression: Any) -> Affine:
+    """An expression of loops, numbers, sums and products with a number."""
+    if isinstance(expression, ir.AffineDimExpr):
+        return Affine(((expression.position, 1),))
+    if isinstance(expression, ir.AffineConstantExpr):
+        return Affine((), expression.value)
+    if isinstance(expression, ir.AffineAddExpr):
+        left, right = _affine(op, expression.lhs), _affine(op, expression.rhs)
+        return Affine((*left.terms, *right.terms), left.constant + right.constant)
+    if isinstance(expression, ir.AffineMulExpr):
+        left, right = _affine(op, expression.lhs), _affine(op, expression.rhs)
+        number, other = (left.constant, right) if not left.terms else (right.constant, left)
+        return Affine(tuple((loop, factor * number) for loop, factor in other.terms), other.constant * number)
+    raise _unknown(op, f"a place of {expression}")
 
 
-def _number(op: Any, value: Any) -> float:
-    owner = value.owner
-    if isinstance(owner, ir.Block) or owner.operation.name != "arith.constant":
-        raise _unknown(op, "a number computed outside its body")
-    attribute = owner.operation.attributes["value"]
-    if not isinstance(attribute, ir.FloatAttr):
-        raise _unknown(op, f"the constant {attribute}")
-    return float(attribute.value)
+def _check_results(op: Any, results: list[Access], kinds: list[str]) -> None:
+    """Every place of a result is a loop of its own, or 0; results have one place."""
+    for result in results:
+        loops = [place.loop for place in result.places if place.terms]
+        if None in loops or len(set(loops)) != len(loops) or any(place.constant for place in result.places):
+            raise _unknown(op, "a result whose places are no loops")
+        if any("parallel" not in kinds[loop] for loop in loops if loop is not None):
+            raise _unknown(op, "a result with a place for each turn of a reduction")
+    if any(result.places != results[0].places for result in results):
+        raise _unknown(op, "results of different shapes")
 
 
-def _emit(e: Emitter, own: Any, operands: list[str], type_: str) -> str:
-    if own.name in _FORMULAS:
-        return e.applied(_FORMULAS[own.name], operands, type_)
-    if own.name == "arith.cmpf":
-        predicate = _PREDICATES[ir.IntegerAttr(own.attributes["predicate"]).value]
-        return e.new(f"arith.cmpf {predicate}, {operands[0]}, {operands[1]} : {type_}")
-    if own.name == "arith.select":
-        mask = "vector<4xi1>" if type_.startswith("vector") else "i1"
-        types = f"{mask}, {type_}" if type_.startswith("vector") else type_
-        return e.new(f"arith.select {', '.join(operands)} : {types}")
-    return e.new(f"{own.name} {', '.join(operands)} : {type_}")
+class _Constants:
+    """The constant operands of an op: i32 and f32, one array each where there are too many buffers."""
+
+    def __init__(self) -> None:
+        self._arrays: list[np.ndarray] = []
+        self._tensors: list[Tensor] = []
+
+    def add(self, array: np.ndarray) -> Tensor:
+        """How a constant lies in a buffer of its own."""
+        kept = as_kept(array)
+        self._arrays.append(kept)
+        element = "i1" if array.dtype == np.bool_ else "f32" if kept.dtype == np.float32 else "i32"
+        self._tensors.append(Tensor(Plain(kept.size, element), array.shape))
+        return self._tensors[-1]
+
+    def bound(self, op: Any, nest: Nest, operands: list[Any]) -> tuple[Nest, list[Any]]:
+        """The nest with the sources of its operands, and what lies behind each of its buffers; few enough
+        for a kernel, or ``PassError``."""
+        own = _with_sources(nest, operands, self._arrays)
+        if len(set(own[0].bindings)) + len(nest.results) > MOST_BUFFERS:
+            own = self._together(nest, operands)
+        nest, found = own
+        kept = [value for at, value in enumerate(found) if nest.bindings[at] == at]
+        buffers = len(kept) + len(nest.results)
+        if buffers > MOST_BUFFERS:
+            raise _unknown(op, f"{buffers} tensors, of which a kernel sees {MOST_BUFFERS}")
+        return nest, kept
+
+    def _together(self, nest: Nest, operands: list[Any]) -> tuple[Nest, list[Any]]:
+        """With one array for all constants of f32, and one for those of integers."""
+        whole: dict[str, list[np.ndarray]] = {}
+        moved: list[Tensor] = []
+        for array, tensor in zip(self._arrays, self._tensors, strict=True):
+            pieces = whole.setdefault(array.dtype.name, [])
+            moved.append(Tensor(tensor.layout, tensor.shape, sum(piece.size for piece in pieces)))
+            pieces.append(np.pad(array.ravel(), (0, -array.size % LANES)))
+        joined = {name: np.concatenate(pieces) for name, pieces in whole.items()}
+        self._arrays = [joined[array.dtype.name] for array in self._arrays]
+        moved = [replace(tensor, layout=Plain(array.size, _element(tensor)))
+                 for array, tensor in zip(self._arrays, moved, strict=True)]
+        new = iter(moved)
+
+        def own(value: Any, access: Any) -> Any:
+            if constant_of(value) is None:
+                return access
+            return next(new) if isinstance(access, Tensor) else replace(access, tensor=next(new))
+
+        reads = [own(value, access) for value, access in zip(operands, nest.reads, strict=False)]
+        captured = [own(value, tensor) for value, tensor in
+                    zip(operands[len(reads) :], nest.captured, strict=True)]
+        starts = iter(reads[len(nest.inputs) :])
+        nest = replace(nest, inputs=tuple(reads[: len(nest.inputs)]), captured=tuple(captured),
+                       starts=tuple(next(starts) if isinstance(start, Access) else start
+                                    for start in nest.starts))
+        return _with_sources(nest, operands, self._arrays)
+
+
+def _element(tensor: Tensor) -> str:
+    assert isinstance(tensor.layout, Plain)
+    return tensor.layout.element
+
+
+def _with_sources(nest: Nest, operands: list[Any], arrays: list[np.ndarray]) -> tuple[Nest, list[Any]]:
+    """The nest with numbers of what its operands lie in, and those: values, or arrays for constants."""
+    constants = iter(arrays)
+    found = [value if constant_of(value) is None else next(constants) for value in operands]
+    sources = []
+    for at, value in enumerate(found):
+        same = (number for number in range(at) if found[number] is value
+                or (not isinstance(value, np.ndarray) and not isinstance(found[number], np.ndarray)
+                    and found[number] == value))
+        sources.append(next(same, at))
+    return replace(nest, sources=tuple(sources)), found
+
+
+def as_kept(array: np.ndarray) -> np.ndarray:
+    """A constant as kernels read it: f32 or i32. ``EspalierError`` where an integer needs more bits."""
+    if array.dtype.kind == "f":
+        return array.astype(np.float32)
+    limit = np.iinfo(np.int32)
+    return np.clip(array.astype(np.int64), limit.min, limit.max).astype(np.int32)
+
+

@@ -12,8 +12,6 @@ from typing import Any
 import numpy as np
 
 from ...activations import activation_of
-from ...dialect.ops import PoolOp
-from ...dialect.packed import PackedConvOp
 from ...dialect.schedules import schedule_of
 from ...dialect.schemes import scheme_of
 from ...dialect.storages import packed_weight
@@ -21,98 +19,29 @@ from ...errors import op_error
 from ...geometry import convolution as geometry
 from ...ir.constants import weight_of
 from ...ir.mlir import ir
-from ...ir.values import element_of, integers, shape_of
+from ...ir.values import integers, shape_of
 from ...schemes import Dense, SharedColumns
 from ...schemes.shared_columns import group_rows
+from .assignment import rows_of, three
 from .kernels.convolution import Convolution, Tile
-from .kernels.pools import Pool, Three
+from .kernels.nest import Access, Affine, Body, Nest, Scope
+from .kernels.pools import Pool
 from .kernels.products import SLICE, Product, packed_dense, packed_sparse, parts
 from .kernels.recurrent import Step, packed_units
-from .layout import LANES, SPARE_ROWS, Layout, Matrix, Rows
+from .layout import LANES, SPARE_ROWS, Layout, Matrix, Rows, Tensor
 from .profiles import Profile
 from .stored_kernels import Geometry, Stored, stored_kernels
 from .tiling import choose_tile
 
 MOST_BYTES = 1 << 27  # of a buffer that a kernel sees: what every device offers
-_LIMIT = 1 << 31  # index arithmetic is of 32 bits, signed
-RESHAPES = ("tensor.collapse_shape", "tensor.expand_shape")
-_MOST_DIMENSIONS = 5
-
-
-def layout_of(value: ir.Value) -> Layout:
-    """How a tensor of f32 lies: images as rows, with the margins that their readers want; matrices by rows.
-    Raises ``PassError`` for any other."""
-    type_ = ir.RankedTensorType(value.type)
-    owner = value.owner if not isinstance(value.owner, ir.Block) else value.owner.owner
-    covered = type_.has_static_shape and 2 <= type_.rank <= _MOST_DIMENSIONS
-    if str(element_of(type_)) != "f32" or not covered:
-        raise op_error(
-            owner,
-            f"f32 tensors of two to {_MOST_DIMENSIONS} dimensions of fixed sizes",
-            str(type_),
-            "there is no GPU kernel for it; compile for a CPU",
-        )
-    shape = shape_of(value)
-    if type_.rank == 2:
-        return Matrix(shape[0], shape[1])
-    if type_.rank == 3 and not _is_image(value):
-        return Matrix(shape[0] * shape[1], shape[2])
-    depth, height, width = [1, 1, *shape[2:]][-3:]
-    deep, margin = _margins(value)
-    rows = Rows(shape[0] * shape[1], depth, height, width, margin, deep)
-    if 4 * LANES * rows.vectors >= _LIMIT:
-        raise op_error(owner, "tensors below 2 GiB", str(type_), "make the input smaller")
-    return rows
-
-
-def _is_image(value: ir.Value, seen: frozenset[Any] = frozenset()) -> bool:
-    """Whether a tensor of three dimensions is an image of one, and not a sequence: whether a convolution or
-    a pool reads or writes it, with nothing but elementwise operations and concatenations between."""
-    around = [use.owner for use in value.uses]
-    if not isinstance(value.owner, ir.Block):
-        around.append(value.owner)
-    for view in around:
-        operation = view.operation
-        if operation.name in ("sparse.packed_conv", "sparse.pool"):
-            return True
-        if operation.name not in ("linalg.generic", "tensor.concat") or operation in seen:
-            continue
-        others = [*operation.operands, *operation.results]
-        if any(_is_image(other, seen | {operation}) for other in others
-               if len(shape_of(other)) == 3 and other != value):
-            return True
-    return False
-
-
-def _margins(value: ir.Value) -> tuple[int, int]:
-    """Slices and pixels of zeros that the readers of a tensor want around it."""
-    deep = margin = 0
-    for use in value.uses:
-        reader = use.owner
-        if isinstance(reader, PackedConvOp | PoolOp) and reader.input == value:
-            if isinstance(reader, PoolOp) and ir.StringAttr(reader.kind).value == "max":
-                continue  # places beyond the border are never read
-            low, high = three(reader.padding_low, 0), three(reader.padding_high, 0)
-            deep, margin = max(deep, low[0], high[0]), max(margin, *low[1:], *high[1:])
-        elif reader.operation.name in RESHAPES and len(shape_of(reader.operation.results[0])) > 2:
-            own = _margins(reader.operation.results[0])
-            deep, margin = max(deep, own[0]), max(margin, own[1])
-    return deep, margin
-
-
-def three(attribute: Any, fill: int) -> Three:
-    """The values of an attribute of one to three dimensions, as of three."""
-    depth, height, width = [fill, fill, *integers(attribute)][-3:]
-    return depth, height, width
 
 
 def convolution_of(op: Any, source: Layout, residual: Layout | None, half: bool, profile: Profile
                    ) -> tuple[Convolution, dict[str, np.ndarray]]:
     """A packed convolution and the arrays of its kernel: ``rows``, ``index``, ``weight``, ``bias``."""
-    target = layout_of(op.output)
+    target = rows_of(op.output)
     assert isinstance(source, Rows)
-    assert isinstance(target, Rows)
-    assert not isinstance(residual, Matrix)
+    assert residual is None or isinstance(residual, Rows)
     if any(size != 1 for size in integers(op.pool)):
         raise op_error(op, "a convolution without a fused pool", f"a pool of {integers(op.pool)}",
                        "leave the pool to sparse.pool")
@@ -216,9 +145,8 @@ def products_of(op: Any, weight: np.ndarray, bias: np.ndarray, sides: tuple[Matr
 
 def pool_of(op: Any, source: Layout, half: bool) -> Pool:
     """A pool."""
-    target = layout_of(op.output)
+    target = rows_of(op.output)
     assert isinstance(source, Rows)
-    assert isinstance(target, Rows)
     return Pool(
         source,
         target,
@@ -230,8 +158,22 @@ def pool_of(op: Any, source: Layout, half: bool) -> Pool:
     )
 
 
-def elements_of(layout: Layout) -> int:
-    """Elements of a tensor."""
-    if isinstance(layout, Matrix):
-        return layout.rows * layout.columns
-    return layout.planes * prod(layout.image)
+def global_pool(op: Any, source: Tensor, target: Tensor, half: bool) -> tuple[Nest, Body]:
+    """A pool of whole images, however they lie: a thread an image."""
+    reduced = len(integers(op.kernel))
+    kept = len(source.shape) - reduced
+    loops = tuple(Affine(((at, 1),)) for at in range(len(source.shape)))
+    places = (*loops[:kept], *[Affine()] * reduced)
+    largest = ir.StringAttr(op.kind).value == "max"
+    share = 1 / prod(source.shape[kept:])
+
+    def body(scope: Scope) -> list[str]:
+        e, (x,), (total,) = scope.e, scope.inputs, scope.sums
+        if largest:
+            return [e.applied("max", [x, total], "f32")]
+        return [e.applied("add", [e.applied("mul", [x, e.real(share)], "f32"), total], "f32")]
+
+    nest = Nest(source.shape, tuple(range(kept, len(source.shape))), (Access(source, loops),),
+                (float("-inf") if largest else 0.0,), (Access(target, places),), lanes=False, half=half,
+                sources=(0,))
+    return nest, body

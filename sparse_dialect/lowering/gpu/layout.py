@@ -1,4 +1,4 @@
-"""How tensors lie in a GPU's buffers: rows of pixel vectors between zeros, and matrices.
+"""How tensors lie in a GPU's buffers: rows of pixel vectors between zeros, matrices, and plain elements.
 
     place of (plane, z, y, x), in elements =
         (((plane * (depth + 2 deep) + z + deep) * (height + 2 margin) + y + margin) * pitch + left) * 4 + x
@@ -89,4 +89,44 @@ class Matrix:
         return self.rows * self.pitch // LANES
 
 
-Layout = Rows | Matrix
+@dataclass(frozen=True)
+class Plain:
+    """``count`` elements one behind the other, as PyTorch has them: ``f32``, ``i32``, or ``i1`` (an i32 that
+    is 0 or 1), whatever the precision."""
+
+    count: int
+    element: str = "f32"
+
+    @property
+    def vectors(self) -> int:
+        """Vectors of the whole buffer."""
+        return -(-self.count // LANES)
+
+
+Layout = Rows | Matrix | Plain
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """A tensor of ``shape`` (images: N, C and up to three sizes; matrices: two or three), as it lies; plain
+    ones from element ``first`` of their buffer on, a multiple of LANES."""
+
+    layout: Layout
+    shape: tuple[int, ...]
+    first: int = 0
+
+    @property
+    def kind(self) -> str:
+        """What its elements are where they are computed: f32, index or i1."""
+        element = self.layout.element if isinstance(self.layout, Plain) else "f32"
+        return {"f32": "f32", "i32": "index", "i1": "i1"}[element]
+
+    def stored(self, half: bool) -> str:
+        """What an element of its buffer is."""
+        if isinstance(self.layout, Plain):
+            return "f32" if self.layout.element == "f32" else "i32"
+        return "f16" if half else "f32"
+
+    def bytes(self, half: bool) -> int:
+        """Of its buffer."""
+        return self.layout.vectors * LANES * (2 if self.stored(half) == "f16" else 4)

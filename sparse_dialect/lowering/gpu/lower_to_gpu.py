@@ -10,13 +10,15 @@
                          {espalier.layer = "conv1", espalier.written = array<i64: 6>}
 
 All buffers are of Vulkan's storage class. Equal kernels are one. Inputs and outputs are row-major; images
-between layers are rows of pixel vectors (``layout.py``). No sparse op and no tensor is left.
+between layers are rows of pixel vectors (``layout.py``), other tensors plain elements or matrices
+(``assignment.py``). No sparse op and no tensor is left.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import prod
 from typing import Any, Literal
 
 import numpy as np
@@ -26,34 +28,28 @@ from ...dialect.packed import PackedConvOp, PackedLinearOp
 from ...dialect.recurrent import PACKED_LAYERS, PackedGruOp, PackedLstmOp
 from ...dialect.schedules import record_of
 from ...errors import op_error
-from ...ir.constants import constant_of
 from ...ir.mlir import ir
-from ...ir.values import shape_of, text_of
+from ...ir.values import element_of, shape_of, text_of
 from ...passes import Pass, PassContext, option
+from .assignment import RESHAPES, Assignment, constant_of, is_global
 from .emitter import Kernel
 from .facts import facts_of_convolution, facts_of_product, facts_of_step
-from .generics import COVERED, read_generic
-from .kernels import copies
+from .generics import COVERED, as_kept, fill_of, read_generic
+from .kernels import moves
 from .kernels.convolution import convolution
-from .kernels.elementwise import elementwise
+from .kernels.nest import nest
 from .kernels.pools import pool
 from .kernels.products import product
 from .kernels.recurrent import step
 from .launches import Facts, Launches
-from .layers import (
-    RESHAPES,
-    as_matrix,
-    convolution_of,
-    elements_of,
-    layout_of,
-    linear_of,
-    pool_of,
-    step_of,
-)
-from .layout import LANES, Layout, Matrix, Rows
+from .layers import as_matrix, convolution_of, global_pool, linear_of, pool_of, step_of
+from .layout import LANES, Matrix, Plain, Rows, Tensor
+from .parts import concatenated, inserted, padded, sliced
 from .profiles import Profile, profile_named
 
 _SKIPPED = ("arith.constant", "func.return", "tensor.empty", "tensor.dim")
+_MOST_PARTS = 7  # of a kernel, beside its result
+_HOST_BYTES = {"i64": 8, "i1": 1}  # integers that lie otherwise outside
 
 
 @dataclass(frozen=True)
@@ -62,8 +58,9 @@ class LowerToGpuPass(Pass):
     Lowers a function of packed sparse ops to kernels in gpu, memref, vector, arith and scf, and their
     launches.
 
-    Convolutions and linear layers of every scheme, pools, elementwise linalg, slices and concatenations of
-    channels. Anything else is an error that names the operation: nothing falls back to the CPU.
+    Convolutions, linear and recurrent layers of every scheme, pools; reshapes, slices, concatenations and
+    paddings; and whatever linalg.generic computes of f32 and integers. Anything else is an error that names
+    the operation: nothing falls back to the CPU.
     """
 
     name = "sparse-lower-to-gpu"
@@ -93,9 +90,11 @@ class _Lowering:
 
     def __init__(self, function: Any, context: PassContext, half: bool, profile: Profile) -> None:
         self._function, self._half, self._profile = function, half, profile
+        self._assignment = Assignment(function)
         self._launches = Launches(context)
         self._packed = 0  # packed layers so far
-        self._buffers: dict[Any, tuple[str, Layout]] = {}  # of each tensor
+        self._buffers: dict[Any, tuple[Any, Tensor]] = {}  # of each tensor
+        self._filled: dict[Any, float] = {}  # tensors of one number, which nobody has written
 
     def module(self) -> ir.Module:
         """The whole: kernels, weights and the function of launches."""
@@ -117,32 +116,76 @@ class _Lowering:
         return self._launches.module(arguments)
 
     def _take_input(self, value: Any, name: str) -> str:
-        """The function's argument for an input, which is copied into its layout."""
-        layout = layout_of(value)
-        argument = self._launches.argument(name, 4 * elements_of(layout))
-        self._run(value, "input", copies.from_plain(layout, self._half), [name], layout)
+        """The function's argument for an input, which is copied unless it lies there as it should."""
+        tensor, bytes_ = self._assignment.tensor(value), self._host_bytes(value)
+        argument = self._launches.argument(name, bytes_ * prod(tensor.shape))
+        if str(element_of(value.type)) in _HOST_BYTES:
+            self._run(value, "input", moves.from_words(tensor, bytes_), [name], tensor)
+        elif isinstance(tensor.layout, Plain):
+            self._buffers[value] = name, tensor
+        else:
+            plain = Tensor(Plain(prod(tensor.shape)), tensor.shape)
+            self._run(value, "input", moves.reshaped(plain, tensor, self._half), [name], tensor)
         return argument
 
     def _give_output(self, value: Any, name: str) -> str:
         """The function's argument for a result, which is copied: a layer may read it too."""
-        if value not in self._buffers:
-            raise op_error(
-                self._function, "results that are computed", "a constant", "return a layer's result"
-            )
-        source, layout = self._buffers[value]
-        argument = self._launches.argument(name, 4 * elements_of(layout))
-        self._launches.launch("output", copies.to_plain(layout, self._half), [source, name])
+        source, tensor = self._held(value)
+        bytes_ = self._host_bytes(value)
+        argument = self._launches.argument(name, bytes_ * prod(tensor.shape))
+        if str(element_of(value.type)) in _HOST_BYTES:
+            kernel = moves.to_words(tensor, bytes_)
+        else:
+            element = "i32" if tensor.kind == "index" else "f32"
+            plain = Tensor(Plain(prod(tensor.shape), element), tensor.shape)
+            kernel = moves.reshaped(tensor, plain, self._half)
+        self._launches.launch("output", kernel, [source, name])
         return argument
 
-    def _run(self, result: Any, layer: str, kernel: Kernel, operands: list[Any], layout: Layout,
+    def _host_bytes(self, value: Any) -> int:
+        """Of an element outside."""
+        element = str(element_of(value.type))
+        if element in ("f64", "i8"):
+            raise op_error(self._function, "inputs and outputs of f32, i32, i64 or i1", str(value.type),
+                           "convert them, or compile for a CPU")
+        return _HOST_BYTES.get(element, 4)
+
+    def _run(self, result: Any, layer: str, kernel: Kernel, operands: list[Any], tensor: Tensor,
              facts: Facts | None = None) -> None:
         """A launch whose result lies in a new buffer."""
-        name = self._launches.allocate(self._bytes(layout))
-        self._buffers[result] = (name, layout)
+        name = self._allocate(result, tensor)
         self._launches.launch(layer, kernel, [*operands, name], facts)
 
-    def _bytes(self, layout: Layout) -> int:
-        return layout.vectors * LANES * (2 if self._half else 4)
+    def _allocate(self, result: Any, tensor: Tensor) -> str:
+        """A new buffer for a tensor."""
+        name = self._launches.allocate(tensor.bytes(self._half))
+        self._buffers[result] = name, tensor
+        return name
+
+    def _held(self, value: Any) -> tuple[Any, Tensor]:
+        """Where a tensor lies, a constant or one number included."""
+        if value not in self._buffers:
+            array = constant_of(value)
+            if array is None and value in self._filled:
+                whole = np.float32 if self._assignment.tensor(value).kind == "f32" else np.int32
+                array = np.full(shape_of(value), self._filled[value], whole)
+            if array is None:
+                raise op_error(self._function if isinstance(value.owner, ir.Block) else value.owner,
+                               COVERED, "a tensor that no kernel writes", "compile for a CPU")
+            element = {"b": "i1", "f": "f32"}.get(array.dtype.kind, "i32")
+            if str(element_of(value.type)) == "i1":
+                element = "i1"
+            plain = Tensor(Plain(array.size, element), tuple(shape_of(value)))
+            self._buffers[value] = as_kept(array), plain
+        return self._buffers[value]
+
+    def _as(self, value: Any, tensor: Tensor) -> Any:
+        """The buffer of a tensor that must lie in one way; a copy where it lies otherwise."""
+        name, own = self._held(value)
+        if own.layout == tensor.layout:
+            return name
+        self._run(value, "layout", moves.reshaped(own, tensor, self._half), [name], tensor)
+        return self._buffers[value][0]
 
     def _lower(self, view: Any) -> None:
         operation = view.operation
@@ -161,45 +204,66 @@ class _Lowering:
         elif isinstance(view, PackedGruOp | PackedLstmOp):
             self._recurrent(view, layer)
         elif isinstance(view, PoolOp):
-            name, source = self._buffers[view.input]
-            what = pool_of(view, source, self._half)
-            self._run(view.output, layer, pool(what), [name, name], what.target)
+            self._pool(view, layer)
         elif operation.name == "tensor.concat":
             self._concatenate(operation)
         elif operation.name == "tensor.extract_slice":
             self._slice(operation)
+        elif operation.name in ("tensor.pad", "tensor.insert_slice"):
+            self._assemble(operation)
         elif operation.name == "linalg.generic":
             self._generic(operation, layer)
-        else:
+        elif not _is_scalar(operation):  # numbers that are needed are refused where they are
             raise op_error(operation, COVERED, "an op without a GPU kernel", "compile for a CPU")
 
     def _generic(self, operation: Any, layer: str) -> None:
-        target = layout_of(operation.results[0])
-        what, body, values = read_generic(operation, self._layout, target, self._half)
-        operands = [value if isinstance(value, np.ndarray) else self._buffers[value][0] for value in values]
-        self._run(operation.results[0], layer, elementwise(what, body), operands, target)
+        number = fill_of(operation)
+        if number is not None:
+            self._filled[operation.results[0]] = number
+            return
+        results = list(operation.results)
+        targets = [self._assignment.tensor(result) for result in results]
+        if len(results) > 1:  # all are written at one place: as plain elements
+            targets = [Tensor(Plain(prod(own.shape), {"index": "i32"}.get(own.kind, own.kind)), own.shape)
+                       for own in targets]
+        found = read_generic(operation, lambda value: self._held(value)[1], self._filled.get, targets,
+                             self._half)
+        operands = [value if isinstance(value, np.ndarray) else self._held(value)[0]
+                    for value in found.operands]
+        names = [self._allocate(result, target) for result, target in zip(results, targets, strict=True)]
+        self._launches.launch(layer, nest(found.nest, found.body), [*operands, *names])
 
-    def _layout(self, value: ir.Value) -> Layout:
-        if value not in self._buffers:
-            raise op_error(value.owner, "a tensor that a layer computes", "another", "compile for a CPU")
-        return self._buffers[value][1]
+    def _pool(self, view: Any, layer: str) -> None:
+        target = self._assignment.tensor(view.output)
+        if is_global(view):
+            name, source = self._held(view.input)
+            what, body = global_pool(view, source, target, self._half)
+            self._run(view.output, layer, nest(what, body), [name], target)
+            return
+        name = self._rows(view.input)
+        images = pool_of(view, self._buffers[view.input][1].layout, self._half)
+        self._run(view.output, layer, pool(images), [name, name], target)
+
+    def _rows(self, value: Any) -> Any:
+        """The buffer of an image."""
+        return self._as(value, self._assignment.tensor(value))
 
     def _convolution(self, view: Any, layer: str) -> None:
-        name, source = self._buffers[view.input]
-        residual = None if view.residual is None else self._buffers[view.residual]
-        added = None if residual is None else residual[1]
-        what, arrays = convolution_of(view, source, added, self._half, self._profile)
+        name = self._rows(view.input)
+        added = None if view.residual is None else self._rows(view.residual)
+        residual = None if added is None else self._buffers[view.residual][1].layout
+        what, arrays = convolution_of(view, self._buffers[view.input][1].layout, residual, self._half,
+                                      self._profile)
         operands = [name, name, *_in_order(arrays, ("rows", "index", "weight", "bias"))]
-        if residual is not None:
-            operands.append(residual[0])
+        if added is not None:
+            operands.append(added)
         facts = facts_of_convolution(what, arrays)
-        self._run(view.output, layer, convolution(what), operands, what.target, facts)
+        target = Tensor(what.target, tuple(shape_of(view.output)))
+        self._run(view.output, layer, convolution(what), operands, target, facts)
 
     def _linear(self, view: Any, layer: str) -> None:
-        source = self._buffers[view.input][0]
-        target = layout_of(view.output)
-        name = self._launches.allocate(self._bytes(target))
-        self._buffers[view.output] = (name, target)
+        source = self._rows(view.input)
+        name = self._allocate(view.output, self._assignment.tensor(view.output))
         for what, arrays in linear_of(view, self._half):
             operands = _in_order(arrays, ("start", "index", "weight", "row", "bias"))
             facts = facts_of_product(what, arrays)
@@ -210,9 +274,8 @@ class _Lowering:
         what, arrays = step_of(view, self._half)
         weights = _in_order(arrays, ("table", "index", "weight", "bias"))
         size = 2 if self._half else 4
-        gates, target = self._buffers[view.gates][0], layout_of(view.output)
-        output = self._launches.allocate(self._bytes(target))
-        self._buffers[view.output] = (output, target)
+        gates = self._rows(view.gates)
+        output = self._allocate(view.output, self._assignment.tensor(view.output))
         cell = [self._cell(view, what.state)] if what.gates == LANES else []
         kernel, facts = step(what), facts_of_step(what, arrays)
         state = self._state(view.initial)
@@ -225,69 +288,111 @@ class _Lowering:
 
     def _cell(self, view: Any, layout: Matrix) -> str:
         """A buffer of its own for an LSTM's cell, which every step changes in place."""
-        name = self._launches.allocate(self._bytes(layout))
-        self._buffers[view.final_cell] = (name, layout)
-        self._launches.launch("cell", copies.columns(layout, layout, (0, 0), self._half),
+        state = Tensor(layout, (layout.rows, layout.columns))
+        name = self._allocate(view.final_cell, state)
+        self._launches.launch("cell", moves.reshaped(state, state, self._half),
                               [self._state(view.cell), name])
         return name
 
     def _state(self, value: Any) -> Any:
         """The state before the first step: a constant, or what another layer computes."""
         array = constant_of(value)
-        return self._buffers[value][0] if array is None else as_matrix(array, self._half)
+        if array is None and value in self._filled:
+            array = np.full(shape_of(value), self._filled[value], np.float32)
+        return self._rows(value) if array is None else as_matrix(array, self._half)
 
     def _reshape(self, operation: Any) -> None:
-        """Between shapes; a matrix of what was an image is a copy out of its rows."""
-        source, layout = self._buffers[operation.operands[0]]
+        """Between shapes: a copy, unless the elements lie already as the result's should."""
         result = operation.results[0]
-        wanted = layout_of(result)
-        if isinstance(layout, Rows) and isinstance(wanted, Matrix) and layout.planes % wanted.rows == 0:
-            self._run(result, "flatten", copies.out_of_rows(layout, wanted, self._half), [source], wanted)
-        elif isinstance(layout, Matrix) and isinstance(wanted, Rows) and wanted.planes % layout.rows == 0:
-            self._run(result, "unflatten", copies.into_rows(wanted, layout, self._half), [source], wanted)
-        elif layout == wanted or (
-            isinstance(layout, Rows) and isinstance(wanted, Rows)
-            and (layout.planes, layout.image) == (wanted.planes, wanted.image)
-        ):
-            self._buffers[result] = (source, layout)
+        if constant_of(result) is not None:
+            return
+        if operation.operands[0] in self._filled:
+            self._filled[result] = self._filled[operation.operands[0]]
+            return
+        source, own = self._held(operation.operands[0])
+        wanted = self._assignment.tensor(result)
+        if _same_order(own, wanted):
+            self._buffers[result] = source, Tensor(own.layout, wanted.shape)
         else:
-            raise op_error(operation, "a reshape that flattens", str(result.type), "compile for a CPU")
+            self._run(result, "reshape", moves.reshaped(own, wanted, self._half), [source], wanted)
 
     def _concatenate(self, operation: Any) -> None:
-        """Parts after each other along the second dimension: channels, or columns of a matrix."""
+        """Parts after each other: channels of images by planes."""
         result = operation.results[0]
-        target = layout_of(result)
+        target = self._assignment.tensor(result)
         along = ir.IntegerAttr(operation.attributes["dim"]).value
-        if along != (len(shape_of(result)) - 1 if isinstance(target, Matrix) else 1):
-            raise op_error(operation, "a concatenation of channels", "another", "compile for a CPU")
-        name = self._launches.allocate(self._bytes(target))
-        self._buffers[result] = (name, target)
-        first = 0
-        for value in operation.operands:
-            source, layout = self._buffers[value]
-            self._launches.launch("concat", self._part(layout, target, shape_of(value)[0], (0, first)),
-                                  [source, name])
-            first += shape_of(value)[along]
+        held = [self._held(value) for value in operation.operands]
+        images = all(isinstance(own.layout, Rows) for _, own in held)
+        if not isinstance(target.layout, Rows) or not images or along != 1:
+            self._join(result, target, along, held)
+            return
+        name, first = self._allocate(result, target), 0
+        for source, own in held:
+            assert isinstance(own.layout, Rows)
+            kernel = moves.planes(own.layout, target.layout, target.shape[0], (0, first), self._half)
+            self._launches.launch("concat", kernel, [source, name])
+            first += own.shape[1]
+
+    def _join(self, result: Any, target: Tensor, along: int, held: list[tuple[Any, Tensor]]) -> None:
+        """A concatenation in one kernel, or, of many parts, of some first."""
+        while len(held) > _MOST_PARTS:
+            some, held = held[:_MOST_PARTS], held[_MOST_PARTS:]
+            shape = list(target.shape)
+            shape[along] = sum(own.shape[along] for _, own in some)
+            whole = Tensor(Plain(prod(shape), {"index": "i32"}.get(target.kind, target.kind)), tuple(shape))
+            name = self._launches.allocate(whole.bytes(self._half))
+            parts = concatenated([own for _, own in some], along)
+            self._launches.launch("concat", moves.assembled(whole, parts, 0, self._half),
+                                  [*(source for source, _ in some), name])
+            held = [(name, whole), *held]
+        parts = concatenated([own for _, own in held], along)
+        self._run(result, "concat", moves.assembled(target, parts, 0, self._half),
+                  [source for source, _ in held], target)
 
     def _slice(self, operation: Any) -> None:
-        """Some of the second dimension, all of the others."""
-        source, layout = self._buffers[operation.operands[0]]
+        """Part of a tensor: whole channels of images by planes."""
+        source, own = self._held(operation.operands[0])
         result = operation.results[0]
-        own, whole = shape_of(result), shape_of(operation.operands[0])
-        offsets, strides = (list(ir.DenseI64ArrayAttr(operation.attributes[name]))
-                            for name in ("static_offsets", "static_strides"))
-        if (len(own) != len(whole) or own[0] != whole[0] or own[2:] != whole[2:] or set(strides) != {1}
-                or len(operation.operands) > 1):
-            raise op_error(operation, "a slice of channels", str(result.type), "compile for a CPU")
-        target = layout_of(result)
-        self._run(result, "slice", self._part(layout, target, own[0], (offsets[1], 0)), [source], target)
+        target, part = self._assignment.tensor(result), sliced(operation, own)
+        whole = part.sizes[:1] + part.sizes[2:] == own.shape[:1] + own.shape[2:] and set(part.step) == {1}
+        if isinstance(own.layout, Rows) and isinstance(target.layout, Rows) and whole:
+            kernel = moves.planes(own.layout, target.layout, own.shape[0], (part.begin[1], 0), self._half)
+        else:
+            kernel = moves.assembled(target, [part], 0, self._half)
+        self._run(result, "slice", kernel, [source], target)
 
-    def _part(self, source: Layout, target: Layout, batch: int, first: tuple[int, int]) -> Kernel:
-        if isinstance(source, Rows) and isinstance(target, Rows):
-            return copies.planes(source, target, batch, first, self._half)
-        assert isinstance(source, Matrix)
-        assert isinstance(target, Matrix)
-        return copies.columns(source, target, first, self._half)
+    def _assemble(self, operation: Any) -> None:
+        """tensor.pad and tensor.insert_slice."""
+        result = operation.results[0]
+        target = self._assignment.tensor(result)
+        if operation.name == "tensor.pad":
+            source, own = self._held(operation.operands[0])
+            part, filling = padded(operation, own)
+            self._run(result, "pad", moves.assembled(target, [part], filling, self._half), [source], target)
+            return
+        source, own = self._held(operation.operands[0])
+        parts, sources = [inserted(operation, own)], [source]
+        around, filling = operation.operands[1], self._filled.get(operation.operands[1], 0.0)
+        empty = not isinstance(around.owner, ir.Block) and around.owner.operation.name == "tensor.empty"
+        if around not in self._filled and not empty:
+            behind, other = self._held(around)
+            parts += concatenated([other], 0)
+            sources.append(behind)
+        self._run(result, "insert", moves.assembled(target, parts, filling, self._half), sources, target)
+
+
+def _is_scalar(operation: Any) -> bool:
+    """Whether an operation computes numbers alone."""
+    results = list(operation.results)
+    return bool(results) and not any(isinstance(one.type, ir.RankedTensorType) for one in results)
+
+
+def _same_order(own: Tensor, wanted: Tensor) -> bool:
+    """Whether a buffer of one tensor is one of the other too."""
+    a, b = own.layout, wanted.layout
+    if isinstance(a, Rows) and isinstance(b, Rows):
+        return (a.planes, a.image) == (b.planes, b.image) and (a.margin, a.deep) == (b.margin, b.deep)
+    return a == b
 
 
 def _in_order(arrays: Mapping[str, np.ndarray], names: tuple[str, ...]) -> list[np.ndarray]:

@@ -25,7 +25,7 @@ from ...ir.walk import operations
 from ...passes import Pass, PassContext, option
 from ...schemes import Dense, Scheme, SharedColumns
 from ...schemes.kernels import SingleWeights
-from .layers import three
+from .assignment import three
 from .layout import LANES, Rows
 from .profiles import Profile, profile_named
 from .stored_kernels import Geometry, stored_kernels

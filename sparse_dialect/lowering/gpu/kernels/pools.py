@@ -32,6 +32,13 @@ class Pool:
     padding: Three
     half: bool = False
 
+    @property
+    def is_padded(self) -> bool:
+        """Whether a window reaches beyond the image."""
+        return any(low or (size - 1) * step + window > own
+                   for low, size, step, window, own in zip(self.padding, self.target.image, self.stride,
+                                                           self.kernel, self.source.image, strict=True))
+
 
 def pool(layer: Pool) -> Kernel:
     """The kernel of a pool."""
@@ -39,7 +46,7 @@ def pool(layer: Pool) -> Kernel:
     work = Work(target.planes, target.depth * target.height * target.across)
     buffers = [*input_buffers(layer.source, element), vectors_of("output", target.vectors, element, True)]
     e = Emitter(buffers, layer.half, work.threads)
-    by_pixel = (layer.kind == "max" and any(layer.padding)) or target.width < LANES
+    by_pixel = (layer.kind == "max" and layer.is_padded) or target.width < LANES
 
     def tile(plane: str, number: str) -> None:
         place = e.split(number, target.height, target.across)

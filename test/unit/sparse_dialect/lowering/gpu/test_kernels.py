@@ -254,25 +254,6 @@ def test_compiling_twice_gives_the_same_file() -> None:
     assert files[0] == files[1]
 
 
-class Softmax(nn.Module):
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return torch.nn.functional.softmax(x, dim=1)
-
-
-UNCOVERED = {
-    "four dimensions": (lambda: nn.Flatten(0, 0), (3, 2, 2, 2, 2, 2), r"two to 5 dimensions"),
-    "softmax": (Softmax, (1, 4, 5, 5), r"expected a reshape that flattens, found .*; compile for a CPU"),
-}
-
-
-@pytest.mark.parametrize("name", UNCOVERED)
-def test_what_has_no_kernel_is_an_error(name: str) -> None:
-    make, shape, message = UNCOVERED[name]
-    torch.manual_seed(0)
-    with pytest.raises(EspalierError, match=message):
-        compiled(make(), torch.randn(shape))
-
-
 def test_damaged_programs_are_refused() -> None:
     torch.manual_seed(0)
     module = import_any(nn.Conv2d(2, 2, 1).eval(), (torch.randn(1, 2, 3, 3),))
