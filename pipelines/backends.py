@@ -79,6 +79,10 @@ class Backend(ABC):
     pipeline: ClassVar[str]  # the named pipeline that the stages are, where no option is set
     free_steps: ClassVar[bool] = False  # whether the number of time steps may be decided by a run
 
+    def database(self, options: CompileOptions) -> str:
+        """The tuner's file that the stages take schedules from; empty for none."""
+        return ""
+
     def device(self, target: Target) -> Device | None:
         """The machine as passes see it; it rides on the module."""
         return None

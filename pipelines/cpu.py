@@ -32,10 +32,13 @@ class CpuBackend(Backend):
     def device(self, target: Target) -> Device:
         return target.device
 
-    def stages(self, target: Target, options: CompileOptions) -> tuple[Stage, ...]:
-        database = user_database() if options.database is None else options.database
+    def database(self, options: CompileOptions) -> str:
         if options.sparse is not True:
-            database = ""  # schedules were found for what pays
+            return ""  # schedules were found for what pays
+        return user_database() if options.database is None else options.database
+
+    def stages(self, target: Target, options: CompileOptions) -> tuple[Stage, ...]:
+        database = self.database(options)
         tuned = LookUpSchedulesPass(database, target.machine if database else "")
         schedule = ScheduleLayersPass(
             kernel="sparse" if options.sparse == "always" else "auto" if options.sparse else "dense")

@@ -5,8 +5,9 @@ Runs the stages of the target's backend one after another; hooks between them re
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..errors import unknown
 from ..runtime.memory import zeroed
@@ -44,10 +45,19 @@ def compile_linalg(module: ir.Module, options: CompileOptions, target: Target,
 
     Returns the model without recorded samples. Raises ``EspalierError`` for what cannot be compiled.
     """
-    backend = backend_for(target)
-    records = _lower(module.operation, backend, backend.stages(target, options), target, progress,
-                     watch or Watch())
-    made = backend.make(module.operation, target)
+    backend, root = backend_for(target), module.operation
+    spare = root.clone() if backend.database(options) else None
+    try:
+        records = _lower(root, backend, backend.stages(target, options), target, progress, watch or Watch())
+    except Exception as error:  # whatever a schedule from outside does to a pass
+        if spare is None:
+            raise
+        root = spare  # with what the tuner found or without: the error may be the model's
+        records = _lower(root, backend, backend.stages(target, replace(options, database="")), target,
+                         progress, watch or Watch())
+        warnings.warn(f"the tuner's schedules in '{backend.database(options)}' do not compile, the default's "
+                      f"stand: {error}", stacklevel=2)
+    made = backend.make(root, target)
     return ModelFile(records.manifest(made.sizes), made.code, made.weights, made.fingerprint)
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from importlib.metadata import version
 from typing import Annotated
 
 import typer
 
+from ..errors import printable
 from .commands.bench import bench_command
 from .commands.blocksize import blocksize_command
 from .commands.calibrate import calibrate_command
@@ -50,8 +52,15 @@ def options(
     """Espalier makes pruned networks as fast as their arithmetic promises."""
 
 
+def _warning(message: Warning | str, category: type[Warning], filename: str, lineno: int,
+             line: str | None = None) -> str:
+    """What a warning looks like: one line, without the place in our code that gave it."""
+    return f"espalier: warning: {printable(' '.join(str(message).split()))}\n"
+
+
 def main() -> None:
     """The console script. Exit codes: 0; 1 bad input; 2 usage; 130 Ctrl-C."""
+    warnings.formatwarning = _warning
     try:
         app(prog_name="espalier")
     except KeyboardInterrupt:  # before or after the command itself

@@ -23,6 +23,7 @@ from ..schemes.scheme import Scheme
 from .layouts import layout_of
 from .ops import ConvOp
 from .packed import PackedConvOp
+from .recurrent import gates_of
 from .schedules import record_of, schedule_of
 from .schemes import scheme_of
 
@@ -36,7 +37,7 @@ def layer_key(op: Any) -> str:
     if isinstance(op, ConvOp):
         return f"{_convolution(op, list(weight.shape), shape_of(op.input))}, {mask}"
     kind = op.operation.name.removeprefix("sparse.")
-    type_ = ir.RankedTensorType(op.input.type)
+    type_ = ir.RankedTensorType((op.gates if gates_of(op) > 1 else op.input).type)
     rows = ["?" if type_.is_dynamic_dim(at) else type_.get_dim_size(at) for at in range(type_.rank)]
     return f"{kind} {_times(weight.shape)} on {_times(rows)}, {mask}"
 

@@ -121,6 +121,6 @@ def check_as_packed(op: Any) -> str | None:
 
 def stored_fields(storage: Storage) -> dict[str, int]:
     """The fields of a schedule that a packed weight settles."""
-    names = ("filters_per_group", "channel_block")
+    names = ("filters_per_group", "channel_block", "window")
     known = {name: getattr(storage, name, 0) for name in names}
     return {name: size for name, size in known.items() if size}  # a channel_block of 0: one block

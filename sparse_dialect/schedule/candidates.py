@@ -4,7 +4,8 @@ them.
     axes    filters_per_group 1 2, channel_block 32 64 128, tile.0 1, tile.1 1 .. 7, tile.2 1 .. 4
     genome  (0, 1, 0, 4, 2)  ->  Schedule(filters_per_group=1, channel_block=64, tile=(1, 5, 3))
 
-A genome holds the place of a value on each axis. The axes of a tuple's elements are named ``field.place``. A
+A genome holds the place of a value on each axis. Dense or sparse is the first axis where both can be, and the
+others belong to one of the two. The axes of a tuple's elements are named ``field.place``. A
 micro-kernel family makes the space of a layer (``lowering/cpu/spaces.py``); searches know no more than this.
 """
 
@@ -12,8 +13,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
-from itertools import product
+from dataclasses import dataclass, fields, replace
 from math import prod
 from typing import Any
 
@@ -25,10 +25,17 @@ MOST_DRAWS = 1000  # of random genomes until one is possible
 
 @dataclass(frozen=True)
 class Axis:
-    """One thing that may be changed, and the values that it may have, in their natural order."""
+    """One thing that may be changed, and the values that it may have, in their natural order. ``when``: it
+    means something only where the first axis has its value at that place (None: always)."""
 
     name: str
     values: tuple[Any, ...]
+    when: int | None = None
+
+    @property
+    def label(self) -> str:
+        """A name that no other axis of a space has."""
+        return self.name if self.when is None else f"{self.name} of {self.when}"
 
 
 def _anything(_: Schedule) -> str:
@@ -39,7 +46,7 @@ def _anything(_: Schedule) -> str:
 class Space:
     """
     The schedules of one layer. ``default`` is the heuristic's; ``why_not`` says why a schedule cannot be,
-    empty where it can.
+    empty where it can. On an axis that means nothing a genome has the default's place.
     """
 
     axes: tuple[Axis, ...]
@@ -61,15 +68,47 @@ class Space:
                 genome.append(known.index(own))
         return Space(tuple(axes), tuple(genome), why_not)
 
+    @staticmethod
+    def either(field: str, parts: Mapping[Any, Space]) -> Space:
+        """The schedules of all ``parts``, where ``field`` says whose one is; the first part's default."""
+        if len(parts) == 1:
+            return next(iter(parts.values()))
+        known = list(parts)
+        axes, default = [Axis(field, tuple(known))], [0]
+        for place, part in enumerate(parts.values()):
+            axes += [replace(axis, when=place) for axis in part.axes]
+            default += part.default
+
+        def why_not(found: Schedule) -> str:
+            return parts[getattr(found, field)].why_not(found)
+
+        return Space(tuple(axes), tuple(default), why_not)
+
     @property
     def size(self) -> int:
         """How many genomes there are, impossible ones included."""
-        return prod(len(axis.values) for axis in self.axes)
+        if not self.axes:
+            return 1
+        if all(axis.when is None for axis in self.axes):
+            return prod(len(axis.values) for axis in self.axes)
+        return sum(prod(len(axis.values) for axis in self.axes if axis.when == place)
+                   for place in range(len(self.axes[0].values)))
+
+    def active(self, genome: Sequence[int], at: int) -> bool:
+        """Whether axis ``at`` means something in ``genome``."""
+        return self.axes[at].when in (None, genome[0])
+
+    def settled(self, genome: Sequence[int]) -> Genome:
+        """``genome`` with the default's places where they mean nothing."""
+        return tuple(place if self.active(genome, at) else self.default[at]
+                     for at, place in enumerate(genome))
 
     def schedule(self, genome: Genome) -> Schedule:
         """What ``genome`` says; nothing of what no axis changes."""
         found: dict[str, Any] = {}
-        for axis, place in zip(self.axes, genome, strict=True):
+        for at, (axis, place) in enumerate(zip(self.axes, genome, strict=True)):
+            if not self.active(genome, at):
+                continue
             name, _, element = axis.name.partition(".")
             value = axis.values[place]
             found[name] = (*found.get(name, ()), value) if element else value
@@ -77,23 +116,37 @@ class Space:
 
     def genome(self, schedule: Schedule) -> Genome | None:
         """The genome of ``schedule``, None where it lies outside this space."""
+        found: list[int] = []
         try:
-            return tuple(axis.values.index(_value(schedule, axis.name)) for axis in self.axes)
+            for at, axis in enumerate(self.axes):
+                means = axis.when in (None, found[0] if found else None)
+                found.append(axis.values.index(_value(schedule, axis.name)) if means else self.default[at])
         except (ValueError, TypeError, IndexError):
             return None
+        return tuple(found)
 
     def possible(self, genome: Genome) -> bool:
-        return not self.why_not(self.schedule(genome))
+        return self.settled(genome) == tuple(genome) and not self.why_not(self.schedule(genome))
 
     def all(self) -> Iterator[Genome]:
         """Every possible genome, the default first, then those that differ from it least."""
-        near = sorted(product(*(range(len(axis.values)) for axis in self.axes)), key=self._distance)
+        near = sorted(self._every(()), key=self._distance)
         return (genome for genome in near if self.possible(genome))
+
+    def _every(self, begun: Genome) -> Iterator[Genome]:
+        """All that begin with ``begun``, impossible ones too."""
+        at = len(begun)
+        if at == len(self.axes):
+            yield begun
+            return
+        means = self.axes[at].when is None or self.active(begun, at)
+        for place in range(len(self.axes[at].values)) if means else (self.default[at],):
+            yield from self._every((*begun, place))
 
     def draw(self, random_: random.Random) -> Genome:
         """Any possible genome; the default where a thousand draws find none."""
         for _ in range(MOST_DRAWS):
-            genome = tuple(random_.randrange(len(axis.values)) for axis in self.axes)
+            genome = self.settled([random_.randrange(len(axis.values)) for axis in self.axes])
             if self.possible(genome):
                 return genome
         return self.default
@@ -102,11 +155,12 @@ class Space:
         """A possible genome near ``genome``: one or two axes differ, mostly by a step."""
         for _ in range(MOST_DRAWS):
             places = list(genome)
-            for at in random_.sample(range(len(places)), min(len(places), random_.choice((1, 1, 2)))):
+            means = [at for at in range(len(places)) if self.active(genome, at)]
+            for at in random_.sample(means, min(len(means), random_.choice((1, 1, 2)))):
                 last = len(self.axes[at].values) - 1
                 step = random_.choice((-1, 1)) if random_.random() < 0.6 else random_.randint(-last, last)
                 places[at] = min(max(places[at] + step, 0), last)
-            found = tuple(places)
+            found = self.settled(places)
             if found != genome and self.possible(found):
                 return found
         return genome

@@ -14,44 +14,28 @@ import json
 import sqlite3
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from ..errors import EspalierError
+from .database_file import PATIENCE_S, TABLES, VERSION, connect, fault, set_aside
+from .generator import code_generator
 from .schedule import Schedule
 
-VERSION = 1  # of the tables below
-_TABLES = """
-CREATE TABLE entry (layer TEXT, device TEXT, threads INTEGER, compiler TEXT, schedule TEXT NOT NULL,
-                    ratio REAL NOT NULL, network TEXT, date TEXT,
-                    PRIMARY KEY (layer, device, threads, compiler));
-CREATE TABLE trial (number INTEGER PRIMARY KEY, layer TEXT, device TEXT, threads INTEGER, compiler TEXT,
-                    objective TEXT, schedule TEXT NOT NULL, state TEXT NOT NULL, ratio REAL, cost REAL,
-                    features TEXT, network TEXT, reason TEXT, date TEXT);
-CREATE INDEX trial_of ON trial (layer, device, threads, compiler, objective);
-"""
 COLUMNS = ("layer", "device", "threads", "compiler", "schedule", "ratio", "network", "date")
-
-
-def compiler_version() -> str:
-    """The version of this compiler: code that another one makes runs otherwise."""
-    try:
-        return version("espalier-compiler")
-    except PackageNotFoundError:
-        return "unknown"
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where a measurement holds: the ``device``, on so many ``threads``, for code of this ``compiler``."""
+    """Where a measurement holds: the ``device``, on so many ``threads``, for code of this ``compiler``
+    (``generator.py``)."""
 
     device: str
     threads: int = 1
-    compiler: str = field(default_factory=compiler_version)
+    compiler: str = field(default_factory=code_generator)
 
 
 @dataclass(frozen=True)
@@ -79,21 +63,21 @@ class Database:
         """Opens ``path``, or makes it. A file that is damaged or of another version is set aside, with a
         warning; raises ``EspalierError`` where a file cannot be made there."""
         self.path = path
-        reason = _fault(path) if path.exists() else ""
-        if reason:
-            aside = _set_aside(path)
-            warnings.warn(f"the tuner's database '{path}' {reason}: it is set aside as '{aside.name}', and a "
-                          "new one is begun", stacklevel=2)
         try:
+            reason = fault(path) if path.exists() else ""
+            if reason:
+                aside = set_aside(path)
+                warnings.warn(f"the tuner's database '{path}' {reason}: it is set aside as '{aside.name}', "
+                              "and a new one is begun", stacklevel=2)
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._connection = sqlite3.connect(path, isolation_level=None, timeout=30)
-            with self._transaction():
-                if not self._connection.execute("PRAGMA user_version").fetchone()[0]:
-                    for statement in _TABLES.split(";"):
-                        self._connection.execute(statement)
-                    self._connection.execute(f"PRAGMA user_version = {VERSION}")
+            self._connection = sqlite3.connect(path, isolation_level=None, timeout=PATIENCE_S)
         except (sqlite3.Error, OSError) as error:
             raise EspalierError(f"cannot write the tuner's database '{path}': {error}") from error
+        with self._transaction():
+            if not self._connection.execute("PRAGMA user_version").fetchone()[0]:
+                for statement in TABLES.split(";"):
+                    self._connection.execute(statement)
+                self._connection.execute(f"PRAGMA user_version = {VERSION}")
 
     def __enter__(self) -> Database:
         return self
@@ -106,13 +90,18 @@ class Database:
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
-        self._connection.execute("BEGIN IMMEDIATE")
+        """What is written in the block is written whole or not at all; ``EspalierError`` where it cannot."""
         try:
-            yield
-        except BaseException:
-            self._connection.execute("ROLLBACK")
-            raise
-        self._connection.execute("COMMIT")
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+                self._connection.execute("COMMIT")
+            except BaseException:
+                if self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
+                raise
+        except sqlite3.Error as error:
+            raise EspalierError(f"cannot write the tuner's database '{self.path}': {error}") from error
 
     def add_trials(self, trials: Iterable[Trial], place: Place) -> None:
         """Keeps ``trials``, all or none."""
@@ -131,9 +120,12 @@ class Database:
             "WHERE device = ? AND threads = ? AND compiler = ? AND objective = ? "
             "AND (? IS NULL OR layer = ?) ORDER BY number",
             (place.device, place.threads, place.compiler, objective, layer, layer))
-        return [Trial(layer, schedule_from(schedule), state, ratio, cost, objective, json.loads(features),
-                      network, reason)
-                for layer, schedule, state, ratio, cost, objective, features, network, reason in found]
+        trials = []
+        for layer, schedule, state, ratio, cost, objective, features, network, reason in found:
+            with suppress(ValueError, TypeError):  # a schedule that this compiler does not know
+                trials.append(Trial(layer, schedule_from(schedule), state, ratio, cost, objective,
+                                    json.loads(features), network, reason))
+        return trials
 
     def confirm(self, schedules: Mapping[str, tuple[Schedule, float]], place: Place, network: str) -> None:
         """Keeps ``schedules``, by layer, each with its share of the default's time: what compilation uses
@@ -173,26 +165,40 @@ class Database:
 
 
 def confirmed(path: Path, place: Place) -> dict[str, Schedule]:
-    """The schedules that ``path`` knows for ``place``, by layer. A file that is damaged or of another version
-    is passed over with a warning, and left as it is; ``EspalierError`` where there is none."""
+    """The schedules that ``path`` knows for ``place``, by layer. An entry that is no schedule, and a file
+    that is damaged, of another version or cannot be read, are passed over with a warning, and left as they
+    are; ``EspalierError`` where there is no file."""
     if not path.is_file():
         raise EspalierError(f"there is no database '{path}'; espalier tune makes one")
+    rows: list[tuple[str, str]] = []
     try:
-        reason = _fault(path)
-        if reason:
-            raise ValueError(reason)
-        connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=30)
-        try:
-            rows = connection.execute(
-                "SELECT layer, schedule FROM entry WHERE device = ? AND threads = ? AND compiler = ?",
-                (place.device, place.threads, place.compiler)).fetchall()
-        finally:
-            connection.close()
-        return {layer: schedule_from(text) for layer, text in rows}
-    except (sqlite3.Error, ValueError, TypeError) as error:
-        warnings.warn(f"the tuner's database '{path}' {error}: compiling without it; espalier tune sets it "
+        reason = fault(path)
+        if not reason:
+            connection = connect(path)
+            try:
+                rows = connection.execute(
+                    "SELECT layer, schedule FROM entry WHERE device = ? AND threads = ? AND compiler = ?",
+                    (place.device, place.threads, place.compiler)).fetchall()
+            finally:
+                connection.close()
+    except sqlite3.Error as error:
+        reason = f"cannot be read ({error})"
+    if reason:
+        warnings.warn(f"the tuner's database '{path}' {reason}: compiling without it; espalier tune sets it "
                       "aside and begins a new one", stacklevel=2)
-        return {}
+    found = {}
+    for layer, text in rows:
+        try:
+            found[layer] = schedule_from(text)
+        except (ValueError, TypeError) as error:
+            pass_over(layer, str(error))
+    return found
+
+
+def pass_over(layer: str, reason: str) -> None:
+    """Notes that the entry for ``layer`` is not used."""
+    warnings.warn(f"the tuner's entry for '{layer}' is passed over, the default stands: {reason}",
+                  stacklevel=3)
 
 
 def text_of(schedule: Schedule) -> str:
@@ -206,40 +212,24 @@ def schedule_from(text: str) -> Schedule:
     known = json.loads(text)
     if not isinstance(known, dict):
         raise ValueError(f"expected the fields of a schedule, found {text!r:.80}")
-    fields: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value
-                              for name, value in known.items()}
-    schedule = Schedule(**fields)
-    complaint = schedule.complaint()
+    known = {name: tuple(value) if isinstance(value, list) else value for name, value in known.items()}
+    schedule = Schedule(**known)
+    complaint = _type_complaint(schedule) or schedule.complaint()
     if complaint is not None:
         raise ValueError(complaint)
     return schedule
 
 
-def _fault(path: Path) -> str:
-    """Why ``path`` cannot be used; empty where it can."""
-    try:
-        connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=30)
-        try:
-            if connection.execute("PRAGMA quick_check").fetchone()[0] != "ok":
-                return "is damaged"
-            found = connection.execute("PRAGMA user_version").fetchone()[0]
-            tables = {row[0] for row in connection.execute("SELECT name FROM sqlite_master")}
-        finally:
-            connection.close()
-    except sqlite3.DatabaseError as error:
-        return f"is damaged ({error})"
-    if found != VERSION and tables:
-        return f"is of version {found}, expected {VERSION}"
-    return "" if not tables or {"entry", "trial"} <= tables else "is damaged (tables are missing)"
-
-
-def _set_aside(path: Path) -> Path:
-    """Renames ``path`` to a name that is free."""
-    for number in range(1, 1000):
-        aside = path.with_name(f"{path.name}.aside-{number}")
-        if not aside.exists():
-            return path.rename(aside)
-    raise EspalierError(f"cannot set '{path}' aside: delete some of '{path.name}.aside-*'")
+def _type_complaint(schedule: Schedule) -> str | None:
+    """Which field has a value that its type does not allow; JSON may hold anything."""
+    for field_ in fields(schedule):
+        kind, value = str(field_.type), getattr(schedule, field_.name)
+        parts = value if kind.startswith("tuple") and isinstance(value, tuple) else (value,)
+        wanted = bool if kind.startswith("bool") else str if kind.startswith("str") else int
+        if value is not None and (any(type(part) is not wanted for part in parts)
+                                  or kind.startswith("tuple") != isinstance(value, tuple)):
+            return f"expected {field_.name} of type {kind.removesuffix(' | None')}, found {value!r}"
+    return None
 
 
 def _now() -> str:

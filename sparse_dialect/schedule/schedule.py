@@ -34,6 +34,9 @@ class Schedule:
     stay in cache together, a divisor of the layer's. ``filter_order``: the filters as they are stored (FKR;
     PatDNN, ASPLOS 2020), where filters share columns group by group.
 
+    Of a sparse matrix ``filters_per_group`` rows share the inputs that are picked, each from a ``window`` of
+    so many neighbours.
+
     ``grid``: lanes (high, wide) of the output. ``tile``: output lines (depth, rows, columns) that are
     computed together; ``sub_tile``: of these, what is in registers at a time, for the filters of a group in
     so many ``passes``. ``chunks``: parts of the filters that threads share out; ``by_chunk``: each is
@@ -45,6 +48,7 @@ class Schedule:
     storage: str | None = None
     filters_per_group: int | None = None
     channel_block: int | None = None
+    window: int | None = None
     filter_order: tuple[int, ...] | None = None
     grid: tuple[int, ...] | None = None
     tile: tuple[int, ...] | None = None
@@ -57,6 +61,15 @@ class Schedule:
     def filled(self, **known: Any) -> Schedule:
         """This schedule with ``known`` values where it says nothing itself."""
         return replace(self, **{name: value for name, value in known.items() if getattr(self, name) is None})
+
+    @property
+    def text(self) -> str:
+        """What is decided, for people: ``tile (1, 2, 7), prefetch True``."""
+        return ", ".join(f"{name} {value}" for name, value in vars(self).items() if value is not None)
+
+    def changed(self, other: Schedule) -> Schedule:
+        """This schedule, but for what ``other`` says."""
+        return other.filled(**vars(self))
 
     def missing(self, *names: str) -> list[str]:
         """Which of the fields ``names`` are still to be decided."""

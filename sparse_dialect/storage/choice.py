@@ -34,11 +34,12 @@ def convolution_storage(scheme: Scheme, shape: Sequence[int], groups: int, filte
 
 
 def matrix_storage(scheme: Scheme, weight: np.ndarray, lanes: int, core: Core, gates: int,
-                   inputs: int | None) -> Storage:
+                   inputs: int | None, given: tuple[int | None, int | None] = (None, None)) -> Storage:
     """What the kernels of a linear (``gates`` = 1) or recurrent layer of ``weight`` [M, K] read, which so
-    many ``inputs`` share (None: only the run knows)."""
+    many ``inputs`` share (None: only the run knows). ``given``: a group of rows and a window,
+    which slices obey."""
     if isinstance(scheme, Dense):
         return DenseRows(lanes, gates if gates > 1 else DENSE_VECTORS, gates)
     if isinstance(scheme, Structured) and gates == 1:
         return KeptRows.of(weight, lanes)
-    return Sell.choose(weight, lanes, core, gates, inputs)
+    return Sell.choose(weight, lanes, core, gates, inputs, given)

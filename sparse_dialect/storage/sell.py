@@ -76,11 +76,12 @@ class Sell(Storage):
     name: ClassVar[str] = "sell"
 
     @staticmethod
-    def choose(weight: np.ndarray, lanes: int, core: Core, gates: int = 1, inputs: int | None = 1) -> Sell:
+    def choose(weight: np.ndarray, lanes: int, core: Core, gates: int = 1, inputs: int | None = 1,
+               given: tuple[int | None, int | None] = (None, None)) -> Sell:
         """What suits ``weight`` [M, K] on ``core``. ``inputs`` that share it (None: only the run knows, so
         there may be many): vectors run along many of them, but not in recurrent layers. Units hold whole
         runs of rows: of a recurrent layer, the ``gates`` of ``lanes`` hidden units; of a linear one, as many
-        as fill slices, up to UNIT_ROWS."""
+        as fill slices, up to UNIT_ROWS. ``given``: a group and a window that are obeyed."""
         rows = interleave_gates(weight, gates, lanes) if gates > 1 else weight
         full = GROUPS[0] * lanes
         run = gates * lanes if gates > 1 else min(UNIT_ROWS, -(-len(rows) // full) * full)
@@ -92,6 +93,7 @@ class Sell(Storage):
         if (core.wide_windows and window == PERMUTED and group == 1
                 and np.count_nonzero(kept) >= STREAMED):
             window = STREAMED_WINDOW
+        group, window = given[0] or group, given[1] or window
         by_lane = group == GROUPS[0] and (many or not core.gathers)
         return Sell(_unit_rows(len(rows), lanes, group, run), group, lanes, window, by_lane, gates)
 
@@ -102,6 +104,11 @@ class Sell(Storage):
         waits = 1 + WAITS * rows.size / (self.window * max(kept, 1))
         filled = -(-len(rows) // self.rows) * self.padded_rows / len(rows)
         return int(kept * waits * filled)
+
+    @property
+    def filters_per_group(self) -> int:
+        """The group, by the name that schedules give it."""
+        return self.group
 
     @property
     def per_unit(self) -> int:
@@ -171,6 +178,12 @@ class Sell(Storage):
         if self.gates == 1:
             return shape[0]
         return unit_groups(shape[0] // self.gates, self.lanes) * self.gates * self.lanes
+
+
+def windows(lanes: int, core: Core) -> tuple[int, ...]:
+    """The windows that ``core`` picks inputs from."""
+    permuted = core.permutes and lanes == PERMUTED_LANES
+    return (*range(PERMUTED, GATHERED, PERMUTED), GATHERED) if permuted else (GATHERED,)
 
 
 def choose_group(kept: np.ndarray, fetching: float) -> int:

@@ -78,8 +78,9 @@ def _pack(layer: Any, weight: np.ndarray, device: Device) -> Packed:
     if isinstance(layer, ConvOp):
         storage, order = _storage_of_convolution(layer, weight)
     else:
+        schedule = schedule_of(layer)
         storage = matrix_storage(scheme, weight, device.lanes, device.costs, gates_of(layer),
-                                 inputs_of(layer))
+                                 inputs_of(layer), (schedule.filters_per_group, schedule.window))
         order = None
     try:
         return storage.pack(weight, scheme, order)

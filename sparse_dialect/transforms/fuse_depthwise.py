@@ -36,6 +36,8 @@ class FuseDepthwisePass(Pass):
     The first's schedule says how many `chunks` its filters are computed in, each followed by the second's
     planes; its record says what it is `fused_into`: the second, whose measured time is that of both.
 
+    A schedule with `by_chunk` decides itself, where it can be.
+
     Left alone: grouped first convolutions, residuals, fused pools, channels in several blocks, and groups
     that repeat a filter.
     """
@@ -48,19 +50,21 @@ class FuseDepthwisePass(Pass):
     def run(self, op: ir.Operation, context: PassContext) -> None:
         with op.context:
             for conv in operations(op, PackedConvOp):
-                reader = _only_reader(conv)
-                if schedule_of(conv).by_chunk is False:
+                reader, schedule = _only_reader(conv), schedule_of(conv)
+                if schedule.by_chunk is False:
                     continue  # a schedule that says so is obeyed
                 if reader is not None and _runs_by_channel(reader) and _can_split(conv):
                     self._mark(conv, reader, context)
+                elif schedule.by_chunk:  # it was found for a network where that could be
+                    set_schedule(conv, replace(schedule, by_chunk=False, chunks=None))
 
     def _mark(self, conv: PackedConvOp, reader: PackedConvOp, context: PassContext) -> None:
         filters = Convolution.of(conv).filters
         element = ir.RankedTensorType(conv.output.type).element_type
         size = filters * layout_of(conv.output_layout, conv.output).plane * element.width // 8
-        if size < self.large:
-            return
         schedule = schedule_of(conv)
+        if size < self.large and not schedule.by_chunk:
+            return
         groups = filters // (schedule.filters_per_group or 1)
         chunks = next(n for n in range(1, groups + 1)
                       if n == groups or (groups % n == 0 and size <= n * self.chunk))

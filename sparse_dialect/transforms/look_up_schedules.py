@@ -5,23 +5,26 @@
 
 It runs twice: before ``sparse-schedule-layers`` for what decides how a weight is packed and laid out, before
 ``sparse-schedule-tiles`` for tiles, which depend on the lane grids around a layer. What a schedule says
-already is obeyed; what the database does not know is left to the heuristic.
+already is obeyed; what the database does not know is left to the heuristic, and so is, with a warning, what
+it knows but this compiler cannot do.
 """
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from ..dialect.layer_keys import layer_key, tile_key
 from ..dialect.packed import PackedConvOp
 from ..dialect.recurrent import WEIGHTED
-from ..dialect.schedules import schedule_of, set_schedule
+from ..dialect.schedules import device_of, schedule_of, set_schedule
 from ..ir.mlir import ir
 from ..ir.walk import operations
+from ..lowering.cpu.spaces import why_not_tile
 from ..passes import Pass, PassContext, option
-from ..schedule.database import Place, confirmed
+from ..schedule.database import Place, confirmed, pass_over
+from ..schedule.possible import why_not
+from .schedule_layers import layer_of
 
 
 @dataclass(frozen=True)
@@ -29,7 +32,8 @@ class LookUpSchedulesPass(Pass):
     """
     Fills the schedules of layers that the tuner's database knows, as confirmed faster on this device.
 
-    Without a database nothing changes. A damaged one, or of another version, is passed over with a warning.
+    Without a database nothing changes. A damaged one, or of another version, is passed over with a warning,
+    and so is an entry that is impossible.
     """
 
     name = "sparse-look-up-schedules"
@@ -43,12 +47,17 @@ class LookUpSchedulesPass(Pass):
         if not known:
             return
         with op.context:
+            device = device_of(op)
             for layer in operations(op, PackedConvOp, *WEIGHTED):
-                key = tile_key(layer) if isinstance(layer, PackedConvOp) else layer_key(layer)
-                if key in known:
-                    self._fill(layer, asdict(known[key]), context)
-
-    def _fill(self, layer: Any, found: dict[str, Any], context: PassContext) -> None:
-        settled = {name: value for name, value in found.items() if value is not None}
-        set_schedule(layer, schedule_of(layer).filled(**settled))
-        context.statistics["layers with a tuned schedule"] += 1
+                packed = isinstance(layer, PackedConvOp)
+                key = tile_key(layer) if packed else layer_key(layer)
+                if key not in known:
+                    continue
+                schedule = known[key]
+                reason = (why_not_tile(layer, schedule, device) if packed
+                          else why_not(layer_of(layer), schedule, device))
+                if reason:
+                    pass_over(key, reason)
+                    continue
+                set_schedule(layer, schedule.changed(schedule_of(layer)))
+                context.statistics["layers with a tuned schedule"] += 1

@@ -51,14 +51,20 @@ class ScheduleLayersPass(Pass):
                 _schedule(layer, scheduler, context)
 
 
+def layer_of(op: Any) -> Layer:
+    """What a scheduler is told of the layer ``op``, whose weight is not packed yet."""
+    weight, scheme = weight_of(op, op.weight), scheme_of(op)
+    if isinstance(op, ConvOp):
+        return Layer(weight, scheme, Convolution.of(op), inputs=None)
+    return Layer(weight, scheme, None, gates_of(op), inputs_of(op))
+
+
 def _schedule(layer: Any, scheduler: Scheduler, context: PassContext) -> None:
-    weight, given = weight_of(layer, layer.weight), schedule_of(layer)
-    is_conv = isinstance(layer, ConvOp)
-    known = Layer(weight, scheme_of(layer), Convolution.of(layer) if is_conv else None,
-                  gates_of(layer), None if is_conv else inputs_of(layer))
-    choice = scheduler.choose(known, given)
+    weight, known = weight_of(layer, layer.weight), layer_of(layer)
+    choice = scheduler.choose(known, schedule_of(layer))
     _check_given(layer, known, choice)
     record = record_of(layer)
+    is_conv = known.convolution is not None
     irregular = isinstance(choice.scheme, Unstructured) and is_conv  # matrices have no kernels
     unfit = isinstance(choice.scheme, Dense) and not weight.all()  # of a full weight nothing is to explain
     why = f" ({record.reason})" if record.reason and (irregular or unfit) else ""

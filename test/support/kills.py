@@ -12,6 +12,7 @@ import json
 import os
 import random
 import signal
+import sqlite3
 import sys
 import tempfile
 import threading
@@ -103,8 +104,21 @@ def check_whole(folder: Path) -> None:
             json.loads(path.read_text())
         elif path.suffix == ".html":
             assert path.read_text().rstrip().endswith("</html>")
+        elif path.suffix == ".sqlite":
+            check_trials(path)
         elif path.suffix == ".pt2":
             assert zipfile.ZipFile(path).testzip() is None
+
+
+def check_trials(path: Path, seen: list[int] = [0]) -> None:  # noqa: B006 it counts from kill to kill
+    """Raises where a database is damaged, or has fewer trials than after the last kill."""
+    connection = sqlite3.connect(path)
+    assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+    if connection.execute("PRAGMA user_version").fetchone()[0]:
+        trials = connection.execute("SELECT count(*) FROM trial").fetchone()[0]
+        assert trials >= seen[0], (trials, seen)
+        seen[0] = trials
+    connection.close()
 
 
 if __name__ == "__main__":

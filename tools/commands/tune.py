@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json as json_
 import re
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +19,7 @@ from ...errors import EspalierError
 from ...files import DATABASE, check_writable, configuration_folder
 from ..bench.machine import Machine
 from ..compiled import Source
+from ..tune.budget import ROUND_S, Budget
 from .common import (
     DebugOption,
     ExcludeOption,
@@ -50,7 +52,7 @@ def tune_command(
     threads: Annotated[int, typer.Option(min=1, help="Threads to measure on.")] = 1,
     trials: Annotated[int, typer.Option(min=1, help="Schedules to try for each layer.")] = 32,
     limit: Annotated[str, typer.Option(
-        "--time", metavar="TIME", help="At most so long: 90s, 10m, 1h.")] = "10m",
+        "--time", metavar="TIME", help="At most so long, all in all: 90s, 10m, 1h.")] = "10m",
     objective: Annotated[str, typer.Option(metavar="OBJECTIVE", help="What is to be least: time.")] = "time",
     search: Annotated[str, typer.Option(
         metavar="METHOD", help="auto (all where they are few, else ga), ga, tpe, cma, nsga or exhaustive.")
@@ -66,6 +68,7 @@ def tune_command(
     trust: TrustOption = False, debug: DebugOption = False,
 ) -> None:
     """Search faster schedules for MODEL's layers by measurement; compile uses what was confirmed."""
+    begin = time.monotonic()
     path = database or configuration_folder() / DATABASE
     if export is not None or import_ is not None:
         if model or (export is not None and import_ is not None):
@@ -79,9 +82,9 @@ def tune_command(
             raise EspalierError(f"{name} expects one of {', '.join(known)}, found '{found}'")
     if html is not None:
         check_writable(html)
-    seconds = duration(limit)
+    budget = Budget(duration(limit), begin)
     source = Source(model, prune, seed, steps, trust, only, exclude)
-    result = _tuned(source, path, threads, trials, seconds, search, html)
+    result = _tuned(source, path, threads, trials, budget, search, html)
     _tell(result, source, path, threads)
 
 
@@ -93,7 +96,7 @@ def duration(text: str) -> float:
     return float(match[1]) * SECONDS[match[2]]
 
 
-def _tuned(source: Source, path: Path, threads: int, trials: int, seconds: float, method: str,
+def _tuned(source: Source, path: Path, threads: int, trials: int, budget: Budget, method: str,
            html: Path | None) -> Result:
     from ...pipelines.target import Target
     from ...sparse_dialect.schedule.database import Database, Place
@@ -105,10 +108,11 @@ def _tuned(source: Source, path: Path, threads: int, trials: int, seconds: float
     with Database(path) as kept:
         with progress_bars() as progress:
             network = TunedNetwork.of(source, Target.host(), progress)
+        budget.round_s = network.compile_s + ROUND_S
         judge = HostJudge(network, threads)
         place = Place(network.target.machine, threads)
         with _bar() as told:
-            tuner = Tuner(network, judge, kept, place, Limits(trials, seconds, method, source.seed), told)
+            tuner = Tuner(network, judge, kept, place, Limits(trials, method, source.seed), budget, told)
             result = tuner.run()
         if html is not None:
             write_text(html, search_page(source.name, kept.trials(place), [u.key for u in network.units]))
@@ -141,6 +145,10 @@ def _tell(result: Result, source: Source, path: Path, threads: int) -> None:
                   f"{default:.3f} ms; median of neighbouring runs "
                   f"{1 / result.verdict.ratio:.3f}x, faster in {result.verdict.won:.0%} of the runs",
                   markup=False)
+    if result.unconfirmed:
+        out.print(f"there was no time to confirm what {result.unconfirmed} layers gained; the trials are "
+                  "kept: run it again", markup=False)
+        return
     if not result.chosen:
         out.print("nothing was confirmed to be faster: the default stays", markup=False)
         return
@@ -149,8 +157,7 @@ def _tell(result: Result, source: Source, path: Path, threads: int) -> None:
         table.add_column(title)
     table.add_column("of today's time", justify="right")
     for key, (schedule, ratio) in result.chosen.items():
-        text = ", ".join(f"{name} {value}" for name, value in vars(schedule).items() if value is not None)
-        table.add_row(key, text, f"{ratio:.2f}")
+        table.add_row(key, schedule.text, f"{ratio:.2f}")
     show(table)
     out.print(f"{len(result.chosen)} kept in {path}", markup=False)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import faulthandler
 import multiprocessing
 import os
@@ -9,36 +10,43 @@ import signal
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import inf
 from multiprocessing.connection import Connection
 from typing import Any
 
 from ...errors import EspalierError
 
 OK, CRASH, HANG, IMPOSSIBLE = "ok", "crash", "hang", "impossible"
+LATE = "late"  # the command's time was over: it says nothing of the work
+DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How work ended: ``state`` is OK with its ``value``, or CRASH, HANG or IMPOSSIBLE with a ``reason``."""
+    """How work ended: ``state`` is OK with its ``value``, LATE, or CRASH, HANG or IMPOSSIBLE with a
+    ``reason``."""
 
     state: str
     value: Any = None
     reason: str = ""
 
 
-def run_apart(work: Callable[[], Any], seconds: float) -> Outcome:
+def run_apart(work: Callable[[], Any], seconds: float, at_most: float = inf) -> Outcome:
     """
-    ``work()`` in a child of fork, which finds all that this process holds; at most so many ``seconds``.
+    ``work()`` in a child of fork, which finds all that this process holds; HANG after so many ``seconds``,
+    LATE after ``at_most``. It ends with this process, however that ends.
 
     Its value must be picklable. An ``EspalierError`` is IMPOSSIBLE, any other end without a value CRASH.
     """
     context = multiprocessing.get_context("fork")
     ours, theirs = context.Pipe(duplex=False)
-    child = context.Process(target=_child, args=(work, theirs), daemon=True)
+    child = context.Process(target=_child, args=(work, theirs, os.getpid()), daemon=True)
     child.start()
     theirs.close()
     try:
-        if not ours.poll(seconds):
+        if not ours.poll(min(seconds, at_most)):
+            if at_most < seconds:
+                return Outcome(LATE)
             return Outcome(HANG, reason=f"it did not end within {seconds:.0f} s")
         return Outcome(*ours.recv())
     except EOFError:
@@ -57,7 +65,11 @@ def _ending(code: int | None) -> str:
     return f"it ended with code {code}"
 
 
-def _child(work: Callable[[], Any], answer: Connection) -> None:
+def _child(work: Callable[[], Any], answer: Connection, parent: int) -> None:
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(DIE_WITH_PARENT, signal.SIGKILL)
+        if os.getppid() != parent:  # it was killed before that
+            os._exit(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that waits, which ends this one
     faulthandler.disable()
     sys.stdout = sys.stderr = open(os.devnull, "w")  # what Python prints, and below what code of others does

@@ -18,13 +18,12 @@ from ...errors import EspalierError
 from ...runtime.compiled_model import CompiledModel
 from ...sparse_dialect.schedule.schedule import Schedule
 from ..bench.measure import interleave, relative_error
-from .apart import Outcome, run_apart
+from .apart import OK, Outcome, run_apart
 from .network import TunedNetwork
 
 SAME = 1e-3  # outputs may differ from the default's by this share of the largest: sums in another order
 FEWEST_RUNS, MOST_RUNS = 7, 40
-ROUND_S, CONFIRM_S = 1.5, 6.0  # time for measuring, compiling apart
-LATE = 20.0  # a round may take so many times what the default's compilation and runs took, and a minute
+FIRST_LIMIT_S, LEAST_LIMIT_S, TIMES = 60.0, 20.0, 10.0  # a round hangs that takes TIMES as long as the last
 CLEAR = 0.6  # of the confirming rounds must be won
 Costs = dict[str, tuple[float, float]]  # by clock: the schedule's and the default's
 
@@ -51,11 +50,12 @@ class Judge(Protocol):
     objective: str
     unit: str
 
-    def measure(self, schedules: Mapping[str, Schedule], seconds: float = ROUND_S) -> Outcome:
-        """The costs (``Costs``) of a network with ``schedules``, by layer."""
+    def measure(self, schedules: Mapping[str, Schedule], seconds: float, at_most: float) -> Outcome:
+        """The costs (``Costs``) of a network with ``schedules``, by layer, from runs of so many ``seconds``;
+        LATE where that takes more than ``at_most``."""
 
-    def confirm(self, schedules: Mapping[str, Schedule]) -> Outcome:
-        """A ``Verdict`` on the whole network."""
+    def confirm(self, schedules: Mapping[str, Schedule], seconds: float, at_most: float) -> Outcome:
+        """A ``Verdict`` on the whole network, likewise."""
 
 
 class HostJudge:
@@ -66,19 +66,19 @@ class HostJudge:
     def __init__(self, network: TunedNetwork, threads: int) -> None:
         self.network, self.threads = network, threads
         self.run_s = min(interleave([lambda: network.default.run(network.inputs, threads)], 3)[0])
-        self.limit = 60.0
+        self.limit = FIRST_LIMIT_S
 
-    def measure(self, schedules: Mapping[str, Schedule], seconds: float = ROUND_S) -> Outcome:
-        return self._timed(lambda: self._layers(schedules, seconds))
+    def measure(self, schedules: Mapping[str, Schedule], seconds: float, at_most: float) -> Outcome:
+        return self._timed(lambda: self._layers(schedules, seconds), at_most)
 
-    def confirm(self, schedules: Mapping[str, Schedule]) -> Outcome:
-        return self._timed(lambda: self._whole(schedules))
+    def confirm(self, schedules: Mapping[str, Schedule], seconds: float, at_most: float) -> Outcome:
+        return self._timed(lambda: self._whole(schedules, seconds), at_most)
 
-    def _timed(self, work: Any) -> Outcome:
+    def _timed(self, work: Any, at_most: float) -> Outcome:
         begin = time.monotonic()
-        outcome = run_apart(work, self.limit)
-        if outcome.state == "ok":  # the next may take longer, not many times as long
-            self.limit = max(60.0, LATE * (time.monotonic() - begin))
+        outcome = run_apart(work, self.limit, at_most)
+        if outcome.state == OK:  # the next may take longer, not many times as long
+            self.limit = max(LEAST_LIMIT_S, TIMES * (time.monotonic() - begin))
         return outcome
 
     def _runs(self, seconds: float) -> int:
@@ -104,11 +104,11 @@ class HostJudge:
                 best[at] = np.minimum(best[at], [spent[name] for name in names])
         return {name: (float(a), float(b)) for name, a, b in zip(names, *best, strict=True)}
 
-    def _whole(self, schedules: Mapping[str, Schedule]) -> Verdict:
+    def _whole(self, schedules: Mapping[str, Schedule], seconds: float) -> Verdict:
         models = [self._model(schedules), self.network.default]
         tasks = [lambda model=model: model.run(self.network.inputs, self.threads) for model in models]
         interleave(tasks, 2)
-        tuned, default = interleave(tasks, 2 * self._runs(CONFIRM_S) + 1)
+        tuned, default = interleave(tasks, 2 * self._runs(seconds) + 1)
         ratios = [a / b for a, b in zip(tuned, default, strict=True)]
         return Verdict(min(tuned), min(default), median(ratios),
                        sum(ratio < 1 for ratio in ratios) / len(ratios))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -23,7 +24,9 @@ from ...sparse_dialect.ir.mlir import ir
 from ...sparse_dialect.ir.walk import operations
 from ...sparse_dialect.lowering.cpu.spaces import space_of
 from ...sparse_dialect.schedule.candidates import Space
+from ...sparse_dialect.schedule.possible import other_storage
 from ...sparse_dialect.schedule.schedule import Schedule
+from ...sparse_dialect.transforms.schedule_layers import layer_of
 from ..compiled import Progress, Source, arrays
 
 LOOK_UP = PREPARE.index("sparse-look-up-schedules")
@@ -31,11 +34,11 @@ LOOK_UP = PREPARE.index("sparse-look-up-schedules")
 
 @dataclass(frozen=True)
 class Unit:
-    """Layers of one key, which get one schedule. ``clocks``: by layer the name under which its time is
-    measured; ``macs``: stored multiply-adds of all of them."""
+    """Layers of one key, which get one schedule. ``clocks``: by layer the names under which its time is
+    measured, two where it may be fused into its reader; ``macs``: stored multiply-adds of all of them."""
 
     key: str
-    clocks: dict[str, str]
+    clocks: dict[str, tuple[str, ...]]
     space: Space
     macs: int
 
@@ -43,7 +46,8 @@ class Unit:
 @dataclass
 class TunedNetwork:
     """A network as it is compiled today (``default``), its module up to where schedules are chosen, and its
-    ``units``, those whose layers multiply most first."""
+    ``units``, those whose layers multiply most first. ``compile_s``: seconds that compiling it took, once it
+    was imported."""
 
     name: str
     target: Target
@@ -51,17 +55,20 @@ class TunedNetwork:
     inputs: list[Any]
     module: ir.Module
     units: list[Unit] = field(default_factory=list)
+    compile_s: float = 0.0
 
     @staticmethod
     def of(source: Source, target: Target, progress: Progress) -> TunedNetwork:
         """Compiles ``source`` with today's choices; raises ``EspalierError`` where no layer has any."""
         model, examples = source.load()
+        clock = _Clock(progress)
         default = compile_model(model, examples, None if not target.triple else target,
-                                CompileOptions(database=""), progress)
+                                CompileOptions(database=""), clock)
+        compile_s = clock.seconds
         module = import_any(model, examples)
         module.context.enable_multithreading(False)  # children of fork have no other threads
         inputs = default.sample_inputs or arrays(examples) or source.draw_inputs(default)
-        network = TunedNetwork(source.name, target, default, inputs, module)
+        network = TunedNetwork(source.name, target, default, inputs, module, compile_s=compile_s)
         _run(module.operation, PREPARE[:LOOK_UP], target)
         network.units = network._units()
         if not network.units:
@@ -87,19 +94,51 @@ class TunedNetwork:
         return root
 
     def _units(self) -> list[Unit]:
-        """Layers with a space of more than one schedule, by key."""
-        packed = self._packed({})
-        core = device_of(packed).costs
-        spaces = {name: space for name, op in _named(packed, Packed) if (space := space_of(op, core))}
+        """Layers with a space of more than one schedule, by key: of those that run dense or sparse, both."""
+        named = _named(self.module.operation, *WEIGHTED)
+        with self.module.context:
+            device = device_of(self.module.operation)
+            others = {name: storage for name, op in named if (storage := other_storage(layer_of(op), device))}
+        own = self._spaces({})
+        other = self._spaces({name: Schedule(storage=storage) for name, storage in others.items()})
         records = {layer.name: layer for layer in self.default.layers}
         together: dict[str, list[str]] = {}
-        for name, op in _named(self.module.operation, *WEIGHTED):
-            if name in spaces and name in records:
+        for name, op in named:
+            if name in own and name in records:
                 together.setdefault(layer_key(op), []).append(name)
-        units = [Unit(key, {name: records[name].fused_into or name for name in names}, spaces[names[0]],
-                      sum(records[name].macs_packed for name in names))
-                 for key, names in together.items() if spaces[names[0]].size > 1]
+        units = []
+        for key, names in together.items():
+            parts: dict[str | None, Space] = {None: own[names[0]]}
+            if names[0] in others:
+                parts[others[names[0]]] = other[names[0]]
+            space = Space.either("storage", parts)
+            clocks = {name: tuple(filter(None, (records[name].fused_into, name))) for name in names}
+            if space.size > 1:
+                units.append(Unit(key, clocks, space, sum(records[name].macs_packed for name in names)))
         return sorted(units, key=lambda unit: -unit.macs)
+
+    def _spaces(self, schedules: Mapping[str, Schedule]) -> dict[str, Space]:
+        """By layer what may be changed in a network with ``schedules``."""
+        packed = self._packed(schedules)
+        core = device_of(packed).costs
+        return {name: space for name, op in _named(packed, Packed) if (space := space_of(op, core))}
+
+
+class _Clock:
+    """Hands progress on, and measures from the first step behind the import."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress, self._begin = progress, 0.0
+
+    def __call__(self, step: str, done: int, total: int) -> None:
+        if step != "import" and not self._begin:
+            self._begin = time.monotonic()
+        self._progress(step, done, total)
+
+    @property
+    def seconds(self) -> float:
+        """Since that step."""
+        return time.monotonic() - self._begin
 
 
 def _named(root: ir.Operation, *classes: type) -> list[tuple[str, Any]]:

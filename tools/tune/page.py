@@ -40,9 +40,7 @@ def _picture(layer: str, trials: Sequence[Trial]) -> Picture:
     best, points, path = 1.0, [], [f"M 0 {_y(1.0):.1f}"]
     for number, trial in enumerate(trials, 1):
         x, ratio = WIDTH * number / len(trials), trial.ratio if trial.ratio is not None else SLOWEST
-        text = ", ".join(f"{name} {value}" for name, value in vars(trial.schedule).items()
-                         if value is not None)
-        points.append((x, _y(ratio), f"{trial.state} {ratio:.3f}: {text}"))
+        points.append((x, _y(ratio), f"{trial.state} {ratio:.3f}: {trial.schedule.text}"))
         best = min(best, ratio)
         path.append(f"L {x:.1f} {_y(best):.1f}")
     failed = sum(trial.state != "ok" for trial in trials)

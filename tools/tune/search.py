@@ -84,8 +84,8 @@ class Genetic:
         if self.random.random() < 0.1:
             return self.space.draw(self.random)
         mother, father = self._parent(), self._parent()
-        child = tuple(self.random.choice(pair) for pair in zip(mother, father, strict=True))
-        return self.space.changed(child, self.random)
+        child = [self.random.choice(pair) for pair in zip(mother, father, strict=True)]
+        return self.space.changed(self.space.settled(child), self.random)
 
     def _parent(self) -> Genome:
         best = sorted(self.told, key=lambda genome: self.told[genome])[:POPULATION]
@@ -106,14 +106,14 @@ class Sampled:
         self.told: dict[Genome, float] = {}
         self._optuna, self._asked = optuna, dict[Genome, Any]()
         self._study = optuna.create_study(sampler=samplers[method](seed=seed))
-        self._ranges = {axis.name: optuna.distributions.IntDistribution(0, len(axis.values) - 1)
+        self._ranges = {axis.label: optuna.distributions.IntDistribution(0, len(axis.values) - 1)
                         for axis in space.axes if len(axis.values) > 1}
         self.tell(space.default, 1.0)
 
     def ask(self) -> Genome | None:
         for _ in range(MOST_TRIES):
             trial = self._study.ask(self._ranges)
-            genome = tuple(trial.params.get(axis.name, 0) for axis in self.space.axes)
+            genome = self.space.settled([trial.params.get(axis.label, 0) for axis in self.space.axes])
             if genome not in self.told and genome not in self._asked and self.space.possible(genome):
                 self._asked[genome] = trial
                 return genome
@@ -126,7 +126,7 @@ class Sampled:
         if genome in self._asked:
             self._study.tell(self._asked.pop(genome), ratio)
             return
-        params = {axis.name: place for axis, place in zip(self.space.axes, genome, strict=True)
-                  if axis.name in self._ranges}
+        params = {axis.label: place for axis, place in zip(self.space.axes, genome, strict=True)
+                  if axis.label in self._ranges}
         self._study.add_trial(self._optuna.create_trial(params=params, distributions=self._ranges,
                                                         value=ratio))

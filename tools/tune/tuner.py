@@ -16,8 +16,9 @@ from ...errors import EspalierError
 from ...sparse_dialect.schedule.candidates import Genome, split
 from ...sparse_dialect.schedule.database import Database, Place, Trial
 from ...sparse_dialect.schedule.schedule import Schedule
-from .apart import CRASH, HANG, OK, Outcome
-from .judge import CONFIRM_S, Costs, Judge, Verdict
+from .apart import CRASH, HANG, LATE, OK, Outcome
+from .budget import ROUND_S, Budget
+from .judge import Costs, Judge, Verdict
 from .network import TunedNetwork, Unit
 from .search import FAILED, Search, search_of
 
@@ -28,10 +29,9 @@ Told = Callable[[int, int, float], None]  # trials done and wanted, the network'
 
 @dataclass(frozen=True)
 class Limits:
-    """``trials`` a layer; ``seconds`` for all; the search's ``method`` and ``seed``."""
+    """``trials`` a layer; the search's ``method`` and ``seed``."""
 
     trials: int = 32
-    seconds: float = 600.0
     method: str = "auto"
     seed: int = 0
 
@@ -64,7 +64,7 @@ class Ask:
 
     @property
     def clocks(self) -> set[str]:
-        return {self.known.unit.clocks[name] for name in self.names}
+        return {clock for name in self.names for clock in self.known.unit.clocks[name]}
 
     @property
     def schedule(self) -> Schedule:
@@ -79,7 +79,8 @@ class Ask:
 @dataclass(frozen=True)
 class Result:
     """What came out: the ``chosen`` schedules by unit with their shares of the default's time, the
-    ``verdict`` on the whole network (None: nothing to confirm), and how many trials were new."""
+    ``verdict`` on the whole network (None: nothing to confirm), how many trials were new, and how many units
+    had something faster that there was no time to confirm."""
 
     chosen: dict[str, tuple[Schedule, float]]
     verdict: Verdict | None
@@ -87,29 +88,35 @@ class Result:
     failed: int
     reused: int
     seconds: float
+    unconfirmed: int = 0
 
 
 class Tuner:
     """Searches ``network`` as ``judge`` finds it, and keeps trials and results in ``database``."""
 
     def __init__(self, network: TunedNetwork, judge: Judge, database: Database, place: Place,
-                 limits: Limits, told: Told = lambda done, wanted, share: None) -> None:
+                 limits: Limits, budget: Budget, told: Told = lambda done, wanted, share: None) -> None:
         self.network, self.judge, self.database, self.place = network, judge, database, place
-        self.limits, self.told = limits, told
-        self.end = time.monotonic() + limits.seconds
+        self.limits, self.budget, self.told = limits, budget, told
         self.done = self.failed = self.reused = 0
-        self.rounds_s: list[float] = []
+        self.late = False
         self.units = [self._resumed(unit, number) for number, unit in enumerate(network.units)]
 
     def run(self) -> Result:
-        """Searches until trials or time are through, or Ctrl-C; then confirms."""
-        begin = time.monotonic()
+        """Searches until trials or time are through, or Ctrl-C; then confirms. Raises ``EspalierError`` where
+        there is no time for one round."""
         try:
             self._search()
         except KeyboardInterrupt:
             pass  # what was found until now is confirmed; a second one ends it all
+        if not self.done and not self.reused and self.late:
+            raise EspalierError(f"--time {self.budget.seconds:.0f}s is too little for one round of trials "
+                                f"and its confirming; give it {self.budget.needed:.0f}s or more")
+        self.late = False
         chosen, verdict = self._confirmed()
-        return Result(chosen, verdict, self.done, self.failed, self.reused, time.monotonic() - begin)
+        missed = sum(bool(known.best) for known in self.units) if self.late else 0
+        return Result(chosen, verdict, self.done, self.failed, self.reused,
+                      self.budget.seconds - self.budget.left, missed)
 
     def _resumed(self, unit: Unit, number: int) -> Progress:
         """The search of ``unit``, told what was tried before."""
@@ -128,20 +135,15 @@ class Tuner:
     def _search(self) -> None:
         self._report()
         while asked := self._round():
+            self.late = not self.budget.another
+            if self.late:
+                return
             begin = time.monotonic()
             self._try(asked)
-            self.rounds_s.append(time.monotonic() - begin)
-            self._report()
-            if time.monotonic() + 1.2 * max(self.rounds_s) + self._confirming_s() > self.end:
-                if len(self.rounds_s) == 1 and time.monotonic() > self.end:
-                    raise EspalierError(f"--time is too little for one round of trials, which took "
-                                        f"{self.rounds_s[0]:.0f} s; give it "
-                                        f"{3 * self.rounds_s[0] + self._confirming_s():.0f}s or more")
+            if self.late:
                 return
-
-    def _confirming_s(self) -> float:
-        """About how long confirming takes: two compilations and longer runs."""
-        return 2 * max(self.rounds_s, default=0.0) + 2 * CONFIRM_S
+            self.budget.ran(time.monotonic() - begin)
+            self._report()
 
     def _round(self) -> list[Ask]:
         """A schedule for every layer whose unit has trials left; layers that are measured together take
@@ -150,23 +152,26 @@ class Tuner:
         asked: list[Ask] = []
         for known in sorted(self.units, key=lambda known: len(known.costs)):
             left = known.wanted - len(known.costs)
-            for name, clock in known.unit.clocks.items():
-                if left <= 0 or known.through or clock in taken:
+            for name, clocks in known.unit.clocks.items():
+                if left <= 0 or known.through or not taken.isdisjoint(clocks):
                     continue
                 genome = known.search.ask()
                 if genome is None:
                     known.through = True
                     continue
-                taken.add(clock)
+                taken.update(clocks)
                 left -= 1
                 asked.append(Ask(known, genome, (name,)))
         return asked
 
     def _try(self, asked: Sequence[Ask]) -> None:
         """Measures ``asked`` together; where that fails, each half by itself: one is at fault."""
-        outcome = self.judge.measure(_schedules(asked))
+        outcome = self._measured(asked)
         if len(asked) == 1 and outcome.state in (CRASH, HANG):  # the fault may have been the machine's
-            outcome = self.judge.measure(_schedules(asked))
+            outcome = self._measured(asked)
+        self.late = self.late or outcome.state == LATE
+        if self.late:
+            return
         if outcome.state == OK:
             self._keep(asked, outcome.value)
         elif len(asked) == 1:
@@ -175,6 +180,9 @@ class Tuner:
             middle = len(asked) // 2
             self._try(asked[:middle])
             self._try(asked[middle:])
+
+    def _measured(self, asked: Sequence[Ask]) -> Outcome:
+        return self.judge.measure(_schedules(asked), ROUND_S, self.budget.for_rounds)
 
     def _keep(self, asked: Sequence[Ask], costs: Costs) -> None:
         trials = []
@@ -209,24 +217,35 @@ class Tuner:
     # -- confirming ----------------------------------------------------------------------------
 
     def _confirmed(self) -> tuple[dict[str, tuple[Schedule, float]], Verdict | None]:
-        """The fastest of each unit, measured again for longer; what still is faster is tried together."""
+        """The fastest of each unit, measured again for longer; what still is faster is tried together, then
+        the half that gains most."""
         asked = [Ask(known, known.best[0], tuple(known.unit.clocks)) for known in self.units if known.best]
-        outcome = self.judge.measure(_schedules(asked), CONFIRM_S) if asked else None
-        if outcome is None or outcome.state != OK:
-            return {}, None
-        faster = sorted(((ask.ratio(outcome.value)[0], ask) for ask in asked), key=lambda entry: entry[0])
-        faster = [entry for entry in faster if entry[0] < WORTH]
+        faster = self._again(sorted(asked, key=lambda ask: ask.known.costs[ask.genome]))
         verdict = None
-        while faster:
+        while faster and not self.late:
             schedules = _schedules([ask for _, ask in faster])
-            outcome = self.judge.confirm(schedules)
-            verdict = outcome.value if outcome.state == OK else None
-            if verdict is not None and verdict.faster:
-                chosen = {ask.known.unit.key: (ask.schedule, ratio) for ratio, ask in faster}
-                self._store(chosen, schedules)
-                return chosen, verdict
-            faster = faster[: len(faster) // 2]  # those that gain most
+            outcome = self.judge.confirm(schedules, self.budget.confirm_s, self.budget.left)
+            self.late = outcome.state == LATE
+            if outcome.state == OK:
+                verdict = outcome.value
+                if verdict.faster:
+                    chosen = {ask.known.unit.key: (ask.schedule, ratio) for ratio, ask in faster}
+                    self._store(chosen, schedules)
+                    return chosen, verdict
+            faster = faster[: len(faster) // 2]
         return {}, verdict
+
+    def _again(self, asked: list[Ask]) -> list[tuple[float, Ask]]:
+        """What of ``asked`` is faster in a longer run, with its share, the fastest first."""
+        while asked and not self.late:
+            outcome = self.judge.measure(_schedules(asked), self.budget.confirm_s, self.budget.left)
+            self.late = outcome.state == LATE
+            if outcome.state == OK:
+                costs = outcome.value
+                found = sorted(((ask.ratio(costs)[0], ask) for ask in asked), key=lambda entry: entry[0])
+                return [entry for entry in found if entry[0] < WORTH]
+            asked = asked[: len(asked) // 2]  # together they do not run
+        return []
 
     def _store(self, chosen: dict[str, tuple[Schedule, float]], schedules: dict[str, Schedule]) -> None:
         """Entries for what is decided before layouts, by layer, and for tiles, by the grids around them."""

@@ -42,12 +42,13 @@ class ScheduleTilesPass(Pass):
             device = device_of(op)
             scheduler = Heuristic(device)
             for layer in operations(op, Packed, PoolOp):
-                set_schedule(layer, _completed(layer, schedule_of(layer), device.costs, scheduler))
+                set_schedule(layer, completed(layer, schedule_of(layer), device.costs, scheduler))
                 context.statistics["schedules completed"] += 1
 
 
-def _completed(layer: Packed | PoolOp, schedule: Schedule, core: Core, scheduler: Scheduler) -> Schedule:
-    """The scheduler's choice among what the layer's family offers."""
+def completed(layer: Packed | PoolOp, schedule: Schedule, core: Core, scheduler: Scheduler) -> Schedule:
+    """The complete schedule of ``layer`` that obeys ``schedule``: the scheduler's choice among what the
+    layer's family offers. Raises ``PassError`` where it offers nothing."""
     schedule = _begun(layer, schedule)
     set_schedule(layer, schedule)
     family = family_of(layer)

@@ -13,20 +13,26 @@ from math import prod
 from typing import Any
 
 from ...devices.cores import Core
+from ...devices.device import Device
 from ...dialect.packed import Packed, PackedConvOp
-from ...dialect.schedules import schedule_of
+from ...dialect.recurrent import inputs_of
+from ...dialect.schedules import schedule_of, set_schedule
 from ...dialect.schemes import scheme_of
+from ...dialect.storages import storage_of
 from ...geometry.convolution import Convolution
-from ...geometry.layouts import three
+from ...geometry.layouts import LaneGrid, three
 from ...geometry.window import Window
 from ...schedule.candidates import Space
+from ...schedule.heuristic import Heuristic
 from ...schedule.schedule import Schedule
 from ...schemes import Connectivity, SharedColumns
+from ...storage.sell import Sell, windows
 from .kernels.column_groups import ColumnsKernel
 from .kernels.kernel_classes import ConvKernel
 from .plan.conv_plan import plane_shape
 from .plan.packed_conv import kernel_of
 from .plan.tiles import most_sub_lines
+from .schedule_tiles import completed
 
 SMALLEST_BLOCK = 8  # channels; fewer cost more visits than cache saves
 SPARE_REGISTERS = 2  # beside accumulators: a weight and a line
@@ -37,15 +43,41 @@ Values = dict[str, list[Any]]
 
 def space_of(layer: Packed, core: Core) -> Space | None:
     """The schedules of ``layer``, whose own is complete; None where there is nothing to choose."""
-    if not isinstance(layer, PackedConvOp):
-        return None
     schedule = schedule_of(layer)
+    if not isinstance(layer, PackedConvOp):
+        return _matrix(layer, schedule, core)
     if schedule.micro_kernel in ("depthwise", "fused_depthwise"):
         return _depthwise(layer, schedule)
     kernel = kernel_of(layer, core)
     if isinstance(kernel, ColumnsKernel):
         return _columns(layer, kernel, schedule, core)
     return _classes(layer, kernel, schedule, core)
+
+
+def why_not_tile(conv: PackedConvOp, found: Schedule, device: Device) -> str:
+    """Why ``conv``, on its lane grids, cannot run by ``found``, which somebody else chose; empty where it
+    can."""
+    own = schedule_of(conv)
+    try:
+        settled = completed(conv, own, device.costs, Heuristic(device))
+        set_schedule(conv, settled)
+        space = space_of(conv, device.costs)
+    finally:
+        set_schedule(conv, own)
+    wanted = _threes(settled.changed(found))
+    genome = None if space is None else space.genome(wanted)
+    if space is None or genome is None or _threes(settled).changed(space.schedule(genome)) != wanted:
+        return f"{found.text} lies outside of what this compiler offers"
+    return space.why_not(space.schedule(genome))
+
+
+def _matrix(layer: Packed, schedule: Schedule, core: Core) -> Space:
+    """Slices of rows that share what is picked from a window of inputs, where no vector runs along these."""
+    storage, inputs = storage_of(layer), inputs_of(layer)
+    values: Values = {}
+    if isinstance(storage, Sell) and (storage.gates > 1 or inputs == 1):
+        values = {"filters_per_group": [1, 2, 4], "window": list(windows(storage.lanes, core))}
+    return Space.around(schedule, values)
 
 
 def _depthwise(conv: PackedConvOp, schedule: Schedule) -> Space:
@@ -67,8 +99,10 @@ def _classes(conv: PackedConvOp, kernel: ConvKernel, schedule: Schedule, core: C
         values["filters_per_group"] = [n for n in (1, 2, 4) if shares and known.filters % n == 0]
         if not kernel.dense:
             values["channel_block"] = _blocks(known.channels)
+    values |= _fused(schedule, kernel)
     values |= _sides("tile", kernel, known.window)
-    values["prefetch"] = [False, True]
+    if isinstance(kernel.source, LaneGrid):  # rows of an image are read as they come
+        values["prefetch"] = [False, True]
 
     def why_not(found: Schedule) -> str:
         group = found.filters_per_group or kernel.group
@@ -78,12 +112,22 @@ def _classes(conv: PackedConvOp, kernel: ConvKernel, schedule: Schedule, core: C
     return Space.around(_threes(schedule), values, why_not)
 
 
+def _fused(schedule: Schedule, kernel: ConvKernel | ColumnsKernel) -> Values:
+    """Of a convolution whose reader is depthwise: whether both run a chunk at a time, and how many chunks."""
+    if not schedule.by_chunk:
+        return {}
+    several = [n for n in range(1, kernel.groups + 1) if kernel.groups % n == 0]
+    own = several.index(schedule.chunks or 1) if schedule.chunks in several else 0
+    return {"by_chunk": [False, True], "chunks": several[max(own - 2, 0):own + 3]}
+
+
 def _columns(conv: PackedConvOp, kernel: ColumnsKernel, schedule: Schedule, core: Core) -> Space:
     known, scheme = Convolution.of(conv), scheme_of(conv)
     together = scheme.channels_together if isinstance(scheme, SharedColumns) else 1
     values: Values = {"passes": [n for n in range(1, kernel.size + 1) if kernel.size % n == 0]}
     if known.kind == "plain":
         values["channel_block"] = [block for block in _blocks(known.channels) if block % together == 0]
+    values |= _fused(schedule, kernel)
     values |= _sides("sub_tile", kernel, known.window) | _sides("tile", kernel, known.window, whole=True)
 
     def why_not(found: Schedule) -> str:

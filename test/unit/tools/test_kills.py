@@ -46,9 +46,10 @@ COMMANDS = {
                   "--html", "curve.html"],
     "prune": ["prune", "net.py:model", "--data", "net.py:data", "--recipe", "recipe.yaml", "-o", "pruned.pt2",
               "--checkpoint", "checkpoints"],
+    "tune": ["tune", "net.py:network", "--trials", "4", "--time", "3m", "--database", "tuned.sqlite"],
 }
 WRITTEN = {"compile": {"net.espalier"}, "bench": {"times.json"}, "blocksize": {"curve.json", "curve.html"},
-           "prune": {"pruned.pt2", "pruned.json", "pruned.csv"}}
+           "prune": {"pruned.pt2", "pruned.json", "pruned.csv"}, "tune": {"tuned.sqlite"}}
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -67,4 +68,6 @@ def test_killed_again_and_again(tmp_path: Path, name: str) -> None:
     left = {path.relative_to(tmp_path).parts[0] for path in tmp_path.rglob("*")
             if "__pycache__" not in path.parts and "cache" not in path.parts}
     assert WRITTEN[name] <= left
-    assert not {file for file in left if ".espalier-" in file or file.startswith(("espalier-", "tmp"))}, left
+    stale = ".espalier-", ".aside", "-journal"
+    assert not {file for file in left
+                if any(part in file for part in stale) or file.startswith(("espalier-", "tmp"))}, left

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from math import prod
 
 import pytest
@@ -61,3 +62,35 @@ def test_tiles_are_decided_behind_layouts() -> None:
     early, late = split(DEFAULT)
     assert early == Schedule(micro_kernel="kernel_classes", filters_per_group=1, channel_block=64)
     assert late == Schedule(tile=(1, 2, 3), prefetch=False)
+
+
+SMALL = Space.around(Schedule(window=64, filters_per_group=1), {"filters_per_group": [1, 2, 4],
+                                                                "window": [64, 128]})
+EITHER = Space.either("storage", {None: SPACE, "sell": SMALL})
+
+
+def test_two_spaces_in_one_hold_what_each_holds() -> None:
+    every = list(EITHER.all())
+    assert every[0] == EITHER.default
+    assert EITHER.size == SPACE.size + SMALL.size
+    expected = [(None, SPACE.schedule(genome)) for genome in SPACE.all()]
+    expected += [("sell", SMALL.schedule(genome)) for genome in SMALL.all()]
+    found = [(schedule.storage, replace(schedule, storage=None)) for schedule in map(EITHER.schedule, every)]
+    assert sorted(map(repr, found)) == sorted(map(repr, expected))
+
+
+@given(st.integers(0, 999))
+def test_axes_of_the_other_space_stay_where_they_are(seed: int) -> None:
+    random_ = random.Random(seed)
+    genome = EITHER.draw(random_)
+    for found in (genome, EITHER.changed(genome, random_)):
+        assert EITHER.possible(found)
+        assert EITHER.genome(EITHER.schedule(found)) == found
+        idle = [at for at in range(len(found)) if not EITHER.active(found, at)]
+        assert len(idle) == (len(SMALL.axes) if found[0] == 0 else len(SPACE.axes))
+        assert all(found[at] == EITHER.default[at] for at in idle)
+
+
+def test_one_space_alone_needs_no_axis_to_say_so() -> None:
+    assert Space.either("storage", {None: SMALL}) is SMALL
+    assert Space.either("storage", {None: Space((), ()), "sell": SMALL}).size == 1 + SMALL.size

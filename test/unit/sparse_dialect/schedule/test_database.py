@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from espalier.errors import EspalierError
+from espalier.sparse_dialect.schedule import database, database_file
 from espalier.sparse_dialect.schedule.database import Database, Place, Trial, confirmed, schedule_from
 from espalier.sparse_dialect.schedule.schedule import Schedule
 
@@ -112,10 +113,78 @@ def test_what_is_no_entry_is_refused_and_nothing_taken(tmp_path: Path, entry: ob
 
 
 @pytest.mark.parametrize("text", ["", "[]", "7", '{"speed": 9}', '{"micro_kernel": "magic"}',
-                                  '{"tile": [0]}'])
+                                  '{"tile": [0]}', '{"tile": [1.5]}', '{"channel_block": 1.5}',
+                                  '{"channel_block": true}', '{"prefetch": 1}', '{"grid": 4}',
+                                  '{"filter_order": ["a"]}', '{"channel_block": "8"}'])
 def test_texts_that_are_no_schedule(text: str) -> None:
     with pytest.raises((ValueError, TypeError)):
         schedule_from(text)
+
+
+def test_a_process_that_was_killed_while_it_wrote_loses_only_that(tmp_path: Path) -> None:
+    """The journal that it left is rolled back, by whoever comes first, and goes aside with its file."""
+    path, copy = tmp_path / "tuned.sqlite", tmp_path / "100% copy?.sqlite"
+    with Database(path) as kept:
+        kept.add_trials([Trial("layer", FAST, "ok", 1.0)] * 2000, PLACE)
+        kept.confirm({"a layer": (FAST, 0.8)}, PLACE, "network")
+    writing = sqlite3.connect(path, isolation_level=None)
+    writing.execute("PRAGMA cache_size = 2")  # so that the file itself is changed before the end
+    writing.execute("BEGIN IMMEDIATE")
+    writing.execute("UPDATE trial SET state = 'crash', reason = 'a text that takes more room than before'")
+    for end in ("", "-journal"):
+        Path(f"{copy}{end}").write_bytes(Path(f"{path}{end}").read_bytes())
+    writing.execute("ROLLBACK")
+    writing.close()
+    aside = copy.with_name("aside.sqlite")
+    for end in ("", "-journal"):
+        Path(f"{aside}{end}").write_bytes(Path(f"{copy}{end}").read_bytes())
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert confirmed(copy, PLACE) == {"a layer": FAST}
+        with Database(aside) as kept:
+            assert {trial.state for trial in kept.trials(PLACE)} == {"ok"}
+
+
+def test_a_journal_goes_aside_with_its_file(tmp_path: Path) -> None:
+    path = tmp_path / "tuned.sqlite"
+    for end in ("", "-journal"):
+        Path(f"{path}{end}").write_text(end)
+    (tmp_path / "tuned.sqlite.aside-1").write_text("")
+    assert database_file.set_aside(path).name == "tuned.sqlite.aside-2"
+    assert {file.name: file.read_text() for file in tmp_path.iterdir()} == {
+        "tuned.sqlite.aside-1": "", "tuned.sqlite.aside-2": "", "tuned.sqlite.aside-2-journal": "-journal"}
+
+
+def test_an_entry_that_is_no_schedule_is_passed_over_alone(tmp_path: Path) -> None:
+    path = tmp_path / "tuned.sqlite"
+    with Database(path) as kept:
+        kept.confirm({"good": (FAST, 0.8), "bad": (FAST, 0.8)}, PLACE, "network")
+        kept.add_trials([Trial("good", FAST, "ok", 0.8), Trial("bad", FAST, "ok", 0.8)], PLACE)
+    connection = sqlite3.connect(path)
+    for table in ("entry", "trial"):
+        connection.execute(f"UPDATE {table} SET schedule = '{{\"tile\": [1.5]}}' WHERE layer = 'bad'")
+    connection.commit()
+    connection.close()
+    with pytest.warns(UserWarning, match="entry for 'bad' is passed over, the default stands: expected"):
+        assert confirmed(path, PLACE) == {"good": FAST}
+    with Database(path) as kept:
+        assert [trial.layer for trial in kept.trials(PLACE)] == ["good"]
+
+
+def test_a_file_that_another_process_holds_is_one_line(tmp_path: Path,
+                                                       monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "tuned.sqlite"
+    Database(path).close()
+    monkeypatch.setattr(database, "PATIENCE_S", 0.05)
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN EXCLUSIVE")
+    monkeypatch.setattr(database_file, "PATIENCE_S", 0.05)
+    with pytest.raises(EspalierError, match=r"cannot write the tuner's database .*locked"):
+        Database(path)
+    with pytest.warns(UserWarning, match=r"cannot be read .*locked.*compiling without it"):
+        assert confirmed(path, PLACE) == {}
+    other.close()
+    assert path.exists()
 
 
 def _write_for_ever(path: Path, told: Connection) -> None:

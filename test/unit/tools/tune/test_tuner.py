@@ -14,7 +14,8 @@ from espalier.errors import EspalierError
 from espalier.sparse_dialect.schedule.candidates import Space
 from espalier.sparse_dialect.schedule.database import Database, Place, confirmed
 from espalier.sparse_dialect.schedule.schedule import Schedule
-from espalier.tools.tune.apart import CRASH, IMPOSSIBLE, OK, Outcome
+from espalier.tools.tune.apart import CRASH, IMPOSSIBLE, LATE, OK, Outcome
+from espalier.tools.tune.budget import ROUND_S, Budget
 from espalier.tools.tune.judge import Verdict
 from espalier.tools.tune.network import Unit
 from espalier.tools.tune.tuner import Limits, Result, Tuner
@@ -34,8 +35,8 @@ class Network(SimpleNamespace):
     """Two keys: one of two layers, one of a layer whose time is measured under another's name."""
 
     def __init__(self) -> None:
-        super().__init__(name="net", units=[Unit("conv", {"a": "a", "b": "b"}, SPACE, 200),
-                                            Unit("fused", {"c": "d"}, SPACE, 100)])
+        super().__init__(name="net", units=[Unit("conv", {"a": ("a",), "b": ("b",)}, SPACE, 200),
+                                            Unit("fused", {"c": ("d", "c")}, SPACE, 100)])
 
     def keys_with(self, schedules: Mapping[str, Schedule]) -> tuple[dict[str, str], dict[str, str]]:
         return {}, {name: f"tile of {name}" for name in schedules}
@@ -47,25 +48,25 @@ class FakeJudge:
     def __init__(self, fault: Callable[[Schedule], str] = lambda schedule: "", whole: float = 0.5) -> None:
         self.fault, self.whole, self.asked = fault, whole, 0
 
-    def measure(self, schedules: Mapping[str, Schedule], seconds: float = 1.0) -> Outcome:
+    def measure(self, schedules: Mapping[str, Schedule], seconds: float, at_most: float) -> Outcome:
         self.asked += 1
         for schedule in schedules.values():
             if state := self.fault(schedule):
                 return Outcome(state, reason="so it is")
         default = cost(SPACE.schedule(SPACE.default))
-        costs = {clock: (default, default) for clock in "abd"}
+        costs = {"c": (0.0, 0.0), **{clock: (default, default) for clock in "abd"}}
         for name, schedule in schedules.items():
             costs[{"c": "d"}.get(name, name)] = cost(schedule), default
         return Outcome(OK, costs)
 
-    def confirm(self, schedules: Mapping[str, Schedule]) -> Outcome:
+    def confirm(self, schedules: Mapping[str, Schedule], seconds: float, at_most: float) -> Outcome:
         return Outcome(OK, Verdict(self.whole, 1.0, self.whole, 1.0 if self.whole < 1 else 0.0))
 
 
 def tuned(path: Path, judge: Any, trials: int = 120, seconds: float = 100.0) -> Result:
     network: Any = Network()
     with Database(path) as kept:
-        return Tuner(network, judge, kept, PLACE, Limits(trials, seconds, "ga", 1)).run()
+        return Tuner(network, judge, kept, PLACE, Limits(trials, "ga", 1), Budget(seconds)).run()
 
 
 def test_the_best_is_found_and_kept_by_layer_and_by_grids(tmp_path: Path) -> None:
@@ -109,11 +110,11 @@ def test_a_search_goes_on_where_it_was(tmp_path: Path) -> None:
 
 def test_ctrl_c_keeps_what_was_found(tmp_path: Path) -> None:
     class Interrupted(FakeJudge):
-        def measure(self, schedules: Mapping[str, Schedule], seconds: float = 1.0) -> Outcome:
+        def measure(self, schedules: Mapping[str, Schedule], seconds: float, at_most: float) -> Outcome:
             if self.asked == 25:
                 self.asked += 1
                 raise KeyboardInterrupt
-            return super().measure(schedules, seconds)
+            return super().measure(schedules, seconds, at_most)
 
     result = tuned(tmp_path / "t", Interrupted())
     assert result.chosen
@@ -121,13 +122,54 @@ def test_ctrl_c_keeps_what_was_found(tmp_path: Path) -> None:
         assert len(kept.trials(PLACE)) == result.trials > 25
 
 
-def test_a_time_that_is_too_short_for_one_round(tmp_path: Path) -> None:
-    class Slow(FakeJudge):
-        def measure(self, schedules: Mapping[str, Schedule], seconds: float = 1.0) -> Outcome:
-            time.sleep(0.05)
-            return super().measure(schedules, seconds)
+class Slow(FakeJudge):
+    """Each measurement takes ``takes`` seconds, and stops where it may take no longer."""
 
-    with pytest.raises(EspalierError, match=r"--time is too little for one round of trials.*give it"):
-        tuned(tmp_path / "t", Slow(), seconds=0.01)
-    with Database(tmp_path / "t") as kept:
-        assert kept.trials(PLACE)  # what was measured is not lost all the same
+    def __init__(self, takes: float) -> None:
+        super().__init__()
+        self.takes = takes
+
+    def measure(self, schedules: Mapping[str, Schedule], seconds: float, at_most: float) -> Outcome:
+        time.sleep(min(self.takes, at_most))
+        return super().measure(schedules, seconds, at_most) if self.takes < at_most else Outcome(LATE)
+
+    def confirm(self, schedules: Mapping[str, Schedule], seconds: float, at_most: float) -> Outcome:
+        time.sleep(min(seconds, at_most))
+        return super().confirm(schedules, seconds, at_most) if seconds < at_most else Outcome(LATE)
+
+
+@pytest.mark.parametrize("seconds", [0.01, 1.7])
+def test_a_time_that_is_too_short_for_one_round(tmp_path: Path, seconds: float) -> None:
+    begin = time.monotonic()
+    with pytest.raises(EspalierError, match=r"--time .* is too little for one round of trials.*give it"):
+        tuned(tmp_path / "t", Slow(10.0), seconds=seconds)
+    assert time.monotonic() - begin < 5
+
+
+def test_all_ends_in_time_and_confirming_has_its_share(tmp_path: Path) -> None:
+    begin = time.monotonic()
+    result = tuned(tmp_path / "t", Slow(0.05), trials=10**6, seconds=2.5)
+    assert time.monotonic() - begin < 10  # it searches for ever, if it is let
+    assert result.chosen
+    assert result.trials > 3
+
+
+def test_what_there_is_no_time_to_confirm_is_said_and_kept(tmp_path: Path) -> None:
+    class Never(FakeJudge):
+        def confirm(self, schedules: Mapping[str, Schedule], seconds: float, at_most: float) -> Outcome:
+            return Outcome(LATE)
+
+    result = tuned(tmp_path / "t", Never())
+    assert (result.chosen, result.unconfirmed) == ({}, 2)
+    again = tuned(tmp_path / "t", FakeJudge())
+    assert (again.trials, bool(again.chosen)) == (0, True)
+
+
+def test_layers_that_run_alone_but_not_together(tmp_path: Path) -> None:
+    class Apart(FakeJudge):
+        def measure(self, schedules: Mapping[str, Schedule], seconds: float, at_most: float) -> Outcome:
+            if seconds < ROUND_S or len(schedules) < 3:
+                return super().measure(schedules, seconds, at_most)
+            return Outcome(CRASH)
+
+    assert len(tuned(tmp_path / "t", Apart(), seconds=1e4).chosen) == 1
