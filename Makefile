@@ -47,7 +47,7 @@ $(VENV)/.prune: $(VENV)/.torch
 	touch $@
 
 $(VENV)/.dev: $(VENV)/.torch
-	$(PIP) -e '.[torch,prune,aot,peers,dev]'
+	$(PIP) -e '.[torch,prune,aot,peers,hosts,dev]'
 	touch $@
 
 clean:
