@@ -46,6 +46,7 @@ SINGLE = [{"match": {"type": "Conv2d"}, "scheme": "unstructured", "rate": 8.1},
 GROUPS: dict[str, Any] = {"match": {"type": "Conv3d"}, "scheme": "kgs", "rate": 3.6}
 FILTERS = 1.83  # of each of three layers, and so of the channels of two: a 3.6th of the multiply-adds
 WHOLE = (("gru.weight_ih*", 32), ("gru.weight_hh*", 192))
+CLIPS = (("4", 32, 432), ("8", 32, 864), ("11", 64, 864))  # the matrices of video_net's layers but the first
 
 
 def whole(rate: float, row_rate: float = 1.0) -> list[dict[str, Any]]:
@@ -110,8 +111,9 @@ CASES = {
                       lambda: torch.randn(1, 1, 8, 20, 20), (14, 10), {
         **plain_arms([GROUPS]), "kgs reweighted": Arm([GROUPS], REWEIGHTED, 0.5),
         "vanilla reweighted": Arm([{**GROUPS, "vanilla": True}], REWEIGHTED, 0.5),
-        "filters reweighted": Arm([{"match": {"type": "Conv3d"}, "scheme": "bcr", "rows": 64, "columns": 864,
-                                    "rate": FILTERS, "row_rate": FILTERS}], REWEIGHTED, 0.5)}),
+        "filters reweighted": Arm([{"match": layer, "scheme": "bcr", "rows": rows, "columns": columns,
+                                    "rate": FILTERS, "row_rate": FILTERS} for layer, rows, columns in CLIPS],
+                                  REWEIGHTED, 0.5)}),
     "words-bcr": Case(lambda share: cmudict(round(6000 * share)), Phones,
                       lambda: torch.randint(1, 27, (20, 1)), (10, 10), {
         **plain_arms([{"match": {"type": "GRU"}, "scheme": "bcr", "rows": 4, "columns": 16, "rate": 10}]),
@@ -193,7 +195,9 @@ def compiled(case: Case, model: nn.Module, run: PruningRun) -> dict[str, Any]:
 
 
 def _same_scheme(found: str, asked: str) -> bool:
-    return found == asked or (found, asked) == ("connectivity", "pattern")  # of kernels of other sizes
+    """Patterns in kernels of other sizes than 3x3 are connectivity; a block as large as its matrix, rows and
+    columns cut whole."""
+    return found == asked or (found, asked) in {("connectivity", "pattern"), ("structured", "bcr")}
 
 
 def results_table(rows: Sequence[dict[str, str]]) -> Table:
