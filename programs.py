@@ -46,6 +46,8 @@ PROGRAMS = {
     "qemu-x86_64": Program(("qemu-x86_64",), (4, 2), "emulating x86-64", "Debian: qemu-user"),
     "gcc": Program(("gcc",), (8,), "building C code here", "Debian: gcc",
                    ("-std=c11", "-fsyntax-only", "-xc", "-"), "#include <stdint.h>\nint32_t f(void);\n"),
+    "g++": Program(("g++",), (8,), "building C++ code here", "Debian: g++",
+                   ("-std=c++17", "-fsyntax-only", "-xc++", "-"), "#include <variant>\n"),
     "adb": Program(("adb",), (1, 0), "reaching an Android device", "Android's platform tools",
                    version=("version",)),
     "spirv-val": Program(("spirv-val",), (2022,), "checking SPIR-V", "Debian: spirv-tools", ("--help",)),
