@@ -9,12 +9,12 @@ possible (PyTorch's own partitioner). A program that writes to its weights or in
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from typing import Any, cast
 
 import torch
 from torch.fx import Node
-from torch.fx.passes.infra.partitioner import CapabilityBasedPartitioner
+from torch.fx.passes.infra.partitioner import CapabilityBasedPartitioner, Partition
 from torch.fx.passes.operator_support import OperatorSupportBase
 
 from ...errors import EspalierError
@@ -38,22 +38,27 @@ def functional(program: torch.export.ExportedProgram) -> torch.fx.GraphModule | 
     return module
 
 
-def eager_nodes(graph: torch.fx.GraphModule) -> dict[str, str]:
-    """The nodes of a functional program that Espalier does not take, and their operators."""
+def eager_nodes(graph: torch.fx.GraphModule, weights: Container[str] = ()) -> dict[str, str]:
+    """The nodes of a functional program that Espalier does not take, and their operators; ``weights``: the
+    names of inputs that are weights, beside the attributes."""
     known: dict[Any, bool] = {}
-    eager = {}
+    eager: dict[str, str] = {}
     for node in graph.graph.nodes:
         if node.op != "call_function":
             continue
-        key = _key(node)
-        if key not in known:
-            known[key] = _imports(graph, node)
-        if not known[key]:
+        if node.target is operator.getitem:
+            taken = node.args[0].name not in eager
+        else:
+            key = _key(node, weights)
+            if key not in known:
+                known[key] = _imports(graph, node, weights)
+            taken = known[key]
+        if not taken:
             eager[node.name] = str(node.target)
     return eager
 
 
-def _key(node: Node) -> Any:
+def _key(node: Node, weights: Container[str]) -> Any:
     """Nodes of one key are the same operation on the same shapes."""
 
     def text(argument: Any) -> str:
@@ -63,27 +68,30 @@ def _key(node: Node) -> Any:
         leaves = value if isinstance(value, list | tuple) else [value]
         kind = [(leaf.dtype, tuple(leaf.shape)) if isinstance(leaf, torch.Tensor) else leaf
                 for leaf in leaves]
-        return f"{argument.op == 'get_attr'} {kind}"
+        return f"{argument.op == 'get_attr' or argument.name in weights} {kind}"
 
     arguments: Any = (node.args, node.kwargs)
     return node.target, repr(torch.fx.node.map_arg(arguments, text))
 
 
-def _imports(graph: torch.fx.GraphModule, node: Node) -> bool:
+def _imports(graph: torch.fx.GraphModule, node: Node, weights: Container[str]) -> bool:
     """Whether the operation can be imported alone."""
-    if node.target is operator.getitem:
-        return True
     single, inputs = torch.fx.Graph(), []
     holder = torch.nn.Module()
 
+    def constant(tensor: torch.Tensor) -> Node:
+        name = f"constant_{len(list(holder.buffers()))}"
+        holder.register_buffer(name, tensor)
+        return single.get_attr(name)
+
     def stand_in(source: Node) -> Node:
         if source.op == "get_attr":
-            name = f"constant_{len(list(holder.buffers()))}"
-            holder.register_buffer(name, _attribute(graph, str(source.target)).detach())
-            return single.get_attr(name)
+            return constant(_attribute(graph, str(source.target)).detach())
         value = source.meta.get("val")
-        if not isinstance(value, torch.Tensor):
-            raise EspalierError("not a tensor")
+        if not isinstance(value, torch.Tensor) or not all(isinstance(size, int) for size in value.shape):
+            raise EspalierError("not a tensor of a known shape")
+        if source.name in weights:
+            return constant(torch.ones(value.shape, dtype=value.dtype))
         inputs.append(torch.zeros(value.shape, dtype=value.dtype))
         return single.placeholder(source.name)
 
@@ -120,6 +128,15 @@ class _All(OperatorSupportBase):
         return node.op == "call_function" and node.name not in self._eager
 
 
+def parts(graph: torch.fx.GraphModule,
+          eager: Mapping[str, str]) -> tuple[CapabilityBasedPartitioner, list[Partition]]:
+    """The largest sub-graphs without ``eager`` nodes that are worth it, and the partitioner that found
+    them."""
+    partitioner = CapabilityBasedPartitioner(graph, _All(eager), allows_single_node_partition=True)
+    return partitioner, [part for part in partitioner.propose_partitions()
+                         if not all(node.name.startswith(FREE) for node in part.nodes)]
+
+
 def split(graph: torch.fx.GraphModule, eager: Mapping[str, str],
           compile_part: Callable[[torch.fx.GraphModule, Sequence[Any]], Callable[..., Any]]) -> int:
     """Replaces the sub-graphs of ``graph`` without ``eager`` nodes by what ``compile_part`` makes of them, in
@@ -128,9 +145,7 @@ def split(graph: torch.fx.GraphModule, eager: Mapping[str, str],
     ``compile_part`` gets a sub-graph and an entry for each of its inputs: the tensor that it always is (a
     weight), or None.
     """
-    partitioner = CapabilityBasedPartitioner(graph, _All(eager), allows_single_node_partition=True)
-    partitions = [part for part in partitioner.propose_partitions()
-                  if not all(node.name.startswith(FREE) for node in part.nodes)]
+    partitioner, partitions = parts(graph, eager)
     fused = partitioner.fuse_partitions(partitions)
     for node in list(fused.graph.nodes):
         if node.op != "call_module":
@@ -154,4 +169,4 @@ class _Part(torch.nn.Module):
         return self.function(*arguments)
 
 
-__all__ = ["eager_nodes", "functional", "split"]
+__all__ = ["eager_nodes", "functional", "parts", "split"]

@@ -39,9 +39,11 @@ class Products:
 
     def model(self) -> ModelFile:
         """``file`` with a shared library and a runner for the target in place of the LLVM dialect."""
-        code = self.native.object
-        return replace(self.file, code=self._link.shared(code, f"lib{self.name}.so"),
-                       runner=self._link.program(code, self.native.symbol))
+        return replace(self.library(), runner=self._link.program(self.native.object, self.native.symbol))
+
+    def library(self) -> ModelFile:
+        """The same without a runner, for hosts that load the library themselves."""
+        return replace(self.file, code=self._link.shared(self.native.object, f"lib{self.name}.so"))
 
     def make(self, kind: str, soname: str = "") -> bytes:
         """Any of ``KINDS`` but ``model``; ``soname``: what a shared library calls itself."""
