@@ -4,6 +4,7 @@
     compiled = espalier.compile(module, (example,))     # torch module, exported program, .pt2, .onnx, .mlir
     y = compiled(x)
     torch.compile(module, backend="espalier")
+    espalier.executorch.EspalierPartitioner(...)        # with the extra hosts
 """
 
 from __future__ import annotations
@@ -39,6 +40,13 @@ def __getattr__(name: str) -> Any:
         from importlib import import_module
 
         return getattr(import_module(f".{_LAZY[name]}", __name__), name)
+    if name == "executorch":
+        from importlib import import_module
+
+        from .errors import optional
+
+        optional("executorch.exir", "espalier.executorch")
+        return import_module(".frontends.executorch", __name__)
     if name == "__version__":
         from importlib.metadata import version
 

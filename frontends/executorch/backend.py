@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
@@ -75,7 +76,21 @@ class EspalierBackend(BackendDetails):
         settings = Settings.of(compile_specs)
         file = compile_file(aten_program(edge_program), (), settings.target, settings.options)
         products = Products(file, settings.target, SYMBOL, settings.linker)
-        return PreprocessResult(processed_bytes=products.library().to_bytes())
+        return PreprocessResult(processed_bytes=products.library().to_bytes(),
+                                debug_handle_map=_debug_handles(edge_program, file.manifest["labels"]))
+
+
+def _debug_handles(program: ExportedProgram, labels: Sequence[str]) -> dict[str, tuple[int, ...]]:
+    """The debug handles of the nodes behind each label, for ExecuTorch's Inspector: those of the module that
+    the label names, or of the one node."""
+    handles: dict[str, set[int]] = {}
+    for node in program.graph.nodes:
+        if (handle := node.meta.get("debug_handle")) is not None:
+            stack = list((node.meta.get("nn_module_stack") or {}).values())
+            path = str(stack[-1][0]).removeprefix("L['self'].") if stack else ""
+            handles.setdefault(path or node.name, set()).add(handle)
+    found = {label: handles.get(label.partition(":")[0], ()) for label in labels}
+    return {label: tuple(sorted(numbers)) for label, numbers in found.items() if numbers}
 
 
 __all__ = ["THREADS", "EspalierBackend", "Settings"]

@@ -16,7 +16,8 @@ from torch.export import ExportedProgram
 
 aten = torch.ops.aten
 # Layouts in memory are no part of linalg on tensors.
-_OTHERS = {"aten::view_copy": aten.reshape.default, "dim_order_ops::_to_dim_order_copy": aten._to_copy.default,
+_OTHERS = {"aten::view_copy": aten.reshape.default,
+           "dim_order_ops::_to_dim_order_copy": aten._to_copy.default,
            "dim_order_ops::_clone_dim_order": aten.clone.default}
 _LAYOUT = ("dim_order", "memory_format", "layout", "device", "pin_memory", "non_blocking")
 

@@ -1,6 +1,6 @@
 """Which parts of a program in ExecuTorch's edge dialect become Espalier's.
 
-    conv -> relu -> cumsum -> conv -> linear   ->   [conv, relu: tag espalier_0] -> cumsum -> [...: espalier_1]
+    conv -> relu -> fft -> conv -> linear   ->   [conv, relu: espalier_0] -> fft -> [conv, linear: espalier_1]
 
 Every operation is imported alone to see whether it can be, and what can is joined to sub-graphs as large as
 possible. The rest is for the next partitioner (XNNPACK's), or for the portable kernels.

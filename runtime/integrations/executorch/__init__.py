@@ -75,9 +75,9 @@ def _build(folder: Path, made: Path) -> None:
     with tempfile.TemporaryDirectory(dir=made.parent) as scratch:
         _call([path_of("gcc"), *_FLAGS, *runtime.FLAGS, "-c", *map(str, runtime.SOURCES)], scratch)
         objects = [f"{source.stem}.o" for source in runtime.SOURCES]
-        _call([path_of("g++"), "-shared", "-std=c++17", "-fno-rtti", "-fno-exceptions", *_FLAGS, *_DEFINITIONS,
-               f"-isystem{headers}", f"-isystem{portable}", f"-I{runtime.INCLUDE}", str(SOURCE), *objects,
-               f"-L{folder / 'lib'}", "-lexecutorch", f"-Wl,-rpath,{folder / 'lib'}", "-Wl,-Bsymbolic",
+        _call([path_of("g++"), "-shared", "-std=c++17", "-fno-rtti", "-fno-exceptions", *_FLAGS,
+               *_DEFINITIONS, f"-isystem{headers}", f"-isystem{portable}", f"-I{runtime.INCLUDE}",
+               str(SOURCE), *objects, f"-L{folder / 'lib'}", "-lexecutorch", f"-Wl,-rpath,{folder / 'lib'}", "-Wl,-Bsymbolic",
                *runtime.LIBRARIES, "-ldl", "-o", made.name], scratch)
         Path(scratch, made.name).replace(made)
 
