@@ -77,8 +77,8 @@ def _build(folder: Path, made: Path) -> None:
         objects = [f"{source.stem}.o" for source in runtime.SOURCES]
         _call([path_of("g++"), "-shared", "-std=c++17", "-fno-rtti", "-fno-exceptions", *_FLAGS,
                *_DEFINITIONS, f"-isystem{headers}", f"-isystem{portable}", f"-I{runtime.INCLUDE}",
-               str(SOURCE), *objects, f"-L{folder / 'lib'}", "-lexecutorch", f"-Wl,-rpath,{folder / 'lib'}", "-Wl,-Bsymbolic",
-               *runtime.LIBRARIES, "-ldl", "-o", made.name], scratch)
+               str(SOURCE), *objects, f"-L{folder / 'lib'}", "-lexecutorch", f"-Wl,-rpath,{folder / 'lib'}",
+               "-Wl,-Bsymbolic", *runtime.LIBRARIES, "-ldl", "-o", made.name], scratch)
         Path(scratch, made.name).replace(made)
 
 
