@@ -2,7 +2,7 @@
 // RUN: %espalier-opt --sparse-outline-dispatches --mlir-pass-statistics %s -o %t --split-input-file 2>&1 \
 // RUN:   | FileCheck %s --check-prefix=STATISTICS
 
-// STATISTICS: 4 dispatches
+// STATISTICS: 2 dispatches
 
 // Two kernels that write parts of one buffer are one dispatch; what they read as constants is one block of weights. The
 // linalg between them stays, on tensors, and so does nothing of buffers.

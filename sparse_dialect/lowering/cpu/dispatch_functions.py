@@ -20,6 +20,7 @@ from typing import Any
 from ...errors import op_error
 from ...ir.mlir import bindings, ir
 from ...ir.values import i64
+from ...ir.walk import blocks
 from ..buffers.arguments import ALIASES, functions
 from .export_entry import memref_of
 from .scratch_slots import give_slot, take_slot
@@ -84,7 +85,7 @@ def add_function(inner: ir.Operation, name: str, calls: Sequence[ir.Operation], 
     function.operation.attributes[ITEMS] = i64(sum(counts))
     *pointers, item = function.add_entry_block().arguments
     with ir.InsertionPoint(function.entry_block):
-        slot, memory = take_slot() if any(scratch in list(call.operands) for call in calls) else (None, None)
+        slot, memory = take_slot() if any(_uses(call, scratch) for call in calls) else (None, None)
         buffers = {buffer: memref_of(buffer.type, _at(pointers[place.binding], place.offset))
                    for buffer, place in places.items()}
         if memory is not None:
@@ -97,50 +98,74 @@ def add_function(inner: ir.Operation, name: str, calls: Sequence[ir.Operation], 
 
 
 def _call_one_of(calls: Sequence[tuple[ir.Operation, int, int]], item: Value,
-                 buffers: dict[Value, Value]) -> None:
+                 known: dict[Value, Value]) -> None:
     """Makes that one of ``calls`` (each with its units and number of items) which ``item`` counts into."""
     (call, units, count), *others = calls
     if not others:
-        _call(call, units, count, item, dict(buffers))
+        _call(call, units, count, item, dict(known))
         return
     limit = _index(count)
     is_own = arith.CmpIOp(arith.CmpIPredicate.slt, item, limit).result
     choice = scf.IfOp(is_own, has_else=True)
     with ir.InsertionPoint(choice.then_block):
-        _call(call, units, count, item, dict(buffers))
+        _call(call, units, count, item, dict(known))
         scf.YieldOp([])
     with ir.InsertionPoint(choice.else_block):
-        _call_one_of(others, arith.SubIOp(item, limit).result, buffers)
+        _call_one_of(others, arith.SubIOp(item, limit).result, known)
         scf.YieldOp([])
 
 
-def _call(call: ir.Operation, units: int, count: int, item: Value, buffers: dict[Value, Value]) -> None:
-    """Makes ``call`` for the units of ``item``, one of ``count``."""
+def _call(call: ir.Operation, units: int, count: int, item: Value, known: dict[Value, Value]) -> None:
+    """Makes ``call`` for the units of ``item``, one of ``count``; a loop over time steps as a whole."""
+    if call.name != "func.call":
+        _copy(call, known)
+        return
     after = arith.AddIOp(item, _index(1)).result
     begin, end = (arith.DivUIOp(arith.MulIOp(edge, _index(units)).result, _index(count)).result
                   for edge in (item, after))
-    operands = [_view(value, buffers) for value in list(call.operands)[:-2]]
+    operands = [_value(value, known) for value in list(call.operands)[:-2]]
     func.CallOp([], callee(call), [*operands, begin, end])
 
 
-def _view(value: Value, buffers: dict[Value, Value]) -> Value:
-    """``value``, a buffer or a view of one, over the function's own ``buffers``."""
-    if value not in buffers:
+def _copy(op: ir.Operation, known: dict[Value, Value]) -> ir.Operation:
+    """A copy of ``op`` at the current insertion point, over the values that are ``known`` there."""
+    inner = {result for block in blocks(op) for view in block.operations for result in view.operation.results}
+    inner |= {argument for block in blocks(op) for argument in block.arguments}
+    outer = {value: _value(value, known) for one in _with_inner(op) for value in one.operands
+             if value not in inner}
+    clone = op.clone()
+    for one in _with_inner(clone):
+        for at, value in enumerate(one.operands):
+            if value in outer:
+                one.operands[at] = outer[value]
+    return clone
+
+
+def _uses(op: ir.Operation, value: Value) -> bool:
+    return any(value in list(one.operands) for one in _with_inner(op))
+
+
+def _with_inner(op: ir.Operation) -> list[ir.Operation]:
+    return [op, *(view.operation for block in blocks(op) for view in block.operations)]
+
+
+def _value(value: Value, known: dict[Value, Value]) -> Value:
+    """``value`` of the entry function, computed anew in this one from what is ``known``."""
+    if value not in known:
         op = value.owner.operation
-        if op.name not in ALIASES or len(op.operands) > 1:
-            raise op_error(op, "a view at a place that is known", op.name, "report this")
-        source = _view(op.operands[0], buffers)
-        clone = op.clone()
-        clone.operands[0] = source
-        buffers[value] = clone.results[0]
-    return buffers[value]
+        if not op.name.startswith((*ALIASES, "memref.dim", "arith.")):
+            raise op_error(op, "views, and numbers that are computed from sizes", op.name, "report this")
+        known[value] = _copy(op, known).results[0]
+    return known[value]
 
 
-def _units(call: ir.Operation) -> int:
-    """How many units of work ``call`` is for."""
-    first, last = (value.owner.operation for value in list(call.operands)[-2:])
-    if not first.name == last.name == "arith.constant":
-        raise op_error(call, "a known number of units", "one that a run decides", "compile with static sizes")
+def _units(op: ir.Operation) -> int:
+    """How many units of work the call ``op`` is for; 1 for a loop."""
+    if op.name != "func.call":
+        return 1
+    last = op.operands[len(op.operands) - 1].owner.operation
+    if last.name != "arith.constant":
+        raise op_error(op, "a known number of units", "one that a run decides", "compile with fixed sizes")
     return int(ir.IntegerAttr(last.attributes["value"]).value)
 
 

@@ -20,14 +20,14 @@
 
 What ``sparse-distribute-work`` is for our own runtime, but on tensors: what no pass raised stays linalg, and
 IREE fuses, tiles and bufferizes. Kernel calls that follow each other and write parts of one buffer are
-one dispatch. Constants that kernels read lie in one block, which the module carries as
-``espalier.weight_data``. No kernel waits for another: the items of a dispatch may run in any order, one after
-the other. The ops of ``flow`` and ``util`` are IREE's, unknown to our context, which allows that from now on.
+one dispatch; so is the loop over a recurrent layer's time steps, of one item. Constants that kernels read
+lie in one block, which the module carries as ``espalier.weight_data``. No kernel waits for another: the items
+of a dispatch may run in any order, one after the other. The ops of ``flow`` and ``util`` are IREE's, unknown
+to our context, which allows that from now on.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -98,14 +98,14 @@ class _Outliner:
         self.offsets: dict[Value, int] = {}  # of the buffers that are constants
         self.tensors: dict[Value, Value | None] = {}  # what allocated buffers hold by now
         self.count = 0
-        _check_calls(function, self.written)
+        _check_static(function)
         self.inner = inner_module(module, function)
 
     def run(self) -> None:
         self._lay_out_weights()
         group = _Group()
         for op in [view.operation for view in self.entry.operations]:
-            if self._is_kernel_call(op):
+            if self._calls(op):
                 if not self._joins(op, group):
                     self._flush(group)
                     group = _Group(self._outputs(op))
@@ -116,15 +116,26 @@ class _Outliner:
                 self._flush(group)
                 group = _Group()
                 self._read(op)
+            elif op.name == "memref.copy":
+                self._flush(group)
+                group = _Group()
+                self._copy(op)
         self._drop_buffers()
         _check_left(self.function)
 
-    def _is_kernel_call(self, op: ir.Operation) -> bool:
-        return op.name == "func.call" and callee(op) in self.written
+    def _calls(self, op: ir.Operation) -> list[ir.Operation]:
+        """``op``, where it calls a kernel, or the kernel calls of a loop over time steps."""
+        if op.name == "scf.for" and not list(op.results):
+            return [inner for inner in _inside(op) if self._calls(inner)]
+        return [op] if op.name == "func.call" and callee(op) in self.written else []
 
     def _lay_out_weights(self) -> None:
         """Gives every constant that a kernel reads a place in the block of weights, and loads the block."""
         contents = Contents()
+        for loop in [view.operation for view in self.entry.operations if self._calls(view.operation)]:
+            for op in _inside(loop):
+                if op.name == "bufferization.to_buffer":
+                    op.move_before(loop)
         for op in [view.operation for view in self.entry.operations]:
             array = constant_of(op.operands[0]) if op.name == "bufferization.to_buffer" else None
             if array is not None:
@@ -140,17 +151,20 @@ class _Outliner:
 
     # -- kernel calls ---------------------------------------------------------------------------
 
-    def _outputs(self, call: ir.Operation) -> list[Value]:
-        """The buffers that ``call`` writes to."""
-        found = list(dict.fromkeys(root(call.operands[at]) for at in self.written[callee(call)]))
+    def _outputs(self, op: ir.Operation) -> list[Value]:
+        """The buffers that the kernels called by ``op`` write to."""
+        found = list(dict.fromkeys(root(call.operands[at]) for call in self._calls(op)
+                                   for at in self.written[callee(call)]))
         for buffer in found:
             if buffer not in self.tensors:
-                raise op_error(call, "outputs that are allocated", str(buffer.type),
+                raise op_error(op, "outputs that are allocated", str(buffer.type),
                                "run sparse-to-vector first")
         return found
 
     def _joins(self, call: ir.Operation, group: _Group) -> bool:
         """Whether ``call`` writes other parts of what ``group`` writes, and reads nothing of it."""
+        if not all(op.name == "func.call" for op in (call, *group.calls)):
+            return False
         written = self.written[callee(call)]
         reads = {root(value) for at, value in enumerate(call.operands)
                  if isinstance(value.type, ir.MemRefType) and at not in written}
@@ -167,6 +181,15 @@ class _Outliner:
                            "run sparse-to-vector first")
         result.replace_all_uses_with(known)
 
+    def _copy(self, op: ir.Operation) -> None:
+        """A buffer that begins as a copy of a tensor is that tensor, until something is written to it."""
+        source, target = op.operands
+        if target not in self.tensors or isinstance(source.owner, ir.Block):
+            raise op_error(op, "a copy of a tensor to a buffer that is allocated", str(source.type),
+                           "report this")
+        is_tensor = source.owner.operation.name == "bufferization.to_buffer"
+        self.tensors[target] = source.owner.operation.operands[0] if is_tensor else self.tensors[source]
+
     def _flush(self, group: _Group) -> None:
         """The dispatch of ``group``, before its last call, and the inner module's function that it runs."""
         if not group.calls:
@@ -177,7 +200,7 @@ class _Outliner:
         bindings = [*operands, *fresh]
         places = {buffer: Place(bindings.index(source or buffer), self.offsets.get(buffer, 0))
                   for buffer, source in sources.items()}
-        name = f"{callee(group.calls[0])}_{self.count}"
+        name = f"{callee(self._calls(group.calls[0])[0])}_{self.count}"
         tied = [-1 if buffer in fresh else places[buffer].binding for buffer in group.outputs]
         results = self._dispatch(group, name, operands, tied)
         add_function(self.inner, name, group.calls, places, self.scratch, self.items)
@@ -187,7 +210,7 @@ class _Outliner:
 
     def _buffers(self, group: _Group) -> list[Value]:
         """What the calls take, but scratch."""
-        values = [value for call in group.calls for value in call.operands]
+        values = [value for op in group.calls for call in self._calls(op) for value in call.operands]
         found = dict.fromkeys(root(value) for value in values if isinstance(value.type, ir.MemRefType))
         return [buffer for buffer in found if buffer != self.scratch]
 
@@ -221,10 +244,10 @@ class _Outliner:
 
     def _drop_buffers(self) -> None:
         """Erases the calls, and what stood between them and tensors; the function takes tensors alone."""
-        between = (*ALIASES, "memref.alloc", "bufferization.to_tensor", "bufferization.to_buffer")
+        between = (*ALIASES, "memref.alloc", "memref.dim", "bufferization.", "arith.")
         for op in reversed([view.operation for view in self.entry.operations]):
-            is_unused = op.name in between and not list(op.results[0].uses)
-            if self._is_kernel_call(op) or is_unused:
+            is_unused = op.name.startswith(between) and not list(op.results[0].uses)
+            if self._calls(op) or op.name == "memref.copy" or is_unused:
                 op.erase()
         if not list(self.weights.uses):
             self.weights.owner.erase()
@@ -238,15 +261,17 @@ class _Outliner:
                 del attributes[name]
 
 
-def _check_calls(function: Any, kernels: Mapping[str, list[int]]) -> None:
-    """Raises where a kernel is called from a loop, or with sizes that a run decides."""
-    entry = function.regions[0].blocks[0]
-    for block in blocks(function.operation):
-        for view in block.operations:
-            op = view.operation
-            if op.name == "func.call" and callee(op) in kernels and block != entry:
-                raise op_error(op, "kernel calls outside of loops", "the steps of a recurrent layer",
-                               "IREE's dispatches of those are not written yet; use --emit obj")
+def _inside(op: ir.Operation) -> list[ir.Operation]:
+    """The operations in the body of a loop; none of a call."""
+    return [view.operation for region in op.regions for view in region.blocks[0].operations]
+
+
+def _check_static(function: Any) -> None:
+    """Raises where a run decides sizes."""
+    type_ = ir.FunctionType(ir.TypeAttr(function.operation.attributes["function_type"]).value)
+    for entry in (*list(type_.inputs)[:-1], *type_.results):
+        if not (isinstance(entry, ir.RankedTensorType) and entry.has_static_shape):
+            raise op_error(function, "tensors of static sizes", str(entry), "compile with fixed sizes")
 
 
 def _check_left(function: Any) -> None:
