@@ -49,7 +49,8 @@ def emitted(net: nn.Module, example: torch.Tensor, target: Target) -> tuple[Iree
     return iree_files(net.eval(), (example,), target, CompileOptions(), "net", None, Watch())
 
 
-TRIPLES = [pytest.param(triple, marks=pytest.mark.slow) for triple in ("x86_64-linux-gnu", "aarch64-linux-gnu")]
+TRIPLES = [pytest.param(triple, marks=pytest.mark.slow)
+           for triple in ("x86_64-linux-gnu", "aarch64-linux-gnu")]
 
 
 @pytest.fixture(scope="module", params=TRIPLES)
