@@ -2,10 +2,10 @@
 
     module {
       hal.executable.source private @espalier <objects = <{#hal.executable.target<...> = [...]}>> {
-        hal.executable.export public @conv_0_0 ordinal(0) layout(...) count(...) { 32 workgroups }
+        hal.executable.export public @conv_0_0 ordinal(0) layout(...) count(...) { 4 workgroups a worker }
         builtin.module {
-          func.func private @espalier_conv_0_0(memref<...>, ..., index) attributes {hal.import.static, ...}
-          func.func @conv_0_0() { bindings, the workgroup's number, and the call }
+          func.func private @espalier_conv_0_0(memref<...>, ..., index, index)
+          func.func @conv_0_0() { bindings, the workgroup's number and their count, and the call }
         }
       }
       util.global private @weights = #flow.parameter.named<"model"::"weights"> : tensor<4352xi8>
@@ -34,7 +34,7 @@ from ...sparse_dialect.ir.mlir import ir
 from ...sparse_dialect.ir.walk import blocks
 from ...sparse_dialect.lowering.buffers.arguments import ALIGNMENT
 from ...sparse_dialect.lowering.buffers.externalize_constants import take_weights
-from ...sparse_dialect.lowering.cpu.dispatch_functions import EXECUTABLE, ITEMS, PREFIX
+from ...sparse_dialect.lowering.cpu.dispatch_functions import EXECUTABLE, PREFIX, UNITS
 from ...sparse_dialect.lowering.cpu.outline_dispatches import WEIGHTS
 from ..named import KERNELS
 from ..parser import parse_items
@@ -49,20 +49,31 @@ SCOPE = "model"  # of the parameters
 FORMATS = {"x86_64": "embedded-elf-x86_64", "aarch64": "embedded-elf-arm_64"}
 _DTYPES = {"float64": "F64", "float32": "F32", "float16": "F16", "int64": "I64", "int32": "I32",
            "int16": "I16", "int8": "I8", "uint8": "U8"}  # of .safetensors files
+CHUNKS = 4  # workgroups a worker, so that one that comes late holds up nobody; as many as in runtime/c/team.c
+WORKERS = 8  # on a device that does not say
 _EXPORT = """    hal.executable.export public @{name} ordinal({ordinal}) layout(#layout{ordinal}) \
 count(%device: !hal.device) -> (index, index, index) {{
-      %items = arith.constant {items} : index
       %one = arith.constant 1 : index
+      %most = arith.constant {chunks} : index
+      %units = arith.constant {units} : index
+      %known, %answer = hal.device.query<%device : !hal.device>
+          key("hal.dispatch" :: "concurrency") : i1, i64 = {workers} : i64
+      %workers = arith.index_cast %answer : i64 to index
+      %several = arith.muli %workers, %most : index
+      %alone = arith.cmpi ule, %workers, %one : index
+      %wanted = arith.select %alone, %one, %several : index
+      %items = arith.minui %wanted, %units : index
       hal.return %items, %one, %one : index, index, index
     }}
 """
-_FUNCTION = """      func.func private @{symbol}({types}, index)
+_FUNCTION = """      func.func private @{symbol}({types}, index, index)
           attributes {{hal.import.static, llvm.bareptr = true}}
       func.func @{name}() {{
         %zero = arith.constant 0 : index
         %item = hal.interface.workgroup.id[0] : index
+        %items = hal.interface.workgroup.count[0] : index
 {bindings}
-        func.call @{symbol}({values}, %item) : ({types}, index) -> ()
+        func.call @{symbol}({values}, %item, %items) : ({types}, index, index) -> ()
         return
       }}
 """
@@ -114,8 +125,8 @@ def iree_module(root: ir.Operation, target: Target, name: str) -> IreeModule:
     with root.context, ir.Location.unknown(root.context):
         code = TargetCode(_kernel_text(root), target).object
         inner = _inner(root)
-        items = {_name(function).removeprefix(PREFIX): ir.IntegerAttr(function.attributes[ITEMS]).value
-                 for function in _functions(inner, "llvm.func") if ITEMS in function.attributes}
+        units = {_name(function).removeprefix(PREFIX): ir.IntegerAttr(function.attributes[UNITS]).value
+                 for function in _functions(inner, "llvm.func") if UNITS in function.attributes}
         inner.erase()
         parameters = _parameters(root)
         dispatches = list(_dispatches(root))
@@ -127,7 +138,8 @@ def iree_module(root: ir.Operation, target: Target, name: str) -> IreeModule:
     target_text = f'#hal.executable.target<"llvm-cpu", "{FORMATS[architecture]}">'
     executable = (f"  hal.executable.source private @{EXECUTABLE} <objects = <{{{target_text} = "
                   f"[#hal.executable.object<{{path = {file}}}>]}}>> {{\n"
-                  + "".join(_EXPORT.format(name=one.name, ordinal=at, items=items[one.name])
+                  + "".join(_EXPORT.format(name=one.name, ordinal=at, units=units[one.name], chunks=CHUNKS,
+                                           workers=WORKERS)
                             for at, one in enumerate(dispatches))
                   + "    builtin.module {\n" + "".join(one.function(at) for at, one in enumerate(dispatches))
                   + "    }\n  }\n")

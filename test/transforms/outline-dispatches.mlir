@@ -1,4 +1,4 @@
-// RUN: %espalier-opt --sparse-outline-dispatches="items=4" --split-input-file %s | FileCheck %s
+// RUN: %espalier-opt --sparse-outline-dispatches --split-input-file %s | FileCheck %s
 // RUN: %espalier-opt --sparse-outline-dispatches --mlir-pass-statistics %s -o %t --split-input-file 2>&1 \
 // RUN:   | FileCheck %s --check-prefix=STATISTICS
 
@@ -17,26 +17,28 @@
 // CHECK: %[[Z:.*]] = "flow.dispatch"(%[[E]]) {entry_points = [@espalier::@b_1]
 // CHECK: return %[[Z]]
 // CHECK: module @espalier {
-// Sixteen units of @a in four items, and three of @b in three.
-// CHECK: func.func @espalier_a_0(%[[P:.*]]: !llvm.ptr, %[[Q:.*]]: !llvm.ptr, %{{.*}}: !llvm.ptr, %[[I:.*]]: i64)
-// CHECK-SAME: attributes {espalier.items = 7 : i64}
+// Sixteen units of @a, and behind them three of @b.
+// CHECK: func.func @espalier_a_0(%[[P:.*]]: !llvm.ptr, %[[Q:.*]]: !llvm.ptr, %{{.*}}: !llvm.ptr, %[[I:.*]]: i64, %[[N:.*]]: i64)
+// CHECK-SAME: attributes {espalier.units = 19 : i64}
 // CHECK: %[[SLOT:.*]] = llvm.call @espalier_take_slot()
 // CHECK: llvm.call @espalier_scratch_of(%[[SLOT]])
-// CHECK: %[[AT:.*]] = arith.index_cast %[[I]]
-// CHECK: %[[C4:.*]] = arith.constant 4 : index
-// CHECK: %[[FIRST:.*]] = arith.cmpi slt, %[[AT]], %[[C4]]
-// CHECK: scf.if %[[FIRST]] {
-// CHECK: %[[UNITS:.*]] = arith.muli %[[AT]],
-// CHECK: %[[BEGIN:.*]] = arith.divui %[[UNITS]],
-// CHECK: func.call @a(%{{.*}}, %{{.*}}, %{{.*}}, %{{.*}}, %[[BEGIN]], %{{.*}})
-// CHECK: } else {
-// CHECK: arith.subi %[[AT]], %[[C4]]
+// CHECK-DAG: %[[AT:.*]] = arith.index_cast %[[I]]
+// CHECK-DAG: %[[ITEMS:.*]] = arith.index_cast %[[N]]
+// CHECK: %[[C19:.*]] = arith.constant 19 : index
+// CHECK: %[[UNITS:.*]] = arith.muli %[[AT]], %[[C19]]
+// CHECK: %[[BEGIN:.*]] = arith.divui %[[UNITS]], %[[ITEMS]]
+// CHECK: %[[A:.*]] = arith.cmpi ult
+// CHECK: scf.if %[[A]] {
+// CHECK: func.call @a(
+// CHECK: %[[FIRST:.*]] = arith.maxui %[[BEGIN]], %[[C16:.*]] : index
+// CHECK: arith.subi %[[FIRST]], %{{.*}} : index
+// CHECK: scf.if
 // CHECK: memref.subview %{{.*}}[4] [4] [1]
 // CHECK: func.call @b(
 // CHECK: llvm.call @espalier_give_slot(%[[SLOT]])
 // @b alone needs no scratch.
 // CHECK: func.func @espalier_b_1(
-// CHECK-SAME: espalier.items = 3 : i64
+// CHECK-SAME: espalier.units = 3 : i64
 // CHECK-NOT: llvm.call
 // CHECK: call @b(
 

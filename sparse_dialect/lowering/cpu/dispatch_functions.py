@@ -1,12 +1,13 @@
-"""The functions behind IREE's dispatches (``outline_dispatches.py``): pointers and a workgroup's number.
+"""The functions behind IREE's dispatches (``outline_dispatches.py``): pointers, and which share of the units.
 
     call @conv_4(%x, %y, %bias, ..., %scratch, %c0, %c8);  call @conv_5(..., %scratch, %c0, %c516)
     ->
-    func.func @espalier_conv_4_3(%x: !llvm.ptr, %weights: !llvm.ptr, %y: !llvm.ptr, %item: i64)
-        attributes {espalier.items = 40} {
+    func.func @espalier_conv_4_3(%x: !llvm.ptr, %weights: !llvm.ptr, %y: !llvm.ptr, %item: i64, %items: i64)
+        attributes {espalier.units = 524} {
+      %begin = %item * 524 / %items;  %end = (%item + 1) * 524 / %items
       %slot = llvm.call @espalier_take_slot() : () -> i64
-      if (%item < 8)  call @conv_4(..., %item * 8 / 8, (%item + 1) * 8 / 8)
-      else            call @conv_5(..., (%item - 8) * 516 / 32, (%item - 7) * 516 / 32)
+      if (%begin < 8)  call @conv_4(..., %begin, min(%end, 8))
+      if (%end > 8)    call @conv_5(..., max(%begin, 8) - 8, %end - 8)
       llvm.call @espalier_give_slot(%slot)
     }
 """
@@ -31,7 +32,7 @@ scf: Any = bindings("dialects.scf")
 
 EXECUTABLE = "espalier"  # the inner module, and IREE's executable
 PREFIX = "espalier_"  # of what the object exports, before the dispatch's name
-ITEMS = "espalier.items"
+UNITS = "espalier.units"
 Value = Any
 
 
@@ -70,61 +71,53 @@ def inner_module(module: ir.Operation, public: Any) -> ir.Operation:
 
 
 def add_function(inner: ir.Operation, name: str, calls: Sequence[ir.Operation], places: Mapping[Value, Place],
-                 scratch: Value, items: int) -> None:
+                 scratch: Value) -> None:
     """
-    Adds the function of the dispatch ``name``, which makes ``calls``, each cut into at most ``items`` items.
+    Adds the function of the dispatch ``name``, which makes ``calls``, kernel calls or loops of them, for one
+    of the items that their units are cut into.
 
-    ``places``: of every buffer that the calls or views that they take are made of, but ``scratch``.
+    ``places``: of every buffer that the calls, or views that they take, are made of, but ``scratch``.
     """
     pointer, number = ir.Type.parse("!llvm.ptr"), ir.IntegerType.get_signless(64)
     units = [_units(call) for call in calls]
-    counts = [min(each, items) for each in units]
     bindings_count = 1 + max(place.binding for place in places.values())
     with ir.InsertionPoint(inner.regions[0].blocks[0]):
-        function = func.FuncOp(PREFIX + name, ([*[pointer] * bindings_count, number], []))
-    function.operation.attributes[ITEMS] = i64(sum(counts))
-    *pointers, item = function.add_entry_block().arguments
+        function = func.FuncOp(PREFIX + name, ([*[pointer] * bindings_count, number, number], []))
+    function.operation.attributes[UNITS] = i64(sum(units))
+    *pointers, item, items = function.add_entry_block().arguments
     with ir.InsertionPoint(function.entry_block):
         slot, memory = take_slot() if any(_uses(call, scratch) for call in calls) else (None, None)
-        buffers = {buffer: memref_of(buffer.type, _at(pointers[place.binding], place.offset))
-                   for buffer, place in places.items()}
+        known = {buffer: memref_of(buffer.type, _at(pointers[place.binding], place.offset))
+                 for buffer, place in places.items()}
         if memory is not None:
-            buffers[scratch] = memref_of(scratch.type, memory)
-        left = arith.IndexCastOp(ir.IndexType.get(), item).result
-        _call_one_of(list(zip(calls, units, counts, strict=True)), left, buffers)
+            known[scratch] = memref_of(scratch.type, memory)
+        index = ir.IndexType.get()
+        item, items = (arith.IndexCastOp(index, value).result for value in (item, items))
+        after = arith.AddIOp(item, _index(1)).result
+        begin, end = (arith.DivUIOp(arith.MulIOp(edge, _index(sum(units))).result, items).result
+                      for edge in (item, after))
+        for at, call in enumerate(calls):
+            _call(call, sum(units[:at]), units[at], begin, end, dict(known))
         if slot is not None:
             give_slot(slot)
         func.ReturnOp([])
 
 
-def _call_one_of(calls: Sequence[tuple[ir.Operation, int, int]], item: Value,
-                 known: dict[Value, Value]) -> None:
-    """Makes that one of ``calls`` (each with its units and number of items) which ``item`` counts into."""
-    (call, units, count), *others = calls
-    if not others:
-        _call(call, units, count, item, dict(known))
-        return
-    limit = _index(count)
-    is_own = arith.CmpIOp(arith.CmpIPredicate.slt, item, limit).result
-    choice = scf.IfOp(is_own, has_else=True)
-    with ir.InsertionPoint(choice.then_block):
-        _call(call, units, count, item, dict(known))
-        scf.YieldOp([])
-    with ir.InsertionPoint(choice.else_block):
-        _call_one_of(others, arith.SubIOp(item, limit).result, known)
-        scf.YieldOp([])
-
-
-def _call(call: ir.Operation, units: int, count: int, item: Value, known: dict[Value, Value]) -> None:
-    """Makes ``call`` for the units of ``item``, one of ``count``; a loop over time steps as a whole."""
+def _call(call: ir.Operation, first: int, units: int, begin: Value, end: Value,
+          known: dict[Value, Value]) -> None:
+    """Makes ``call``, whose ``units`` are counted from ``first`` on, for those from ``begin`` to ``end``; a
+    loop over time steps as a whole."""
     if call.name != "func.call":
         _copy(call, known)
         return
-    after = arith.AddIOp(item, _index(1)).result
-    begin, end = (arith.DivUIOp(arith.MulIOp(edge, _index(units)).result, _index(count)).result
-                  for edge in (item, after))
-    operands = [_value(value, known) for value in list(call.operands)[:-2]]
-    func.CallOp([], callee(call), [*operands, begin, end])
+    begin = arith.SubIOp(arith.MaxUIOp(begin, _index(first)).result, _index(first)).result
+    last = arith.MaxUIOp(arith.MinUIOp(end, _index(first + units)).result, _index(first)).result
+    end = arith.SubIOp(last, _index(first)).result
+    some = scf.IfOp(arith.CmpIOp(arith.CmpIPredicate.ult, begin, end).result)
+    with ir.InsertionPoint(some.then_block):
+        operands = [_value(value, known) for value in list(call.operands)[:-2]]
+        func.CallOp([], callee(call), [*operands, begin, end])
+        scf.YieldOp([])
 
 
 def _copy(op: ir.Operation, known: dict[Value, Value]) -> ir.Operation:

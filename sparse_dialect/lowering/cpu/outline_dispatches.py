@@ -13,9 +13,8 @@
     }
     module @espalier {
       func.func private @conv_0 ...
-      func.func @espalier_conv_0_0(%x: !llvm.ptr, %w: !llvm.ptr, %y: !llvm.ptr, %item: i64) attributes
-          {espalier.items = 32} {                                     // units 196 * item / 32 ... of @conv_0
-        %slot = llvm.call @espalier_take_slot() ...
+      func.func @espalier_conv_0_0(%x: !llvm.ptr, %w: !llvm.ptr, %y: !llvm.ptr, %item: i64, %items: i64)
+          attributes {espalier.units = 196} {                  // units 196 * item / items ... of @conv_0
     }
 
 What ``sparse-distribute-work`` is for our own runtime, but on tensors: what no pass raised stays linalg, and
@@ -38,7 +37,7 @@ from ...errors import op_error
 from ...ir.constants import attribute_of, constant_of
 from ...ir.mlir import ir
 from ...ir.walk import blocks
-from ...passes import Pass, PassContext, option
+from ...passes import Pass, PassContext
 from ..buffers.arguments import ALIASES, align, public_functions, root
 from ..buffers.externalize_constants import DATA, Contents, assemble, total_bytes
 from .dispatch_functions import EXECUTABLE, Place, add_function, callee, inner_module, written_operands
@@ -59,8 +58,6 @@ class OutlineDispatchesPass(Pass):
 
     name = "sparse-outline-dispatches"
 
-    items: int = option(32, "workgroups that a kernel call is cut into at most")
-
     def run(self, op: ir.Operation, context: PassContext) -> None:
         op.context.allow_unregistered_dialects = True
         with op.context, ir.Location.unknown(op.context):
@@ -69,7 +66,7 @@ class OutlineDispatchesPass(Pass):
                 raise op_error(op, "one public function that calls kernels",
                                f"{len(public)} public functions", "run sparse-to-vector first")
             scratch = align(4 * ir.IntegerAttr(op.attributes["espalier.scratch"]).value)
-            outliner = _Outliner(op, public[0], context, self.items)
+            outliner = _Outliner(op, public[0], context)
             outliner.run()
             add_slots(outliner.inner, scratch)
             for name in ("espalier.inputs", "espalier.scratch", TARGET):
@@ -89,8 +86,8 @@ class _Group:
 
 
 class _Outliner:
-    def __init__(self, module: ir.Operation, function: Any, context: PassContext, items: int) -> None:
-        self.function, self.context, self.items = function, context, items
+    def __init__(self, module: ir.Operation, function: Any, context: PassContext) -> None:
+        self.function, self.context = function, context
         self.entry = function.regions[0].blocks[0]
         self.scratch = list(self.entry.arguments)[-1]
         self.written = written_operands(module)
@@ -203,7 +200,7 @@ class _Outliner:
         name = f"{callee(self._calls(group.calls[0])[0])}_{self.count}"
         tied = [-1 if buffer in fresh else places[buffer].binding for buffer in group.outputs]
         results = self._dispatch(group, name, operands, tied)
-        add_function(self.inner, name, group.calls, places, self.scratch, self.items)
+        add_function(self.inner, name, group.calls, places, self.scratch)
         self.tensors.update(zip(group.outputs, results, strict=True))
         self.count += 1
         self.context.statistics["dispatches"] += 1
