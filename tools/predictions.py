@@ -16,11 +16,11 @@ def quality(pairs: Iterable[tuple[float | None, float | None]]) -> tuple[float, 
     if len(known) < FEWEST:
         return None
     predicted, measured = known.T
-    ranks = [_ranks(values) for values in (predicted, measured)]
-    if min(np.ptp(each) for each in ranks) == 0:  # all alike: there is no order
+    orders = [ranks(values) for values in (predicted, measured)]
+    if min(np.ptp(each) for each in orders) == 0:  # all alike: there is no order
         return None
     error = float(np.median(np.abs(predicted - measured) / measured))
-    return float(np.corrcoef(ranks[0], ranks[1])[0, 1]), error
+    return float(np.corrcoef(orders[0], orders[1])[0, 1]), error
 
 
 def prediction_line(pairs: Iterable[tuple[float | None, float | None]]) -> str:
@@ -41,7 +41,7 @@ def quality_line(pairs: Iterable[tuple[float | None, float | None]], calibrated:
             f"{found[1]:.0%}")
 
 
-def _ranks(values: np.ndarray) -> np.ndarray:
+def ranks(values: np.ndarray) -> np.ndarray:
     """The rank of each value, the mean of its ranks where several are equal."""
     _, place, count = np.unique(values, return_inverse=True, return_counts=True)
     return (np.cumsum(count) - (count - 1) / 2)[place]

@@ -127,6 +127,13 @@ class Database:
                                     json.loads(features), network, reason))
         return trials
 
+    def log(self, device: str, objective: str = "time") -> list[Trial]:
+        """All trials on ``device``, whatever compiled them: what a cost model learns from."""
+        places = self._connection.execute("SELECT DISTINCT threads, compiler FROM trial WHERE device = ?",
+                                          (device,)).fetchall()
+        return [trial for threads, compiler in places
+                for trial in self.trials(Place(device, threads, compiler), objective=objective)]
+
     def confirm(self, schedules: Mapping[str, tuple[Schedule, float]], place: Place, network: str) -> None:
         """Keeps ``schedules``, by layer, each with its share of the default's time: what compilation uses
         from now on. All or none: they were confirmed together."""

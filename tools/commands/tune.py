@@ -7,6 +7,7 @@ import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -19,7 +20,7 @@ from ...errors import EspalierError
 from ...files import DATABASE, check_writable, configuration_folder
 from ..bench.machine import Machine
 from ..compiled import Source
-from ..tune.budget import ROUND_S, Budget
+from ..tune.budget import ROUND_S, Budget, Limits
 from .common import (
     DebugOption,
     ExcludeOption,
@@ -57,6 +58,9 @@ def tune_command(
     search: Annotated[str, typer.Option(
         metavar="METHOD", help="auto (all where they are few, else ga), ga, tpe, cma, nsga or exhaustive.")
     ] = "auto",
+    model_: Annotated[bool | None, typer.Option(
+        "--model/--no-model", help="Let a cost model that is learned from the log rank what is tried "
+        "(default: where the log is large enough).")] = None,
     database: Annotated[Path | None, typer.Option(
         metavar="FILE", help="Where trials and results are kept (default: tuned.sqlite in the user's "
         "configuration, where compile finds it).")] = None,
@@ -84,7 +88,7 @@ def tune_command(
         check_writable(html)
     budget = Budget(duration(limit), begin)
     source = Source(model, prune, seed, steps, trust, only, exclude)
-    result = _tuned(source, path, threads, trials, budget, search, html)
+    result = _tuned(source, path, threads, Limits(trials, search, seed), budget, model_, html)
     _tell(result, source, path, threads)
 
 
@@ -96,14 +100,15 @@ def duration(text: str) -> float:
     return float(match[1]) * SECONDS[match[2]]
 
 
-def _tuned(source: Source, path: Path, threads: int, trials: int, budget: Budget, method: str,
+def _tuned(source: Source, path: Path, threads: int, limits: Limits, budget: Budget, wanted: bool | None,
            html: Path | None) -> Result:
     from ...pipelines.target import Target
     from ...sparse_dialect.schedule.database import Database, Place
     from ..tune.judge import HostJudge
+    from ..tune.learned import chosen_model
     from ..tune.network import TunedNetwork
     from ..tune.page import search_page
-    from ..tune.tuner import Limits, Tuner
+    from ..tune.tuner import Tuner
 
     with Database(path) as kept:
         with progress_bars() as progress:
@@ -111,8 +116,11 @@ def _tuned(source: Source, path: Path, threads: int, trials: int, budget: Budget
         budget.round_s = network.compile_s + ROUND_S
         judge = HostJudge(network, threads)
         place = Place(network.target.machine, threads)
+        model, learned = chosen_model(wanted, lambda: kept.log(place.device))
+        if model is not None:
+            out.print(f"a cost model learned from {len(learned)} trials ranks what is tried", markup=False)
         with _bar() as told:
-            tuner = Tuner(network, judge, kept, place, Limits(trials, method, source.seed), budget, told)
+            tuner = Tuner(network, judge, kept, place, replace(limits, model=model), budget, told)
             result = tuner.run()
         if html is not None:
             write_text(html, search_page(source.name, kept.trials(place), [u.key for u in network.units]))

@@ -1,4 +1,4 @@
-"""The time that a command may take, and what of it confirming is to have.
+"""What a search may take: trials, and time, of which confirming has its share.
 
     | compiling the default | rounds of trials ...                    | confirming |
     begin                                                  end - reserve           end
@@ -10,10 +10,24 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .learned import CostModel
 
 ROUND_S, CONFIRM_S = 1.5, 6.0  # measuring in a round, and once in confirming
 LEAST_S, SHARE = 0.5, 1 / 40  # confirming measures so long at least, else this share of all time
 SLACK = 1.2  # of the longest round until now: the next one may take a little longer
+
+
+@dataclass(frozen=True)
+class Limits:
+    """``trials`` a layer; the search's ``method`` and ``seed``; ``model``, which ranks what it proposes."""
+
+    trials: int = 32
+    method: str = "auto"
+    seed: int = 0
+    model: CostModel | None = None
 
 
 @dataclass

@@ -23,11 +23,12 @@ from ...sparse_dialect.dialect.schedules import device_of, record_of, set_device
 from ...sparse_dialect.ir.mlir import ir
 from ...sparse_dialect.ir.walk import operations
 from ...sparse_dialect.lowering.cpu.spaces import space_of
-from ...sparse_dialect.schedule.candidates import Space
+from ...sparse_dialect.schedule.candidates import Genome, Space
 from ...sparse_dialect.schedule.possible import other_storage
 from ...sparse_dialect.schedule.schedule import Schedule
 from ...sparse_dialect.transforms.schedule_layers import layer_of
 from ..compiled import Progress, Source, arrays
+from .features import Features, Layer
 
 LOOK_UP = PREPARE.index("sparse-look-up-schedules")
 
@@ -35,12 +36,18 @@ LOOK_UP = PREPARE.index("sparse-look-up-schedules")
 @dataclass(frozen=True)
 class Unit:
     """Layers of one key, which get one schedule. ``clocks``: by layer the names under which its time is
-    measured, two where it may be fused into its reader; ``macs``: stored multiply-adds of all of them."""
+    measured, two where it may be fused into its reader; ``layer``: the first of them; ``macs``: stored
+    multiply-adds of all of them."""
 
     key: str
     clocks: dict[str, tuple[str, ...]]
     space: Space
+    layer: Layer
     macs: int
+
+    def features(self, genome: Genome) -> Features:
+        """What a cost model is told of the schedule ``genome``."""
+        return self.layer.features(self.space.schedule(genome))
 
 
 @dataclass
@@ -108,20 +115,24 @@ class TunedNetwork:
                 together.setdefault(layer_key(op), []).append(name)
         units = []
         for key, names in together.items():
-            parts: dict[str | None, Space] = {None: own[names[0]]}
+            (space, layer), parts = own[names[0]], dict[str | None, Space]()
+            parts[None] = space
             if names[0] in others:
-                parts[others[names[0]]] = other[names[0]]
+                parts[others[names[0]]] = other[names[0]][0]
             space = Space.either("storage", parts)
             clocks = {name: tuple(filter(None, (records[name].fused_into, name))) for name in names}
             if space.size > 1:
-                units.append(Unit(key, clocks, space, sum(records[name].macs_packed for name in names)))
+                macs = sum(records[name].macs_packed for name in names)
+                units.append(Unit(key, clocks, space, layer, macs))
         return sorted(units, key=lambda unit: -unit.macs)
 
-    def _spaces(self, schedules: Mapping[str, Schedule]) -> dict[str, Space]:
-        """By layer what may be changed in a network with ``schedules``."""
+    def _spaces(self, schedules: Mapping[str, Schedule]) -> dict[str, tuple[Space, Layer]]:
+        """By layer what may be changed in a network with ``schedules``, and what is known of it."""
         packed = self._packed(schedules)
         core = device_of(packed).costs
-        return {name: space for name, op in _named(packed, Packed) if (space := space_of(op, core))}
+        with packed.context:
+            return {name: (space, Layer.of(op, core)) for name, op in _named(packed, Packed)
+                    if (space := space_of(op, core))}
 
 
 class _Clock:

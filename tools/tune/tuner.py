@@ -17,23 +17,15 @@ from ...sparse_dialect.schedule.candidates import Genome, split
 from ...sparse_dialect.schedule.database import Database, Place, Trial
 from ...sparse_dialect.schedule.schedule import Schedule
 from .apart import CRASH, HANG, LATE, OK, Outcome
-from .budget import ROUND_S, Budget
+from .budget import ROUND_S, Budget, Limits
 from .judge import Costs, Judge, Verdict
+from .learned import Ranked
 from .network import TunedNetwork, Unit
 from .search import FAILED, Search, search_of
 
 WORTH = 0.985  # of the default's time: what is slower is left as it is
 WRONG = "wrong"  # the state of a schedule whose outputs are others
 Told = Callable[[int, int, float], None]  # trials done and wanted, the network's best predicted share
-
-
-@dataclass(frozen=True)
-class Limits:
-    """``trials`` a layer; the search's ``method`` and ``seed``."""
-
-    trials: int = 32
-    method: str = "auto"
-    seed: int = 0
 
 
 @dataclass
@@ -121,6 +113,8 @@ class Tuner:
     def _resumed(self, unit: Unit, number: int) -> Progress:
         """The search of ``unit``, told what was tried before."""
         search = search_of(self.limits.method, unit.space, self.limits.seed + number)
+        if self.limits.model is not None:
+            search = Ranked(search, self.limits.model, unit.features, self.limits.seed + number)
         known = Progress(unit, search, self.limits.trials)
         for trial in self.database.trials(self.place, unit.key, self.judge.objective):
             genome = unit.space.genome(trial.schedule)
@@ -192,7 +186,8 @@ class Tuner:
             known.search.tell(ask.genome, ratio)
             known.share = default * len(known.unit.clocks)
             trials.append(Trial(known.unit.key, ask.schedule, OK, ratio, ratio * default,
-                                self.judge.objective, network=self.network.name))
+                                self.judge.objective, known.unit.features(ask.genome),
+                                self.network.name))
         self.database.add_trials(trials, self.place)
         self.done += len(trials)
 

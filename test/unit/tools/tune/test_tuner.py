@@ -11,18 +11,24 @@ from typing import Any
 
 import pytest
 from espalier.errors import EspalierError
+from espalier.sparse_dialect.devices.cores import core_named
+from espalier.sparse_dialect.geometry.window import Window
 from espalier.sparse_dialect.schedule.candidates import Space
 from espalier.sparse_dialect.schedule.database import Database, Place, confirmed
 from espalier.sparse_dialect.schedule.schedule import Schedule
 from espalier.tools.tune.apart import CRASH, IMPOSSIBLE, LATE, OK, Outcome
-from espalier.tools.tune.budget import ROUND_S, Budget
+from espalier.tools.tune.budget import ROUND_S, Budget, Limits
+from espalier.tools.tune.features import Layer
 from espalier.tools.tune.judge import Verdict
 from espalier.tools.tune.network import Unit
-from espalier.tools.tune.tuner import Limits, Result, Tuner
+from espalier.tools.tune.tuner import Result, Tuner
 
 PLACE = Place("a CPU", 1, "1.0")
 SPACE = Space.around(Schedule(channel_block=32, tile=(1, 2, 2)), {
     "channel_block": [16, 32, 64, 128], "tile.0": [1], "tile.1": range(1, 9), "tile.2": range(1, 9)})
+LAYER = Layer({"channels": 256.0, "filters": 64.0, "groups": 1.0, "places": 9.0, "entries": 4.0, "dense": 0.0,
+               "kept": 0.2}, Schedule(channel_block=32, tile=(1, 2, 2)), core_named("avx512"), (1, 8, 8),
+              Window.of((3, 3), (1, 1), (1, 1)))
 BEST = Schedule(channel_block=64, tile=(1, 4, 5))
 
 
@@ -35,8 +41,8 @@ class Network(SimpleNamespace):
     """Two keys: one of two layers, one of a layer whose time is measured under another's name."""
 
     def __init__(self) -> None:
-        super().__init__(name="net", units=[Unit("conv", {"a": ("a",), "b": ("b",)}, SPACE, 200),
-                                            Unit("fused", {"c": ("d", "c")}, SPACE, 100)])
+        super().__init__(name="net", units=[Unit("conv", {"a": ("a",), "b": ("b",)}, SPACE, LAYER, 200),
+                                            Unit("fused", {"c": ("d", "c")}, SPACE, LAYER, 100)])
 
     def keys_with(self, schedules: Mapping[str, Schedule]) -> tuple[dict[str, str], dict[str, str]]:
         return {}, {name: f"tile of {name}" for name in schedules}
@@ -54,7 +60,7 @@ class FakeJudge:
             if state := self.fault(schedule):
                 return Outcome(state, reason="so it is")
         default = cost(SPACE.schedule(SPACE.default))
-        costs = {"c": (0.0, 0.0), **{clock: (default, default) for clock in "abd"}}
+        costs = {"c": (0.0, 0.0), **{clock: (default, default) for clock in "abde"}}
         for name, schedule in schedules.items():
             costs[{"c": "d"}.get(name, name)] = cost(schedule), default
         return Outcome(OK, costs)
@@ -173,3 +179,19 @@ def test_layers_that_run_alone_but_not_together(tmp_path: Path) -> None:
             return Outcome(CRASH)
 
     assert len(tuned(tmp_path / "t", Apart(), seconds=1e4).chosen) == 1
+
+
+def test_a_second_network_that_shares_shapes_needs_few_trials(tmp_path: Path) -> None:
+    """Four of its five layers are known: at most a fifth of the trials is new."""
+    def run(layers: str) -> Result:
+        network: Any = Network()
+        network.units = [Unit(f"shape {name}", {name: (name,)}, SPACE, LAYER, 1) for name in layers]
+        with Database(tmp_path / "t") as kept:
+            return Tuner(network, FakeJudge(), kept, PLACE, Limits(30, "ga", 1), Budget(100.0)).run()
+
+    first = run("abcd")
+    assert (first.trials, first.reused) == (120, 0)
+    second = run("abcde")
+    assert (second.trials, second.reused) == (30, 120)
+    assert second.trials <= 0.2 * (second.trials + second.reused)
+    assert len(second.chosen) == 5
