@@ -60,7 +60,7 @@ class FakeJudge:
             if state := self.fault(schedule):
                 return Outcome(state, reason="so it is")
         default = cost(SPACE.schedule(SPACE.default))
-        costs = {"c": (0.0, 0.0), **{clock: (default, default) for clock in "abde"}}
+        costs = {"c": (0.0, 0.0), **{clock: (default, default) for clock in "abdef"}}
         for name, schedule in schedules.items():
             costs[{"c": "d"}.get(name, name)] = cost(schedule), default
         return Outcome(OK, costs)
@@ -189,9 +189,9 @@ def test_a_second_network_that_shares_shapes_needs_few_trials(tmp_path: Path) ->
         with Database(tmp_path / "t") as kept:
             return Tuner(network, FakeJudge(), kept, PLACE, Limits(30, "ga", 1), Budget(100.0)).run()
 
-    first = run("abcd")
+    first = run("abde")
     assert (first.trials, first.reused) == (120, 0)
-    second = run("abcde")
+    second = run("abdef")
     assert (second.trials, second.reused) == (30, 120)
     assert second.trials <= 0.2 * (second.trials + second.reused)
     assert len(second.chosen) == 5
