@@ -363,3 +363,58 @@ func.func @splat_bias(%x: tensor<1x1x4x4xf32>) -> (tensor<1x2x2x2xf32>, tensor<1
     outs(%ones : tensor<1x2x2x2xf32>) -> tensor<1x2x2x2xf32>
   return %y, %z : tensor<1x2x2x2xf32>, tensor<1x2x2x2xf32>
 }
+
+// -----
+
+// A 1x1 convolution of images of one pixel is a matrix product; its bias, norm and activation are fused.
+
+#id = affine_map<(d0, d1, d2, d3) -> (d0, d1, d2, d3)>
+
+// CHECK-LABEL: func.func @pixel
+// CHECK-NOT: linalg
+// CHECK: %[[W:.*]] = arith.constant dense<{{\[\[}}1.000000e+00, 2.000000e+00], [3.000000e+00, 4.000000e+00], [5.000000e+00, 6.000000e+00]]> : tensor<3x2xf32>
+// CHECK: %[[X:.*]] = tensor.collapse_shape %arg0 {{\[\[}}0], [1, 2, 3]] : tensor<1x2x1x1xf32> into tensor<1x2xf32>
+// CHECK: %[[Y:.*]] = "sparse.linear"(%[[X]], %[[W]], %{{.*}}) {activation = "relu", {{.*}}layer = "squeeze"
+// CHECK: %[[Z:.*]] = tensor.expand_shape %[[Y]] {{\[\[}}0], [1, 2, 3]] output_shape [1, 3, 1, 1]
+// CHECK-NEXT: return %[[Z]]
+func.func @pixel(%x: tensor<1x2x1x1xf32>) -> tensor<1x3x1x1xf32> {
+  %w = arith.constant dense<[[[[1.0]], [[2.0]]], [[[3.0]], [[4.0]]], [[[5.0]], [[6.0]]]]> : tensor<3x2x1x1xf32>
+  %b = arith.constant dense<[1.0, 2.0, 3.0]> : tensor<3xf32>
+  %zero = arith.constant 0.0 : f32
+  %e = tensor.empty() : tensor<1x3x1x1xf32>
+  %init = linalg.broadcast ins(%b : tensor<3xf32>) outs(%e : tensor<1x3x1x1xf32>) dimensions = [0, 2, 3]
+  %y = linalg.conv_2d_nchw_fchw ins(%x, %w : tensor<1x2x1x1xf32>, tensor<3x2x1x1xf32>)
+    outs(%init : tensor<1x3x1x1xf32>) -> tensor<1x3x1x1xf32> loc("squeeze")
+  %r = linalg.generic {indexing_maps = [#id, #id], iterator_types = ["parallel", "parallel", "parallel", "parallel"]}
+    ins(%y : tensor<1x3x1x1xf32>) outs(%e : tensor<1x3x1x1xf32>) {
+  ^bb0(%in: f32, %out: f32):
+    %m = arith.maximumf %in, %zero : f32
+    linalg.yield %m : f32
+  } -> tensor<1x3x1x1xf32>
+  return %r : tensor<1x3x1x1xf32>
+}
+
+// -----
+
+// Not with a larger kernel, whose image is padded; not with groups.
+
+// CHECK-LABEL: func.func @no_pixel
+// CHECK-NOT: sparse.linear
+// CHECK: "sparse.conv"
+// CHECK: "sparse.conv"
+func.func @no_pixel(%x: tensor<1x2x1x1xf32>) -> (tensor<1x2x1x1xf32>, tensor<1x2x1x1xf32>) {
+  %w = arith.constant dense<1.0> : tensor<2x2x3x3xf32>
+  %d = arith.constant dense<1.0> : tensor<2x1x1xf32>
+  %zero = arith.constant 0.0 : f32
+  %p = tensor.pad %x low[0, 0, 1, 1] high[0, 0, 1, 1] {
+  ^bb0(%i: index, %j: index, %k: index, %l: index):
+    tensor.yield %zero : f32
+  } : tensor<1x2x1x1xf32> to tensor<1x2x3x3xf32>
+  %e = tensor.empty() : tensor<1x2x1x1xf32>
+  %init = linalg.fill ins(%zero : f32) outs(%e : tensor<1x2x1x1xf32>) -> tensor<1x2x1x1xf32>
+  %y = linalg.conv_2d_nchw_fchw ins(%p, %w : tensor<1x2x3x3xf32>, tensor<2x2x3x3xf32>)
+    outs(%init : tensor<1x2x1x1xf32>) -> tensor<1x2x1x1xf32>
+  %z = linalg.depthwise_conv_2d_nchw_chw ins(%x, %d : tensor<1x2x1x1xf32>, tensor<2x1x1xf32>)
+    outs(%init : tensor<1x2x1x1xf32>) -> tensor<1x2x1x1xf32>
+  return %y, %z : tensor<1x2x1x1xf32>, tensor<1x2x1x1xf32>
+}

@@ -60,7 +60,8 @@ def _run(options: argparse.Namespace) -> int:
         for network in chosen:
             if network.name in rows and not options.again:
                 continue
-            rows[network.name] = row = tried(network, options)
+            row = tried(network, options)
+            rows = {other.network: other for other in read_rows(path)} | {row.network: row}  # another may run
             write_rows(path, list(rows.values()))
             err.print(_line(row), markup=False)
     found = [rows[network.name] for network in chosen if network.name in rows]

@@ -9,9 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
-from typing import Any
+from importlib.metadata import distribution
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-import torch
+import numpy as np
 
 from ...errors import unknown
 from .stand_ins import stand_ins
@@ -19,15 +21,18 @@ from .stand_ins import stand_ins
 # 1x1 layers and matrices in blocks (GRIM), 3x3 kernels by patterns, other kernels whole (PatDNN).
 PRUNE = ("bcr:rate=4,layers=pointwise+bcr:rate=4,layers=matrices+"
          "pattern:entries=4,patterns=8,connectivity=3.6")
-Built = tuple[torch.nn.Module, tuple[Any, ...]]
+if TYPE_CHECKING:
+    import torch
+
+Built = tuple["torch.nn.Module | Path", tuple[Any, ...]]
 
 
 @dataclass(frozen=True)
 class Network:
     """
     ``name`` is ``package:network``, or the network alone. ``package``: the distribution that it is of.
-    ``build`` gives the module and example inputs; ``absent``: modules that its packages import and it does
-    not use; ``seeded``: its weights are no trained ones.
+    ``build`` gives the module, or an ``.onnx`` file, and example inputs; ``absent``: modules that its
+    packages import and it does not use; ``seeded``: its weights are no trained ones.
     """
 
     name: str
@@ -38,7 +43,9 @@ class Network:
     prune: str = PRUNE
 
     def built(self) -> Built:
-        """Module and inputs, made from seed 0."""
+        """Module or file, and inputs, made from seed 0."""
+        import torch
+
         torch.manual_seed(0)
         with stand_ins(*self.absent):
             return self.build()
@@ -53,10 +60,14 @@ def network(name: str) -> Network:
 
 
 def _image(*shape: int) -> torch.Tensor:
+    import torch
+
     return torch.randn(shape, generator=torch.Generator().manual_seed(0))
 
 
 def _tokens(length: int, words: int) -> torch.Tensor:
+    import torch
+
     return torch.randint(0, words, (1, length), generator=torch.Generator().manual_seed(0))
 
 
@@ -76,7 +87,7 @@ class _Pytorchcv:
     def __call__(self) -> Built:
         module = getattr(import_module(f"pytorchcv.models.{self.module}"), self.function)(**self.options)
         image = _image(*self.shape)
-        return module, (image, torch.tensor([self.shape[-1]])) if self.length else (image,)
+        return module, (image, image.new_tensor([self.shape[-1]]).long()) if self.length else (image,)
 
 
 def _pytorchcv(module: str, function: str, shape: tuple[int, ...] = (1, 3, 224, 224), length: bool = False,
@@ -137,7 +148,7 @@ def _crepe() -> Built:
 
 
 def _resemblyzer() -> Built:
-    encoder = import_module("resemblyzer").VoiceEncoder(torch.device("cpu"), verbose=False)
+    encoder = import_module("resemblyzer").VoiceEncoder("cpu", verbose=False)
     return encoder, (_image(1, 160, 40),)
 
 
@@ -147,6 +158,12 @@ def _facenet(network: str, *shape: int) -> Network:
 
     return Network(f"mtcnn-{network.lower()}", "facenet-pytorch", build, ("torchvision",),
                    seeded=False)
+
+
+def _silero() -> Built:
+    data = Path(str(distribution("silero-vad").locate_file("silero_vad/data")))
+    sound, state = 0.1 * _image(1, 576).numpy(), np.zeros((2, 1, 128), np.float32)
+    return data / "silero_vad_16k_op15.onnx", (sound, state, np.array(16000))
 
 
 def _inception() -> Built:
@@ -165,7 +182,8 @@ NETWORKS: tuple[Network, ...] = (
     _pytorchcv("hrnet", "hrnet_w18_small_v1"),
     _pytorchcv("quartznet", "quartznet5x5_en_ls", (1, 64, 200), length=True, from_audio=False),
     _pytorchcv("fastscnn", "fastscnn_cityscapes", (1, 3, 256, 512), in_size=(256, 512)),
-    _pytorchcv("simplepose_coco", "simplepose_resnet18_coco", (1, 3, 256, 192)),
+    _pytorchcv("simplepose_coco", "simplepose_resnet18_coco", (1, 3, 256, 192),
+               return_heatmap=True),
     _pytorchcv("seresnet", "seresnet18"),
     _pytorchcv("bisenet", "bisenet_resnet18_celebamaskhq", (1, 3, 256, 256), in_size=(256, 256)),
     _pytorchcv("dla", "dla34"),
@@ -204,5 +222,6 @@ NETWORKS: tuple[Network, ...] = (
     _facenet("PNet", 1, 3, 120, 160),
     _facenet("RNet", 16, 3, 24, 24),
     _facenet("ONet", 8, 3, 48, 48),
+    Network("silero-vad", "silero-vad", _silero, seeded=False),
     Network("inceptionresnetv1", "facenet-pytorch", _inception, ("torchvision",)),
 )

@@ -19,26 +19,24 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-import numpy as np
 import torch
-from torch import nn
 
 from ...errors import EspalierError
 from ...files import replacing
 from ...frontends.compile import compile_model
 from ...frontends.pruning.project import prune_module
 from ...runtime.compiled_model import CompiledModel
-from ..bench.engines import EspalierEngine, TorchEngine
+from ..bench.engines import EspalierEngine
 from ..bench.machine import Machine
 from ..bench.measure import interleave, relative_error
-from ..compiled import arrays
 from ..report.data import Report
 from .catalogue import Network, network
+from .originals import Original, TorchOriginal, original_of
 from .rows import EQUAL, EXCEPTION, MISSING, REFUSED, WRONG
 from .weights import another, settle
 
 BOUND = 1e-4  # of the largest output: what compile's own check allows in fp32
-PROFILES = 7  # runs whose rows the report adds up, each beside one that nobody looks at
+PROFILES = 9  # runs whose rows the report adds up, each beside one that nobody looks at
 
 
 class Ended(Exception):
@@ -64,19 +62,16 @@ class Trial:
         begin("import")
         say(package=self._versions())
         begin("build")
-        module, inputs = _attempt("PyTorch", self.network.built)
-        if self.network.seeded:
-            settle(module, inputs)
-        module.eval()
-        say(modules=len(_layers(module)))
-        models = [self._compiled("dense", module, inputs)]
-        cut = self._pruned(module, inputs) if pruned else None
+        original = self._built()
+        say(modules=original.modules)
+        models = [self._compiled("dense", original)]
+        cut = self._pruned(original) if pruned else None
         if cut is not None:
-            models.append(self._compiled("pruned", cut, inputs))
+            models.append(self._compiled("pruned", cut))
         tasks: list[Callable[[], object]] = [EspalierEngine(model, model.sample_inputs, "").run
                                              for model in models]
-        tasks.append(TorchEngine(module, inputs).run)
-        fast = self._inductor(module, inputs) if inductor else None
+        tasks.append(original.run)
+        fast = self._inductor(original) if inductor else None
         if fast is not None:
             tasks.append(fast)
         names = [*("dense", "pruned")[: len(models)], "torch", *(["inductor"] if fast else [])]
@@ -92,36 +87,46 @@ class Trial:
         except PackageNotFoundError as error:
             raise Ended(MISSING, f"package {error.name} is not installed") from None
 
-    def _pruned(self, module: nn.Module, inputs: tuple[Any, ...]) -> nn.Module | None:
+    def _built(self) -> Original:
+        try:
+            model, inputs = self.network.built()
+        except ModuleNotFoundError as error:
+            raise Ended(MISSING, str(error)) from None
+        if self.network.seeded and not isinstance(model, Path):
+            settle(model, inputs)
+        return original_of(model, inputs)
+
+    def _pruned(self, original: Original) -> Original | None:
         """A pruned copy, whose batch norms have seen what it computes."""
         begin("prune")
-        pruned = copy.deepcopy(module)
+        if not isinstance(original, TorchOriginal):
+            self.notes.append("an ONNX file, not pruned")
+            return None
+        pruned, inputs = copy.deepcopy(original.model), original.inputs
         try:
             prune_module(pruned, self.network.prune)
         except EspalierError as error:
             self.notes.append(f"not pruned: {error}")
             return None
-        return settle(pruned, inputs, affine=False) if self.network.seeded else pruned
+        return original_of(settle(pruned, inputs, affine=False) if self.network.seeded else pruned, inputs)
 
-    def _compiled(self, kind: str, module: nn.Module, inputs: tuple[Any, ...]) -> CompiledModel:
-        """``module`` compiled, and equal to PyTorch on the example and on another input."""
+    def _compiled(self, kind: str, original: Original) -> CompiledModel:
+        """``original`` compiled, and equal to it on the example and on another input."""
         begin(f"compile {kind}")
-        start = time.perf_counter()
+        start, processor = time.perf_counter(), time.process_time()
         try:
-            model = compile_model(module, inputs)
+            model = compile_model(original.model, original.inputs)
         except EspalierError as error:
             outcome = WRONG if "differs from PyTorch" in str(error) else REFUSED
             raise Ended(outcome, f"{kind}: {error}") from None
-        seconds = time.perf_counter() - start
-        found = {f"{kind}_compile_s": round(seconds, 2)}
+        found: dict[str, float] = {f"{kind}_compile_s": round(time.perf_counter() - start, 2),
+                                   f"{kind}_compile_cpu_s": round(time.process_time() - processor, 2)}
         begin(f"compare {kind}")
         errors = [model.check()]
-        other = tuple(another(value) for value in inputs)
-        with torch.inference_mode():
-            answer = module(*other)
-        expected = _leaves(answer)
-        errors.append(relative_error(model.run(arrays(_tensors(other))), expected))
-        if relative_error(expected, _leaves_of(module, inputs)) < 1e-3:
+        other = tuple(another(value) for value in original.inputs)
+        expected = original.outputs(other)
+        errors.append(relative_error(model.run(original.flat(other)), expected))
+        if relative_error(expected, original.outputs(original.inputs)) < 1e-3:
             self.notes.append(f"{kind}: the output hardly depends on the input")
         found[f"{kind}_error"] = float(f"{max(errors):.2e}")
         macs = "macs" if kind == "dense" else "pruned_macs"
@@ -134,15 +139,17 @@ class Trial:
             raise Ended(WRONG, f"{kind}: off by {max(errors):.1e} of the largest output")
         return model
 
-    def _inductor(self, module: nn.Module, inputs: tuple[Any, ...]) -> Callable[[], object] | None:
+    def _inductor(self, original: Original) -> Callable[[], object] | None:
         """A run of ``torch.compile``'s code; none where it does not compile the network."""
         begin("torch.compile")
+        if not isinstance(original, TorchOriginal):
+            return None
         start = time.perf_counter()
-        compiled = torch.compile(module)
+        compiled = torch.compile(original.model)
 
         def run() -> None:
             with torch.inference_mode():
-                compiled(*inputs)
+                compiled(*original.inputs)
 
         try:
             run()
@@ -153,30 +160,31 @@ class Trial:
         return run
 
     def _timed(self, names: Sequence[str], tasks: Sequence[Callable[[], object]]) -> None:
-        """Interleaved runs for about ``seconds``, 5 at least and 200 at most."""
+        """Interleaved runs for about ``seconds``, 5 at least and 200 at most. All run on the calling thread,
+        whose processor time is what counts: others may use the machine."""
         interleave(tasks, 2)
-        once = sum(seconds[0] for seconds in interleave(tasks, 1))
+        once = sum(seconds[0] for seconds in interleave(tasks, 1, clock=time.thread_time))
         runs = int(min(200, max(5, self.seconds / max(once, 1e-9))))
-        for name, times in zip(names, interleave(tasks, runs), strict=True):
+        for name, times in zip(names, interleave(tasks, runs, clock=time.thread_time), strict=True):
             say(**{f"{name}_{kind}": round(1000 * of(times), 4)
                    for kind, of in (("ms", median), ("least", min))})
 
     def _reported(self, kind: str, model: CompiledModel) -> None:
         """The report on profiled runs, and its rows' sum over that of the plain run beside each."""
         begin(f"report {kind}")
-        profiles, shares = [], []
+        profiles, plain = [], []
         inputs = model.sample_inputs
         for _ in range(PROFILES):
             start = time.perf_counter()
             model.run(inputs)
-            plain = time.perf_counter() - start
+            plain.append(1000 * (time.perf_counter() - start))
             profiles.append([1000 * seconds for seconds in model.profile(inputs)])
-            shares.append(sum(profiles[-1]) / (1000 * plain))
         report = Report.measured(self.network.name, model, profiles, machine=str(Machine.here()), threads=1)
         with replacing(self.folder / f"{self.network.name.replace(':', '-')}-{kind}.json") as file:
             file.write(json.dumps(report.as_json(), indent=1).encode())
-        loops = sum(row.share for row in report.others)
-        say(**{f"{kind}_sums": round(median(shares), 4), f"{kind}_loops": round(loops, 4)})
+        least = min(sum(profile) for profile in profiles)
+        say(**{f"{kind}_sums": round(least / min(plain), 4),
+               f"{kind}_loops": round(sum(row.share for row in report.others), 4)})
         if kind == "dense":
             say(slowest="; ".join(f"{row.kind} {row.label} {row.share:.0%}" for row in report.others[:4]))
 
@@ -204,33 +212,6 @@ def begin(step: str) -> None:
 def say(**fields: Any) -> None:
     """Tells the parent some of the row's fields."""
     print(json.dumps(fields), flush=True)
-
-
-def _attempt(who: str, build: Callable[[], Any]) -> Any:
-    try:
-        return build()
-    except ModuleNotFoundError as error:
-        raise Ended(MISSING, f"{who}: {error}") from None
-
-
-def _layers(module: nn.Module) -> list[nn.Module]:
-    kinds = (nn.modules.conv._ConvNd, nn.Linear, nn.RNNBase)
-    return [layer for layer in module.modules() if isinstance(layer, kinds)]
-
-
-def _tensors(value: Any) -> list[torch.Tensor]:
-    from torch.utils._pytree import tree_leaves
-
-    return [leaf for leaf in tree_leaves(value) if isinstance(leaf, torch.Tensor)]
-
-
-def _leaves(answer: Any) -> list[np.ndarray]:
-    return arrays(_tensors(answer))
-
-
-def _leaves_of(module: nn.Module, inputs: tuple[Any, ...]) -> list[np.ndarray]:
-    with torch.inference_mode():
-        return _leaves(module(*inputs))
 
 
 if __name__ == "__main__":

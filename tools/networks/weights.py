@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -33,9 +34,13 @@ def settle(module: nn.Module, inputs: tuple[Any, ...], affine: bool = True) -> n
 
 
 def another(value: Any) -> Any:
-    """Another input like ``value``; what is no tensor of floats stays as it is."""
-    if not isinstance(value, torch.Tensor) or not value.is_floating_point():
+    """Another input like ``value``: other floats, or integers in the opposite order."""
+    if isinstance(value, np.ndarray) and value.dtype.kind == "f":
+        return np.asarray(np.random.default_rng(2).standard_normal(value.shape), value.dtype)
+    if not isinstance(value, torch.Tensor):
         return value
+    if not value.is_floating_point():
+        return value.flip(-1) if value.dim() else value
     return torch.randn(value.shape, generator=torch.Generator().manual_seed(2))
 
 

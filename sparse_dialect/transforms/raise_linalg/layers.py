@@ -6,7 +6,7 @@ must stay in linalg. Nothing is rewritten here.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -61,6 +61,19 @@ class Layer:
     strides: tuple[int, ...] = ()
     dilations: tuple[int, ...] = ()
     groups: int = 0
+
+    @property
+    def is_of_a_pixel(self) -> bool:
+        """Whether it is a 1x1 convolution of images of one pixel, as in squeeze-and-excitation: lanes along
+        the image would stay empty."""
+        image = shape_of(self.input.source)[2:]
+        padded = any((*self.input.low, *self.input.high))
+        return self.groups == 1 and not padded and {*image, *self.weight.array.shape[2:]} == {1}
+
+    def as_matrix_product(self) -> Layer:
+        """A convolution ``is_of_a_pixel`` with its weight as [M, K]; input and result keep their shapes."""
+        array = self.weight.array
+        return replace(self, weight=self.weight.viewed(array.reshape(array.shape[:2])), groups=0)
 
 
 def match_layer(op: ir.Operation) -> Layer | None:

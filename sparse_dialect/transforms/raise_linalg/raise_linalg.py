@@ -37,7 +37,7 @@ REMOVABLE = ("arith.constant", "linalg.fill", "linalg.broadcast", "linalg.transp
 class RaiseLinalgPass(Pass):
     """
     Turns linalg convolutions and pools (1-D to 3-D) and matrix products into sparse.conv, sparse.pool and
-    sparse.linear.
+    sparse.linear. A 1x1 convolution of images of one pixel is a matrix product.
 
     Padding, bias, batch norm, an activation of the table (activations.py), and one added tensor (the
     residual) are fused into the layer, as far as nothing else reads what lies between. Weights must be
@@ -97,6 +97,8 @@ def _operations(op: ir.Operation) -> Iterator[ir.Operation]:
 
 
 def _raise_layer(layer: Layer, name: str, context: PassContext) -> None:
+    if layer.is_of_a_pixel:
+        layer = layer.as_matrix_product()
     epilogue, ops = follow(layer.result, layer.epilogue, residuals=layer.groups > 0)
     last = ops[-1] if ops else layer.last
     result = last.results[0]
@@ -109,14 +111,44 @@ def _raise_layer(layer: Layer, name: str, context: PassContext) -> None:
             op = ConvOp(layer.input.source, weight, *geometry, i64(layer.groups), activation, scheme,
                         result.type, bias=bias, residual=epilogue.residual)
         else:
-            op = LinearOp(layer.input.source, weight, activation, scheme, result.type, bias=bias)
+            op = LinearOp(_as_matrix(layer.input.source), weight, activation, scheme,
+                          _matrix_type(result), bias=bias)
         set_record(op, Record(layer=name))
+        new = _as_pixels(op.operation.results[0], result)
     context.statistics["convolutions raised" if layer.groups else "matrix products raised"] += 1
     context.statistics["batch norms folded"] += epilogue.is_scaled
     context.statistics["residuals fused"] += epilogue.residual is not None
     context.statistics["activations fused"] += epilogue.activation != "none"
     own = [layer.root] if layer.last == layer.root else [layer.root, layer.last]
-    _replace(result, op.operation.results[0], [*own, *ops])
+    _replace(result, new, [*own, *ops])
+
+
+def _matrix_type(value: ir.Value) -> ir.Type:
+    """The type of [N, C, 1, ...] as [N, C]."""
+    type_ = ir.RankedTensorType(value.type)
+    return ir.RankedTensorType.get(type_.shape[:2], type_.element_type)
+
+
+def _as_matrix(value: ir.Value) -> ir.Value:
+    """[N, C, 1, ...] as [N, C]."""
+    if len(shape_of(value)) == 2:
+        return value
+    return ir.Operation.create("tensor.collapse_shape", [_matrix_type(value)], [value],
+                               {"reassociation": _pixel(value)}).result
+
+
+def _as_pixels(matrix: ir.Value, like: ir.Value) -> ir.Value:
+    """[N, C] in the shape of ``like``, [N, C, 1, ...]."""
+    if matrix.type == like.type:
+        return matrix
+    attributes = {"reassociation": _pixel(like),
+                  "static_output_shape": ir.DenseI64ArrayAttr.get(shape_of(like))}
+    return ir.Operation.create("tensor.expand_shape", [like.type], [matrix], attributes).result
+
+
+def _pixel(value: ir.Value) -> ir.Attribute:
+    """The reassociation of [N, C, 1, ...] and [N, C]."""
+    return ir.ArrayAttr.get([integer_array([0]), integer_array(range(1, len(shape_of(value))))])
 
 
 def _weight(layer: Layer, epilogue: Epilogue, name: str) -> ir.Value:
@@ -163,9 +195,7 @@ def _pool(pool: Pool, result: ir.Value, name: str) -> ir.Value:
     set_record(op, Record(layer=name))
     if not collapsed:
         return op.results[0]
-    attributes = {"reassociation": ir.ArrayAttr.get(
-        [integer_array([0]), integer_array(range(1, 2 + len(sizes)))])}
-    return ir.Operation.create("tensor.collapse_shape", [result.type], [op.results[0]], attributes).result
+    return _as_matrix(op.results[0])
 
 
 def _division(total: ir.Value, size: int) -> ir.Operation | None:

@@ -8,6 +8,7 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from espalier.errors import EspalierError
@@ -76,7 +77,9 @@ def test_norms_get_the_statistics_of_inputs() -> None:
     assert float(module[1].running_var.min()) != 1.0
     assert 0.1 < float(out.detach().std()) < 3
     assert not torch.equal(another(image), image)
-    assert torch.equal(another(torch.arange(3)), torch.arange(3))
+    assert another(torch.arange(3)).tolist() == [2, 1, 0]
+    assert another(np.zeros((2, 3), np.float32)).std() > 0
+    assert another(np.array(16000)) == 16000
 
 
 def options(tmp_path: Path, seconds: float) -> argparse.Namespace:
