@@ -23,11 +23,11 @@ demo-prune: $(VENV)/.prune
 	$(BIN)/python -m espalier.tools.prune_demo
 
 test: lint
-	$(BIN)/python -m pytest -n $(JOBS)
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal
 	$(BIN)/lit -j $(JOBS) test
 
 fast: lint
-	$(BIN)/python -m pytest -n $(JOBS) -m "not slow"
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m "not slow"
 	$(BIN)/lit -j $(JOBS) test/dialect test/transforms test/pipelines
 
 lint: $(VENV)/.dev

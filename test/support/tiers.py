@@ -1,14 +1,35 @@
-"""What of a long table of cases runs all day: one in so many; all of them in the whole suite."""
+"""The fast tier, ``pytest -m "not slow"``: a cross-section of everything that is quick. Of a test with many
+cases it runs a few, and of Hypothesis' examples a tenth."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+import os
+from collections.abc import Sequence
+from typing import TypeVar
 
-import pytest
+FAST = "not slow"  # the expression of marks that chooses it
+MOST = 3  # cases of one test
+FEWEST = 5  # examples of one test
+_VARIABLE = "ESPALIER_FAST_TIER"  # for test modules and children
+
+T = TypeVar("T")
 
 
-def thinned(cases: Mapping[str, Any], every: int = 3) -> list[Any]:
-    """``cases`` by name as pytest's parameters, all but one in ``every`` of them marked slow."""
-    return [pytest.param(case, id=name, marks=[pytest.mark.slow] if at % every else [])
-            for at, (name, case) in enumerate(cases.items())]
+def choose(expression: str) -> None:
+    """Says for this process and its children whether the tier is the fast one."""
+    if expression == FAST:
+        os.environ[_VARIABLE] = "1"
+    else:
+        os.environ.pop(_VARIABLE, None)
+
+
+def spread(cases: Sequence[T], most: int = MOST) -> Sequence[T]:
+    """At most that many of ``cases``, evenly spread, the first and the last among them."""
+    if len(cases) <= most:
+        return cases
+    return [cases[at * (len(cases) - 1) // (most - 1)] for at in range(most)]
+
+
+def examples(count: int) -> int:
+    """How many examples Hypothesis draws where the whole suite draws ``count``."""
+    return max(FEWEST, count // 10) if _VARIABLE in os.environ else count

@@ -37,6 +37,7 @@ def test_what_is_right_is_handed_out(network: tuple[nn.Module, torch.Tensor]) ->
     assert espalier.compile(module, (x,)).check() < 1e-5
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("wrong_sums")
 def test_refusal_names_the_first_layer_that_differs(network: tuple[nn.Module, torch.Tensor]) -> None:
     module, x = network
@@ -54,6 +55,7 @@ def test_what_is_no_layer_is_told_apart(network: tuple[nn.Module, torch.Tensor],
         espalier.compile(module, (x,))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("wrong_sums")
 def test_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
                       capsys: pytest.CaptureFixture[str]) -> None:

@@ -23,6 +23,7 @@ from espalier.sparse_dialect.passes import Pass, PassContext, option
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.command_line import take_interrupts
+from support.tiers import examples
 
 OPT = [sys.executable, "-m", "espalier.tools.espalier_opt"]
 
@@ -90,7 +91,8 @@ items = st.recursive(
 
 
 class TestOptions:
-    @settings(suppress_health_check=[HealthCheck.too_slow])  # a busy machine is no failure
+    # a busy machine is no failure
+    @settings(max_examples=examples(100), suppress_health_check=[HealthCheck.too_slow])
     @given(passes)
     def test_round_trip(self, value):
         assert parse_options(EveryPass, print_options(value)[1:-1]) == value
@@ -115,7 +117,7 @@ class TestOptions:
 
 
 class TestParser:
-    @settings(deadline=None)
+    @settings(max_examples=examples(100), deadline=None)
     @given(st.lists(items).map(tuple))
     def test_round_trip(self, drawn):
         pipeline = Nest("builtin.module", drawn)

@@ -18,6 +18,7 @@ from espalier.runtime import model_file
 from espalier.runtime.model_file import ModelFile, fingerprint_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.tiers import examples
 
 MANIFEST: dict[str, Any] = {
     "target": {"name": "avx2"}, "inputs": [{"name": "x", "shape": [1, 2, 3], "dtype": "float32"},
@@ -93,7 +94,7 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> tuple[bytes, Path]:
     return path.read_bytes(), path.with_name("damaged")
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=examples(400), deadline=None)
 @given(data=st.data())
 def test_a_flipped_bit_is_an_error_or_harmless(image: tuple[bytes, Path], data: st.DataObject) -> None:
     original, path = image
@@ -111,7 +112,7 @@ def test_a_flipped_bit_is_an_error_or_harmless(image: tuple[bytes, Path], data: 
     assert "\n" not in message
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(data=st.data())
 def test_a_truncated_file_is_an_error(image: tuple[bytes, Path], data: st.DataObject) -> None:
     original, path = image

@@ -12,7 +12,7 @@ from espalier.frontends import NETWORKS, load_model, reference_model
 from espalier.sparse_dialect import EspalierError
 from torch import nn
 
-LARGE = ["vgg16", "c3d", "r2plus1d_18"]
+LARGE = ["vgg16", "resnet50", "mobilenet_v2", "c3d", "r2plus1d_18", "s3d"]
 PARAMETERS = {"vgg16": 138_357_544, "resnet18": 11_689_512, "resnet50": 25_557_032, "mobilenet_v2": 3_504_872,
               "c3d": 79_991_015, "r2plus1d_18": 31_505_325, "s3d": 8_320_048, "gru": 9_919_488,
               "lstm": 13_225_984}

@@ -68,6 +68,7 @@ SHARED = [("c3d", f"{GROUPS},rate=3.6", "kgs", 7),
           ("gru", f"{BLOCKS},rate=10", "bcr", 4), ("lstm", f"{BLOCKS},rate=20", "bcr", 4)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("network", "prune", "sparse"), SMALL)
 def test_small_images(network: str, prune: str | None, sparse: bool) -> None:
     module, _ = reference_model(network, prune, 3)
@@ -83,6 +84,7 @@ BLOCKS: dict[str, tuple[nn.Module, tuple[int, ...]]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("prune", ["connectivity:rate=2", None])
 @pytest.mark.parametrize("name", BLOCKS)
 def test_blocks_of_video_networks(name: str, prune: str | None) -> None:
@@ -94,6 +96,7 @@ def test_blocks_of_video_networks(name: str, prune: str | None) -> None:
     assert {layer.kernel for layer in compiled.layers} >= {"sparse" if prune else "dense"}
 
 
+@pytest.mark.slow
 def test_concatenated_channels_are_not_copied() -> None:
     """Every statement is a kernel: nine layers in their tile shapes; the result is unlifted in place."""
     block, shape = BLOCKS["s3d"]

@@ -101,6 +101,7 @@ def test_a_product_that_two_read_keeps_its_own_value(tmp_path: Path) -> None:
     compiled(path)
 
 
+@pytest.mark.slow
 @settings(max_examples=12, deadline=None)
 @given(st.data())
 def test_transposed_convolutions(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:

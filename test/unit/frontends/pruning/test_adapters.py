@@ -121,6 +121,7 @@ def trainer_of(folder: Path, epochs: int = 2) -> tuple[Any, Any]:
                                 callbacks=[callback]), callback
 
 
+@pytest.mark.slow
 def test_transformers_prunes_and_goes_on(tmp_path: Path) -> None:
     trainer, callback = trainer_of(tmp_path)
     trainer.train()

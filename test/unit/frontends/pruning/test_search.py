@@ -28,6 +28,7 @@ from espalier.frontends.pruning.targets import assign
 from espalier.sparse_dialect import EspalierError
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.tiers import examples
 from support.training import PATTERNS, Net, net, task
 from torch import nn
 
@@ -38,7 +39,7 @@ X = (torch.zeros(1, 2, 6, 6),)
 # -- the knapsack --------------------------------------------------------------------------------------------
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(st.data())
 def test_the_choice_is_the_best_there_is(data: st.DataObject) -> None:
     sizes = data.draw(st.lists(st.integers(1, 4), min_size=1, max_size=4))

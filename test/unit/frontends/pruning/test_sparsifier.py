@@ -254,7 +254,8 @@ def test_every_scheme_is_found_after_training(scheme: str, data: st.DataObject) 
     check_found(scheme, options, width, 3, data.draw(st.integers(0, 9)))
 
 
-@pytest.mark.parametrize("scheme", list(SCHEME_RULES))
+@pytest.mark.parametrize("scheme", [pytest.param(name, marks=[] if name == "pattern" else pytest.mark.slow)
+                                    for name in SCHEME_RULES])
 @settings(max_examples=2, deadline=None, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_every_scheme_compiles_to_what_pytorch_computes(scheme: str, data: st.DataObject) -> None:

@@ -55,6 +55,7 @@ def test_recurrent_weights_go_by_their_own_name_or_the_modules() -> None:
     assert len(assigned(Voice(), {"match": {"type": "GRU", "name": "*_l1"}, **block}).targets) == 2
 
 
+@pytest.mark.slow
 def test_layers_with_equal_options_share_a_library_or_keep_their_own() -> None:
     shared = assigned(reference_model("resnet18", None)[0], {**PATTERNS, "patterns": 8})
     assert len(shared.libraries) == 1

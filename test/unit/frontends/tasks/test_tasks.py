@@ -74,6 +74,7 @@ def test_small_networks_fit_fashion_mnist() -> None:
         tasks.fashion_mnist(0)
 
 
+@pytest.mark.slow
 @needs_words
 def test_the_dictionary_has_parts_of_their_own() -> None:
     task = cmudict(200, validation_words=50, test_words=50)

@@ -68,6 +68,7 @@ def test_weights_are_frozen(compilations: mock.Mock) -> None:
     assert compilations.call_count == 3
 
 
+@pytest.mark.slow
 def test_other_sizes_are_compiled_again() -> None:
     module = small()
     fast = torch.compile(module, backend="espalier")
@@ -89,12 +90,14 @@ def test_graph_breaks_and_python_around_graphs() -> None:
         same(got, expected)
 
 
+@pytest.mark.slow
 def test_dense_mode() -> None:
     module, x = small(), torch.randn(1, 3, 9, 11)
     with torch.no_grad():
         same(torch.compile(module, backend="espalier", options={"sparse": False})(x), module(x))
 
 
+@pytest.mark.slow
 def test_modes_are_accepted() -> None:
     module, x = small(), torch.randn(1, 3, 9, 11)
     with torch.no_grad():
@@ -130,6 +133,7 @@ class Counter(nn.Module):
         return x * self.count
 
 
+@pytest.mark.slow
 def test_a_program_is_compiled_around_what_it_does_not_take(compilations: mock.Mock) -> None:
     torch.manual_seed(0)
     module, x = Spectrum().eval(), torch.randn(1, 3, 8, 8)
@@ -175,6 +179,7 @@ def test_graphs_that_run_in_pytorch(module: nn.Module, x: torch.Tensor, message:
         assert torch.equal(ours, theirs)
 
 
+@pytest.mark.slow
 def test_random_operations_stay_random() -> None:
     fast = torch.compile(lambda x: nn.functional.dropout(x, 0.5), backend="espalier")
     x = torch.ones(100)
@@ -222,6 +227,7 @@ def test_refusals_say_why(call: Callable[[], None], message: str) -> None:
 # -- graphs on disk ----------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_next_process_compiles_nothing(compilations: mock.Mock, tmp_path: Path) -> None:
     script = """
 import sys, torch
@@ -240,6 +246,7 @@ with torch.no_grad():
     assert len(list((tmp_path / "cache").rglob("*.espalier"))) == 1
 
 
+@pytest.mark.slow
 def test_a_graph_is_known_by_its_weights_sizes_and_options(compilations: mock.Mock) -> None:
     module, x = small(), torch.randn(1, 3, 9, 11)
 
@@ -258,6 +265,7 @@ def test_a_graph_is_known_by_its_weights_sizes_and_options(compilations: mock.Mo
     assert compilations.call_count == 5
 
 
+@pytest.mark.slow
 def test_a_damaged_file_is_made_again(compilations: mock.Mock, tmp_path: Path) -> None:
     module, x = small(), torch.randn(1, 3, 9, 11)
     with torch.no_grad():

@@ -52,12 +52,14 @@ def checked(module, x, bound, layers):
     return compiled
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("dtype", "bound"), [(torch.float16, 5e-3), (torch.bfloat16, 4e-2),
                                               (torch.float64, 1e-5)])
 def test_layers_of_a_whole_module_run_by_kernels(dtype, bound):
     checked(Function(network, dtype), torch.randn(1, 3, 8, 8, dtype=dtype), bound, 2)
 
 
+@pytest.mark.slow
 def test_ours_is_nearer_to_exact_than_half_precision_is():
     module, x = Function(network, torch.float16).eval(), torch.randn(1, 3, 8, 8).half()
     ours = compile_model(module, (x,))(x)

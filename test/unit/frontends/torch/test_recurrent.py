@@ -14,6 +14,7 @@ from espalier.errors import EspalierError
 from espalier.frontends.torch.import_torch import import_module, import_program
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.tiers import examples
 from torch import nn
 from torch.nn.utils import prune as torch_prune
 
@@ -92,7 +93,7 @@ def test_any_length(kind: type[nn.RNNBase], options: dict[str, Any]) -> None:
 
 
 @pytest.mark.slow
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(st.sampled_from([nn.GRU, nn.LSTM]), st.integers(1, 20), st.integers(1, 40), st.integers(1, 3),
        st.booleans(), st.booleans(), st.integers(1, 5), st.sampled_from([0.0, 0.05, 0.3, 1.0]),
        st.sampled_from([1, 3, 4, 8]), st.booleans(), st.booleans(), st.lists(st.integers(1, 30), min_size=1))
@@ -155,6 +156,7 @@ def test_nan_inputs_stay_in_their_sequence() -> None:
     assert np.isnan(y[3:, 1]).all()
 
 
+@pytest.mark.slow
 @KINDS
 def test_all_matrices_zero(kind: type[nn.RNNBase]) -> None:
     layer = kind(5, 20)

@@ -84,6 +84,7 @@ def test_program_for_x86(cpu: str, tmp_path: Path) -> None:
     assert sum(label["ms"] for label in labels) > 0
 
 
+@pytest.mark.slow
 @needs_gcc
 def test_libraries(tmp_path: Path) -> None:
     file, target = compiled("x86_64-linux-gnu")
@@ -99,6 +100,7 @@ def test_libraries(tmp_path: Path) -> None:
     assert {"model.o", "espalier_espalier.o", "espalier_team.o"} <= set(members)
 
 
+@pytest.mark.slow
 def test_code_is_the_same_every_time() -> None:
     first, target = compiled("aarch64-linux-gnu")
     again = compile_file(*network(), target)
@@ -117,6 +119,7 @@ def test_the_python_api_saves_but_does_not_run(zig: None, tmp_path: Path) -> Non
         loaded.run([inputs[0].numpy()])
 
 
+@pytest.mark.slow
 def test_android_library_asks_for_the_device_libc(zig: None) -> None:
     file, target = compiled("aarch64-linux-android")
     library = emit("shared", file, target, "net")

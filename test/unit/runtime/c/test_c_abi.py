@@ -41,6 +41,7 @@ from support.fake_model import (
     running_file,
     sums_file,
 )
+from support.tiers import examples
 
 pytestmark = needs_gcc
 WRAPPED = ("malloc", "calloc", "realloc", "posix_memalign", "sem_init", "pthread_mutex_lock",
@@ -155,7 +156,7 @@ def test_an_expectation_can_fail(cases: Path, tmp_path: Path) -> None:
 SPECIAL = st.sampled_from((0.0, 1.0, -1.0, 1.0001, np.inf, -np.inf, np.nan))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(st.data())
 def test_the_check_is_the_hosts(cases: Path, tmp_path_factory: pytest.TempPathFactory,
                                 data: st.DataObject) -> None:
@@ -196,6 +197,7 @@ def test_damaged_files(tmp_path: Path) -> None:
     assert result.returncode == 0, result.stderr
 
 
+@pytest.mark.slow
 def test_members_on_exact_memory(tmp_path: Path) -> None:
     """Every prefix of every member: no parser reads behind its end. A header of 1,024 bytes is read."""
     program = build(tmp_path / "members", [FOLDER / "fuzz_members.c"], *SANITIZERS)

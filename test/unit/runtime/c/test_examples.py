@@ -158,6 +158,7 @@ def test_android_cmake_configures(tmp_path: Path, folder: Path) -> None:
     assert not result.stderr, "a warning"
 
 
+@pytest.mark.slow
 @needs_cmake
 @needs_java
 def test_android_model_in_a_desktop_java(tmp_path: Path, folder: Path) -> None:

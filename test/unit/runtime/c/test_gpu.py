@@ -62,6 +62,7 @@ def refused(file: ModelFile) -> dict[str, tuple[bytes, int, str]]:
     }
 
 
+@pytest.mark.slow
 def test_models(program: Path, file: ModelFile, tmp_path: Path) -> None:
     file.write(tmp_path / "model.espalier")
     cases = refused(file)

@@ -27,6 +27,7 @@ from support.fake_model import (
     needs_gcc,
     sums_file,
 )
+from support.tiers import examples
 
 pytestmark = needs_gcc
 
@@ -97,6 +98,7 @@ def test_labels_are_quoted(runner: Path, folder: Path) -> None:
     assert [line["label"] for line in found] == labels[1:]
 
 
+@pytest.mark.slow
 def test_free_length(tmp_path: Path) -> None:
     program = build(tmp_path / "runner", [RUNNER], "-DESPALIER_MODEL=espalier_model_sums", *SANITIZERS)
     sums_file(5).write(tmp_path / "m")
@@ -151,7 +153,7 @@ def test_bad_input(runner: Path, folder: Path, arguments: tuple[str, ...], messa
     assert result.stderr.count("\n") == 1
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(arrays.arrays(st.sampled_from(sorted(DTYPES)), arrays.array_shapes(min_dims=0, max_dims=8)))
 def test_any_array_is_read_as_a_record(runner: Path, folder: Path, array: np.ndarray) -> None:
     """A recorded input of another shape or dtype than the model's is found out, and nothing worse happens."""

@@ -19,6 +19,7 @@ from espalier.sparse_dialect.schemes.shared_columns import (
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from support.tiers import examples
 
 
 def random_weight(*shape: int, seed: int = 0) -> np.ndarray:
@@ -46,7 +47,7 @@ MASKS = st.tuples(st.integers(1, 9), st.integers(1, 9)).flatmap(
     lambda shape: arrays(np.float32, shape, elements=st.sampled_from([0, 0, 1, -2, 0.5])))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(MASKS, st.integers(1, 5), st.integers(1, 5))
 def test_a_block_fits_where_its_mask_is_an_outer_product(weight: np.ndarray, rows: int, columns: int) -> None:
     exact = all(kept == r * c for kept, r, c in kept_in_blocks(weight, rows, columns))
@@ -56,7 +57,7 @@ def test_a_block_fits_where_its_mask_is_an_outer_product(weight: np.ndarray, row
 # -- projection and detection --------------------------------------------------------------------------------
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(st.integers(1, 20), st.integers(1, 40), st.integers(1, 8), st.integers(1, 20), st.floats(1, 12),
        st.integers(0, 9))
 def test_projection_keeps_columns_evenly_and_strips_share_them(
@@ -117,7 +118,7 @@ def outer_products(height: int, width: int, rows: int, columns: int, density: fl
     return random_weight(height, width, seed=seed) * kept
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(st.integers(2, 70), st.integers(2, 120), st.integers(2, 32), st.integers(2, 34),
        st.sampled_from([0.2, 0.5, 0.8]), st.integers(0, 99))
 def test_blocks_of_any_size_are_detected(height: int, width: int, rows: int, columns: int, density: float,
@@ -186,7 +187,7 @@ def test_rows_left_over_join_similar_ones_or_stand_alone() -> None:
     assert not any({0, 2} <= set(group) for group in groups)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(MASKS, st.integers(1, 8))
 def test_groups_hold_every_row_and_all_of_its_columns(weight: np.ndarray, size: int) -> None:
     for groups in (group_rows(weight, size), best_groups(weight, size)):

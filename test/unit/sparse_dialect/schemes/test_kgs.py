@@ -9,6 +9,7 @@ from espalier.sparse_dialect.schemes.shared_columns import nothing_to_share
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from support.tiers import examples
 
 VOLUME = (3, 3, 3)
 
@@ -34,7 +35,7 @@ SHAPES = st.tuples(st.integers(1, 7), st.integers(1, 7), KERNELS).map(lambda s: 
 MASKS = SHAPES.flatmap(lambda shape: arrays(np.float32, shape, elements=st.sampled_from([0, 0, 1, -2, 0.5])))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(MASKS, st.integers(1, 9), st.integers(1, 5))
 def test_groups_fit_where_they_keep_the_same_places(weight: np.ndarray, filters: int, channels: int) -> None:
     scheme = Kgs(filters, channels, weight.shape[2:])
@@ -50,7 +51,7 @@ def test_groups_fit_where_they_keep_the_same_places(weight: np.ndarray, filters:
 # -- projection and detection --------------------------------------------------------------------------------
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(st.integers(2, 20), st.integers(2, 9), st.sampled_from([(3, 3), VOLUME, (1, 3, 3), (3,)]),
        st.integers(1, 9), st.integers(1, 6), st.floats(1, 8), st.booleans(), st.sampled_from(["rms", "l2"]))
 def test_projection_keeps_whole_units_at_the_rate(
@@ -96,7 +97,7 @@ def test_what_was_projected_is_detected(shape: tuple[int, ...], filters: int, ch
     assert detect_scheme(weight) == Kgs(*found, shape[2:])
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(st.integers(2, 40), st.integers(2, 20), st.sampled_from([(1, 1), (3,), (3, 3), VOLUME, (7, 1, 1)]),
        st.integers(2, 32), st.integers(2, 20), st.sampled_from([0.2, 0.5, 0.8]), st.booleans(),
        st.integers(0, 99))

@@ -14,6 +14,7 @@ from espalier.sparse_dialect.schedule.detection import detect_scheme, explain_sc
 from espalier.sparse_dialect.schemes import NM, Bcr, Connectivity, Unstructured
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.tiers import examples
 from torch import nn
 
 SHAPES = st.sampled_from([(6, 16), (5, 18), (4, 8, 3, 3), (3, 10, 1, 1), (4, 8, 3), (2, 4, 2, 2, 2)])
@@ -24,7 +25,7 @@ def random_weight(*shape: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(SHAPES, st.sampled_from([(1, 2), (2, 4), (1, 4), (3, 4), (2, 8)]), st.integers(0, 99))
 def test_projection_keeps_the_largest_of_every_group(shape: tuple[int, ...], ratio: tuple[int, int],
                                                      seed: int) -> None:

@@ -21,6 +21,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from support.patdnn import CORNERS, patdnn_example
+from support.tiers import examples
 
 
 def random_weight(*shape: int, seed: int = 0) -> np.ndarray:
@@ -142,7 +143,7 @@ SHAPES = st.sampled_from([(3, 2, 3, 3), (2, 3, 1, 1), (3, 3, 2, 2), (2, 2, 3), (
 VALUES = st.sampled_from([0, 0, 0, 1, -2, 0.5])
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(SHAPES.flatmap(lambda shape: arrays(np.float32, shape, elements=VALUES)))
 def test_whatever_the_mask_a_scheme_covers_it_or_says_why_not(weight: np.ndarray) -> None:
     for name in SCHEMES:

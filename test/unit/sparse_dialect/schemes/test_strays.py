@@ -23,6 +23,7 @@ from espalier.sparse_dialect.schemes.nearest import nearest
 from espalier.sparse_dialect.storage import Fkw
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.tiers import examples
 from torch import nn
 
 SHARED = ("kgs", "bcr", "structured")  # run by one kernel
@@ -78,7 +79,7 @@ def test_a_convolution_with_odd_kernels_computes_the_same() -> None:
     assert (compiled.layers[0].scheme, compiled.layers[0].kernel) == ("pattern", "sparse")
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(st.integers(0, 1000), st.sampled_from([0.002, 0.01, 0.02]))
 def test_odd_kernels_come_back(seed: int, share: float) -> None:
     weight = strayed(Pattern.project(normal(16, 24, 3, 3), entries=4, connectivity=2), share, seed)

@@ -14,6 +14,7 @@ from espalier.sparse_dialect.storage.fkw import Terms
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.patdnn import CORNERS, patdnn_example
+from support.tiers import examples
 
 Arrays = dict[str, np.ndarray]
 
@@ -76,7 +77,7 @@ def pack(
     return dict(packed.arrays), storage.classes(scheme, weight.shape[2:])
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(
     st.sampled_from(["connectivity", "pattern", "unstructured"]),
     st.sampled_from([1, 2, 4, 6]),

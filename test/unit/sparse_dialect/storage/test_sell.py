@@ -19,6 +19,7 @@ from espalier.sparse_dialect.storage.sell import (
 )
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.tiers import examples
 
 KINDS = ("unstructured", "block", "block with cut rows", "banded")
 TARGETS = [("avx512", 16), ("avx512", 8), ("avx2", 8), ("cortex-a76", 4)]
@@ -61,7 +62,7 @@ def columns_of(packed: Packed) -> np.ndarray:
     return base[:, None] + packed.arrays["index"].view(np.uint8)[: start[-1]]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(st.integers(1, 150), st.integers(1, 900), st.sampled_from([0.0, 0.002, 0.02, 0.1, 0.5, 1.0]),
        st.sampled_from(KINDS), st.sampled_from(TARGETS), st.sampled_from([1, 3, 4]),
        st.booleans(), st.integers(0, 100))

@@ -39,6 +39,7 @@ from espalier.sparse_dialect.storage.column_groups import regrouped, ungrouped
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from support.tiers import examples
 
 KERNELS = st.sampled_from([(1, 1), (3,), (2, 2), (2, 1, 3)])
 VALUES = st.sampled_from([0, 0, 0, 1, -2, 0.5])
@@ -75,7 +76,7 @@ def convolutions(draw: st.DrawFn) -> tuple[np.ndarray, int]:
     return draw(arrays(np.float32, shape, elements=VALUES)), groups
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(st.data(), convolutions())
 def test_convolutions_come_back(data: st.DataObject, case: tuple[np.ndarray, int]) -> None:
     """Every scheme that the mask follows, in what runs and in what is written for comparison; whatever order
@@ -99,7 +100,7 @@ def test_convolutions_come_back(data: st.DataObject, case: tuple[np.ndarray, int
     check(DenseKernels(data.draw(st.integers(1, 5))), weight, Dense())
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(st.data(), convolutions(), st.integers(1, 5), st.integers(1, 4))
 def test_groups_come_back_whatever_the_mask(data: st.DataObject, case: tuple[np.ndarray, int], filters: int,
                                             channels: int) -> None:
@@ -113,7 +114,7 @@ def test_groups_come_back_whatever_the_mask(data: st.DataObject, case: tuple[np.
     check(KgsArrays(), weight, Kgs(filters, channels, weight.shape[2:]))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(st.sampled_from([1, 3, 4]), st.integers(1, 30), st.integers(1, 40), st.sampled_from([4, 8, 16]),
        st.sampled_from(["avx512", "avx2", "cortex-a76"]), st.sampled_from([0.0, 0.1, 0.6]), st.booleans(),
        st.integers(0, 99))
@@ -130,7 +131,7 @@ def test_matrices_come_back(gates: int, rows: int, columns: int, lanes: int, cor
     check(Bcrc(), weight, Unstructured(), random.permutation(len(weight)))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(st.integers(1, 30), st.integers(1, 40), st.sampled_from([4, 16]), st.integers(0, 99),
        st.sampled_from([0, 0.05, 0.5]))
 def test_what_is_left_of_a_matrix_comes_back(rows: int, columns: int, lanes: int, seed: int,
@@ -148,7 +149,7 @@ def test_what_is_left_of_a_matrix_comes_back(rows: int, columns: int, lanes: int
     assert ("column" in packed.arrays) == (storage.columns < columns)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(convolutions())
 def test_ungrouped_and_back(case: tuple[np.ndarray, int]) -> None:
     weight, groups = case

@@ -20,6 +20,7 @@ def espalier(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     return CommandLine(monkeypatch, capsys)
 
 
+@pytest.mark.slow
 def test_this_machine_is_measured_and_others_stay(espalier: CommandLine, tmp_path: Path) -> None:
     path, host = tmp_path / "espalier" / "calibration.json", Target.host()
     path.parent.mkdir()

@@ -12,11 +12,12 @@ from hypothesis import strategies as st
 from support.kernel_harness import close
 from support.layers import Drawn, convolutions, linears, recurrents
 from support.reference import computed
+from support.tiers import examples
 
 PASSES = PREPARE[PREPARE.index("sparse-detect-schemes") :]
 LAYERS = {"convolutions": convolutions(), "linear": linears(), "recurrent": recurrents()}
 DRAWN = settings(max_examples=4, deadline=None, suppress_health_check=list(HealthCheck))
-LONG = settings(DRAWN, max_examples=100)
+LONG = settings(DRAWN, max_examples=examples(100))
 
 
 def check(layer: Drawn, pipeline: str) -> None:

@@ -27,7 +27,6 @@ from support.kernel_harness import (
     starting_at_pages,
     unset,
 )
-from support.tiers import thinned
 
 
 @dataclass(frozen=True)
@@ -188,7 +187,7 @@ HALVES = (
 CASES |= {f"{name}, in f16": replace(CASES[name], core="cortex-a76", dtype="float16") for name in HALVES}
 
 
-@pytest.mark.parametrize("case", thinned(CASES))
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 def test_kernel_is_pytorchs(case: Case) -> None:
     run = Run(case)
     close(run.whole(), run.expected, 1e-5 if case.dtype == "float32" else 4e-3)

@@ -27,7 +27,7 @@ from hypothesis import strategies as st
 from support.conv_harness import POINT, SAME, ConvRun
 from support.conv_harness import Case as ConvCase
 from support.kernel_harness import Emit, close, random, starting_at_pages
-from support.tiers import thinned
+from support.tiers import examples
 
 
 @dataclass(frozen=True)
@@ -134,7 +134,7 @@ ARM = ("groups of 4", "groups of 8, units of 4", "groups of 3 that do not divide
 CASES |= {f"{name}, for Arm": replace(CASES[name], core="cortex-a76") for name in ARM}
 
 
-@pytest.mark.parametrize("case", thinned(CASES))
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 def test_kernel_is_pytorchs_convolution(case: Case) -> None:
     Run(case).check()
 
@@ -168,7 +168,7 @@ def cases(draw: st.DrawFn) -> Case:
 
 
 @pytest.mark.slow
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(cases())
 def test_any_geometry(case: Case) -> None:
     Run(case).check()

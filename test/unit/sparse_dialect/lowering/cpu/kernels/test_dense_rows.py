@@ -12,7 +12,6 @@ from espalier.sparse_dialect.lowering.cpu.kernels.dense_rows import LinearKernel
 from espalier.sparse_dialect.schemes import Dense, Structured, Unstructured
 from espalier.sparse_dialect.storage import DenseRows, KeptRows, Sell
 from support.kernel_harness import Compiled, aligned, close, held_as, random, starting_at_pages, unset
-from support.tiers import thinned
 
 
 @dataclass(frozen=True)
@@ -155,7 +154,7 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("case", thinned(CASES))
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 def test_kernel_is_the_matrix_product(case: Case) -> None:
     run = Run(case)
     run.kernel.run(0, run.units)

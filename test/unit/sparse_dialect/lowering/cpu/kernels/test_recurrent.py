@@ -19,7 +19,6 @@ from espalier.sparse_dialect.storage.gates import interleave_gates
 from hypothesis import given
 from hypothesis import strategies as st
 from support.kernel_harness import Compiled, aligned, close, held_as, random, starting_at_pages, unset
-from support.tiers import thinned
 
 INPUT = 5
 
@@ -97,7 +96,7 @@ def name_of(case: Case) -> str:
     return f"{case.kind}-{case.storage}{case.lanes}{blocks}-{case.hidden}x{case.batch}"
 
 
-@pytest.mark.parametrize("case", thinned({name_of(case): case for case in CASES}, every=4))
+@pytest.mark.parametrize("case", CASES, ids=name_of)
 def test_a_step_is_the_cell(case: Case) -> None:
     run = Run(case)
     run.kernel.run(0, run.units)

@@ -25,6 +25,7 @@ from espalier.sparse_dialect.lowering.cpu.plan.conv_plan import (
 )
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from support.tiers import examples
 
 
 @dataclass(frozen=True)
@@ -247,7 +248,7 @@ def numbers(low: int, high: int) -> st.SearchStrategy[Three]:
     return st.tuples(*[st.integers(low, high)] * 3)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(st.data())
 def test_any_geometry(data: st.DataObject) -> None:
     top = data.draw(st.integers(2, 4))
