@@ -6,7 +6,7 @@ them.
 
 A genome holds the place of a value on each axis. Dense or sparse is the first axis where both can be, and the
 others belong to one of the two. The axes of a tuple's elements are named ``field.place``. A
-micro-kernel family makes the space of a layer (``lowering/cpu/spaces.py``); searches know no more than this.
+micro-kernel family makes the space of a layer; searches know no more than this.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from typing import Any
 from .schedule import Schedule
 
 Genome = tuple[int, ...]
+Values = dict[str, list[Any]]  # by axis
 MOST_DRAWS = 1000  # of random genomes until one is possible
 
 

@@ -16,13 +16,10 @@ import numpy as np
 
 from ..devices.device import Device
 from ..geometry.convolution import Convolution
-from ..schemes import Dense, Empty, Scheme, SharedColumns, Structured
+from ..schemes import Dense, Empty, Scheme, SharedColumns
 from ..storage.choice import matrix_storage
-from ..storage.column_groups import ColumnGroups, ungrouped
+from ..storage.column_groups import ungrouped
 from ..storage.dense import DenseKernels, DenseRows
-from ..storage.fkw import Fkw
-from ..storage.kept_rows import KeptRows
-from ..storage.sell import Sell
 from .cost_model import (
     channel_block,
     filters_per_group,
@@ -32,6 +29,7 @@ from .cost_model import (
     shared_channel_block,
     shorter_block,
 )
+from .families import natural
 from .schedule import Schedule
 
 Mode = Literal["auto", "dense", "sparse"]
@@ -144,19 +142,3 @@ class Heuristic:
         if self.device.arithmetic == "fp16":
             block = shorter_block(block, places * stored / weight.size, LONGEST_FP16_SUM)
         return group, block
-
-
-def natural(convolution: Convolution | None, scheme: Scheme, steps: bool = False) -> dict[str, str]:
-    """The micro-kernel and the storage of a layer that runs with ``scheme``: what of them is not settled."""
-    dense = isinstance(scheme, Dense)
-    if convolution is None:
-        left = isinstance(scheme, Structured) and not steps  # a smaller dense matrix
-        family = "recurrent" if steps else "dense_rows" if dense or left else "sell"
-        return {"micro_kernel": family,
-                "storage": DenseRows.name if dense else KeptRows.name if left else Sell.name}
-    if dense and convolution.kind == "depthwise":
-        return {"micro_kernel": "depthwise", "storage": DenseKernels.name}
-    if isinstance(scheme, SharedColumns):
-        return {"micro_kernel": "column_groups", "storage": ColumnGroups.name}
-    return {"micro_kernel": "kernel_classes",
-            "storage": DenseKernels.name if dense and convolution.kind == "plain" else Fkw.name}

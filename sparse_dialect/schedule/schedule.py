@@ -13,12 +13,8 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from ..storage import STORAGES
+from .families import FAMILIES
 
-CONVOLUTIONS = ("kernel_classes", "column_groups", "depthwise", "fused_depthwise")
-MATRICES = ("dense_rows", "sell")
-RECURRENT = ("recurrent",)
-POOLS = ("pools",)
-MICRO_KERNELS = (*CONVOLUTIONS, *MATRICES, *RECURRENT, *POOLS)
 STORED = tuple(name for name, storage in STORAGES.items() if storage.runs)
 
 
@@ -27,8 +23,8 @@ class Schedule:
     """
     The decisions for one layer; None where one is still to be taken, or has no meaning for the layer.
 
-    ``micro_kernel``: the family whose code runs, one of MICRO_KERNELS. ``storage``: what the weights are kept
-    in, one of STORED; a dense one makes a layer run dense, any other makes it run sparse.
+    ``micro_kernel``: the family whose code runs, one of ``families.FAMILIES``. ``storage``: what the weights
+    are kept in, one of STORED; a dense one makes a layer run dense, any other makes it run sparse.
 
     ``filters_per_group`` filters share loaded inputs (filter-level LRE). ``channel_block``: channels that
     stay in cache together, a divisor of the layer's. ``filter_order``: the filters as they are stored (FKR;
@@ -77,7 +73,7 @@ class Schedule:
 
     def complaint(self) -> str | None:
         """What no layer can have: an unknown name, or a size that is not positive."""
-        for name, known in (("micro_kernel", MICRO_KERNELS), ("storage", STORED)):
+        for name, known in (("micro_kernel", FAMILIES), ("storage", STORED)):
             found = getattr(self, name)
             if found is not None and found not in known:
                 return f"expected {name} to be one of {', '.join(known)}, found '{found}'"

@@ -20,7 +20,7 @@ from ..dialect.recurrent import WEIGHTED
 from ..dialect.schedules import device_of, schedule_of, set_schedule
 from ..ir.mlir import ir
 from ..ir.walk import operations
-from ..lowering.cpu.spaces import why_not_tile
+from ..lowering.cpu.schedule_tiles import why_not_tile
 from ..passes import Pass, PassContext, option
 from ..schedule.database import Place, confirmed, pass_over
 from ..schedule.possible import why_not

@@ -24,7 +24,8 @@ from ..ir.constants import weight_of
 from ..ir.mlir import ir
 from ..ir.walk import operations
 from ..passes import Pass, PassContext, option
-from ..schedule.heuristic import Choice, Heuristic, Layer, Scheduler, natural
+from ..schedule.families import natural
+from ..schedule.heuristic import Choice, Heuristic, Layer, Scheduler
 from ..schemes import Dense, Unstructured
 
 

@@ -1,8 +1,12 @@
-"""CONTRIBUTING's first patches, walked: a pass and a core. (A scheme: ``schemes/test_own_scheme.py``.)"""
+"""CONTRIBUTING's first patches, walked: a pass, a core and a micro-kernel.
+
+A scheme: ``schemes/test_own_scheme.py``.
+"""
 
 from __future__ import annotations
 
 import re
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +21,8 @@ from espalier.pipelines.target import Target
 from espalier.sparse_dialect.devices.cores import CORES
 from espalier.sparse_dialect.dialect import register_dialect
 from espalier.sparse_dialect.ir.mlir import ir
+from espalier.sparse_dialect.schedule.families import FAMILIES
+from support import own_family
 from torch import nn
 
 ROOT = Path(espalier.__file__).parent
@@ -50,6 +56,23 @@ def test_a_pass_in_a_file_of_its_own(tmp_path: Path, capsys: pytest.CaptureFixtu
         module = ir.Module.parse("func.func @f() { return }\nfunc.func @g() { return }")
         Runner(pipeline).run(module.operation)
     assert capsys.readouterr().out == "counted 2\n"
+
+
+def test_a_family_in_a_file_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Scheduling, the check of names, code and the report know it by its line in the list."""
+    package = "espalier.sparse_dialect.lowering.cpu.families"
+    monkeypatch.setitem(sys.modules, f"{package}.own_family", own_family)
+    known = dict(FAMILIES)
+    FAMILIES.clear()  # its line comes first
+    FAMILIES.update({"own_rows": "own_family.OwnRows"} | known)
+    try:
+        layer, x = nn.Linear(16, 8).eval(), torch.randn(2, 16)
+        compiled = espalier.compile(layer, (x,))
+        np.testing.assert_allclose(compiled(x.numpy()), layer(x).detach().numpy(), atol=1e-5)
+    finally:
+        FAMILIES.clear()
+        FAMILIES.update(known)
+    assert len(own_family.PLANNED) == 1
 
 
 def lanes_of(core: str) -> int:

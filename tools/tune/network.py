@@ -22,7 +22,7 @@ from ...sparse_dialect.dialect.recurrent import WEIGHTED
 from ...sparse_dialect.dialect.schedules import device_of, record_of, set_device, set_schedule
 from ...sparse_dialect.ir.mlir import ir
 from ...sparse_dialect.ir.walk import operations
-from ...sparse_dialect.lowering.cpu.spaces import space_of
+from ...sparse_dialect.lowering.cpu.families import space_of
 from ...sparse_dialect.schedule.candidates import Genome, Space
 from ...sparse_dialect.schedule.possible import other_storage
 from ...sparse_dialect.schedule.schedule import Schedule

@@ -12,6 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ...devices.cores import Core
+from ...devices.device import Device
 from ...dialect.ops import PoolOp
 from ...dialect.packed import Packed, PackedConvOp, stored_fields
 from ...dialect.recurrent import PackedGruOp, PackedLstmOp
@@ -22,9 +23,11 @@ from ...geometry.convolution import Convolution
 from ...ir.mlir import ir
 from ...ir.walk import operations
 from ...passes import Pass, PassContext
-from ...schedule.heuristic import Heuristic, Scheduler, natural
+from ...schedule.families import natural
+from ...schedule.heuristic import Heuristic, Scheduler
 from ...schedule.schedule import Schedule
-from .families import family_of
+from .families import family_of, space_of
+from .families.convolutions import with_threes
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,23 @@ def completed(layer: Packed | PoolOp, schedule: Schedule, core: Core, scheduler:
     if len(candidates) == 1:
         return candidates[0]
     return scheduler.among(candidates, family.cost(layer, schedule, core))
+
+
+def why_not_tile(conv: PackedConvOp, found: Schedule, device: Device) -> str:
+    """Why ``conv``, on its lane grids, cannot run by ``found``, which somebody else chose; empty where it
+    can."""
+    own = schedule_of(conv)
+    try:
+        settled = completed(conv, own, device.costs, Heuristic(device))
+        set_schedule(conv, settled)
+        space = space_of(conv, device.costs)
+    finally:
+        set_schedule(conv, own)
+    wanted = with_threes(settled.changed(found))
+    genome = None if space is None else space.genome(wanted)
+    if space is None or genome is None or with_threes(settled).changed(space.schedule(genome)) != wanted:
+        return f"{found.text} lies outside of what this compiler offers"
+    return space.why_not(space.schedule(genome))
 
 
 def _begun(layer: Packed | PoolOp, schedule: Schedule) -> Schedule:

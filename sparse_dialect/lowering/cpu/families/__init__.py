@@ -1,5 +1,4 @@
-"""The kernel families of CPUs. A new one is a file here, a line below, and its name in
-``schedule.MICRO_KERNELS``.
+"""The kernel families of CPUs. A new one is a file here, and a line of ``schedule.families.FAMILIES``.
 
 ``family_of`` is how passes ask: by the schedule's ``micro_kernel``, or by the op where nothing is to choose.
 """
@@ -8,18 +7,15 @@ from __future__ import annotations
 
 from typing import Any
 
+from ....devices.cores import Core
 from ....dialect.ops import LiftOp, UnliftOp
 from ....dialect.schedules import schedule_of
 from ....errors import op_error
-from .channelwise import Depthwise, FusedDepthwise, Pools
-from .convolutions import KernelClasses, SharedColumnGroups
+from ....schedule.candidates import Space
+from ....schedule.families import family_named
 from .family import KernelFamily
 from .layouts import Lift, Unlift
-from .matrices import DenseRowsFamily, Recurrent, SellFamily
 
-FAMILIES: dict[str, KernelFamily] = {family.name: family for family in (
-    KernelClasses(), SharedColumnGroups(), Depthwise(), FusedDepthwise(), DenseRowsFamily(), SellFamily(),
-    Recurrent(), Pools())}
 LAYOUTS: dict[type, KernelFamily] = {LiftOp: Lift(), UnliftOp: Unlift()}
 
 
@@ -32,8 +28,15 @@ def family_of(layer: Any) -> KernelFamily:
     if name is None:
         raise op_error(layer, "a complete schedule", "none for micro_kernel",
                        "run sparse-schedule-tiles first")
-    why = FAMILIES[name].covers(layer)
+    family = family_named(name)
+    why = family.covers(layer)
     if why:
         raise op_error(layer, f"a layer that the micro-kernel {name} takes", why,
                        "correct or leave out micro_kernel")
-    return FAMILIES[name]
+    return family
+
+
+def space_of(layer: Any, core: Core) -> Space | None:
+    """The schedules that a tuner may search for ``layer``, whose own is complete; None where there is nothing
+    to choose."""
+    return family_of(layer).space(layer, schedule_of(layer), core)

@@ -23,7 +23,9 @@ from ....geometry.window import Window
 from ....ir.constants import constant
 from ....ir.mlir import ir
 from ....ir.values import integers, shape_of
+from ....schedule.candidates import Space, Values
 from ....schedule.schedule import Schedule
+from ....schemes import Dense, Scheme
 from ....storage import DenseKernels
 from ..kernel_calls import KernelCalls, Value, image_of, lanes_of, name_layer
 from ..kernels.channelwise import (
@@ -36,10 +38,11 @@ from ..kernels.fused_depthwise import FusedKernel, Stage, chunk_type, emit_fused
 from ..kernels.layouts import flatten
 from ..plan.packed_conv import PlannedConv, plan_packed_conv
 from ..plan.plane_plan import PlanePlan, plan_plane
-from .convolutions import bias_and_residual, conv_operands, count_visits
+from .convolutions import bias_and_residual, conv_operands, count_visits, with_threes
 from .family import KernelFamily
 
 DEPTHWISE_TILE, POOL_TILE = (1, 4, 4), (1, 2, 4)  # output lines that are computed together
+DEPTHWISE_SIDE, DEPTHWISE_LINES = 8, 24  # the most that a tuner tries: of a tile's side, and in all
 
 
 @dataclass(frozen=True)
@@ -76,6 +79,13 @@ class Depthwise(KernelFamily):
     def covers(self, layer: Any) -> str:
         return _why_not_depthwise(layer)
 
+    def stores(self, convolution: Convolution | None, scheme: Scheme, steps: bool) -> str | None:
+        depthwise = convolution is not None and convolution.kind == "depthwise"
+        return DenseKernels.name if depthwise and isinstance(scheme, Dense) else None
+
+    def space(self, layer: PackedConvOp, schedule: Schedule, core: Core) -> Space:
+        return _depthwise_space(layer, schedule)
+
     def candidates(self, layer: PackedConvOp, schedule: Schedule, core: Core) -> list[Schedule]:
         return [schedule.filled(tile=DEPTHWISE_TILE)]
 
@@ -108,6 +118,9 @@ class FusedDepthwise(KernelFamily):
         if not why and producer_by_chunk(layer) is None:
             return "an input that no convolution writes by chunk"
         return why
+
+    def space(self, layer: PackedConvOp, schedule: Schedule, core: Core) -> Space:
+        return _depthwise_space(layer, schedule)
 
     def candidates(self, layer: PackedConvOp, schedule: Schedule, core: Core) -> list[Schedule]:
         return [schedule.filled(tile=DEPTHWISE_TILE)]
@@ -212,6 +225,18 @@ def _why_not_depthwise(layer: Any) -> str:
     if kind != "depthwise":
         return f"a {kind} convolution"
     return "" if isinstance(storage, DenseKernels) else f"weights kept as {storage.name}"
+
+
+def _depthwise_space(layer: PackedConvOp, schedule: Schedule) -> Space:
+    """Tiles of a depthwise convolution."""
+    sides = [range(1, min(DEPTHWISE_SIDE, size) + 1) for size in Convolution.of(layer).target[1:]]
+    values: Values = {"tile.0": [1], "tile.1": list(sides[0]), "tile.2": list(sides[1])}
+
+    def why_not(found: Schedule) -> str:
+        lines = prod(found.tile or ())
+        return f"{lines} lines do not fit in registers" if lines > DEPTHWISE_LINES else ""
+
+    return Space.around(with_threes(schedule), values, why_not)
 
 
 def depthwise_kernel(conv: PackedConvOp, chunk: int = 0) -> ChannelwiseKernel:

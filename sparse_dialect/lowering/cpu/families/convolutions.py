@@ -12,20 +12,24 @@ import numpy as np
 
 from ....devices.cores import Core
 from ....dialect.packed import PackedConvOp
+from ....dialect.schemes import scheme_of
 from ....dialect.storages import storage_of
 from ....errors import op_error
 from ....geometry.convolution import Convolution
-from ....geometry.layouts import three
+from ....geometry.layouts import LaneGrid, three
+from ....geometry.window import Window
 from ....ir.constants import constant
 from ....ir.mlir import ir
 from ....ir.values import shape_of
+from ....schedule.candidates import Space, Values
 from ....schedule.schedule import Schedule
+from ....schemes import Connectivity, Dense, Scheme, SharedColumns
 from ....storage import ColumnGroups, DenseKernels, Fkw, Storage
 from ....storage.chunks import thread_chunks
 from ..kernel_calls import KernelCalls, Value, image_of
 from ..kernels.column_groups import ColumnsKernel
 from ..kernels.kernel_classes import ConvKernel
-from ..plan.conv_plan import ConvPlan
+from ..plan.conv_plan import ConvPlan, plane_shape
 from ..plan.packed_conv import PlannedConv, fetches, kernel_of, plan_packed_conv
 from ..plan.tiles import (
     columns_candidates,
@@ -37,6 +41,8 @@ from ..plan.tiles import (
 )
 from .family import KernelFamily
 
+SMALLEST_BLOCK = 8  # channels; fewer cost more visits than cache saves
+SPARE_REGISTERS = 2  # beside accumulators: a weight and a line
 
 class Convolutions(KernelFamily):
     """What both have in common: their storages, and a kernel and its call for each shape of tiles."""
@@ -75,6 +81,14 @@ class KernelClasses(Convolutions):
         kind = Convolution.of(layer).kind
         return "" if kind == "plain" else f"full kernels of a {kind} convolution"
 
+    def stores(self, convolution: Convolution | None, scheme: Scheme, steps: bool) -> str | None:
+        dense = isinstance(scheme, Dense)
+        if convolution is None or isinstance(scheme, SharedColumns):
+            return None
+        if dense and convolution.kind == "depthwise":
+            return None
+        return DenseKernels.name if dense and convolution.kind == "plain" else Fkw.name
+
     def candidates(self, layer: PackedConvOp, schedule: Schedule, core: Core) -> list[Schedule]:
         kernel, schedule = self._begun(layer, schedule, core)
         schedule = schedule.filled(prefetch=fetches(layer, kernel, core))
@@ -93,6 +107,26 @@ class KernelClasses(Convolutions):
         return lambda choice: core.seconds(
             tile_cost(kernel, window, stored, three(choice.tile or ()), core))
 
+    def space(self, layer: PackedConvOp, schedule: Schedule, core: Core) -> Space:
+        kernel, known = self._begun(layer, schedule, core)[0], Convolution.of(layer)
+        values: Values = {"filters_per_group": [kernel.group]}
+        if known.kind == "plain":
+            shares = kernel.dense or isinstance(scheme_of(layer), Connectivity)
+            values["filters_per_group"] = [n for n in (1, 2, 4) if shares and known.filters % n == 0]
+            if not kernel.dense:
+                values["channel_block"] = _blocks(known.channels)
+        values |= _fused(schedule, kernel)
+        values |= _sides("tile", kernel, known.window)
+        if isinstance(kernel.source, LaneGrid):  # rows of an image are read as they come
+            values["prefetch"] = [False, True]
+
+        def why_not(found: Schedule) -> str:
+            group = found.filters_per_group or kernel.group
+            lines, limit = prod(found.tile or ()), max(1, (core.registers - SPARE_REGISTERS) // group)
+            return f"{lines} lines for {group} filters do not fit in registers" if lines > limit else ""
+
+        return Space.around(with_threes(schedule), values, why_not)
+
     @staticmethod
     def _begun(layer: PackedConvOp, schedule: Schedule, core: Core) -> tuple[ConvKernel, Schedule]:
         kernel, schedule = begun(layer, schedule, core)
@@ -105,6 +139,9 @@ class SharedColumnGroups(Convolutions):
 
     name = "column_groups"
     storages = (ColumnGroups,)
+
+    def stores(self, convolution: Convolution | None, scheme: Scheme, steps: bool) -> str | None:
+        return ColumnGroups.name if convolution is not None and isinstance(scheme, SharedColumns) else None
 
     def candidates(self, layer: PackedConvOp, schedule: Schedule, core: Core) -> list[Schedule]:
         kernel, schedule = self._begun(layer, schedule, core)
@@ -132,11 +169,66 @@ class SharedColumnGroups(Convolutions):
 
         return seconds
 
+    def space(self, layer: PackedConvOp, schedule: Schedule, core: Core) -> Space:
+        kernel, known, scheme = self._begun(layer, schedule, core)[0], Convolution.of(layer), scheme_of(layer)
+        together = scheme.channels_together if isinstance(scheme, SharedColumns) else 1
+        values: Values = {"passes": [n for n in range(1, kernel.size + 1) if kernel.size % n == 0]}
+        if known.kind == "plain":
+            values["channel_block"] = [block for block in _blocks(known.channels) if block % together == 0]
+        values |= _fused(schedule, kernel)
+        values |= _sides("sub_tile", kernel, known.window) | _sides("tile", kernel, known.window, whole=True)
+
+        def why_not(found: Schedule) -> str:
+            limit = most_sub_lines(kernel, found.passes or 1, core)
+            part, tile = found.sub_tile or (), found.tile or ()
+            if prod(part) > limit:
+                return f"{prod(part)} lines do not fit in registers"
+            inside = all(a <= b for a, b in zip(part, tile, strict=True))
+            return "" if inside else "the sub_tile is larger than the tile"
+
+        return Space.around(with_threes(schedule), values, why_not)
+
     @staticmethod
     def _begun(layer: PackedConvOp, schedule: Schedule, core: Core) -> tuple[ColumnsKernel, Schedule]:
         kernel, schedule = begun(layer, schedule, core)
         assert isinstance(kernel, ColumnsKernel)  # covers() saw the storage
         return kernel, schedule
+
+
+def _fused(schedule: Schedule, kernel: ConvKernel | ColumnsKernel) -> Values:
+    """Of a convolution whose reader is depthwise: whether both run a chunk at a time, and how many chunks."""
+    if not schedule.by_chunk:
+        return {}
+    several = [n for n in range(1, kernel.groups + 1) if kernel.groups % n == 0]
+    own = several.index(schedule.chunks or 1) if schedule.chunks in several else 0
+    return {"by_chunk": [False, True], "chunks": several[max(own - 2, 0):own + 3]}
+
+
+def _sides(field: str, kernel: ConvKernel | ColumnsKernel, window: Window, whole: bool = False) -> Values:
+    """The lengths of a tile's sides; ``whole``: those that cut the plane into near-equal parts."""
+    shape = plane_shape(kernel.source, kernel.target, window, kernel.pooled)
+    found: Values = {}
+    for at, (size, unit) in enumerate(zip(shape, kernel.pool, strict=True)):
+        several = list(range(unit, size + 1, unit))
+        if whole:
+            several = sorted({-(-size // unit // parts) * unit for parts in range(1, size // unit + 1)})
+        found[f"{field}.{at}"] = several or [unit]
+    return found
+
+
+def _blocks(channels: int) -> list[int]:
+    """Channels a block: divisors, thinned to steps of about 1.4."""
+    found = [channels]
+    for size in range(channels - 1, SMALLEST_BLOCK - 1, -1):
+        if channels % size == 0 and size * 1.3 < found[-1]:
+            found.append(size)
+    return found
+
+
+def with_threes(schedule: Schedule) -> Schedule:
+    """``schedule`` with three sizes for every tile."""
+    return replace(schedule, tile=three(schedule.tile or ()),
+                   sub_tile=schedule.sub_tile and three(schedule.sub_tile))
 
 
 def begun(conv: PackedConvOp, schedule: Schedule, core: Core) -> tuple[ConvKernel | ColumnsKernel, Schedule]:

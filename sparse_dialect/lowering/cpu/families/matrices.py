@@ -9,17 +9,21 @@ import numpy as np
 
 from ....activations import activation_of
 from ....devices.cores import Core
-from ....dialect.packed import PackedLinearOp
-from ....dialect.recurrent import PackedGruOp, PackedLstmOp
+from ....dialect.packed import Packed, PackedLinearOp
+from ....dialect.recurrent import PackedGruOp, PackedLstmOp, inputs_of
 from ....dialect.storages import storage_of
+from ....geometry.convolution import Convolution
 from ....ir.constants import constant, weight_of
 from ....ir.mlir import ir
 from ....ir.values import integers, shape_of, strings
+from ....schedule.candidates import Space, Values
+from ....schedule.schedule import Schedule
+from ....schemes import Dense, Scheme, Structured
 from ....storage import Storage
 from ....storage.dense import DenseRows
 from ....storage.gates import interleave_gates
 from ....storage.kept_rows import KeptRows
-from ....storage.sell import Sell
+from ....storage.sell import Sell, windows
 from ...buffers.time_steps import for_each_step, row_of
 from ..emit.builder import memref
 from ..kernel_calls import KernelCalls, Value, padded_bias
@@ -62,11 +66,22 @@ class Matrix(KernelFamily):
         return [calls.tensor(output, layer.output.type)]
 
 
+    def space(self, layer: PackedLinearOp, schedule: Schedule, core: Core) -> Space:
+        return _space(layer, schedule, core)
+
+
 class DenseRowsFamily(Matrix):
     """Vectors along rows of full weights, all of a matrix or those that are kept."""
 
     name = "dense_rows"
     storages = (DenseRows, KeptRows)
+
+    def stores(self, convolution: Convolution | None, scheme: Scheme, steps: bool) -> str | None:
+        if convolution is not None or steps:
+            return None
+        if isinstance(scheme, Dense):
+            return DenseRows.name
+        return KeptRows.name if isinstance(scheme, Structured) else None  # a smaller dense matrix
 
 
 class SellFamily(Matrix):
@@ -74,6 +89,10 @@ class SellFamily(Matrix):
 
     name = "sell"
     storages = (Sell,)
+
+    def stores(self, convolution: Convolution | None, scheme: Scheme, steps: bool) -> str | None:
+        sparse = not isinstance(scheme, Dense | Structured)
+        return Sell.name if convolution is None and not steps and sparse else None
 
 
 class Recurrent(KernelFamily):
@@ -84,6 +103,14 @@ class Recurrent(KernelFamily):
 
     def covers(self, layer: Any) -> str:
         return "" if isinstance(layer, PackedGruOp | PackedLstmOp) else "no recurrent layer"
+
+    def stores(self, convolution: Convolution | None, scheme: Scheme, steps: bool) -> str | None:
+        if not steps:
+            return None
+        return DenseRows.name if isinstance(scheme, Dense) else Sell.name
+
+    def space(self, layer: PackedGruOp | PackedLstmOp, schedule: Schedule, core: Core) -> Space:
+        return _space(layer, schedule, core)
 
     def plan(self, layer: PackedGruOp | PackedLstmOp, core: Core) -> RecurrentKernel:
         slices, lanes = _slices_and_lanes(layer)
@@ -118,6 +145,14 @@ class Recurrent(KernelFamily):
         """The biases [rows, gates, lanes]: the gates of a row beside each other."""
         rows = interleave_gates(padded_bias(layer, plan.hidden * plan.gates), plan.gates, plan.lanes)
         return constant(np.reshape(rows, (-1, plan.gates, plan.lanes)), "bias")
+
+
+def _space(layer: Packed, schedule: Schedule, core: Core) -> Space:
+    """Slices of rows that share what is picked from a window of inputs, where no vector runs along these."""
+    storage, values = storage_of(layer), Values()
+    if isinstance(storage, Sell) and (storage.gates > 1 or inputs_of(layer) == 1):
+        values = {"filters_per_group": [1, 2, 4], "window": list(windows(storage.lanes, core))}
+    return Space.around(schedule, values)
 
 
 def _slices_and_lanes(layer: Any) -> tuple[Sell | None, int]:

@@ -14,14 +14,18 @@ from espalier.pipelines.driver import BEFORE, CompileOptions, Watch, compile_lin
 from espalier.pipelines.target import Target
 from espalier.sparse_dialect.devices.cores import CORES
 from espalier.sparse_dialect.dialect.ops import LiftOp, PoolOp, UnliftOp
+from espalier.sparse_dialect.dialect.packed import PackedConvOp
 from espalier.sparse_dialect.dialect.recurrent import PACKED_LAYERS
 from espalier.sparse_dialect.dialect.schedules import schedule_of, set_schedule
 from espalier.sparse_dialect.errors import PassError
+from espalier.sparse_dialect.geometry.convolution import Convolution
+from espalier.sparse_dialect.geometry.window import Window
 from espalier.sparse_dialect.ir.mlir import ir
 from espalier.sparse_dialect.ir.walk import operations
-from espalier.sparse_dialect.lowering.cpu.families import FAMILIES, LAYOUTS, family_of
-from espalier.sparse_dialect.schedule.schedule import MICRO_KERNELS, Schedule
-from espalier.sparse_dialect.schemes import Kgs, Pattern
+from espalier.sparse_dialect.lowering.cpu.families import LAYOUTS, family_of, space_of
+from espalier.sparse_dialect.schedule.families import FAMILIES, families, natural
+from espalier.sparse_dialect.schedule.schedule import Schedule
+from espalier.sparse_dialect.schemes import Dense, Kgs, Pattern, Scheme, Structured
 from torch import nn
 
 
@@ -63,18 +67,51 @@ def layers_of(module: ir.Module) -> list[Any]:
     return operations(module.operation, *PACKED_LAYERS, PoolOp, LiftOp, UnliftOp)
 
 
-def test_every_micro_kernel_has_a_family() -> None:
-    assert set(FAMILIES) == set(MICRO_KERNELS)
+def test_families_are_called_as_they_are_listed() -> None:
+    assert [family.name for family in families()] == list(FAMILIES)
+
+
+def convolution(groups: int) -> Convolution:
+    return Convolution(batch=1, channels=8, filters=8, groups=groups, kernel=(3, 3), window=Window((1, 3, 3)),
+                       source=(1, 9, 9), target=(1, 7, 7))
+
+
+@pytest.mark.parametrize(("scheme", "stored"), [
+    (Dense(), "dense_kernels fkw dense_kernels dense_rows dense_rows"),
+    (Pattern((3, 3), ((0, 1, 3, 4),)), "fkw fkw fkw sell sell"),
+    (Kgs(2, 2, (3, 3)), "column_groups column_groups column_groups sell sell"),
+    (Structured(), "column_groups column_groups column_groups kept_rows sell")])
+def test_one_family_is_made_for_a_layer_and_says_how_its_weights_are_stored(
+    scheme: Scheme, stored: str) -> None:
+    """Plain, grouped and depthwise convolutions, matrices, recurrent layers."""
+    convolutions = [(convolution(groups), False) for groups in (1, 2, 8)]
+    layers = [*convolutions, (None, False), (None, True)]
+    for (conv, steps), storage in zip(layers, stored.split(), strict=True):
+        made = [one.name for one in families() if one.stores(conv, scheme, steps) is not None]
+        assert len(made) == 1
+        assert natural(conv, scheme, steps) == {"micro_kernel": made[0], "storage": storage}
+
+
+def test_spaces_hold_the_default_and_nothing_where_there_is_no_choice(module: ir.Module) -> None:
+    core = CORES["avx512"]
+    for layer in layers_of(module):
+        if isinstance(layer, LiftOp | UnliftOp):
+            continue
+        space = space_of(layer, core)
+        assert (space is not None) == isinstance(layer, PackedConvOp)
+        if space is not None:
+            assert space.size > 1
+            assert space.possible(space.default)
 
 
 def test_one_family_takes_a_layer(module: ir.Module) -> None:
     found = set()
     for layer in layers_of(module):
         family = family_of(layer)
-        taken = [one for one in (*FAMILIES.values(), *LAYOUTS.values()) if not one.covers(layer)]
+        taken = [one for one in (*families(), *LAYOUTS.values()) if not one.covers(layer)]
         assert taken == [family], [one.name for one in taken]
         found.add(family.name)
-    assert found >= set(MICRO_KERNELS) - {"fused_depthwise"}
+    assert found >= set(FAMILIES) - {"fused_depthwise"}
 
 
 def test_candidates_are_complete_and_judged(module: ir.Module) -> None:
