@@ -9,7 +9,8 @@ from ..geometry.convolution import Convolution
 from ..schemes import Dense, Empty, SharedColumns
 from ..storage.sell import GROUPS, windows
 from .candidates import TILE_FIELDS
-from .heuristic import Heuristic, Layer, natural
+from .families import natural
+from .heuristic import Heuristic, Layer
 from .schedule import Schedule
 
 OF_CONVOLUTIONS = ("channel_block", "filter_order", "grid", "by_chunk", "chunks")
