@@ -55,6 +55,7 @@ def test_strays_keep_the_scheme_and_cost_little(name: str) -> None:
     assert found.multiply_adds(weight) <= 1.1 * before.multiply_adds(clean)
 
 
+@pytest.mark.slow
 def test_strays_of_a_matrix_are_kept_apart() -> None:
     weight = strayed(Structured.project(normal(200, 300), rate=2))
     torch.manual_seed(0)

@@ -47,6 +47,7 @@ def call(*arguments: str) -> tuple[int, str]:
     return result.exit_code, result.output
 
 
+@pytest.mark.slow
 def test_a_run_writes_a_program_that_loads_again(folder: Path) -> None:
     torch.save(net(seed=2).state_dict(), "w.pt")
     code, text = call("file.py:model", "--weights", "w.pt", "--data", "file.py:data", "--recipe",
@@ -72,6 +73,7 @@ def test_the_dry_run_trains_nothing_and_names_the_lines(folder: Path) -> None:
     assert sorted(path.name for path in folder.iterdir() if path.is_file()) == ["file.py", "recipe.yaml"]
 
 
+@pytest.mark.slow
 def test_the_dry_run_with_data_tells_how_long_it_would_take(folder: Path) -> None:
     code, text = call("file.py:model", "--recipe", "recipe.yaml", "--dry-run", "--data", "file.py:data")
     assert code == 0, text

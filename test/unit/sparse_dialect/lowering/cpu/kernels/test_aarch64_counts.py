@@ -40,6 +40,7 @@ def counted(channels: int, size: int) -> Counts:
     return sum((counts for _, counts in count_ours(file, file.sample_inputs)), Counts())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("channels", "size", "most"), [
     (64, 28, 1.48),
     pytest.param(64, 56, 1.43, marks=pytest.mark.slow),

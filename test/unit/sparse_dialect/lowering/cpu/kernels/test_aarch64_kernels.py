@@ -71,6 +71,7 @@ def test_no_spills(network: str, cpu: str) -> None:
     assert {loop.function: loop.spills for loop in found if loop.spills} == {}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("network", "cpu"), [
     pytest.param(network, cpu, marks=[] if (network, cpu) == ("pattern", "cortex-a76") else pytest.mark.slow)
     for network in NETWORKS for cpu in CORES])
@@ -83,6 +84,7 @@ def test_no_spills_in_f16(network: str, cpu: str) -> None:
     assert all(".8h" in line for line in multiplies)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("network", ["pattern", "points"])
 def test_f16_values_are_widened_once(network: str) -> None:
     """A kernel's weights at once, input lines when they are packed."""
@@ -100,6 +102,7 @@ def pattern_loops(cpu: str, precision: str = "fp32") -> list[Loop]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
 @pytest.mark.parametrize("cpu", CORES)
 def test_instructions_per_multiply(cpu: str, precision: str) -> None:
