@@ -38,6 +38,9 @@ class Schedule:
     so many ``passes``. ``chunks``: parts of the filters that threads share out; ``by_chunk``: each is
     followed by its planes of the depthwise convolution behind it. ``prefetch``: asks for a tile's input
     while the one before is computed.
+
+    On a GPU ``tile`` is rows and columns of pixels of a thread, which computes them for so many ``filters``;
+    a workgroup has so many ``threads``.
     """
 
     micro_kernel: str | None = None
@@ -53,6 +56,8 @@ class Schedule:
     chunks: int | None = None
     by_chunk: bool | None = None
     prefetch: bool | None = None
+    filters: int | None = None
+    threads: int | None = None
 
     def filled(self, **known: Any) -> Schedule:
         """This schedule with ``known`` values where it says nothing itself."""

@@ -77,6 +77,9 @@ def _schedule(layer: Any, scheduler: Scheduler, context: PassContext) -> None:
 
 def _check_given(layer: Any, known: Layer, choice: Choice) -> None:
     """Raises ``PassError`` where a hand-written schedule is none for this layer."""
+    for name in ("filters", "threads"):
+        if getattr(choice.schedule, name) is not None:
+            raise op_error(layer, "a schedule for a CPU", f"{name}, which a GPU's has", f"leave out {name}")
     for name, only in natural(known.convolution, choice.scheme, known.steps).items():
         found = getattr(choice.schedule, name)
         if found != only:

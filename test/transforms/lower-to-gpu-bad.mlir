@@ -63,3 +63,27 @@ func.func @main(%x: tensor<1x2x8x8xf32>) -> tensor<1x2x8x8xf32> {
       : (tensor<1x2x8x8xf32>, tensor<2x2x3x3xf32>) -> tensor<1x2x8x8xf32>
   return %y : tensor<1x2x8x8xf32>
 }
+
+// -----
+
+func.func @main(%x: tensor<1x2x8x8xf32>) -> tensor<1x2x8x8xf32> {
+  %w = arith.constant dense<0.5> : tensor<2x2x3x3xf32>
+  // expected-error @below {{'sparse.packed_conv' expected a schedule of threads in eights, at most 128, found 256; correct or leave out the schedule's threads}}
+  %y = "sparse.conv"(%x, %w) {strides = [1, 1], padding_low = [1, 1], padding_high = [1, 1], dilations = [1, 1],
+      groups = 1 : i64, activation = "relu", scheme = #sparse.dense, operandSegmentSizes = array<i32: 1, 1, 0, 0>,
+      schedule = #sparse.schedule<{threads = 256 : i64}>, record = #sparse.record<{}>}
+      : (tensor<1x2x8x8xf32>, tensor<2x2x3x3xf32>) -> tensor<1x2x8x8xf32>
+  return %y : tensor<1x2x8x8xf32>
+}
+
+// -----
+
+func.func @main(%x: tensor<1x2x8x8xf32>) -> tensor<1x2x8x8xf32> {
+  %w = arith.constant dense<0.5> : tensor<2x2x3x3xf32>
+  // expected-error @below {{'sparse.packed_conv' expected a schedule of 2 filters a thread, which is what its scheme and groups allow, found 3; correct or leave out the schedule's filters}}
+  %y = "sparse.conv"(%x, %w) {strides = [1, 1], padding_low = [1, 1], padding_high = [1, 1], dilations = [1, 1],
+      groups = 1 : i64, activation = "relu", scheme = #sparse.dense, operandSegmentSizes = array<i32: 1, 1, 0, 0>,
+      schedule = #sparse.schedule<{filters = 3 : i64}>, record = #sparse.record<{}>}
+      : (tensor<1x2x8x8xf32>, tensor<2x2x3x3xf32>) -> tensor<1x2x8x8xf32>
+  return %y : tensor<1x2x8x8xf32>
+}

@@ -164,3 +164,9 @@ def three(attribute: Any, fill: int) -> tuple[int, int, int]:
     """The values of an attribute of one to three dimensions, as of three."""
     depth, height, width = [fill, fill, *integers(attribute)][-3:]
     return depth, height, width
+
+
+def is_scalar(operation: Any) -> bool:
+    """Whether an operation computes numbers alone."""
+    results = list(operation.results)
+    return bool(results) and not any(isinstance(one.type, ir.RankedTensorType) for one in results)

@@ -303,16 +303,20 @@ class Emitter:
 class Work:
     """``owners`` (planes, groups of filters) of ``tiles`` each, a thread a tile; ``batch`` times.
 
-    Where an owner has tiles enough, a workgroup belongs to one; else several share one.
+    Where an owner has tiles enough, a workgroup belongs to one; else several share one. ``given``: threads of
+    a workgroup, 0 chooses.
     """
 
     owners: int
     tiles: int
     batch: int = 1
+    given: int = 0
 
     @property
     def threads(self) -> int:
         """Of a workgroup."""
+        if self.given:
+            return self.given
         return THREADS if self.tiles * self.owners > THREADS // 2 else THREADS // 2
 
     @property

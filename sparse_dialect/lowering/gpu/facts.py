@@ -21,7 +21,7 @@ def facts_of_convolution(layer: Convolution, arrays: Mapping[str, np.ndarray]) -
     rows, columns = layer.tile.rows, LANES * layer.tile.vectors
     products = sum(int(count) * len(taps) for count, taps in zip(visits, layer.classes, strict=True))
     return Facts(
-        f"{rows}x{columns} pixels x {layer.filters} filters",
+        f"{rows}x{columns} pixels x {layer.filters} filters{', 2x2 maxima' * layer.pooled}",
         (rows, columns),
         layer.filters,
         tuple(int(count) for count in visits),

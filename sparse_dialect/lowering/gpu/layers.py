@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from ...activations import activation_of
+from ...dialect.ops import PoolOp
 from ...dialect.schedules import schedule_of
 from ...dialect.schemes import scheme_of
 from ...dialect.storages import packed_weight
@@ -31,15 +32,28 @@ from .kernels.recurrent import Step, packed_units
 from .layout import LANES, SPARE_ROWS, Layout, Matrix, Rows, Tensor
 from .profiles import Profile
 from .stored_kernels import Geometry, Stored, stored_kernels
-from .tiling import choose_tile
+from .tiling import SUBGROUP, choose_pooled, choose_tile
 
+MOST_THREADS = 128  # of a workgroup, on every device
 MOST_BYTES = 1 << 27  # of a buffer that a kernel sees: what every device offers
+
+
+def fusible_pool(op: Any) -> PoolOp | None:
+    """The maximum of 2 x 2 pixels that is the only reader of a convolution's result, if there is one."""
+    uses = list(op.output.uses)
+    pool = uses[0].owner if len(uses) == 1 else None
+    if not isinstance(pool, PoolOp) or op.residual is not None or ir.StringAttr(pool.kind).value != "max":
+        return None
+    padded = any((*integers(pool.padding_low), *integers(pool.padding_high)))
+    squares = three(pool.kernel, 1) == three(pool.strides, 1) == (1, 2, 2)
+    return pool if squares and not padded else None
 
 
 def convolution_of(op: Any, source: Layout, residual: Layout | None, half: bool, profile: Profile
                    ) -> tuple[Convolution, dict[str, np.ndarray]]:
-    """A packed convolution and the arrays of its kernel: ``rows``, ``index``, ``weight``, ``bias``."""
-    target = rows_of(op.output)
+    """A packed convolution, with the pool behind it where that pays, and the arrays of its kernel: ``rows``,
+    ``index``, ``weight``, ``bias``."""
+    target, pool = rows_of(op.output), fusible_pool(op)
     assert isinstance(source, Rows)
     assert residual is None or isinstance(residual, Rows)
     if any(size != 1 for size in integers(op.pool)):
@@ -50,10 +64,18 @@ def convolution_of(op: Any, source: Layout, residual: Layout | None, half: bool,
     where = Geometry(conv.groups, three(op.dilations, 1), three(op.padding_low, 0),
                      source.plane, source.slice, source.pitch)
     scheme = scheme_of(op)
-    stored = stored_kernels(scheme, packed.unpack(), where, profile.dense_filters)
+    schedule = schedule_of(op)
+    stored = stored_kernels(scheme, packed.unpack(), where, schedule.filters or profile.dense_filters)
     sums = profile.dense if isinstance(scheme, Dense) else profile.accumulators
-    given = schedule_of(op).tile
-    tile = choose_tile(stored, target, conv.batch, stride, sums) if given is None else _given_tile(op, given)
+    _check_schedule(op, stored)
+    tile: Tile | None = None if schedule.tile is None else _given_tile(op, schedule.tile)
+    if pool is None or (tile is not None and not _is_even(tile)):
+        pooled = None
+    else:
+        pooled = tile or choose_pooled(stored, target, conv.batch, stride, sums)
+    if pooled is not None and pool is not None:
+        tile, target = pooled, rows_of(pool.output)
+    tile = tile or choose_tile(stored, target, conv.batch, stride, sums)
     bias = np.zeros(conv.filters, np.float32) if op.bias is None else weight_of(op, op.bias)
     layer = Convolution(
         source,
@@ -68,8 +90,25 @@ def convolution_of(op: Any, source: Layout, residual: Layout | None, half: bool,
         residual,
         tile,
         half,
+        pooled is not None,
+        schedule.threads or 0,
     )
     return layer, _arrays(stored, bias.astype(np.float32), half)
+
+
+def _check_schedule(op: Any, stored: Stored) -> None:
+    """``PassError`` where a schedule says what the layer's kernel cannot do."""
+    schedule, together = schedule_of(op), stored.groups.shape[1]
+    if schedule.filters not in (None, together):
+        expected = f"a schedule of {together} filters a thread, which is what its scheme and groups allow"
+        raise op_error(op, expected, str(schedule.filters), "correct or leave out the schedule's filters")
+    if schedule.threads is not None and (schedule.threads % SUBGROUP or schedule.threads > MOST_THREADS):
+        raise op_error(op, f"a schedule of threads in eights, at most {MOST_THREADS}", str(schedule.threads),
+                       "correct or leave out the schedule's threads")
+
+
+def _is_even(tile: Tile) -> bool:
+    return tile.rows % 2 == 0 and tile.vectors % 2 == 0
 
 
 def _given_tile(op: Any, sizes: Sequence[int]) -> Tile:

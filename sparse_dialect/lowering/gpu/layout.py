@@ -130,3 +130,11 @@ class Tensor:
     def bytes(self, half: bool) -> int:
         """Of its buffer."""
         return self.layout.vectors * LANES * (2 if self.stored(half) == "f16" else 4)
+
+
+def same_order(own: Tensor, wanted: Tensor) -> bool:
+    """Whether a buffer of one tensor is one of the other too."""
+    a, b = own.layout, wanted.layout
+    if isinstance(a, Rows) and isinstance(b, Rows):
+        return (a.planes, a.image) == (b.planes, b.image) and (a.margin, a.deep) == (b.margin, b.deep)
+    return a == b

@@ -31,7 +31,7 @@ from ...errors import op_error
 from ...ir.mlir import ir
 from ...ir.values import element_of, shape_of, text_of
 from ...passes import Pass, PassContext, option
-from .assignment import RESHAPES, Assignment, constant_of, is_global
+from .assignment import RESHAPES, Assignment, constant_of, is_global, is_scalar
 from .emitter import Kernel
 from .facts import facts_of_convolution, facts_of_product, facts_of_step
 from .generics import COVERED, as_kept, fill_of, read_generic
@@ -42,8 +42,8 @@ from .kernels.pools import pool
 from .kernels.products import product
 from .kernels.recurrent import step
 from .launches import Facts, Launches
-from .layers import as_matrix, convolution_of, global_pool, linear_of, pool_of, step_of
-from .layout import LANES, Matrix, Plain, Rows, Tensor
+from .layers import as_matrix, convolution_of, fusible_pool, global_pool, linear_of, pool_of, step_of
+from .layout import LANES, Matrix, Plain, Rows, Tensor, same_order
 from .parts import concatenated, inserted, padded, sliced
 from .profiles import Profile, profile_named
 
@@ -204,7 +204,8 @@ class _Lowering:
         elif isinstance(view, PackedGruOp | PackedLstmOp):
             self._recurrent(view, layer)
         elif isinstance(view, PoolOp):
-            self._pool(view, layer)
+            if view.output not in self._buffers:  # the layer before has not computed it
+                self._pool(view, layer)
         elif operation.name == "tensor.concat":
             self._concatenate(operation)
         elif operation.name == "tensor.extract_slice":
@@ -213,7 +214,7 @@ class _Lowering:
             self._assemble(operation)
         elif operation.name == "linalg.generic":
             self._generic(operation, layer)
-        elif not _is_scalar(operation):  # numbers that are needed are refused where they are
+        elif not is_scalar(operation):  # numbers that are needed are refused where they are
             raise op_error(operation, COVERED, "an op without a GPU kernel", "compile for a CPU")
 
     def _generic(self, operation: Any, layer: str) -> None:
@@ -258,8 +259,10 @@ class _Lowering:
         if added is not None:
             operands.append(added)
         facts = facts_of_convolution(what, arrays)
-        target = Tensor(what.target, tuple(shape_of(view.output)))
-        self._run(view.output, layer, convolution(what), operands, target, facts)
+        pool = fusible_pool(view) if what.pooled else None
+        output = view.output if pool is None else pool.output
+        target = Tensor(what.target, tuple(shape_of(output)))
+        self._run(output, layer, convolution(what), operands, target, facts)
 
     def _linear(self, view: Any, layer: str) -> None:
         source = self._rows(view.input)
@@ -311,7 +314,7 @@ class _Lowering:
             return
         source, own = self._held(operation.operands[0])
         wanted = self._assignment.tensor(result)
-        if _same_order(own, wanted):
+        if same_order(own, wanted):
             self._buffers[result] = source, Tensor(own.layout, wanted.shape)
         else:
             self._run(result, "reshape", moves.reshaped(own, wanted, self._half), [source], wanted)
@@ -379,20 +382,6 @@ class _Lowering:
             parts += concatenated([other], 0)
             sources.append(behind)
         self._run(result, "insert", moves.assembled(target, parts, filling, self._half), sources, target)
-
-
-def _is_scalar(operation: Any) -> bool:
-    """Whether an operation computes numbers alone."""
-    results = list(operation.results)
-    return bool(results) and not any(isinstance(one.type, ir.RankedTensorType) for one in results)
-
-
-def _same_order(own: Tensor, wanted: Tensor) -> bool:
-    """Whether a buffer of one tensor is one of the other too."""
-    a, b = own.layout, wanted.layout
-    if isinstance(a, Rows) and isinstance(b, Rows):
-        return (a.planes, a.image) == (b.planes, b.image) and (a.margin, a.deep) == (b.margin, b.deep)
-    return a == b
 
 
 def _in_order(arrays: Mapping[str, np.ndarray], names: tuple[str, ...]) -> list[np.ndarray]:

@@ -25,6 +25,21 @@ MIXED = 1.3  # what it costs where groups of filters begin in the middle of them
 
 def choose_tile(stored: Stored, target: Rows, batch: int, stride: Three, accumulators: int) -> Tile:
     """The tile of least work, what lies beyond the image's edge included."""
+    return _best(stored, target, batch, stride, accumulators, False)[0]
+
+
+def choose_pooled(stored: Stored, target: Rows, batch: int, stride: Three, accumulators: int) -> Tile | None:
+    """The tile of least work for a layer with a maximum of 2 x 2 pixels behind it; None where a kernel of its
+    own for that costs less than what such tiles waste. ``target``: what the layer computes."""
+    _, apart = _best(stored, target, batch, stride, accumulators, False)
+    tile, together = _best(stored, target, batch, stride, accumulators, True)
+    stored_and_loaded = 2 * ELEMENT_COST * stored.groups.size
+    return tile if together <= apart + stored_and_loaded else None
+
+
+def _best(stored: Stored, target: Rows, batch: int, stride: Three, accumulators: int, even: bool
+          ) -> tuple[Tile, float]:
+    """A tile and its work for an output pixel; ``even``: of an even number of rows and vectors."""
     filters = stored.groups.shape[1]
 
     def cost(tile: Tile) -> tuple[float, int]:
@@ -36,7 +51,12 @@ def choose_tile(stored: Stored, target: Rows, batch: int, stride: Three, accumul
         mixed = MIXED if tiles <= THREADS // 2 and straddled else 1.0
         return waste * layer_cost(stored, tile, stride) * idle * mixed, -tile.vectors
 
-    return min(_candidates(filters, stride, accumulators), key=cost)
+    tiles = [tile for tile in _candidates(filters, stride, accumulators)
+             if not even or (tile.rows % 2 == 0 and tile.vectors % 2 == 0)]
+    if not tiles:
+        return Tile(1, 1), float("inf")
+    best = min(tiles, key=cost)
+    return best, cost(best)[0]
 
 
 def _candidates(filters: int, stride: Three, accumulators: int) -> Iterator[Tile]:

@@ -16,7 +16,7 @@ class there is one loop over the group's run of kernels of that class; its body 
 
 pattern and connectivity (PatDNN): a filter a group, a class a pattern. bcr, kgs: the filters that share
 columns a group, a class a set of horizontal taps. unstructured, n_m: a class a tap. After the loops:
-residual, activation, stores, and the margins of the planes.
+residual, a maximum of 2 x 2 pixels, activation, stores, and the margins of the planes.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
+from ....activations import activation_named
 from ..emitter import WIDE, Buffer, Emitter, Kernel, Work, vectors_of
 from ..layout import LANES, Rows
 from .tiles import (
@@ -81,6 +82,14 @@ class Convolution:
     residual: Rows | None
     tile: Tile
     half: bool = False
+    pooled: bool = False  # the target holds maxima of 2 x 2 pixels
+    threads: int = 0  # of a workgroup; 0: as many as suit the image
+
+    @property
+    def image(self) -> tuple[int, int]:
+        """Rows, and vectors of a row, that are computed."""
+        scale = 2 if self.pooled else 1
+        return scale * self.target.height, scale * self.target.across
 
     @property
     def products(self) -> int:
@@ -100,9 +109,9 @@ class Convolution:
     @property
     def work(self) -> Work:
         """The groups of filters and their tiles."""
-        down = -(-self.target.height // self.tile.rows)
-        across = -(-self.target.across // self.tile.vectors)
-        return Work(self.groups, self.target.depth * down * across, self.batch)
+        rows, vectors = self.image
+        down, across = -(-rows // self.tile.rows), -(-vectors // self.tile.vectors)
+        return Work(self.groups, self.target.depth * down * across, self.batch, self.threads)
 
     def buffers(self) -> list[Buffer]:
         """The kernel's arguments."""
@@ -137,7 +146,8 @@ def convolution(layer: Convolution) -> Kernel:
 
 def _tile(e: Emitter, layer: Convolution, group: str, number: str) -> None:
     source, target, tile = layer.source, layer.target, layer.tile
-    down, across = -(-target.height // tile.rows), -(-target.across // tile.vectors)
+    rows, vectors = layer.image
+    down, across = -(-rows // tile.rows), -(-vectors // tile.vectors)
     z, row, column = e.split(number, down, across)
     y, x = e.times(row, tile.rows), e.times(column, tile.vectors)
     sz, sy, sx = layer.stride
@@ -161,7 +171,8 @@ def _tile(e: Emitter, layer: Convolution, group: str, number: str) -> None:
         plane = e.load_index("rows", e.add(entry, own))
         if layer.batch > 1:
             plane = e.add(plane, e.times("%bz", target.planes // layer.batch))
-        _store(e, layer, plane, (z, y, x), sums[own * area : (own + 1) * area])
+        (_store_pooled if layer.pooled else _store)(e, layer, plane, (z, y, x),
+                                                    sums[own * area : (own + 1) * area])
         write_margins(e, target, plane, number, layer.work.tiles)
 
 
@@ -266,3 +277,27 @@ def _store(
             store()
         else:
             e.when(conditions[0] if len(conditions) == 1 else e.both(*conditions), store)
+
+
+def _store_pooled(
+    e: Emitter, layer: Convolution, plane: str, place: tuple[str, str, str], sums: Sequence[str]
+) -> None:
+    """Maxima of 2 x 2 pixels, of two vectors beside each other in two rows a vector; activations that never
+    fall come after them."""
+    z, y, x = place
+    target, tile = layer.target, layer.tile
+    late = activation_named(layer.activation).monotone
+    if not late:
+        sums = [e.activated(total, layer.activation, WIDE) for total in sums]
+    first = [e.divided(value, 2)[0] for value in (y, x)]
+    for down in range(tile.rows // 2):
+        for over in range(tile.vectors // 2):
+            at = 2 * down * tile.vectors + 2 * over
+            both = [e.applied("max", [sums[at + side], sums[at + tile.vectors + side]], WIDE)
+                    for side in range(2)]
+            pairs = [e.lanes(both[0], both[1], range(side, 2 * LANES, 2), WIDE) for side in range(2)]
+            total = e.applied("max", pairs, WIDE)
+            total = e.activated(total, layer.activation, WIDE) if late else total
+            row, column = e.add(first[0], down), e.add(first[1], over)
+            inside = e.both(e.below(row, target.height), e.below(column, target.across))
+            e.when(inside, partial(store_vector, e, target, total, plane, (z, row, column)))

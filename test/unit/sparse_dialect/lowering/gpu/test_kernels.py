@@ -128,6 +128,13 @@ MODELS = {
     "one dimension": (lambda: nn.Conv1d(3, 4, 5, padding=2), (1, 3, 21)),
     "residual": (Residual, (1, 4, 11, 13)),
     "max pool": (lambda: nn.Sequential(nn.Conv2d(2, 3, 1), nn.MaxPool2d(3, 2, 1)), (1, 2, 11, 13)),
+    "fused pool": (lambda: nn.Sequential(pattern_pruned(nn.Conv2d(8, 12, 3, padding=1), 0.6), nn.ReLU(),
+                                         nn.MaxPool2d(2), nn.Conv2d(12, 6, 3, padding=1), nn.SiLU(),
+                                         nn.MaxPool2d(2), nn.Conv2d(6, 3, 3, padding=1)), (2, 8, 27, 34)),
+    "fused pool, falling": (lambda: nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.SiLU(), nn.MaxPool2d(2)),
+                            (2, 3, 54, 67)),
+    "fused pool, 3-D": (lambda: nn.Sequential(nn.Conv3d(2, 4, 3, padding=1), nn.ReLU6(),
+                                              nn.MaxPool3d((1, 2, 2))), (1, 2, 3, 8, 10)),
     "global pool": (lambda: nn.Sequential(nn.Conv2d(2, 3, 1), nn.AvgPool2d(7)), (1, 2, 7, 7)),
     "average pool": (lambda: nn.AvgPool2d(3, 2, 1), (1, 2, 11, 13)),
     "linear": (lambda: nn.Sequential(nn.Linear(33, 70), nn.ReLU(), nn.Linear(70, 5)), (3, 33)),
@@ -151,7 +158,7 @@ def compiled(model: nn.Module, x: torch.Tensor, precision: str = "fp32") -> Prog
     return decode(file.code, file.weights.tobytes())
 
 
-QUICK = ("pattern", "gru", "lstm", "residual", "flatten", "kgs, 3-D", "linear, bcr", "gate")
+QUICK = ("pattern", "fused pool", "gru", "lstm", "residual", "flatten", "kgs, 3-D", "linear, bcr", "gate")
 each_model = pytest.mark.parametrize("name", [
     pytest.param(name, marks=[] if name in QUICK else pytest.mark.slow) for name in MODELS])
 
@@ -221,6 +228,21 @@ def test_memory_is_shared_by_lifetimes() -> None:
     tensor = 8 * 32 * 32 * 4
     inputs_and_outputs = sum(one.bytes for one in (*program.inputs, *program.outputs))
     assert program.activation_bytes - inputs_and_outputs <= 1.5 * 2 * tensor  # margins of small images
+
+
+def test_small_pools_are_fused_where_their_tiles_waste_little() -> None:
+    """Of few channels a layer computes the maxima itself; of many, a tile that fits the image gains more."""
+    launches = {}
+    for channels, size in ((8, 56), (256, 28)):
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Conv2d(channels, 16, 3, padding=1), nn.MaxPool2d(2))
+        module = import_any(model.eval(), (torch.randn(1, channels, size, size),))
+        file = compile_linalg(module, CompileOptions(), Target.vulkan())
+        launches[channels] = len(decode(file.code, file.weights.tobytes()).dispatches)
+        mapping = file.manifest["layers"][0]["gpu"]["mapping"]
+        assert mapping.endswith("2x2 maxima") == (channels == 8)
+    assert launches == {8: 3, 256: 4}
+    assert len(case("fused pool, falling")[0].dispatches) == 3
 
 
 def test_what_gains_nothing_runs_dense() -> None:
