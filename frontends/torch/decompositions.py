@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from . import borders, extremes, operators
+from . import borders, extremes, norms, operators
 from .frames import depthwise_over_frames
 from .linear import linear
 from .recurrent import decompositions as with_recurrent
@@ -33,7 +33,8 @@ def table() -> dict[Any, Callable[..., Any]]:
         aten._cdist_forward.default: operators.distances,
         aten._pdist_forward.default: operators.own_distances,
         aten._embedding_bag_forward_only.default: operators.embedding_bag,
-        aten._embedding_bag.default: operators.embedding_bag}
+        aten._embedding_bag.default: operators.embedding_bag,
+        aten.var.correction: norms.var, aten.var_mean.correction: norms.var_mean}
     ours |= {aten.argmax.default: extremes.argmax, aten.argmin.default: extremes.argmin,
              aten.max.dim: extremes.max_dim, aten.min.dim: extremes.min_dim}
     for pad in (aten.reflection_pad1d, aten.reflection_pad2d, aten.reflection_pad3d):

@@ -10,6 +10,43 @@ func.func @products(%x: tensor<8x4xf32>, %y: tensor<8x8xf32>, %e: tensor<4x8xf32
   return %1 : tensor<4x8xf32>
 }
 
+// What is fused into a product all the same is taken out again; the sum of products of one row has nothing to share.
+// CHECK-LABEL: func @several
+// CHECK: linalg.generic
+// CHECK: math.exp
+// CHECK: linalg.yield
+// CHECK: linalg.generic
+// CHECK-NEXT: ^bb0(%[[A:.*]]: f32, %[[B:.*]]: f32, %[[C:.*]]: f32):
+// CHECK-NEXT: arith.mulf %[[A]], %[[B]]
+// CHECK: linalg.generic
+// CHECK: math.exp
+// CHECK: arith.mulf
+// CHECK-NOT: linalg.generic
+func.func @several(%x: tensor<2x8x4xf32>, %y: tensor<2x8x4xf32>, %e: tensor<2x8x8xf32>, %s: tensor<2x8xf32>)
+    -> (tensor<2x8x8xf32>, tensor<2x8xf32>) {
+  %1 = linalg.generic {indexing_maps = [affine_map<(a, m, n, k) -> (a, m, k)>,
+      affine_map<(a, m, n, k) -> (a, n, k)>, affine_map<(a, m, n, k) -> (a, m, n)>],
+      iterator_types = ["parallel", "parallel", "parallel", "reduction"]}
+      ins(%x, %y : tensor<2x8x4xf32>, tensor<2x8x4xf32>) outs(%e : tensor<2x8x8xf32>) {
+  ^bb0(%left: f32, %right: f32, %out: f32):
+    %f = math.exp %left : f32
+    %p = arith.mulf %f, %right : f32
+    %t = arith.addf %out, %p : f32
+    linalg.yield %t : f32
+  } -> tensor<2x8x8xf32>
+  %2 = linalg.generic {indexing_maps = [affine_map<(a, m, k) -> (a, m, k)>,
+      affine_map<(a, m, k) -> (a, m, k)>, affine_map<(a, m, k) -> (a, m)>],
+      iterator_types = ["parallel", "parallel", "reduction"]}
+      ins(%x, %y : tensor<2x8x4xf32>, tensor<2x8x4xf32>) outs(%s : tensor<2x8xf32>) {
+  ^bb0(%left: f32, %right: f32, %out: f32):
+    %f = math.exp %left : f32
+    %p = arith.mulf %f, %right : f32
+    %t = arith.addf %out, %p : f32
+    linalg.yield %t : f32
+  } -> tensor<2x8xf32>
+  return %1, %2 : tensor<2x8x8xf32>, tensor<2x8xf32>
+}
+
 // CHECK-LABEL: func @chain
 // CHECK-COUNT-1: linalg.generic
 // CHECK: arith.addf

@@ -146,3 +146,126 @@ func.func @dynamic(%x: memref<?xf32>, %y: memref<?xf32>) {
   }
   return
 }
+
+// -----
+
+#a = affine_map<(m, n, k) -> (m, k)>
+#b = affine_map<(m, n, k) -> (k, n)>
+#c = affine_map<(m, n, k) -> (m, n)>
+
+// One matrix of a product is packed into panels of two vectors; then tiles of 12 rows stay in registers, and
+// begin as what the fill would have put there.
+// CHECK-LABEL: func @product
+// CHECK: %[[ZERO:.*]] = arith.constant 0.000000e+00 : f32
+// CHECK: %[[PANELS:.*]] = memref.alloc() : memref<640xf32>
+// CHECK: scf.parallel
+// CHECK: vector.store
+// CHECK: scf.parallel
+// CHECK: vector.broadcast %[[ZERO]]
+// CHECK: :24 = scf.for
+// CHECK-COUNT-24: vector.fma {{.*}} : vector<8xf32>
+// CHECK-NOT: linalg
+func.func @product(%x: memref<12x20xf32>, %y: memref<20x32xf32>, %z: memref<12x32xf32>) {
+  %zero = arith.constant 0.0 : f32
+  linalg.generic {indexing_maps = [affine_map<(i, j) -> ()>, affine_map<(i, j) -> (i, j)>],
+                  iterator_types = ["parallel", "parallel"]} ins(%zero : f32) outs(%z : memref<12x32xf32>) {
+  ^bb0(%in: f32, %out: f32):
+    linalg.yield %in : f32
+  }
+  linalg.generic {indexing_maps = [#a, #b, #c], iterator_types = ["parallel", "parallel", "reduction"]}
+    ins(%x, %y : memref<12x20xf32>, memref<20x32xf32>) outs(%z : memref<12x32xf32>) {
+  ^bb0(%left: f32, %right: f32, %out: f32):
+    %0 = arith.mulf %left, %right : f32
+    %1 = arith.addf %out, %0 : f32
+    linalg.yield %1 : f32
+  }
+  return
+}
+
+// -----
+
+#id = affine_map<(i, j) -> (i, j)>
+#row = affine_map<(i, j) -> (i)>
+
+// A fill of which something else is read first stays.
+// CHECK-LABEL: func @filled
+// CHECK-COUNT-3: scf.parallel
+func.func @filled(%x: memref<32x64xf32>, %y: memref<32xf32>, %copy: memref<32xf32>) {
+  %zero = arith.constant 0.0 : f32
+  linalg.generic {indexing_maps = [affine_map<(i) -> ()>, affine_map<(i) -> (i)>],
+                  iterator_types = ["parallel"]} ins(%zero : f32) outs(%y : memref<32xf32>) {
+  ^bb0(%in: f32, %out: f32):
+    linalg.yield %in : f32
+  }
+  memref.copy %y, %copy : memref<32xf32> to memref<32xf32>
+  linalg.generic {indexing_maps = [#id, #row], iterator_types = ["parallel", "reduction"]}
+    ins(%x : memref<32x64xf32>) outs(%y : memref<32xf32>) {
+  ^bb0(%in: f32, %out: f32):
+    %0 = arith.addf %in, %out : f32
+    linalg.yield %0 : f32
+  }
+  return
+}
+
+// -----
+
+#id = affine_map<(i, j) -> (i, j)>
+#row = affine_map<(i, j) -> (i)>
+#column = affine_map<(i, j) -> (j)>
+
+// What is computed of the same rows runs as one loop, over as many as stay near.
+// CHECK-LABEL: func @rows
+// CHECK: %[[GROUPS:.*]] = arith.constant 16 : index
+// CHECK-COUNT-1: scf.parallel
+// CHECK: math.exp
+// CHECK: arith.addf
+// CHECK-NOT: scf.parallel
+func.func @rows(%x: memref<64x256xf32>, %y: memref<64xf32>) {
+  %t = memref.alloc() : memref<64x256xf32>
+  linalg.generic {indexing_maps = [#id, #id], iterator_types = ["parallel", "parallel"]}
+    ins(%x : memref<64x256xf32>) outs(%t : memref<64x256xf32>) {
+  ^bb0(%in: f32, %out: f32):
+    %0 = math.exp %in : f32
+    linalg.yield %0 : f32
+  }
+  linalg.generic {indexing_maps = [#id, #row], iterator_types = ["parallel", "reduction"]}
+    ins(%t : memref<64x256xf32>) outs(%y : memref<64xf32>) {
+  ^bb0(%in: f32, %out: f32):
+    %0 = arith.addf %in, %out : f32
+    linalg.yield %0 : f32
+  }
+  return
+}
+
+// Sums of columns need all rows.
+// CHECK-LABEL: func @columns
+// CHECK-COUNT-2: scf.parallel
+func.func @columns(%x: memref<64x256xf32>, %y: memref<256xf32>) {
+  %t = memref.alloc() : memref<64x256xf32>
+  linalg.generic {indexing_maps = [#id, #id], iterator_types = ["parallel", "parallel"]}
+    ins(%x : memref<64x256xf32>) outs(%t : memref<64x256xf32>) {
+  ^bb0(%in: f32, %out: f32):
+    %0 = math.exp %in : f32
+    linalg.yield %0 : f32
+  }
+  linalg.generic {indexing_maps = [#id, #column], iterator_types = ["reduction", "parallel"]}
+    ins(%t : memref<64x256xf32>) outs(%y : memref<256xf32>) {
+  ^bb0(%in: f32, %out: f32):
+    %0 = arith.addf %in, %out : f32
+    linalg.yield %0 : f32
+  }
+  return
+}
+
+// So does whatever overwrites a row that another row still reads.
+// CHECK-LABEL: func @overwritten
+// CHECK-COUNT-2: scf.parallel
+func.func @overwritten(%x: memref<65x256xf32>, %t: memref<64x256xf32>) {
+  %rows = memref.subview %x[1, 0] [64, 256] [1, 1]
+    : memref<65x256xf32> to memref<64x256xf32, strided<[256, 1], offset: 256>>
+  %first = memref.subview %x[0, 0] [64, 256] [1, 1]
+    : memref<65x256xf32> to memref<64x256xf32, strided<[256, 1]>>
+  memref.copy %rows, %t : memref<64x256xf32, strided<[256, 1], offset: 256>> to memref<64x256xf32>
+  memref.copy %t, %first : memref<64x256xf32> to memref<64x256xf32, strided<[256, 1]>>
+  return
+}

@@ -243,11 +243,25 @@ class Lanes:
             return
         if kind == STEPS:
             self.bases[result] = self._step(op)
+        elif (factors := self._factors(op)) is not None:
+            self.values[result] = vector.FMAOp(*map(self.vector, factors)).result
         elif op.name == "memref.load":
             self.values[result] = self._looked_up(op)
         else:
             operands = [self.vector(value) for value in op.operands]
             self.values[result] = clone(op, operands, self.memory.vector(result.type))
+
+    def _factors(self, op: ir.Operation) -> tuple[Value, Value, Value] | None:
+        """``a``, ``b`` and the sum so far, where ``op`` adds the product of ``a`` and ``b`` to it."""
+        if op.name != "arith.addf" or self.carried is None or str(op.results[0].type) not in ("f32", "f64"):
+            return None
+        arguments = list(self.body.nest.body.arguments)[len(self.body.nest.inputs):]
+        for term, total in (tuple(op.operands), tuple(op.operands)[::-1]):
+            owner = None if isinstance(term.owner, ir.Block) else term.owner.operation
+            if total in arguments and owner is not None and owner.name == "arith.mulf" and (
+                    len(list(term.uses)) == 1):
+                return owner.operands[0], owner.operands[1], total
+        return None
 
     def _step(self, op: ir.Operation) -> Value:
         """The first lane's value of a number that grows by one from lane to lane."""

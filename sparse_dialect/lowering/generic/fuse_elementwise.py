@@ -5,7 +5,8 @@
     -> %y = linalg.generic {maps = [(i, j) -> (j, i), (i, j) -> (i, j)]} ins(%x) outs(%e) { math.tanh }
 
 Upstream's ``linalg-fuse-elementwise-ops`` does it, for generic operations alone. Matrix products and
-convolutions keep their names: fused into one, a producer would be computed again for every product. Functions
+convolutions keep their names: fused into one, a producer would be computed again for every product; where
+upstream takes the name away, to move a reshape, ``split_products`` takes the producer out again. Functions
 with loops that carry tensors are left as they are: there fusion replaces the buffer that is carried.
 """
 
@@ -17,6 +18,7 @@ from typing import Any
 from ...ir.mlir import bindings, ir, passmanager
 from ...ir.walk import blocks
 from ...passes import Pass, PassContext
+from .split_products import split_products
 
 interpreter: Any = bindings("dialects.transform.interpreter")
 
@@ -53,6 +55,8 @@ class FuseElementwisePass(Pass):
             for view in op.regions[0].blocks[0].operations:
                 if view.operation.name == "func.func" and not _carries_tensors(view.operation):
                     passmanager.PassManager.parse(FUSION).run(view.operation)
+                    with ir.Location.unknown():
+                        context.statistics["products split"] += split_products(view.operation)
 
 
 def _carries_tensors(function: ir.Operation) -> bool:

@@ -15,7 +15,7 @@ from typing import Any
 from ...ir.mlir import ir
 from .body import Body, Lanes, Uniform
 from .memory import Memory, Value, arith
-from .nest import Nest, NotVectorized, merged, split
+from .nest import Access, Nest, NotVectorized, merged, split
 from .reductions import Joins, joins_of
 from .transposition import TileLanes, tile_loop, transposed
 
@@ -31,12 +31,13 @@ LARGE_BODY = 12  # operations: a longer body keeps the pipelines busy with one v
 class Plan:
     """How a nest is run: ``along`` is the loop along the vectors, ``joins`` how its lanes are joined where it
     adds up, ``tile`` a short loop whose turns are written out: lines of a tile that is transposed, or rows
-    that share what they read."""
+    that share what they read. ``together``: vectors of sums side by side, 0 for the usual number."""
 
     nest: Nest
     along: int
     joins: tuple[Joins, ...] = ()
     tile: int | None = None
+    together: int = 0
 
     @property
     def rows(self) -> list[int]:
@@ -59,9 +60,9 @@ class Plan:
         return any(self.nest.reduces)
 
 
-def plans_of(nest: Nest, lanes: int) -> list[Plan]:
-    """The plan for ``nest``; two where a loop is cut into blocks that leave a rest. Raises
-    ``NotVectorized``."""
+def plans_of(nest: Nest, lanes: int, cut: bool = True) -> list[Plan]:
+    """The plan for ``nest``; two where a loop is cut into blocks that leave a rest. Long loops are cut for
+    threads to share, unless ``cut`` is False. Raises ``NotVectorized``."""
     plan = _plan(merged(nest, indexed_loops(nest)), lanes)
     along = plan.along
     tile = tile_loop(plan.nest, along, lanes)
@@ -74,7 +75,7 @@ def plans_of(nest: Nest, lanes: int) -> list[Plan]:
         main, rest = split(plan.nest, shared, SHARED)
         rows = Plan(main, along + 1, tile=shared + 1)
         return [rows] if rest is None else [rows, Plan(rest, along)]
-    if plan.joins or plan.count >= ROWS or plan.nest.sizes[along] < 2 * BLOCK:
+    if not cut or plan.joins or plan.count >= ROWS or plan.nest.sizes[along] < 2 * BLOCK:
         return [plan]
     main, rest = split(plan.nest, along, _block(plan.nest.sizes[along], lanes))
     return [Plan(part, at) for part, at in ((main, along + 1), (rest, along)) if part is not None]
@@ -154,7 +155,7 @@ class Rows:
             self._join_lanes(indices, starts)
         elif self.plan.reduces:
             few = 2 if self.memory.lanes == 8 else ACCUMULATORS  # AVX2 has 16 registers only
-            together = COLUMNS if self.plan.tile is None else few
+            together = self.plan.together or (COLUMNS if self.plan.tile is None else few)
             self._each_part(lambda at, real, count: self._add_up(indices, starts, at, real, count), together)
         elif self.plan.tile is not None:
             self._each_part(lambda at, real, count: self._tile(indices, starts, at, real), 1)
@@ -237,8 +238,7 @@ class Rows:
             {tile: memory.index(line)} for line in range(self.nest.sizes[tile])]
         cells = [(line, self._addresses(starts, line), place) for line in lines for place in places]
         outputs = len(self.nest.outputs)
-        carried = [memory.load(access, memory.add(start, memory.multiply(place, self._step(access))),
-                               self._step(access), real) for _, here, place in cells
+        carried = [self._before(access, start, place, real) for _, here, place in cells
                    for start, access in zip(here[first:], self.nest.outputs, strict=True)]
 
         def term(inner: dict[int, Value], values: Sequence[Value]) -> list[Value]:
@@ -252,6 +252,13 @@ class Rows:
         values = self._nested(self.plan.sums, dict(indices), carried, term)
         for number, (_, here, place) in enumerate(cells):
             self._store(values[number * outputs:][:outputs], here, place, real)
+
+    def _before(self, access: Access, start: Value, place: Value, real: int | None) -> Value:
+        """A vector of an output, before anything is added."""
+        if access.initial is not None:
+            return self.memory.broadcast(access.initial)
+        address = self.memory.add(start, self.memory.multiply(place, self._step(access)))
+        return self.memory.load(access, address, self._step(access), real)
 
     def _step(self, access: Any) -> int:
         return int(access.strides[self.plan.along])
@@ -286,7 +293,7 @@ class Rows:
             for part in range(1, together):
                 total = joins.join(total, values[part * outputs + number])
             start = starts[len(self.nest.inputs) + number]
-            before = memory.scalar(access, start)
+            before = memory.scalar(access, start) if access.initial is None else access.initial
             memory.put(access, start, joins.join(joins.across(total), before))
 
     def _along(self, uniform: Uniform, values: list[Value], together: int) -> list[Value]:

@@ -10,7 +10,9 @@ can be made one and an address is a sum.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass, replace
+from math import prod
 from typing import Any
 
 from ...ir.mlir import bindings, ir
@@ -28,13 +30,15 @@ class NotVectorized(Exception):
 @dataclass(frozen=True)
 class Access:
     """An operand: a buffer and how many of its elements one turn of each loop moves on from ``offset``; a
-    scalar operand has no strides."""
+    scalar operand has no strides. ``initial``: what all elements of an output stand for that nobody has
+    written yet."""
 
     value: Value
     strides: tuple[int, ...]
     offset: int
     extent: int
     written: bool
+    initial: Value | None = None
 
     @property
     def is_scalar(self) -> bool:
@@ -56,7 +60,8 @@ class Nest:
     """Loops of ``sizes``, outermost first; ``reduces`` says which of them add up.
 
     ``origins``: for each loop, the operation's own loop that it is part of, and how far one turn moves it;
-    ``starts``: where the operation's own loops begin. Together they give back an index (``linalg.index``)."""
+    ``starts``: where the operation's own loops begin. Together they give back an index (``linalg.index``).
+    ``copies``: the one input goes to the one output, whatever ``op`` is."""
 
     op: ir.Operation
     sizes: tuple[int, ...]
@@ -64,6 +69,7 @@ class Nest:
     accesses: tuple[Access, ...]
     origins: tuple[tuple[int, int], ...]
     starts: tuple[int, ...]
+    copies: bool = False
 
     @property
     def inputs(self) -> tuple[Access, ...]:
@@ -75,7 +81,7 @@ class Nest:
 
     @property
     def is_copy(self) -> bool:
-        return bool(self.op.name == "memref.copy")
+        return self.copies or bool(self.op.name == "memref.copy")
 
     @property
     def body(self) -> ir.Block:
@@ -84,6 +90,19 @@ class Nest:
     @property
     def is_empty(self) -> bool:
         return 0 in self.sizes
+
+    def covers(self, output: int) -> bool:
+        """Whether every element of an output's buffer is written."""
+        access = self.outputs[output]
+        turns = prod(size for size, stride in zip(self.sizes, access.strides, strict=True) if stride)
+        return turns == prod(ir.MemRefType(access.value.type).shape)
+
+    def starting_from(self, initial: dict[int, Value]) -> Nest:
+        """The nest where outputs, by number, are not read but start from a value."""
+        first = len(self.inputs)
+        return replace(self, accesses=tuple(
+            replace(access, initial=initial.get(at - first, access.initial)) if at >= first else access
+            for at, access in enumerate(self.accesses)))
 
     @staticmethod
     def of(op: ir.Operation) -> Nest:
@@ -169,30 +188,30 @@ def merged(nest: Nest, indexed: frozenset[int] = frozenset()) -> Nest:
     """``nest`` without loops of one turn, and with neighbouring loops made one where every operand moves on
     evenly; those whose index the body asks for (``indexed``) stay apart."""
     order = [at for at, size in enumerate(nest.sizes) if size != 1]
-    loops = [_Loop(nest, at) for at in order]
-    kept: list[_Loop] = []
+    loops = [Loop(nest, at) for at in order]
+    kept: list[Loop] = []
     for loop in loops:
         if kept and kept[-1].joins(loop) and not {loop.origin[0], kept[-1].origin[0]} & indexed:
             loop.size *= kept.pop().size
         kept.append(loop)
-    return _of_loops(nest, kept)
+    return nest_of(nest, kept)
 
 
 def split(nest: Nest, at: int, block: int) -> tuple[Nest, Nest | None]:
     """Loop ``at`` in blocks: a nest with a new outermost loop over the whole blocks of ``block`` turns, and
     one for the turns that are left."""
-    loops = [_Loop(nest, number) for number in range(len(nest.sizes))]
+    loops = loops_of(nest)
     whole, rest = divmod(loops[at].size, block)
-    outer = _Loop(nest, at)
+    outer = Loop(nest, at)
     outer.size = whole
     outer.strides = [stride * block for stride in outer.strides]
     outer.origin = (outer.origin[0], outer.origin[1] * block)
     loops[at].size = block
-    main = _of_loops(nest, [outer, *loops])
+    main = nest_of(nest, [outer, *loops])
     if not rest:
         return main, None
     loops[at].size = rest
-    last = _of_loops(nest, loops)
+    last = nest_of(nest, loops)
     begin = whole * block
     starts = list(nest.starts)
     starts[outer.origin[0]] += begin * nest.origins[at][1]
@@ -201,7 +220,7 @@ def split(nest: Nest, at: int, block: int) -> tuple[Nest, Nest | None]:
     return main, replace(last, accesses=accesses, starts=tuple(starts))
 
 
-class _Loop:
+class Loop:
     """One loop of a nest, apart from it: its size, and the stride of every operand."""
 
     def __init__(self, nest: Nest, at: int) -> None:
@@ -210,12 +229,26 @@ class _Loop:
         self.strides = [access.strides[at] for access in nest.accesses]
         self.origin = nest.origins[at]
 
-    def joins(self, inner: _Loop) -> bool:
+    def split(self, block: int) -> tuple[Loop, Loop]:
+        """A loop over blocks of ``block`` turns, which divides the size, and the one inside a block."""
+        outer, inner = copy(self), copy(self)
+        outer.size //= block
+        outer.strides = [stride * block for stride in self.strides]
+        outer.origin = (self.origin[0], self.origin[1] * block)
+        inner.size = block
+        return outer, inner
+
+    def joins(self, inner: Loop) -> bool:
         """Whether this loop and ``inner``, the next inside it, move on evenly."""
         return self.reduces == inner.reduces and self.strides == [s * inner.size for s in inner.strides]
 
 
-def _of_loops(nest: Nest, loops: Sequence[_Loop]) -> Nest:
+def loops_of(nest: Nest) -> list[Loop]:
+    """The loops of ``nest``, outermost first."""
+    return [Loop(nest, at) for at in range(len(nest.sizes))]
+
+
+def nest_of(nest: Nest, loops: Sequence[Loop]) -> Nest:
     """``nest`` with other loops over the same operands."""
     accesses = tuple(replace(access, strides=tuple(loop.strides[at] for loop in loops))
                      for at, access in enumerate(nest.accesses))

@@ -12,17 +12,22 @@ linalg, with the reason in its location, for the report; upstream's scalar loops
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
+from ...devices.cores import core_named
 from ...dialect.schedules import device_of
 from ...ir.mlir import ir
 from ...ir.walk import blocks
 from ...passes import Pass, PassContext
 from ..cpu.statements import scalar_location
+from .fills import fills
 from .loops import Plan, Rows, plans_of
 from .memory import Memory, Value, arith, scf
 from .nest import Nest, NotVectorized
+from .products import Product, Shape, panels_buffer
+from .row_groups import Group, Step, groups_of
 
 
 @dataclass(frozen=True)
@@ -34,21 +39,93 @@ class VectorizeLoopsPass(Pass):
     name = "sparse-vectorize-loops"
 
     def run(self, op: ir.Operation, context: PassContext) -> None:
-        lanes = device_of(op).lanes
+        device = device_of(op)
+        shape = Shape.of(core_named(device.core).registers, device.lanes)
         with op.context, ir.Location.unknown(op.context):
-            for found in _candidates(op):
-                try:
-                    nest = Nest.of(found)
-                    plans = [] if nest.is_empty else plans_of(nest, lanes)
-                except NotVectorized as reason:
-                    if str(reason):
-                        found.location = scalar_location(found.location, str(reason))
-                    context.statistics["scalar loops"] += 1
-                    continue
-                with found.location, ir.InsertionPoint(found):
-                    _emit(plans, lanes, found)
-                found.erase()
-                context.statistics["vector loops"] += 1
+            steps = list(filter(None, (_step(found, device.lanes, context) for found in _candidates(op))))
+            filled = fills(op)
+            dropped = set()
+            for step in steps:
+                initial = {at: fill for at, fill in filled.get(step.op, {}).items() if step.nest.covers(at)}
+                dropped |= {fill for fill, _ in initial.values()}
+                step.nest = step.nest.starting_from({at: value for at, (_, value) in initial.items()})
+            context.statistics["vector loops"] += len(steps)
+            kept = [step for step in steps if step.op not in dropped]
+            for step in steps:
+                if step.op in dropped:
+                    step.op.erase()
+            emitter = _Emitter(device.lanes, shape)
+            for found in groups_of(kept):
+                if not (isinstance(found, Group) and emitter.group(found)):
+                    for step in found.steps if isinstance(found, Group) else found:
+                        emitter.alone(step)
+            for step in kept:
+                step.op.erase()
+
+
+@dataclass
+class _Emitter:
+    """Writes loops of vectors of ``lanes`` elements; ``shape`` of a product's tile in registers."""
+
+    lanes: int
+    shape: Shape
+
+    def alone(self, step: Step) -> None:
+        """The loops of one operation, before it."""
+        if step.nest.is_empty:
+            return
+        with step.op.location, ir.InsertionPoint(step.op):
+            if step.product is None:
+                _emit(plans_of(step.nest, self.lanes), self.lanes, step.op)
+            else:
+                _emit(self._tiles(step.product, step.op), self.lanes, step.op)
+
+    def group(self, group: Group) -> bool:
+        """The loops of a group as one, before its last operation; False where one of them has none."""
+        last = group.steps[-1].op
+        try:
+            known = [cut.plans(group.together, self.lanes) if cut.step.product is None else []
+                     for cut in group.cuts]
+        except NotVectorized:
+            return False
+        with last.location, ir.InsertionPoint(last):
+            members = [self._tiles(cut.step.product, last, group.together) if cut.step.product else plans
+                       for cut, plans in zip(group.cuts, known, strict=True)]
+            memory = Memory(self.lanes, ir.InsertionPoint(last))
+            with _parallel(memory, group.count) as block:
+                for plan in (plan for plans in members for plan in plans):
+                    _emit_inside(plan, memory, block, plan.count // group.count)
+        return True
+
+    def _tiles(self, product: Product, before: ir.Operation, together: int = 0) -> list[Plan]:
+        """Packs a matrix, and gives the plans of the product."""
+        buffer = panels_buffer(product)
+        parts = product.parts(self.shape.vectors * self.lanes)
+        _emit([plan for part in parts for plan in plans_of(part.packing(buffer), self.lanes)], self.lanes,
+              before)
+        return [Plan(nest, along, tile=tile, together=self.shape.vectors)
+                for part in parts for nest, tile, along in part.tiles(buffer, self.shape, together)]
+
+
+def _emit_inside(plan: Plan, memory: Memory, block: Value, count: int) -> None:
+    """The ``count`` rows of ``plan`` that belong to ``block``."""
+    rows = Rows(plan, memory)
+    first = memory.multiply(block, count)
+    memory.loop(count, lambda at: rows.emit(memory.add(first, at)))
+
+
+def _step(found: ir.Operation, lanes: int, context: PassContext) -> Step | None:
+    """What ``found`` becomes; None where it stays, with the reason in its location."""
+    try:
+        nest = Nest.of(found)
+        if not nest.is_empty:
+            plans_of(nest, lanes)
+        return Step(found, nest)
+    except NotVectorized as reason:
+        if str(reason):
+            found.location = scalar_location(found.location, str(reason))
+        context.statistics["scalar loops"] += 1
+        return None
 
 
 def _candidates(root: ir.Operation) -> list[ir.Operation]:
@@ -62,15 +139,22 @@ def _emit(plans: list[Plan], lanes: int, before: ir.Operation) -> None:
         return
     memory = Memory(lanes, ir.InsertionPoint(before))
     total = sum(plan.count for plan in plans)
-    bounds = [memory.index(number) for number in (0, total, 1)]
+    with _parallel(memory, total) as row:
+        if total == 1:
+            _whole(lambda: _choose(plans, memory, row))
+        else:
+            _choose(plans, memory, row)
+
+
+@contextmanager
+def _parallel(memory: Memory, count: int) -> Iterator[Value]:
+    """Inside a loop of ``count`` turns that threads share: the number of the turn."""
+    bounds = [memory.index(number) for number in (0, count, 1)]
     loop = scf.ParallelOp([], *[[bound] for bound in bounds], [])
     body = loop.regions[0].blocks.append(memory.index_type)
     memory.entry = ir.InsertionPoint(loop.operation)
     with ir.InsertionPoint(body):
-        if total == 1:
-            _whole(lambda: _choose(plans, memory, body.arguments[0]))
-        else:
-            _choose(plans, memory, body.arguments[0])
+        yield body.arguments[0]
         scf.ReduceOp([], 0)
 
 

@@ -158,6 +158,41 @@ def test_products_of_inputs(shapes: tuple[tuple[int, ...], tuple[int, ...]]) -> 
     check(lambda a, b: a @ b.transpose(-1, -2), a, b.transpose(-1, -2).contiguous())
 
 
+@pytest.mark.parametrize(("rows", "inner", "columns"), [(49, 100, 77), (8, 8, 5), (29, 16, 64)], ids=str)
+def test_products_are_packed(rows: int, inner: int, columns: int) -> None:
+    a, b = numbers(rows, inner), numbers(inner, columns, seed=1)
+    check(torch.mm, a, b, threads=2)
+    check(lambda a, b: a @ b.t() + 1, a, b.t().contiguous())
+    check(lambda a, b: torch.bmm(a.transpose(1, 2), b), numbers(3, inner, rows), numbers(3, inner, columns))
+
+
+def test_a_product_of_infinities_is_pytorchs() -> None:
+    a, b = numbers(16, 16), numbers(16, 32, seed=1)
+    a[3, 4], a[5, 6], b[4, 7], b[9, 20] = torch.inf, torch.nan, -torch.inf, torch.nan
+    check(torch.mm, a, b)
+
+
+@pytest.mark.parametrize("function", [
+    lambda x: x.var(1), lambda x: x.var((0, 1), correction=0), lambda x: torch.var_mean(x, 0, keepdim=True),
+    lambda x: (x * 1e-3 + 100).std(1)])
+def test_variances(function: Function) -> None:
+    check(function, numbers(9, 37))
+
+
+def test_a_variance_of_one_number_is_nan() -> None:
+    check(lambda x: x.var(1), numbers(5, 1))
+
+
+@pytest.mark.parametrize(("function", "shapes"), [
+    (nn.Softmax(-1), [(64, 200)]), (nn.LogSoftmax(1), [(34, 50, 3)]), (nn.LayerNorm(130), [(3, 48, 130)]),
+    (nn.GroupNorm(4, 8), [(16, 8, 10, 10)]), (lambda x: x.cumsum(0).softmax(1) + x, [(32, 70)]),
+    (F.scaled_dot_product_attention, [(1, 4, 64, 32)] * 3),
+    (lambda x, w: torch.relu(x @ w + 1).softmax(-1), [(48, 64), (64, 96)])], ids=range(7))
+def test_what_is_computed_of_the_same_rows_runs_as_one(function: Function,
+                                                       shapes: list[tuple[int, ...]]) -> None:
+    check(function, *(numbers(*shape, seed=seed) for seed, shape in enumerate(shapes)), threads=2)
+
+
 def test_attention() -> None:
     q, k, v = (numbers(1, 2, 19, 24, seed=seed) for seed in range(3))
     check(F.scaled_dot_product_attention, q, k, v, threads=2)

@@ -1,0 +1,54 @@
+"""Variances in the numbers' own type, in two passes; torch-mlir's decomposition goes through f64.
+
+Layer, group and instance norms are made of them by PyTorch's own decompositions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod
+from typing import Any
+
+import torch
+
+
+def var(x: torch.Tensor, dim: Sequence[int] | None = None, *, correction: float | None = None,
+        keepdim: bool = False) -> Any:
+    """``aten.var.correction``; exact also where the mean, rounded, is far from zero."""
+    found = _squares(x, dim, keepdim)
+    if found is NotImplemented:
+        return found
+    total, centred, _, count, dims = found
+    shift = centred.sum(dims, keepdim=keepdim)
+    return (total - shift * shift / count) / _divisor(count, correction)
+
+
+def var_mean(x: torch.Tensor, dim: Sequence[int] | None = None, *, correction: float | None = None,
+             keepdim: bool = False) -> Any:
+    """``aten.var_mean.correction``, of which PyTorch makes norms: exact to what the mean is rounded by."""
+    found = _squares(x, dim, keepdim)
+    if found is NotImplemented:
+        return found
+    total, _, mean, count, _ = found
+    return total / _divisor(count, correction), mean.reshape(total.shape)
+
+
+def _squares(x: torch.Tensor, dim: Sequence[int] | None, keepdim: bool) -> Any:
+    """The sum of squared differences from the mean, these differences, the mean with all dimensions, how many
+    numbers it is of, and along which dimensions."""
+    if x.dtype not in (torch.float32, torch.float64) or not all(isinstance(size, int) for size in x.shape):
+        return NotImplemented
+    dims = [at % max(x.dim(), 1) for at in dim] if dim else list(range(x.dim()))
+    count = prod(x.shape[at] for at in dims)
+    if not dims or not count:
+        return NotImplemented
+    mean = x.mean(dims, keepdim=True)
+    centred = x - mean
+    return (centred * centred).sum(dims, keepdim=keepdim), centred, mean, count, dims
+
+
+def _divisor(count: int, correction: float | None) -> float:
+    return max(0.0, count - (1 if correction is None else correction))
+
+
+__all__ = ["var", "var_mean"]

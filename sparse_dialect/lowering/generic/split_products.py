@@ -1,0 +1,180 @@
+"""What upstream's fusion has drawn into a product of matrices is taken out again, to be computed once.
+
+    C[m, n] += f(A[m, k]) * B[k, n]     f for every m, n and k
+    -> T[m, k] = f(A[m, k])             f for every m and k
+       C[m, n] += T[m, k] * B[k, n]
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ...ir.mlir import bindings, ir
+from ...ir.walk import blocks
+from .body import clone
+from .memory import Value
+
+linalg: Any = bindings("dialects.linalg")
+tensor: Any = bindings("dialects.tensor")
+
+PLAIN = ("arith.", "math.")
+
+
+@dataclass(frozen=True)
+class _Factor:
+    """One side of a product: a value of the body, the operations that compute it in order, the numbers of the
+    inputs that it is computed from, and the loops that these move with."""
+
+    value: Value
+    ops: tuple[ir.Operation, ...]
+    inputs: tuple[int, ...]
+    loops: frozenset[int]
+
+
+def split_products(function: ir.Operation) -> int:
+    """Splits the products of ``function``; how many there were."""
+    count = 0
+    for op in [view.operation for block in blocks(function) for view in block.operations]:
+        factors = _factors(op) if op.name == "linalg.generic" else None
+        if factors is not None:
+            _split(op, factors)
+            count += 1
+    return count
+
+
+def _maps(op: ir.Operation) -> list[ir.AffineMap]:
+    return [ir.AffineMapAttr(each).value for each in ir.ArrayAttr(op.attributes["indexing_maps"])]
+
+
+def _factors(op: ir.Operation) -> list[_Factor] | None:
+    """Both sides of the product that ``op`` adds up, where one of them is computed for each element; else
+    None."""
+    block = op.regions[0].blocks[0]
+    end = [view.operation for view in block.operations][-1]
+    if len(op.results) != 1 or "reduction" not in str(op.attributes["iterator_types"]):
+        return None
+    out = list(block.arguments)[-1]
+    total = _owner(end.operands[0], block)
+    if total is None or total.name != "arith.addf" or out not in list(total.operands):
+        return None
+    term = next((value for value in total.operands if value != out), out)
+    product = _owner(term, block)
+    if product is None or product.name != "arith.mulf":
+        return None
+    found = [_factor(op, value) for value in product.operands]
+    left, right = found
+    if left is None or right is None or set(left.inputs) & set(right.inputs):
+        return None
+    if not (left.ops or right.ops) or not (left.loops - right.loops and right.loops - left.loops):
+        return None
+    return [left, right]
+
+
+def _factor(op: ir.Operation, value: Value) -> _Factor | None:
+    """What ``value`` is computed from; None where that is no arithmetic on static inputs."""
+    block = op.regions[0].blocks[0]
+    arguments = list(block.arguments)
+    needed, ahead = {value}, [value]
+    while ahead:
+        owner = _owner(ahead.pop(), block)
+        if owner is None:
+            continue
+        if not owner.name.startswith(PLAIN) or list(owner.regions):
+            return None
+        ahead += [operand for operand in owner.operands if operand not in needed]
+        needed |= set(owner.operands)
+    ops = tuple(view.operation for view in block.operations
+                if any(result in needed for result in view.operation.results))
+    inputs = tuple(at for at, argument in enumerate(arguments) if argument in needed)
+    types = [op.operands[at].type for at in inputs]
+    if not inputs or arguments[-1] in needed or not all(
+            isinstance(type_, ir.RankedTensorType) and type_.has_static_shape for type_ in types):
+        return None
+    results = [result for at in inputs for result in _maps(op)[at].results]
+    if not all(isinstance(result, ir.AffineDimExpr | ir.AffineConstantExpr) for result in results):
+        return None
+    loops = frozenset(ir.AffineDimExpr(result).position for result in results
+                      if isinstance(result, ir.AffineDimExpr))
+    return _Factor(value, ops, inputs, loops)
+
+
+def _owner(value: Value, block: ir.Block) -> ir.Operation | None:
+    """The operation of ``block`` that gives ``value``."""
+    if isinstance(value.owner, ir.Block) or value.owner.operation.block != block:
+        return None
+    return value.owner.operation
+
+
+def _split(op: ir.Operation, factors: Sequence[_Factor]) -> None:
+    """Computes ``factors`` by operations of their own, and multiplies what they give."""
+    maps = _maps(op)
+    operands, used = [], []
+    with ir.InsertionPoint(op), op.location:
+        for factor in factors:
+            if factor.ops:
+                made, map_ = _apart(op, factor)
+            else:
+                made, map_ = op.operands[factor.inputs[0]], maps[factor.inputs[0]]
+            operands.append(made)
+            used.append(map_)
+        result = op.operands[len(op.operands) - 1]
+        kinds = ir.ArrayAttr(op.attributes["iterator_types"])
+        new = _generic(operands, result, [*used, maps[-1]], kinds)
+        block = new.regions[0].blocks[0]
+        product = _owner([view.operation for view in op.regions[0].blocks[0].operations][-1].operands[0],
+                         op.regions[0].blocks[0])
+        assert product is not None
+        type_ = product.results[0].type
+        with ir.InsertionPoint(block):
+            left, right, out = block.arguments
+            term = ir.Operation.create("arith.mulf", [type_], [left, right]).result
+            total = ir.Operation.create("arith.addf", [type_], [out, term]).result
+            linalg.YieldOp([total])
+    op.results[0].replace_all_uses_with(new.results[0])
+    op.erase()
+
+
+def _apart(op: ir.Operation, factor: _Factor) -> tuple[Value, ir.AffineMap]:
+    """The tensor of all values of ``factor``, and where the product finds them in it."""
+    maps, loops = _maps(op), sorted(factor.loops)
+    sizes: dict[int, int] = {}
+    for at in factor.inputs:
+        shape = ir.RankedTensorType(op.operands[at].type).shape
+        for size, result in zip(shape, maps[at].results, strict=True):
+            if isinstance(result, ir.AffineDimExpr):
+                sizes[ir.AffineDimExpr(result).position] = size
+    empty = tensor.EmptyOp([sizes[loop] for loop in loops], factor.value.type).result
+    inner = [ir.AffineMap.get(len(loops), 0, [
+        ir.AffineDimExpr.get(loops.index(ir.AffineDimExpr(result).position))
+        if isinstance(result, ir.AffineDimExpr) else result for result in maps[at].results])
+        for at in factor.inputs]
+    kinds = ir.ArrayAttr.get([ir.Attribute.parse("#linalg.iterator_type<parallel>")] * len(loops))
+    made = _generic([op.operands[at] for at in factor.inputs], empty,
+                    [*inner, ir.AffineMap.get_identity(len(loops))], kinds)
+    block = made.regions[0].blocks[0]
+    arguments = list(op.regions[0].blocks[0].arguments)
+    known = {arguments[at]: block.arguments[number] for number, at in enumerate(factor.inputs)}
+    with ir.InsertionPoint(block):
+        for inner_op in factor.ops:
+            known[inner_op.results[0]] = clone(
+                inner_op, [known.get(value, value) for value in inner_op.operands], inner_op.results[0].type)
+        linalg.YieldOp([known[factor.value]])
+    place = ir.AffineMap.get(maps[0].n_dims, 0, [ir.AffineDimExpr.get(loop) for loop in loops])
+    return made.results[0], place
+
+
+def _generic(inputs: Sequence[Value], output: Value, maps: Sequence[ir.AffineMap],
+             kinds: ir.ArrayAttr) -> ir.Operation:
+    """A linalg.generic without a body, at the current insertion point."""
+    attributes = {"indexing_maps": ir.ArrayAttr.get([ir.AffineMapAttr.get(map_) for map_ in maps]),
+                  "iterator_types": kinds,
+                  "operandSegmentSizes": ir.DenseI32ArrayAttr.get([len(inputs), 1])}
+    made = ir.Operation.create("linalg.generic", [output.type], [*inputs, output], attributes, regions=1)
+    types = [ir.RankedTensorType(value.type).element_type for value in (*inputs, output)]
+    made.regions[0].blocks.append(*types)
+    return made
+
+
+__all__ = ["split_products"]
