@@ -2,8 +2,8 @@
 
     conv -> relu -> fft -> conv -> linear   ->   [conv, relu: espalier_0] -> fft -> [conv, linear: espalier_1]
 
-Every operation is imported alone to see whether it can be, and what can is joined to sub-graphs as large as
-possible. The rest is for the next partitioner (XNNPACK's), or for the portable kernels.
+Where the program cannot be imported whole, every operation is imported alone to see whether it can be, and
+what can is joined to sub-graphs as large as possible. The rest is for the next partitioner (XNNPACK's), or for the portable kernels.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from torch.utils._pytree import tree_leaves
 from ...pipelines.driver import CompileOptions
 from ...pipelines.target import Target
 from ..quiet import quiet
-from ..torch.partition import eager_nodes, parts
+from ..torch.partition import eager_nodes, parts, whole_imports
 from .backend import EspalierBackend, Settings
 from .edge import to_aten
 
@@ -63,7 +63,7 @@ class EspalierPartitioner(Partitioner):
         plain = torch.fx.GraphModule(module, copy.deepcopy(module.graph))
         to_aten(plain.graph)
         with quiet():
-            eager = eager_nodes(plain, weights)
+            eager = {} if whole_imports(plain, weights) else eager_nodes(plain, weights)
         eager |= {node.name: str(node.target) for node in module.graph.nodes if not _lies_in_order(node)}
         tags = {}
         for number, part in enumerate(parts(module, eager)[1]):

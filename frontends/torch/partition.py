@@ -38,6 +38,32 @@ def functional(program: torch.export.ExportedProgram) -> torch.fx.GraphModule | 
     return module
 
 
+def whole_imports(graph: torch.fx.GraphModule, weights: Container[str]) -> bool:
+    """Whether all of a functional program can be imported; ``weights``: the names of inputs that are weights,
+    of which only the shapes count."""
+    whole, inputs, known = torch.fx.Graph(), [], {}
+    holder = torch.nn.Module()
+    for node in graph.graph.nodes:
+        value = node.meta.get("val")
+        if node.op == "placeholder" and isinstance(value, torch.Tensor):
+            if not all(isinstance(size, int) for size in value.shape):
+                return False
+            stand_in = torch.ones(value.shape, dtype=value.dtype)
+            if node.name in weights:
+                holder.register_buffer(f"constant_{node.name}", stand_in)
+                known[node] = whole.get_attr(f"constant_{node.name}")
+                continue
+            inputs.append(stand_in)
+        elif node.op not in ("call_function", "output"):
+            return False
+        known[node] = whole.node_copy(node, known.__getitem__)
+    try:
+        import_any(torch.fx.GraphModule(holder, whole), tuple(inputs))
+        return True
+    except EspalierError:
+        return False
+
+
 def eager_nodes(graph: torch.fx.GraphModule, weights: Container[str] = ()) -> dict[str, str]:
     """The nodes of a functional program that Espalier does not take, and their operators; ``weights``: the
     names of inputs that are weights, beside the attributes."""
@@ -169,4 +195,4 @@ class _Part(torch.nn.Module):
         return self.function(*arguments)
 
 
-__all__ = ["eager_nodes", "functional", "parts", "split"]
+__all__ = ["eager_nodes", "functional", "parts", "split", "whole_imports"]
