@@ -3,7 +3,8 @@
     conv -> relu -> fft -> conv -> linear   ->   [conv, relu: espalier_0] -> fft -> [conv, linear: espalier_1]
 
 Where the program cannot be imported whole, every operation is imported alone to see whether it can be, and
-what can is joined to sub-graphs as large as possible. The rest is for the next partitioner (XNNPACK's), or for the portable kernels.
+what can is joined to sub-graphs as large as possible. The rest is for the next partitioner (XNNPACK's), or
+for the portable kernels.
 """
 
 from __future__ import annotations
