@@ -13,7 +13,7 @@ PACKAGES := sparse_dialect pipelines frontends runtime tools
 # mypy names a module by its folder, and the checkout's may be no Python name: it looks through a link called espalier.
 TYPING := $(VENV)/typing
 
-.PHONY: demo demo-prune test fast lint clean
+.PHONY: demo demo-prune test fast lint docs clean
 
 demo: $(VENV)/.torch
 	$(BIN)/python -m espalier.tools.demo
@@ -47,9 +47,13 @@ $(VENV)/.prune: $(VENV)/.torch
 	touch $@
 
 $(VENV)/.dev: $(VENV)/.torch
-	$(PIP) -e '.[torch,prune,aot,peers,dev]'
+	$(PIP) -e '.[torch,prune,aot,peers,docs,dev]'
 	$(PIP) -e '.[torch,hosts]' || echo 'hosts not installed: tests that need them are skipped' >&2
 	touch $@
+
+# The documentation's site, in out/site.
+docs: $(VENV)/.dev
+	$(BIN)/python -m mkdocs build
 
 clean:
 	rm -rf $(VENV) out build .pytest_cache .mypy_cache .ruff_cache .hypothesis

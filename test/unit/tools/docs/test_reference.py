@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import re
-import sys
-from pathlib import Path
 
-import pytest
 from espalier.pipelines.registry import PREFIX, default_registry
-from espalier.tools.make_docs import dialect_page, main, passes_page
+from espalier.tools.docs.reference import dialect_page, passes_page
 
 
 def sections(page: str) -> dict[str, str]:
@@ -29,9 +26,3 @@ def test_every_operation_and_attribute_is_documented() -> None:
     assert {"sparse.conv", "sparse.packed_conv", "sparse.gru", "sparse.pattern", "sparse.lanes"} <= set(found)
     assert [name for name, text in found.items() if len(text.split()) < 3] == []
 
-
-def test_pages_are_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "argv", ["make_docs", str(tmp_path)])
-    main()
-    assert (tmp_path / "passes.md").read_text() == passes_page()
-    assert (tmp_path / "dialect.md").read_text() == dialect_page()

@@ -1,24 +1,19 @@
-"""``python -m espalier.tools.make_docs [FOLDER]`` writes ``passes.md`` and ``dialect.md`` from docstrings."""
+"""Every pass, pipeline, operation and attribute, from docstrings: two pages of the site."""
 
 from __future__ import annotations
 
 import inspect
-import sys
-from pathlib import Path
 from typing import Any
 
-from ..files import replacing
-from ..pipelines.options import options_of
-from ..pipelines.registry import PREFIX, default_registry
-from ..sparse_dialect.dialect.ops import Sparse
-
-HEADER = "<!-- Written by `python -m espalier.tools.make_docs`: change the docstrings instead. -->\n\n"
+from ...pipelines.options import options_of
+from ...pipelines.registry import PREFIX, default_registry
+from ...sparse_dialect.dialect.ops import Sparse
 
 
 def passes_page() -> str:
     """Every pass of ours with its documentation and options, then the named pipelines."""
     registry = default_registry()
-    parts = [HEADER, "# Passes\n"]
+    parts = ["# Passes\n"]
     for name in registry.names():
         if not name.startswith(PREFIX):
             continue  # of an installed package
@@ -37,7 +32,7 @@ def passes_page() -> str:
 
 def dialect_page() -> str:
     """Every operation and attribute of the dialect with its documentation and fields."""
-    parts = [HEADER, "# The `sparse` dialect\n"]
+    parts = ["# The `sparse` dialect\n"]
     for title, base in (("Operations", Sparse.Operation), ("Attributes", Sparse.Attribute)):
         parts.append(f"\n# {title}\n")
         for cls in sorted(_named(base), key=_name):
@@ -61,17 +56,3 @@ def _named(base: Any) -> list[Any]:
 def _name(cls: Any) -> str:
     return str(getattr(cls, "OPERATION_NAME", "") or getattr(cls, "attr_name", "")).removeprefix("sparse.")
 
-
-PAGES = {"passes.md": passes_page, "dialect.md": dialect_page}
-
-
-def main() -> None:
-    """Writes both pages into the folder given, ``docs`` by default."""
-    folder = Path(sys.argv[1] if len(sys.argv) > 1 else "docs")
-    for name, page in PAGES.items():
-        with replacing(folder / name) as file:
-            file.write(page().encode())
-
-
-if __name__ == "__main__":
-    main()
