@@ -10,6 +10,9 @@ import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
 import pytest
+import torch
+from espalier.frontends.compile import compile_file
+from espalier.pipelines.target import Target
 from espalier.runtime.c import FLAGS, INCLUDE, SOURCES
 from support.fake_model import (
     FOLDER,
@@ -23,6 +26,7 @@ from support.fake_model import (
     needs_gcc,
     replay_file,
 )
+from support.vulkan import DRIVERS, lacking
 
 pytestmark = needs_gcc
 EXAMPLES = INCLUDE / "examples"
@@ -176,6 +180,59 @@ def test_android_model_in_a_desktop_java(tmp_path: Path, folder: Path) -> None:
         "output 'positivité' is a null pointer"], result.stderr
     assert "IndexOutOfBoundsException: the model has no output 2" in result.stderr
     assert "IllegalStateException: cannot open" in call(*java, folder / "absent").stderr
+
+
+GPU_PROVE = """
+import java.nio.ByteBuffer;
+import org.espalier.example.Model;
+
+public class GpuProve {
+    public static void main(String[] arguments) {
+        try (Model model = new Model(arguments[0], arguments[1])) {
+            String reason = model.whyProcessor();
+            System.out.println(reason == null ? "GPU" : reason);
+            model.setThreads(1);
+            System.out.println(model.check() < 1e-4);
+            ByteBuffer[] inputs = {model.input(0)}, outputs = {model.output(0)};
+            System.out.println(inputs[0].capacity());
+            if (reason == null) {
+                model.run(inputs, outputs);
+                System.out.println(outputs[0].getFloat(0));
+            }
+        }
+    }
+}
+"""
+
+
+@pytest.mark.slow
+@needs_cmake
+@needs_java
+@pytest.mark.skipif(bool(lacking("lavapipe")), reason=lacking("lavapipe") or "-")
+def test_android_model_of_the_gpu_flavour(tmp_path: Path, folder: Path,
+                                          monkeypatch: pytest.MonkeyPatch) -> None:
+    """The GPU where there is one; without a driver, or with a damaged file, the processor and the reason."""
+    home = Path(os.path.realpath(str(shutil.which("javac")))).parents[1]
+    flags = f"-I{home}/include -I{home}/include/linux {' '.join(WARNINGS)}"
+    assert configure(tmp_path, folder, "-DNET_GPU=ON", f"-DCMAKE_C_FLAGS={flags}").returncode == 0
+    must("cmake", "--build", tmp_path)
+    (tmp_path / "GpuProve.java").write_text(GPU_PROVE)
+    must("javac", "-Xlint:all", "-Werror", "-d", tmp_path / "classes", tmp_path / "GpuProve.java",
+         ANDROID / "app/src/main/java/org/espalier/example/Model.java")
+    layer = torch.nn.Linear(3, 2)
+    torch.nn.init.constant_(layer.bias, 7)
+    compile_file(layer.eval(), (torch.ones(1, 3),), Target.vulkan()).write(tmp_path / "gpu.espalier")
+    (tmp_path / "damaged").write_bytes((tmp_path / "gpu.espalier").read_bytes()[:200])
+    monkeypatch.setenv("VK_ICD_FILENAMES", str(DRIVERS["lavapipe"]))
+    java = ("java", "-Xcheck:jni", f"-Djava.library.path={tmp_path}", "-cp", tmp_path / "classes", "GpuProve")
+    assert must(*java, tmp_path / "gpu.espalier", folder / "net.espalier").splitlines() == [
+        "GPU", "true", "12", "7.0"]
+    reason, passed, size = must(*java, tmp_path / "damaged", folder / "net.espalier").splitlines()
+    assert "not an Espalier model file" in reason or "damaged" in reason or "truncated" in reason
+    assert (passed, size) == ("true", "24")
+    monkeypatch.setenv("VK_ICD_FILENAMES", str(tmp_path / "absent.json"))
+    reason, *_ = must(*java, tmp_path / "gpu.espalier", folder / "net.espalier").splitlines()
+    assert reason
 
 
 def test_android_files_name_each_other() -> None:

@@ -1,11 +1,30 @@
-/* The native methods of Model.java. A model is a number to Java; errors are exceptions. */
+/* The native methods of Model.java. A model is a number to Java; errors are exceptions. With NET_GPU a GPU runs the
+   model where there is a file for it and a device that can; the code in net.o is the fallback. */
 #include <jni.h>
+#include <stdio.h>
+#include <stdlib.h>
 
 #include "net.h" /* espalier compile ... --name net --emit header -o net.h */
+#ifdef NET_GPU
+#include "vulkan.h"
+#else
+typedef struct espalier_gpu espalier_gpu; /* there is none */
+#endif
+
+typedef struct net_instance {
+    espalier_model *model;
+    espalier_gpu *gpu;                    /* null: the processor */
+    char reason[ESPALIER_MESSAGE_BYTES];  /* why it is the processor; empty where nobody asked for a GPU */
+} net_instance;
+
+static net_instance *instance_of(jlong handle)
+{
+    return (net_instance *)(intptr_t)handle;
+}
 
 static espalier_model *model_of(jlong handle)
 {
-    return (espalier_model *)(intptr_t)handle;
+    return handle == 0 ? NULL : instance_of(handle)->model;
 }
 
 static void raise_error(JNIEnv *env, const char *message)
@@ -21,24 +40,70 @@ static void must(JNIEnv *env, jlong handle, espalier_status status)
         raise_error(env, espalier_last_error(model_of(handle)));
 }
 
-JNIEXPORT jlong JNICALL Java_org_espalier_example_Model_create(JNIEnv *env, jclass self, jstring path)
+static void release(net_instance *net)
+{
+    if (net == NULL)
+        return;
+    espalier_destroy(net->model);
+#ifdef NET_GPU
+    espalier_gpu_destroy(net->gpu);
+#endif
+    free(net);
+}
+
+/* The model on a GPU: nothing where that cannot be, and net->reason says why. */
+static void try_gpu(net_instance *net, const char *path)
+{
+#ifdef NET_GPU
+    const espalier_gpu_options options = {.device = -1};
+    if (espalier_gpu_create(&options, &net->gpu, net->reason, sizeof net->reason) != ESPALIER_OK)
+        return;
+    if (espalier_create_from_file_on(net->gpu, path, &net->model, net->reason, sizeof net->reason) == ESPALIER_OK)
+        return;
+    espalier_gpu_destroy(net->gpu);
+    net->gpu = NULL;
+#else
+    snprintf(net->reason, sizeof net->reason, "built without Vulkan: %s", path);
+#endif
+}
+
+/* `gpuPath` may be null. */
+JNIEXPORT jlong JNICALL Java_org_espalier_example_Model_create(JNIEnv *env, jclass self, jstring gpuPath, jstring path)
 {
     (void)self;
-    char message[ESPALIER_MESSAGE_BYTES];
-    espalier_model *model = NULL;
+    char message[ESPALIER_MESSAGE_BYTES] = "out of memory";
+    net_instance *net = calloc(1, sizeof *net);
     const char *text = (*env)->GetStringUTFChars(env, path, NULL);
-    if (text == NULL)
-        return 0; /* out of memory: Java has an exception already */
-    if (espalier_create_from_file(&espalier_model_net, text, &model, message, sizeof message) != ESPALIER_OK)
+    const char *gpuText = gpuPath == NULL ? NULL : (*env)->GetStringUTFChars(env, gpuPath, NULL);
+    espalier_status status = net == NULL ? ESPALIER_OUT_OF_MEMORY : ESPALIER_OK;
+    if (status == ESPALIER_OK && gpuText != NULL)
+        try_gpu(net, gpuText);
+    if (status == ESPALIER_OK && net->model == NULL && text != NULL)
+        status = espalier_create_from_file(&espalier_model_net, text, &net->model, message, sizeof message);
+    if (gpuText != NULL)
+        (*env)->ReleaseStringUTFChars(env, gpuPath, gpuText);
+    if (text != NULL)
+        (*env)->ReleaseStringUTFChars(env, path, text);
+    if (status == ESPALIER_OK && net->model != NULL)
+        return (jlong)(intptr_t)net;
+    release(net);
+    if (!(*env)->ExceptionCheck(env)) /* Java has one already where a string found no memory */
         raise_error(env, message);
-    (*env)->ReleaseStringUTFChars(env, path, text);
-    return (jlong)(intptr_t)model;
+    return 0;
 }
 
 JNIEXPORT void JNICALL Java_org_espalier_example_Model_destroy(JNIEnv *env, jclass self, jlong handle)
 {
     (void)env, (void)self;
-    espalier_destroy(model_of(handle));
+    release(instance_of(handle));
+}
+
+/* Null on a GPU; on the processor why it is that, empty where nobody asked for another. */
+JNIEXPORT jstring JNICALL Java_org_espalier_example_Model_whyProcessor(JNIEnv *env, jclass self, jlong handle)
+{
+    (void)self;
+    const net_instance *net = instance_of(handle);
+    return net->gpu != NULL ? NULL : (*env)->NewStringUTF(env, net->reason);
 }
 
 JNIEXPORT void JNICALL Java_org_espalier_example_Model_setThreads(JNIEnv *env, jclass self, jlong handle, jint threads)

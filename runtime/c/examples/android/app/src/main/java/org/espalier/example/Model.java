@@ -16,7 +16,20 @@ public final class Model implements AutoCloseable {
 
     /** Maps the model file at {@code path}. */
     public Model(String path) {
-        handle = create(path);
+        handle = create(null, path);
+    }
+
+    /**
+     * Runs {@code gpuPath}, the same model compiled for Vulkan, where the device has a GPU that can, else
+     * {@code path} on the processor; {@link #whyProcessor} says which.
+     */
+    public Model(String gpuPath, String path) {
+        handle = create(gpuPath, path);
+    }
+
+    /** Null on a GPU; on the processor why it is that, empty where nobody asked for another. */
+    public String whyProcessor() {
+        return whyProcessor(open());
     }
 
     public void setThreads(int threads) {
@@ -64,7 +77,9 @@ public final class Model implements AutoCloseable {
         return ByteBuffer.allocateDirect((int) bytes).order(ByteOrder.nativeOrder());
     }
 
-    private static native long create(String path);
+    private static native long create(String gpuPath, String path);
+
+    private static native String whyProcessor(long handle);
 
     private static native void destroy(long handle);
 
