@@ -9,7 +9,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from .errors import EspalierError
@@ -62,7 +62,7 @@ def __dir__() -> list[str]:
 def compile(model: Any, example_inputs: Any = (), *, target: Target | None = None,
             options: CompileOptions | None = None,
             progress: Callable[[str, int, int], None] | None = None,
-            watch: Watch | None = None) -> CompiledModel:
+            watch: Watch | None = None, batch: int | Sequence[int] = ()) -> CompiledModel:
     """
     Compiles a model for the host CPU.
 
@@ -72,12 +72,16 @@ def compile(model: Any, example_inputs: Any = (), *, target: Target | None = Non
     ``example_inputs``: one tensor, a tuple of the module's arguments, or a dict of its keyword arguments;
     tensors may stand in tuples, lists and dicts, and numbers, strings and None become constants.
     ``progress`` hears (step, done, total); ``watch`` (``pipelines.driver.Watch``) has instruments that look
-    at every pass, and listeners that hear the IR between stages. Raises ``EspalierError``, in one line, for
-    what cannot be compiled.
+    at every pass, and listeners that hear the IR between stages. ``batch``: the batch sizes to compile for,
+    such as ``(1, 8, 32)``, which share their weights; a run takes the code for its inputs' batch, and raises
+    where there is none. Of a module, the batch is the first dimension of every tensor that has as many
+    entries there as the first one; a program says it by ``torch.export.Dim``. None: the example's sizes.
+    Raises ``EspalierError``, in one line, for what cannot be compiled.
     """
     from .frontends.compile import compile_model
 
-    return compile_model(model, example_inputs, target, options, progress, watch)
+    return compile_model(model, example_inputs, target, options, progress, watch,
+                         [batch] if isinstance(batch, int) else batch)
 
 
 def load(path: str, *, sha256: str = "", verify_key: str = "", mmap: bool = True) -> CompiledModel:

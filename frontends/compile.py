@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +15,7 @@ from ..pipelines.named import DISPATCHES
 from ..pipelines.parser import parse_pipeline
 from ..pipelines.runner import Runner
 from ..pipelines.target import VULKAN, Target
+from ..runtime.batches import checked_batches
 from ..runtime.compiled_model import CompiledModel
 from ..runtime.memory import zeroed
 from ..runtime.model_file import ModelFile
@@ -30,25 +31,35 @@ if TYPE_CHECKING:
 
 Recorded = tuple[list[np.ndarray], list[np.ndarray]]  # inputs and outputs of a run
 
+
 def compile_model(model: Any, example_inputs: Any = (), target: Target | None = None,
                   options: CompileOptions | None = None,
                   progress: Callable[[str, int, int], None] | None = None,
-                  watch: Watch | None = None) -> CompiledModel:
+                  watch: Watch | None = None, batch: Sequence[int] = ()) -> CompiledModel:
     """See ``espalier.compile``; ``watch`` looks at the passes."""
     target = target or Target.host()
-    file = compile_file(model, example_inputs, target, options, progress, watch)
-    if target.triple == VULKAN:
-        return CompiledModel(file)
     if target.triple:
-        from ..pipelines.codegen.emit import cross_compiled
+        file = compile_file(model, example_inputs, target, options, progress, watch, batch)
+        if target.triple != VULKAN:
+            from ..pipelines.codegen.emit import cross_compiled
 
-        return CompiledModel(cross_compiled(file, target, "model"))
-    compiled = CompiledModel(file)
+            file = cross_compiled(file, target, "model")
+        return CompiledModel(file)
     options = options or CompileOptions()
-    if file.sample_inputs and not file.sample_outputs:
-        compiled.record(file.sample_inputs)
-    elif file.sample_outputs and options.check:
-        check(compiled, file, lambda: import_any(model, example_inputs), target, options)
+    made = []
+    for part in _parts(model, example_inputs, target, options, progress, watch, batch):
+        made.append(_checked(part, target, options))
+        del part  # the model of this batch, before that of the next is made
+    return made[0] if len(made) == 1 else CompiledModel(joined([compiled.file for compiled in made]))
+
+
+def _checked(part: _Part, target: Target, options: CompileOptions) -> CompiledModel:
+    """The model of one batch, once it computes what PyTorch does, with machine code for this processor."""
+    compiled = CompiledModel(part.file)
+    if part.file.sample_inputs and not part.file.sample_outputs:
+        compiled.record(part.file.sample_inputs)
+    elif part.file.sample_outputs and options.check:
+        check(compiled, part.file, lambda: import_any(part.model, part.inputs), target, options)
     compiled.keep_machine_code()
     return compiled
 
@@ -56,13 +67,70 @@ def compile_model(model: Any, example_inputs: Any = (), target: Target | None = 
 def compile_file(model: Any, example_inputs: Any, target: Target,
                  options: CompileOptions | None = None,
                  progress: Callable[[str, int, int], None] | None = None,
-                 watch: Watch | None = None) -> ModelFile:
+                 watch: Watch | None = None, batch: Sequence[int] = ()) -> ModelFile:
     """``model`` with code in the LLVM dialect for ``target``, and the recorded pair of input and output where
-    PyTorch gives one; else the inputs alone."""
+    PyTorch gives one; else the inputs alone. ``batch``: the sizes to compile for, none for the example's."""
+    return joined([part.file for part in
+                   _parts(model, example_inputs, target, options, progress, watch, batch)])
+
+
+@dataclass(frozen=True)
+class _Part:
+    """The model of one batch size: its file, and what it was made from."""
+
+    file: ModelFile
+    model: Any
+    inputs: Any
+
+
+def _parts(model: Any, example_inputs: Any, target: Target, options: CompileOptions | None,
+           progress: Callable[[str, int, int], None] | None, watch: Watch | None,
+           batch: Sequence[int]) -> Iterator[_Part]:
+    """Compiles ``model`` once a batch size, into one block of weights."""
+    sizes = checked_batches(batch)
+    if sizes and target.triple == VULKAN:
+        raise EspalierError("--target vulkan compiles for one batch, that of the example inputs; leave out "
+                            "--batch")
+    constants: list[tuple[int, np.ndarray]] = []
+    wanted: list[int | None] = [*sizes] or [None]
+    for size in wanted:
+        one, inputs = (model, example_inputs) if size is None else sized(model, example_inputs, size)
+        file = _file(one, inputs, target, options, progress, watch, constants)
+        if size is not None:
+            file = replace(file, manifest={**file.manifest, "batch": size})
+        if file.states and len(sizes) > 1:
+            raise EspalierError("a model with states is compiled for one batch size, since its states are of "
+                                f"one; found {', '.join(map(str, sizes))}")
+        yield _Part(file, one, inputs)
+
+
+def sized(model: Any, example_inputs: Any, size: int) -> tuple[Any, Any]:
+    """``model`` (a module, an exported program or a ``.pt2`` file) and example inputs for a batch of
+    ``size``; ``EspalierError`` where that cannot be told."""
+    if isinstance(model, str | Path):
+        if Path(model).suffix != ".pt2":
+            raise EspalierError(f"'{model}': a batch is for PyTorch's modules and programs; an .onnx file's "
+                                "sizes are given by --shape")
+        model = _program(model, ())
+    from .torch.batches import of_batch
+
+    return of_batch(model, example_inputs, size)
+
+
+def joined(files: Sequence[ModelFile]) -> ModelFile:
+    """The models of several batch sizes as one file; each one's weights begin those of the next."""
+    if len(files) == 1:
+        return files[0]
+    return replace(files[0], weights=files[-1].weights, variants=list(files[1:]))
+
+
+def _file(model: Any, example_inputs: Any, target: Target, options: CompileOptions | None,
+          progress: Callable[[str, int, int], None] | None, watch: Watch | None,
+          constants: list[tuple[int, np.ndarray]]) -> ModelFile:
     if progress is not None:
         progress("import", 0, 1)
     imported = _import(model, example_inputs)
-    file = compile_linalg(imported.module, options or CompileOptions(), target, progress, watch)
+    file = compile_linalg(imported.module, options or CompileOptions(), target, progress, watch, constants)
     manifest = {**file.manifest, **imported.interface, **named_states(file.manifest, imported.states)}
     inputs, outputs = imported.inputs, imported.expected() if imported.inputs else None
     states = list(imported.states.values())
@@ -81,7 +149,7 @@ def lower_model(model: Any, example_inputs: Any, target: Target, options: Compil
 def iree_files(model: Any, example_inputs: Any, target: Target, options: CompileOptions, name: str,
                progress: Callable[[str, int, int], None] | None, watch: Watch) -> tuple[IreeModule, Recorded]:
     """``model`` for IREE on ``target``, files called ``name``, and the recorded pair, as ``compile_file`` has
-    it."""
+    it; there states are the last inputs and outputs, which the host application carries on."""
     from ..pipelines.codegen.iree import check_target, iree_module
 
     check_target(target)
@@ -93,7 +161,9 @@ def iree_files(model: Any, example_inputs: Any, target: Target, options: Compile
     dispatches = parse_pipeline(f"builtin.module({','.join(DISPATCHES)})")
     Runner(dispatches, watch.instruments, allocate=zeroed).run(root)
     made = iree_module(root, target, name)
-    return made, (imported.inputs, (imported.expected() if imported.inputs else None) or [])
+    outputs = (imported.expected() if imported.inputs else None) or []
+    first = len(outputs) // RUNS if imported.states else len(outputs)
+    return made, ([*imported.inputs, *imported.states.values()], outputs[:first])
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,8 @@ import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from ..errors import unknown
 from ..runtime.memory import zeroed
 from ..runtime.model_file import ModelFile
@@ -38,23 +40,29 @@ class Watch:
 
 
 def compile_linalg(module: ir.Module, options: CompileOptions, target: Target,
-                   progress: Progress | None = None, watch: Watch | None = None) -> ModelFile:
+                   progress: Progress | None = None, watch: Watch | None = None,
+                   constants: list[tuple[int, np.ndarray]] | None = None) -> ModelFile:
     """
     Compiles ``module`` (linalg on tensors with static shapes, one public function) in place. Of a module
     with recurrent layers one size may be free, the number of time steps: ``?`` wherever it stands.
 
-    Returns the model without recorded samples. Raises ``EspalierError`` for what cannot be compiled.
+    ``constants``: of the same model for other sizes, whose weights the new one begins with; its own join
+    them. Returns the model without recorded samples. Raises ``EspalierError`` for what cannot be compiled.
     """
     backend, root = backend_for(target), module.operation
+    constants = [] if constants is None else constants
+    known = len(constants)
     spare = root.clone() if backend.database(options) else None
     try:
-        records = _lower(root, backend, backend.stages(target, options), target, progress, watch or Watch())
+        records = _lower(root, backend, backend.stages(target, options), target, progress, watch or Watch(),
+                         constants=constants)
     except Exception as error:  # whatever a schedule from outside does to a pass
         if spare is None:
             raise
+        del constants[known:]
         root = spare  # with what the tuner found or without: the error may be the model's
         records = _lower(root, backend, backend.stages(target, replace(options, database="")), target,
-                         progress, watch or Watch())
+                         progress, watch or Watch(), constants=constants)
         warnings.warn(f"the tuner's schedules in '{backend.database(options)}' do not compile, the default's "
                       f"stand: {error}", stacklevel=2)
     made = backend.make(root, target)
@@ -74,7 +82,8 @@ def lower_linalg(module: ir.Module, options: CompileOptions, target: Target, las
 
 
 def _lower(root: ir.Operation, backend: Backend, stages: Sequence[Stage], target: Target,
-           progress: Progress | None, watch: Watch, count: int | None = None) -> Records:
+           progress: Progress | None, watch: Watch, count: int | None = None,
+           constants: list[tuple[int, np.ndarray]] | None = None) -> Records:
     """Runs the first ``count`` of ``stages`` (none: all) as one pipeline; what the report shows."""
     free = backend.free_steps and bool(operations(root, GruOp, LstmOp))
     records = Records(target, *interface_of(root, free))
@@ -103,5 +112,5 @@ def _lower(root: ir.Operation, backend: Backend, stages: Sequence[Stage], target
         stops[done] = stop(stage, done)
     tell(BEFORE, 0, root)
     Runner(Nest(ROOT, items[:done]), watch.instruments, verify=False, progress=progress, stops=stops,
-           allocate=zeroed).run(root)
+           allocate=zeroed, constants=[] if constants is None else constants).run(root)
     return records

@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from ..sparse_dialect.errors import EspalierError, PassError, location_text
 from ..sparse_dialect.ir.mlir import ir, passmanager
 from ..sparse_dialect.passes import Allocate, PassContext, zeros
@@ -28,7 +30,7 @@ class Runner:
 
     ``verify`` checks the IR after every pass. ``progress`` hears (name, done, total) before each item.
     ``stops``: what is called with the root after so many top-level items. ``allocate`` gives passes memory
-    for bytes that leave the IR.
+    for bytes that leave the IR, ``constants`` are those that other code has there already.
     """
 
     pipeline: Nest
@@ -37,6 +39,7 @@ class Runner:
     progress: Progress | None = None
     stops: Mapping[int, Callable[[ir.Operation], None]] = field(default_factory=dict)
     allocate: Allocate = zeros
+    constants: list[tuple[int, np.ndarray]] = field(default_factory=list)
     _each_pass: bool = field(init=False, repr=False, default=False)
 
     def __post_init__(self) -> None:
@@ -90,7 +93,7 @@ class Runner:
             self._step(Step(group, anchor, op))
 
     def _step(self, step: Step) -> None:
-        context = PassContext(allocate=self.allocate)
+        context = PassContext(allocate=self.allocate, constants=self.constants)
         for instrument in self.instruments:
             instrument.before(step)
         try:

@@ -13,6 +13,7 @@ import numpy as np
 
 from ..errors import EspalierError
 from .abi import FREE, target_text, tolerance
+from .batches import Batches
 from .devices import DEVICES
 from .executors.jit import JitExecutor
 from .executors.native import NativeExecutor, why_not_here
@@ -48,13 +49,31 @@ class CompiledModel:
             self.others = tuple(record for entry in manifest.get("statements", ())
                                 if (record := StatementRecord.from_manifest(entry)).label not in taken)
             # compiled ahead of time, it is made ready when it first runs, if it can run here at all
+            self._parts: dict[int, CompiledModel] = {}  # for other batches, made when they first run
             self._executor: JitExecutor | NativeExecutor | None = None
             if not manifest["target"].get("triple"):
-                self._executor = JitExecutor(file.code, file.weights, manifest, file.native, file.native_for,
-                                             file.states)
+                self._executor = JitExecutor(file.code, file.own_weights, manifest, file.native,
+                                             file.native_for, file.states)
+            self._batches = Batches(file)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise EspalierError(
                 f"the model's manifest is not usable: {_reason(error)}; compile the model again") from error
+
+    @property
+    def batches(self) -> tuple[int, ...]:
+        """The batch sizes that the model is compiled for; empty where there is but one shape."""
+        return self._batches.sizes
+
+    def for_batch(self, batch: int) -> CompiledModel:
+        """The model for one of ``batches`` alone, with its own layers and times; ``EspalierError`` for
+        others."""
+        file = self._batches.file(batch)
+        if file is self._file or not self.batches:
+            return self
+        with self._batches.lock:
+            if batch not in self._parts:
+                self._parts[batch] = CompiledModel(file)
+        return self._parts[batch]
 
     def __repr__(self) -> str:
         """What it takes and gives, and what it holds, on one line."""
@@ -63,7 +82,9 @@ class CompiledModel:
                 str(FREE), "?")
 
         sparse = sum(layer.kernel == "sparse" for layer in self.layers)
-        return (f"<CompiledModel ({text(self.inputs)}) -> ({text(self.outputs)}): {len(self.layers)} layers, "
+        batches = f" for batch {', '.join(map(str, self.batches))}" if self.batches else ""
+        return (f"<CompiledModel ({text(self.inputs)}) -> ({text(self.outputs)}){batches}: "
+                f"{len(self.layers)} layers, "
                 f"{sparse} sparse, {self.weight_bytes / 2**20:.1f} MiB of weights, "
                 f"{target_text(self._file.manifest)}>")
 
@@ -76,6 +97,11 @@ class CompiledModel:
         head = "".join(f"<th>{text}</th>" for text in heads)
         body = "".join(f"<tr>{row}</tr>" for row in cells)
         return f"<p>{escape(repr(self))}</p><table><tr>{head}</tr>{body}</table>"
+
+    @property
+    def file(self) -> ModelFile:
+        """What ``save`` writes."""
+        return self._file
 
     @property
     def arena_bytes(self) -> int:
@@ -105,10 +131,18 @@ class CompiledModel:
         Raises ``EspalierError`` for a wrong number, shape or dtype of inputs, or ``threads`` < 0.
         """
         threads = checked_threads(threads)
+        part = self._for(inputs)
+        if part is not self:
+            return part.run(inputs, threads)
         checked = checked_inputs(self.inputs, inputs)
         outputs = empty_outputs(self.inputs, checked, self.outputs)
         self._execute(checked, outputs, threads)
         return outputs
+
+    def _for(self, inputs: Sequence[Any]) -> CompiledModel:
+        """The model for the batch of ``inputs``."""
+        batch = self._batches.of(inputs)
+        return self if batch is None else self.for_batch(batch)
 
     def __call__(self, *inputs: Any, **keywords: Any) -> Any:
         """
@@ -159,8 +193,12 @@ class CompiledModel:
         return self._executor.wake_seconds() if isinstance(self._executor, JitExecutor) else None
 
     def profile(self, inputs: Sequence[np.ndarray], threads: int = 1) -> list[float]:
-        """Seconds spent in each of ``layers``, then in each of ``others``, in one run: all of its time.
+        """Seconds spent in each of ``layers``, then in each of ``others``, in one run: all of its time (of
+        the model for the inputs' batch, see ``for_batch``).
         A layer that is ``fused_into`` another has 0: its time is in the other's."""
+        part = self._for(inputs)
+        if part is not self:
+            return part.profile(inputs, threads)
         labels = [*(layer.name for layer in self.layers), *(other.label for other in self.others)]
         spent = dict.fromkeys(labels, 0.0)
         for label, seconds in self.timeline(inputs, threads):
@@ -174,6 +212,9 @@ class CompiledModel:
         The cycle counter is scaled to the run's wall time.
         """
         threads = checked_threads(threads)
+        part = self._for(inputs)
+        if part is not self:
+            return part.timeline(inputs, threads)
         checked = checked_inputs(self.inputs, inputs)
         outputs = empty_outputs(self.inputs, checked, self.outputs)
         begin = time.perf_counter()
@@ -196,8 +237,10 @@ class CompiledModel:
             raise EspalierError("the model holds no recorded input and output; "
                                 "compile it with example inputs")
         outputs = self.replay(self._file.sample_inputs, threads)
-        return max((error_of(found.astype(np.float64), expected.astype(np.float64))
-                    for found, expected in zip(outputs, self._file.sample_outputs, strict=True)), default=0.0)
+        others = [self.for_batch(batch).check(threads) for batch in self.batches[1:]]
+        own = [error_of(found.astype(np.float64), expected.astype(np.float64))
+               for found, expected in zip(outputs, self._file.sample_outputs, strict=True)]
+        return max([*own, *others], default=0.0)
 
     def replay(self, inputs: Sequence[np.ndarray], threads: int = 1) -> list[np.ndarray]:
         """The outputs of a run; of a model with states, the outputs and then the new states of two

@@ -9,6 +9,9 @@ and the processor that it is for). Any unzip tool opens it; because nothing is c
 data starts at a multiple of 64 (the extra field pads it, as Android's zipalign does), the weights are
 memory-mapped as they lie and never copied. Every member's CRC-32 is in the archive. ``c/archive.c`` reads it
 too.
+
+A model for several batch sizes holds all members but ``weights`` once for each, ``1/code`` and so on from the
+second one. The codes share the weights: each one's are the first bytes, which the next one's go on from.
 """
 
 from __future__ import annotations
@@ -19,8 +22,8 @@ import json
 import struct
 import zipfile
 import zlib
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -58,7 +61,8 @@ class ModelFile:
     run --check`` replays; of a model with states the outputs are those of two consecutive runs, each with
     the states that it leaves. ``states``: their initial values. ``fingerprint`` (32 hexadecimal digits, see
     ``fingerprint_of``) is the one that compiled code carries; ``runner`` is an executable for the target, or
-    empty.
+    empty. ``variants``: the same model for other batch sizes; their weights are the first bytes of the last
+    one's, which these are.
     """
 
     manifest: dict[str, Any]
@@ -71,6 +75,17 @@ class ModelFile:
     native: bytes = b""
     native_for: bytes = b""
     states: list[np.ndarray] = field(default_factory=list)
+    variants: list[ModelFile] = field(default_factory=list)
+
+    @property
+    def own_weights(self) -> np.ndarray:
+        """The weights of this batch's code."""
+        return self.weights[: int(self.manifest["sizes"]["weights"])] if self.variants else self.weights
+
+    @property
+    def parts(self) -> list[ModelFile]:
+        """The model for each batch size, as a file of its own."""
+        return [replace(self, weights=self.own_weights, variants=[]), *self.variants]
 
     @property
     def expected(self) -> list[np.ndarray]:
@@ -89,23 +104,30 @@ class ModelFile:
         return stream.getvalue()
 
     def _write_to(self, file: BinaryIO) -> None:
-        header = {"format": FORMAT, "version": VERSION, "fingerprint": self.fingerprint,
-                  **{f"{kind}s": len(arrays) for kind, arrays in self._arrays()},
-                  "runner": bool(self.runner),
-                  "manifest": self.manifest}
-        abi = describe(self.manifest, self.fingerprint)
         weights = np.ascontiguousarray(self.weights).reshape(-1).view(np.uint8)
         with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
-            _add(archive, "manifest.json", json.dumps(header, indent=1).encode())
-            _add(archive, "abi", abi)
-            _add(archive, "code", self.code)
+            self._write_part(archive, "", weights)
+            for number, variant in enumerate(self.variants, start=1):
+                variant._write_part(archive, f"{number}/", None)
+
+    def _write_part(self, archive: zipfile.ZipFile, folder: str, weights: np.ndarray | None) -> None:
+        """The members of one batch's code, whose names begin with ``folder``."""
+        header = {"format": FORMAT, "version": VERSION, "fingerprint": self.fingerprint,
+                  **{f"{kind}s": len(arrays) for kind, arrays in self._arrays()},
+                  "runner": bool(self.runner), "variants": len(self.variants),
+                  "manifest": self.manifest}
+        abi = describe(self.manifest, self.fingerprint)
+        _add(archive, f"{folder}manifest.json", json.dumps(header, indent=1).encode())
+        _add(archive, f"{folder}abi", abi)
+        _add(archive, f"{folder}code", self.code)
+        if weights is not None:
             _add(archive, "weights", weights.data)
-            for kind, arrays in self._arrays():
-                for i, array in enumerate(arrays):
-                    _add(archive, f"{kind}_{i}.npy", npy_bytes(array))
-            for name in OPTIONAL:
-                if getattr(self, name):
-                    _add(archive, name, getattr(self, name))
+        for kind, arrays in self._arrays():
+            for i, array in enumerate(arrays):
+                _add(archive, f"{folder}{kind}_{i}.npy", npy_bytes(array))
+        for name in OPTIONAL:
+            if getattr(self, name):
+                _add(archive, f"{folder}{name}", getattr(self, name))
 
     def _arrays(self) -> tuple[tuple[str, list[np.ndarray]], ...]:
         return ("input", self.sample_inputs), ("output", self.sample_outputs), ("state", self.states)
@@ -154,31 +176,53 @@ class ModelFile:
             if len(archive.namelist()) != len(set(archive.namelist())):
                 raise ValueError("two members of one name")
             spans = {info.filename: _span(file, info, size) for info in archive.infolist()}
-            header = json.loads(archive.read("manifest.json"))
-            if not isinstance(header, dict) or header.get("format") != FORMAT:
-                raise EspalierError(f"'{path}' is not an Espalier model file: its manifest names no {FORMAT}")
-            if header["version"] != VERSION:
-                raise EspalierError(f"'{path}' has format version {header['version']}, this Espalier reads "
-                                    f"version {VERSION}; compile the model again")
-            manifest, fingerprint = dict(header["manifest"]), str(header["fingerprint"])
-            if archive.read("abi") != describe(manifest, fingerprint):
-                raise ValueError("member 'abi' does not fit the manifest")
             weights = take(*spans["weights"])
             if verify and _crc(weights) != archive.getinfo("weights").CRC:
                 raise ValueError("bad CRC-32 of member 'weights'")
-            names = [[f"{kind}_{i}.npy" for i in range(header[f"{kind}s"])] for kind in ARRAYS]
-            inputs, outputs, states = ([_array(archive.read(name)) for name in own] for own in names)
-            arrays = {name for own in names for name in own}
-            if others := spans.keys() - arrays - {"manifest.json", "abi", "code", "weights", *OPTIONAL}:
+            header = _header(path, archive, "")
+            members = {"weights"}
+            parts = [_part(archive, header, "", spans.keys(), weights, members)]
+            for number in range(1, int(header.get("variants", 0)) + 1):
+                folder = f"{number}/"
+                parts.append(_part(archive, _header(path, archive, folder), folder, spans.keys(), weights,
+                                   members))
+            if others := spans.keys() - members:
                 raise ValueError(f"unknown member '{min(others)}'")
-            _check_arrays(manifest, inputs, outputs, states)
-            if header.get("runner") and "runner" not in spans:
-                raise ValueError("no member 'runner'")
-            runner, native, native_for = (archive.read(name) if name in spans else b"" for name in OPTIONAL)
-            if native_for and json.loads(native_for)["model"] != fingerprint:
-                raise ValueError("member 'native' is another model's")
-            return cls(manifest, archive.read("code"), weights, fingerprint, inputs, outputs, runner, native,
-                       native_for, states)
+            return replace(parts[0], variants=parts[1:])
+
+
+def _header(path: str | Path, archive: zipfile.ZipFile, folder: str) -> dict[str, Any]:
+    """What a manifest member holds, of this format and version."""
+    header = json.loads(archive.read(f"{folder}manifest.json"))
+    if not isinstance(header, dict) or header.get("format") != FORMAT:
+        raise EspalierError(f"'{path}' is not an Espalier model file: its manifest names no {FORMAT}")
+    if header["version"] != VERSION:
+        raise EspalierError(f"'{path}' has format version {header['version']}, this Espalier reads "
+                            f"version {VERSION}; compile the model again")
+    return header
+
+
+def _part(archive: zipfile.ZipFile, header: Mapping[str, Any], folder: str, present: Collection[str],
+          weights: np.ndarray, members: set[str]) -> ModelFile:
+    """The model of one batch, whose members' names begin with ``folder`` and are added to ``members``;
+    ``present``: all names."""
+    manifest, fingerprint = dict(header["manifest"]), str(header["fingerprint"])
+    if archive.read(f"{folder}abi") != describe(manifest, fingerprint):
+        raise ValueError(f"member '{folder}abi' does not fit the manifest")
+    names = [[f"{folder}{kind}_{i}.npy" for i in range(header[f"{kind}s"])] for kind in ARRAYS]
+    inputs, outputs, states = ([_array(archive.read(name)) for name in own] for own in names)
+    members.update(*names, (folder + name for name in ("manifest.json", "abi", "code", *OPTIONAL)))
+    _check_arrays(manifest, inputs, outputs, states)
+    if header.get("runner") and f"{folder}runner" not in present:
+        raise ValueError(f"no member '{folder}runner'")
+    runner, native, native_for = (archive.read(folder + name) if folder + name in present else b""
+                                  for name in OPTIONAL)
+    if native_for and json.loads(native_for)["model"] != fingerprint:
+        raise ValueError("member 'native' is another model's")
+    if folder:
+        weights = weights[: int(manifest["sizes"]["weights"])]
+    return ModelFile(manifest, archive.read(f"{folder}code"), weights, fingerprint, inputs, outputs, runner,
+                     native, native_for, states)
 
 
 def _check_arrays(manifest: Mapping[str, Any], inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray],

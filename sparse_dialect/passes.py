@@ -27,10 +27,13 @@ def zeros(count: int) -> np.ndarray:
 @dataclass
 class PassContext:
     """What the runner hands to a pass besides the IR: a place to count things (``--mlir-pass-statistics``),
-    and memory for bytes that leave the IR: ``allocate(n)`` gives u8 [n], zero."""
+    and memory for bytes that leave the IR: ``allocate(n)`` gives u8 [n], zero. ``constants``: offsets and
+    arrays of constants that other code has in the same block of weights; those keep their places, new ones
+    join them (the same network for another batch)."""
 
     statistics: Counter[str] = field(default_factory=Counter)
     allocate: Allocate = zeros
+    constants: list[tuple[int, np.ndarray]] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

@@ -36,6 +36,7 @@ class Source:
     exclude: str = ""
     shapes: Mapping[str, Sequence[int]] = field(default_factory=dict)  # of an .onnx file's inputs
     weights: str = ""  # a state dict's path
+    batch: int | None = None  # of the example inputs, in place of their own
 
     @property
     def name(self) -> str:
@@ -53,12 +54,16 @@ class Source:
         model, inputs = load_model(self.spec, self.prune if pruned else None, self.seed, self.steps,
                                    self.trust, Names.parse(self.only, self.exclude), self.shapes,
                                    self.weights)
+        if self.batch is not None:
+            from ..frontends.compile import sized
+
+            model, inputs = sized(model, inputs, self.batch)
         return model, tuple(inputs)
 
     def compile(self, *, sparse: bool = True, eliminate_redundant_loads: bool = True,
                 database: str | None = None, options: CompileOptions | None = None,
-                progress: Progress | None = None,
-                watch: Watch | None = None) -> tuple[CompiledModel, list[np.ndarray]]:
+                progress: Progress | None = None, watch: Watch | None = None,
+                batch: Sequence[int] = ()) -> tuple[CompiledModel, list[np.ndarray]]:
         """Compiles the model, by ``options`` or what stands before them; also gives its example inputs."""
         from .. import CompileOptions
         from .. import compile as compile_model
@@ -66,12 +71,13 @@ class Source:
         model, inputs = self.load()
         options = options or CompileOptions(sparse=sparse, database=database,
                                             eliminate_redundant_loads=eliminate_redundant_loads)
-        compiled = compile_model(model, inputs, options=options, progress=progress, watch=watch)
+        compiled = compile_model(model, inputs, options=options, progress=progress, watch=watch, batch=batch)
         return compiled, compiled.sample_inputs or self.draw_inputs(compiled)
 
     def compile_for(self, target: Target, *, sparse: bool = True, eliminate_redundant_loads: bool = True,
                     database: str | None = None, options: CompileOptions | None = None,
-                    progress: Progress | None = None, watch: Watch | None = None) -> ModelFile:
+                    progress: Progress | None = None, watch: Watch | None = None,
+                    batch: Sequence[int] = ()) -> ModelFile:
         """Compiles the model, by ``options`` or what stands before them, down to code for ``target``, another
         machine."""
         from ..frontends.compile import compile_file
@@ -80,7 +86,7 @@ class Source:
         model, inputs = self.load()
         options = options or CompileOptions(sparse=sparse, database=database,
                                             eliminate_redundant_loads=eliminate_redundant_loads)
-        return compile_file(model, inputs, target, options, progress, watch)
+        return compile_file(model, inputs, target, options, progress, watch, batch)
 
     def for_iree(self, target: Target, options: CompileOptions, name: str, progress: Progress | None,
                  watch: Watch) -> tuple[IreeModule, Recorded]:

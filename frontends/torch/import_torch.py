@@ -176,8 +176,8 @@ def _check_input(name: str, value: object, length: Any) -> None:
     for dim, size in enumerate(value.shape):
         if not _is_known(size, length):
             raise EspalierError(f"input '{name}': dimension {dim} is dynamic; expected static shapes "
-                                "(but for the number of time steps of recurrent layers), "
-                                "export the program without dynamic_shapes")
+                                "(but for the number of time steps of recurrent layers); compile it for the "
+                                "batch sizes that you need: --batch 1,8 (batch=(1, 8) in Python)")
     _check_dtype(f"input '{name}'", value.dtype)
 
 

@@ -39,7 +39,8 @@ class Products:
 
     def model(self) -> ModelFile:
         """``file`` with a shared library and a runner for the target in place of the LLVM dialect."""
-        return replace(self.library(), runner=self._link.program(self.native.object, self.native.symbol))
+        return replace(self.library(), runner=self._link.program(self.native.object, self.native.symbol),
+                       variants=[replace(self, file=one).model() for one in self.file.variants])
 
     def library(self) -> ModelFile:
         """The same without a runner, for hosts that load the library themselves."""

@@ -24,9 +24,9 @@ static const espalier_tensor *tensor_of(const espalier_model *model, const char 
 espalier_status espalier_record_read(espalier_model *model, const char *kind, size_t index, espalier_npy *array)
 {
     const espalier_tensor *tensor = tensor_of(model, kind, index);
-    char name[40], reason[ESPALIER_MESSAGE_BYTES];
+    char name[64], reason[ESPALIER_MESSAGE_BYTES];
     espalier_bytes member;
-    snprintf(name, sizeof name, "%s_%zu.npy", kind, index);
+    snprintf(name, sizeof name, "%s%s_%zu.npy", model->folder, kind, index);
     if (!espalier_archive_holds(model->file, name))
         return kind[0] == 's'
             ? espalier_fail(model->message, ESPALIER_DAMAGED, "the model file is damaged: it has no member '%s'", name)

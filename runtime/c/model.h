@@ -23,6 +23,7 @@ struct espalier_model {
     const espalier_engine *engine; /* null where there is code */
     void *state;                   /* the engine's */
     espalier_bytes file;
+    char folder[24]; /* what the names of this batch's members begin with */
     enum { CALLERS, MAPPED, COPIED } owner; /* of the file's bytes */
     espalier_description description;
     espalier_buffer_kind order[BUFFER_KINDS]; /* of the entry's buffers */

@@ -1,5 +1,6 @@
 /* Whether a model file and its code belong together: the code's word counts, the file is not believed. */
 #include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "archive.h"
@@ -10,6 +11,38 @@
 static const char *const NAMES[BUFFER_KINDS] = {
     [INPUTS] = "inputs", [SCRATCH] = "scratch", [OUTPUTS] = "outputs", [WEIGHTS] = "weights",
     [FAILURES] = "failures", [TURN] = "turn", [STAMPS] = "stamps", [ARENA] = "arena"};
+
+/* The description of part `number` of the file, which has one for each batch size. */
+static espalier_status read_part(espalier_model *model, size_t number)
+{
+    char name[40];
+    espalier_bytes member;
+    if (number > 0)
+        snprintf(model->folder, sizeof model->folder, "%zu/", number);
+    snprintf(name, sizeof name, "%sabi", model->folder);
+    const espalier_status status = espalier_archive_read(model->file, name, &member, model->message);
+    return status != ESPALIER_OK ? status : espalier_description_read(member, &model->description, model->message);
+}
+
+static bool has_part(const espalier_model *model, size_t number)
+{
+    char name[40];
+    snprintf(name, sizeof name, "%zu/abi", number);
+    return espalier_archive_holds(model->file, name);
+}
+
+/* The description that is the code's; where there is none, the last one. */
+static espalier_status read_description(espalier_model *model)
+{
+    const espalier_code *code = model->code;
+    espalier_status status = read_part(model, 0);
+    for (size_t number = 1; status == ESPALIER_OK && has_part(model, number)
+         && memcmp(code->fingerprint, model->description.fingerprint, sizeof code->fingerprint) != 0; number++) {
+        espalier_description_free(&model->description);
+        status = read_part(model, number);
+    }
+    return status;
+}
 
 /* File and code must come from one compilation. */
 static espalier_status check_pair(espalier_model *model)
@@ -88,14 +121,15 @@ static espalier_status take_weights(espalier_model *model)
     espalier_status status = espalier_archive_find(model->file, "weights", weights, model->message);
     if (status != ESPALIER_OK)
         return status;
-    if (weights->size == model->code->weights) {
+    if (weights->size >= model->code->weights) {
+        weights->size = model->code->weights; /* behind them come those of other batch sizes alone */
         espalier_digest(*weights, digest);
         if (memcmp(digest, model->code->digest, sizeof digest) == 0)
             return ESPALIER_OK;
     }
     if ((status = espalier_archive_read(model->file, "weights", weights, model->message)) != ESPALIER_OK)
         return status; /* an accident, as the checksum tells */
-    if (weights->size != model->code->weights)
+    if (weights->size < model->code->weights)
         return espalier_fail(model->message, ESPALIER_DAMAGED, "the model file is damaged: expected %" PRIu64 " bytes "
                              "of weights, found %zu", model->code->weights, weights->size);
     return espalier_fail(model->message, ESPALIER_MISMATCH, "the model file's weights are not those that the code was "
@@ -104,11 +138,9 @@ static espalier_status take_weights(espalier_model *model)
 
 espalier_status espalier_pair(espalier_model *model)
 {
-    espalier_bytes member;
     espalier_status status = espalier_archive_check(model->file, model->message);
     if (status != ESPALIER_OK
-        || (status = espalier_archive_read(model->file, "abi", &member, model->message)) != ESPALIER_OK
-        || (status = espalier_description_read(member, &model->description, model->message)) != ESPALIER_OK
+        || (status = read_description(model)) != ESPALIER_OK
         || (status = check_pair(model)) != ESPALIER_OK
         || (status = read_order(model)) != ESPALIER_OK
         || (status = check_sizes(model)) != ESPALIER_OK

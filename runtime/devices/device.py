@@ -16,6 +16,7 @@ import numpy as np
 from ...errors import EspalierError
 from ...files import temporary_folder
 from ..abi import target_text
+from ..batches import Batches
 from ..model_file import ModelFile
 from ..states import interface
 from ..tensors import checked_inputs
@@ -88,10 +89,15 @@ def run_on(device: Device, path: Path, file: ModelFile, inputs: Sequence[np.ndar
     """
     Runs the model in ``path`` (``file`` is its content) on ``device``.
 
-    On ``inputs``, or on the recorded ones where there are none; 0 ``threads`` are one a fast processor,
+    On ``inputs``, or on the recorded ones (of the first batch size) where there are none; 0 ``threads`` are
+    one a fast processor,
     ``cpus`` such as ``4-7`` the processors to run on. Raises ``EspalierError`` where inputs do not fit, the
     device or the model fails, and where the check's outputs are not the recorded ones.
     """
+    batches = Batches(file)
+    batch = batches.of(inputs)
+    if batch is not None:
+        file = batches.file(batch)
     if not file.runner:
         raise EspalierError(f"'{path}' is compiled for this machine ({target_text(file.manifest)}) and holds "
                             "no program for a device; compile it with --target")

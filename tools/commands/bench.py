@@ -33,6 +33,7 @@ from .common import (
     ExcludeOption,
     GpuProfileOption,
     ModelArgument,
+    OneBatchOption,
     OnlyOption,
     PrecisionOption,
     PruneOption,
@@ -75,7 +76,7 @@ class Field:
 def bench_command(
     model: ModelArgument, prune: PruneOption = None, only: OnlyOption = "",
     exclude: ExcludeOption = "", seed: SeedOption = 0, steps: StepsOption = None,
-    shape: ShapeOption = None, weights: WeightsOption = "",
+    shape: ShapeOption = None, weights: WeightsOption = "", batch: OneBatchOption = None,
     dense: Annotated[bool, typer.Option("--dense", help="Leave out our sparse variant.")] = False,
     against: Annotated[str, typer.Option(
         metavar="PEERS", help=f"Dense engines to compare with: torch,{','.join(PEERS)} "
@@ -106,7 +107,8 @@ def bench_command(
     """Measure ours sparse, ours dense and PyTorch (and other engines), interleaved in one process."""
     if json is not None:
         check_writable(json)
-    source = Source(model, prune, seed, steps, trust, only, exclude, shapes_of(shape), weights)
+    source = Source(model, prune, seed, steps, trust, only, exclude, shapes_of(shape), weights,
+                    batch)
     if counted:
         if threads or layers or trace or every or competing or cpus:
             raise EspalierError("--count takes one thread and every layer: leave out --threads, --layers, "

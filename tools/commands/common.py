@@ -100,6 +100,11 @@ StepsOption = Annotated[int | None, typer.Option(
 ShapeOption = Annotated[list[str] | None, typer.Option(
     "--shape", metavar="INPUT=1x3x224x224", help="The shape of an input whose sizes are free in an .onnx "
     "file; give one for each.")]
+BatchOption = Annotated[str, typer.Option(
+    "--batch", metavar="N,...", help="Batch sizes to compile for, which share their weights (default: the "
+    "example's); a .pt2 file with a dynamic batch needs it.")]
+OneBatchOption = Annotated[int | None, typer.Option(
+    "--batch", min=1, help="The batch size (default: the example's).")]
 WeightsOption = Annotated[str, typer.Option(
     "--weights", metavar="FILE", help="Trained weights for MODEL: a state dict in .safetensors or .pth.")]
 TrustOption = Annotated[bool, typer.Option(
@@ -131,6 +136,16 @@ def shapes_of(given: Iterable[str] | None) -> dict[str, tuple[int, ...]]:
             raise EspalierError(f"--shape expects INPUT=1x3x224x224, found '{text}'")
         shapes[name] = tuple(map(int, numbers))
     return shapes
+
+
+def batches_of(text: str) -> list[int]:
+    """What ``--batch`` says: sizes, none for the example's own."""
+    words = text.split(",") if text else []
+    if not all(word.isdecimal() for word in words):
+        raise EspalierError(f"--batch expects sizes such as 1,8,32, found '{text}'")
+    from ...runtime.batches import checked_batches  # here: --help needs no numpy
+
+    return checked_batches([int(word) for word in words])
 
 
 def exit_code(work: Callable[[], None]) -> int:

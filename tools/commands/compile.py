@@ -6,6 +6,7 @@ import platform
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -19,8 +20,9 @@ from ...pipelines.target import VULKAN, Target
 from ...runtime.executors.vulkan_program import decode
 from ..compiled import Source
 from ..emission import ALL_SUFFIXES, Emission, Show, written_reproducer
-from ..report.data import factor, size
+from ..report.data import factor, shared_weights, size
 from .common import (
+    BatchOption,
     DebugOption,
     ExcludeOption,
     GpuProfileOption,
@@ -35,6 +37,7 @@ from .common import (
     TargetOption,
     TrustOption,
     WeightsOption,
+    batches_of,
     err,
     out,
     progress_bars,
@@ -42,6 +45,7 @@ from .common import (
 )
 
 if TYPE_CHECKING:
+    from ...pipelines.codegen.emit import Products
     from ...pipelines.driver import Watch
     from ...runtime.compiled_model import CompiledModel
     from ...runtime.model_file import ModelFile
@@ -82,7 +86,7 @@ NameOption = Annotated[str, typer.Option(
 def compile_command(
     model: ModelArgument, output: OutputOption, prune: PruneOption = None, only: OnlyOption = "",
     exclude: ExcludeOption = "", seed: SeedOption = 0, steps: StepsOption = None,
-    shape: ShapeOption = None, weights: WeightsOption = "",
+    shape: ShapeOption = None, weights: WeightsOption = "", batch: BatchOption = "",
     dense: Annotated[bool, typer.Option("--dense", help="Ignore the zeros: our dense kernels.")] = False,
     lre: LreOption = True, target: TargetOption = "", mcpu: CpuOption = "", mattr: FeaturesOption = "",
     precision: PrecisionOption = "fp32", accumulate: AccumulateOption = "",
@@ -101,6 +105,7 @@ def compile_command(
     emission = Emission.of(emit, output, target == VULKAN)
     if IREE in emission.paths and not target:
         target, mcpu = f"{platform.machine()}-linux-gnu", mcpu or "native"
+    batches = _batches(batch, emission)
     code = [kind for kind in emission.products if kind != "model"]
     cross = bool(mcpu or mattr or linker or name or accumulate or code or precision != "fp32")
     if cross and not target:
@@ -125,11 +130,11 @@ def compile_command(
             made, recorded = source.for_iree(other, options, name or source.name, progress, watch)
             made.write(output, *recorded)
         elif other is None:
-            compiled, _ = source.compile(options=options, progress=progress, watch=watch)
+            compiled, _ = source.compile(options=options, progress=progress, watch=watch, batch=batches)
             progress("writing", 0, 1)
             compiled.save(emission.products["model"])
         else:
-            file = source.compile_for(other, options=options, progress=progress, watch=watch)
+            file = source.compile_for(other, options=options, progress=progress, watch=watch, batch=batches)
             progress(f"code for {target}", 0, 1)
             compiled = _write(emission.products, file, other, name or source.name, linker)
     if check and other is not None and compiled is not None:
@@ -137,6 +142,15 @@ def compile_command(
                   f"there on {output}", markup=False)
     out.print(f"{', '.join(map(str, emission.paths.values()))}: {source.name}{_summary(compiled)}, "
               f"{time.perf_counter() - start:.1f} s", markup=False)
+
+
+def _batches(text: str, emission: Emission) -> list[int]:
+    """What ``--batch`` says, of what can be written for several sizes."""
+    batches = batches_of(text)
+    whole = [kind for kind in (*emission.stages, IREE) if kind in emission.paths]
+    if batches and whole:
+        raise EspalierError(f"--batch compiles several codes, so it takes no --emit {', '.join(whole)}")
+    return batches
 
 
 def tuned_database(tuned: bool, database: Path | None) -> str | None:
@@ -157,7 +171,8 @@ def _summary(compiled: CompiledModel | None) -> str:
     before = sum(layer.bytes_dense for layer in compiled.layers)
     smaller = factor(before, compiled.weight_bytes)
     return (f", {len(compiled.layers)} layers, weights {size(before)} -> {size(compiled.weight_bytes)}"
-            f"{f' ({smaller})' if smaller else ''}, arena {size(compiled.arena_bytes)}")
+            f"{f' ({smaller})' if smaller else ''}{shared_weights(compiled.file)}, "
+            f"arena {size(compiled.arena_bytes)}")
 
 
 def _target(triple: str, mcpu: str, mattr: str, precision: str, accumulate: str,
@@ -194,11 +209,24 @@ def _write(paths: dict[str, Path], file: ModelFile, target: Target, name: str, l
             file = products.model()
             file.write(path)
         else:
-            with replacing(path) as stream:
-                stream.write(products.make(kind, path.name))
-            if kind == "exe":
-                path.chmod(path.stat().st_mode | 0o111)
+            for part, own in _named(products, path):
+                with replacing(own) as stream:
+                    stream.write(part.make(kind, own.name))
+                if kind == "exe":
+                    own.chmod(own.stat().st_mode | 0o111)
     return CompiledModel(file)
+
+
+def _named(products: Products, path: Path) -> Iterator[tuple[Products, Path]]:
+    """What is written of code: one file, or for several batch sizes one each, ``net_b8.o`` of ``net.o``,
+    whose symbols end likewise. All of them take the same model file."""
+    if not products.file.variants:
+        yield products, path
+        return
+    for part in products.file.parts:
+        tail = f"_b{part.manifest['batch']}"
+        own = path.with_name(f"{path.name.partition('.')[0]}{tail}{''.join(path.suffixes)}")
+        yield replace(products, file=part, name=products.name + tail), own
 
 
 def _write_for_gpu(path: Path, file: ModelFile, kind: str) -> None:

@@ -13,7 +13,7 @@ from rich.table import Table
 from ...runtime.model_file import ModelFile
 from ...runtime.records import TensorSpec
 from ...runtime.states import interface
-from ..report.data import size
+from ..report.data import shared_weights, size
 from ..text import plain
 from .common import DebugOption, out, show
 from .run import FileArgument
@@ -47,6 +47,7 @@ def inspect_command(
             ("weights", size(model.weights.nbytes) + ("" if verify else " (not verified)")),
             ("recorded", f"{len(model.sample_inputs)} inputs, {len(model.sample_outputs)} outputs")]
     rows += [("runner", size(len(model.runner)))] if model.runner else []
+    rows += [("batches", shared_weights(model).removeprefix("; batch "))] if model.variants else []
     kinds = ("inputs", "outputs", "states")
     tensors = dict(zip(kinds, map(_tensors, interface(model.manifest)), strict=True))
     rows += [(key, tensors.get(key) or _text(value)) for key, value in model.manifest.items()

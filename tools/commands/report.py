@@ -27,6 +27,7 @@ from .common import (
     GpuProfileOption,
     LreOption,
     ModelArgument,
+    OneBatchOption,
     OnlyOption,
     PrecisionOption,
     PruneOption,
@@ -51,7 +52,7 @@ if TYPE_CHECKING:
 def report_command(
     model: ModelArgument, prune: PruneOption = None, only: OnlyOption = "",
     exclude: ExcludeOption = "", seed: SeedOption = 0, steps: StepsOption = None,
-    shape: ShapeOption = None, weights: WeightsOption = "",
+    shape: ShapeOption = None, weights: WeightsOption = "", batch: OneBatchOption = None,
     dense: Annotated[bool, typer.Option("--dense", help="Report our dense kernels.")] = False,
     lre: LreOption = True,
     threads: Annotated[int, typer.Option(min=1, help="Threads to measure on.")] = 1,
@@ -68,7 +69,8 @@ def report_command(
     for path in (html, json):
         if path is not None:
             check_writable(path)
-    source = Source(model, prune, seed, steps, trust, only, exclude, shapes_of(shape), weights)
+    source = Source(model, prune, seed, steps, trust, only, exclude, shapes_of(shape), weights,
+                    batch)
     if target:
         if target != VULKAN or html is not None:
             raise EspalierError("report: --target is vulkan or nothing, and draws no --html")

@@ -7,6 +7,8 @@
 
 Runs after bufferization. ``espalier.weights`` on the module says how many bytes there are; each constant
 begins at a multiple of 64 bytes, and equal ones are there once. ``espalier.digest`` is the digest of all.
+The same network compiled for another batch shares the block: constants that it has too keep their places,
+others are added at the end, so that each code's weights are the first bytes of the last one's.
 The block itself rides on the module, for whoever makes a file of code and weights (``take_weights``), or goes
 to a file at once.
 """
@@ -40,9 +42,11 @@ class ExternalizeConstantsPass(Pass):
     file: str = option("", "the file that the block of weights is written to; none: the module carries it")
 
     def run(self, op: ir.Operation, context: PassContext) -> None:
-        pieces = externalize(op)
-        context.statistics["constants"] += len(pieces)
-        context.statistics["bytes"] += total_bytes(pieces)
+        pieces = context.constants
+        known, before = len(pieces), total_bytes(pieces)
+        externalize(op, pieces)
+        context.statistics["constants"] += len(pieces) - known
+        context.statistics["bytes"] += total_bytes(pieces) - before
         block = assemble(pieces, context.allocate(total_bytes(pieces)))
         op.attributes[DIGEST] = ir.StringAttr.get(digest_of(block.data), op.context)
         if self.file:
@@ -62,13 +66,15 @@ def take_weights(module: ir.Operation) -> np.ndarray:
     return block
 
 
-def externalize(module: ir.Operation) -> list[tuple[int, np.ndarray]]:
-    """Rewrites ``module``; the constants with their byte offsets, in increasing order."""
-    pieces: list[tuple[int, np.ndarray]] = []
+def externalize(module: ir.Operation, pieces: list[tuple[int, np.ndarray]]) -> None:
+    """Rewrites ``module``, and adds its constants to ``pieces``, byte offsets and arrays in increasing order;
+    those that are there already keep their places."""
     with module.context, ir.Location.unknown(module.context):
         constants = _constant_globals(module)
         placed: dict[str, int] = {}
         known = Contents()
+        for offset, array in pieces:
+            known.offset(array, offset)
         for function in public_functions(module):
             weights = append_argument(function, dynamic_memref(ir.IntegerType.get_signless(8)))
             for reader in _readers(function):
@@ -90,7 +96,6 @@ def externalize(module: ir.Operation) -> list[tuple[int, np.ndarray]]:
             if name not in kept:
                 constant.erase()
         set_size(module, "espalier.weights", total_bytes(pieces))
-    return pieces
 
 
 class Contents:

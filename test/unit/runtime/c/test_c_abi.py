@@ -128,6 +128,7 @@ FILES: dict[str, Callable[[Path], object]] = {
     "replay": replay_file(WEIGHTS, WEIGHTS).write,
     **{name: sums_file(5).write for name in ("free_length", "wrong_lengths", "free_check")},
     **{name: running_file().write for name in ("states", "failed_states", "set_states", "check_states")},
+    "parts": replace(running_file(), weights=WEIGHTS, variants=[affine_file()]).write,
     "check_other_states": running_file((1, 2.5)).write, "no_state": replace(running_file(), states=[]).write,
 }
 CASES = re.findall(r"CASE\((\w+)\)[,}]", (FOLDER / "test_abi.c").read_text())
