@@ -230,11 +230,12 @@ def _check_arrays(manifest: Mapping[str, Any], inputs: Sequence[np.ndarray], out
     """Raises ``ValueError`` where the recorded pair is not of the model's inputs and outputs, or the states
     are not those that it has."""
     known_inputs, known_outputs, known_states = interface(manifest)
-    recorded = [*known_outputs, *known_states] * (RUNS if known_states else 1)
-    for kind, arrays, specs in (("input", inputs, known_inputs), ("output", outputs, recorded),
+    all_outputs = [*known_outputs, *known_states] * (RUNS if known_states else 1)
+    for kind, arrays, specs in (("input", inputs, known_inputs), ("output", outputs, all_outputs),
                                 ("state", states, known_states)):
         if len(arrays) != len(specs) and (arrays or kind == "state"):
-            raise ValueError(f"expected {len(specs)} arrays of kind {kind}, found {len(arrays)}")
+            recorded = "" if kind == "state" else "recorded "
+            raise ValueError(f"expected {len(specs)} {recorded}{kind}s, found {len(arrays)}")
         for number, (array, spec) in enumerate(zip(arrays, specs, strict=False)):
             fits = len(array.shape) == len(spec.shape) and array.dtype == np.dtype(spec.dtype) and all(
                 size in (FREE, found) for size, found in zip(spec.shape, array.shape, strict=True))
