@@ -28,6 +28,7 @@ from .common import (
     PruneOption,
     SeedOption,
     StepsOption,
+    TargetOption,
     TrustOption,
     err,
     out,
@@ -36,12 +37,12 @@ from .common import (
     write_json,
     write_text,
 )
+from .compile import CpuOption
 
 if TYPE_CHECKING:
     from ..tune.tuner import Result, Told
 
-DEVICES = ("host",)
-OBJECTIVES = ("time",)
+DEVICES = {"host": "time", "qemu": "instructions"}  # what can be measured on each
 SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 
 
@@ -49,12 +50,16 @@ def tune_command(
     model: Annotated[str, typer.Argument(metavar="[MODEL]", help="What to tune, as for compile.")] = "",
     prune: PruneOption = None, only: OnlyOption = "", exclude: ExcludeOption = "", seed: SeedOption = 0,
     steps: StepsOption = None,
-    device: Annotated[str, typer.Option(metavar="DEVICE", help="Where trials run: host.")] = "host",
+    device: Annotated[str, typer.Option(
+        metavar="DEVICE", help="Where trials run: host, or qemu for a --target.")] = "",
+    target: TargetOption = "", mcpu: CpuOption = "",
     threads: Annotated[int, typer.Option(min=1, help="Threads to measure on.")] = 1,
     trials: Annotated[int, typer.Option(min=1, help="Schedules to try for each layer.")] = 32,
     limit: Annotated[str, typer.Option(
         "--time", metavar="TIME", help="At most so long, all in all: 90s, 10m, 1h.")] = "10m",
-    objective: Annotated[str, typer.Option(metavar="OBJECTIVE", help="What is to be least: time.")] = "time",
+    objective: Annotated[str, typer.Option(
+        metavar="OBJECTIVE", help="What is to be least: time, or instructions on an AArch64 --target, "
+        "counted under QEMU (default: what the device can measure).")] = "",
     search: Annotated[str, typer.Option(
         metavar="METHOD", help="auto (all where they are few, else ga), ga, tpe, cma, nsga or exhaustive.")
     ] = "auto",
@@ -81,15 +86,30 @@ def tune_command(
         return
     if not model:
         raise EspalierError("give a MODEL to tune, or --export or --import")
-    for name, found, known in (("--device", device, DEVICES), ("--objective", objective, OBJECTIVES)):
-        if found not in known:
-            raise EspalierError(f"{name} expects one of {', '.join(known)}, found '{found}'")
+    objective = _objective(device, objective, target)
     if html is not None:
         check_writable(html)
     budget = Budget(duration(limit), begin)
     source = Source(model, prune, seed, steps, trust, only, exclude)
-    result = _tuned(source, path, threads, Limits(trials, search, seed), budget, model_, html)
+    result = _tuned(source, path, threads, Limits(trials, search, seed), budget, model_, html,
+                    objective, (target, mcpu))
     _tell(result, source, path, threads)
+
+
+def _objective(device: str, objective: str, target: str) -> str:
+    """What is measured; raises ``EspalierError`` for what cannot be, there."""
+    device = device or ("qemu" if target else "host")
+    for name, found, known in (("--device", device, DEVICES), ("--objective", objective, DEVICES.values())):
+        if found and found not in known:
+            raise EspalierError(f"{name} expects one of {', '.join(known)}, found '{found}'")
+    wanted = objective or DEVICES[device]
+    if wanted != DEVICES[device]:
+        raise EspalierError(f"--objective {wanted} cannot be measured on the device {device}, which measures "
+                            f"{DEVICES[device]}")
+    if (device == "qemu") != target.startswith("aarch64"):
+        raise EspalierError("instructions are counted for an AArch64 --target such as aarch64-linux-gnu, on "
+                            f"the device qemu; found the target '{target or 'host'}' on {device}")
+    return wanted
 
 
 def duration(text: str) -> float:
@@ -101,10 +121,10 @@ def duration(text: str) -> float:
 
 
 def _tuned(source: Source, path: Path, threads: int, limits: Limits, budget: Budget, wanted: bool | None,
-           html: Path | None) -> Result:
+           html: Path | None, objective: str, machine: tuple[str, str]) -> Result:
     from ...pipelines.target import Target
     from ...sparse_dialect.schedule.database import Database, Place
-    from ..tune.judge import HostJudge
+    from ..tune.judge import judge_of
     from ..tune.learned import chosen_model
     from ..tune.network import TunedNetwork
     from ..tune.page import search_page
@@ -112,18 +132,20 @@ def _tuned(source: Source, path: Path, threads: int, limits: Limits, budget: Bud
 
     with Database(path) as kept:
         with progress_bars() as progress:
-            network = TunedNetwork.of(source, Target.host(), progress)
+            made_for = Target.cross(*machine) if machine[0] else Target.host()
+            network = TunedNetwork.of(source, made_for, progress)
         budget.round_s = network.compile_s + ROUND_S
-        judge = HostJudge(network, threads)
+        judge = judge_of(network, objective, threads)
         place = Place(network.target.machine, threads)
-        model, learned = chosen_model(wanted, lambda: kept.log(place.device))
+        model, learned = chosen_model(wanted, lambda: kept.log(place.device, objective))
         if model is not None:
             out.print(f"a cost model learned from {len(learned)} trials ranks what is tried", markup=False)
         with _bar() as told:
             tuner = Tuner(network, judge, kept, place, replace(limits, model=model), budget, told)
             result = tuner.run()
         if html is not None:
-            write_text(html, search_page(source.name, kept.trials(place), [u.key for u in network.units]))
+            trials = kept.trials(place, objective=objective)
+            write_text(html, search_page(source.name, trials, [u.key for u in network.units]))
     return result
 
 
@@ -147,7 +169,10 @@ def _tell(result: Result, source: Source, path: Path, threads: int) -> None:
               f"thread{'s' if threads > 1 else ''}\n{Machine.here()}\n"
               f"{result.trials} trials ({result.failed} failed) in {result.seconds:.0f} s, {result.reused} "
               f"known before", markup=False)
-    if result.verdict is not None:
+    if result.verdict is not None and result.unit != "s":
+        out.print(f"whole network: {result.verdict.tuned / 1e6:.2f} million {result.unit}, the default's "
+                  f"{result.verdict.default / 1e6:.2f}", markup=False)
+    elif result.verdict is not None:
         tuned, default = 1000 * result.verdict.tuned, 1000 * result.verdict.default
         out.print(f"whole network, interleaved, fastest runs: {tuned:.3f} ms, the default's "
                   f"{default:.3f} ms; median of neighbouring runs "

@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from math import inf
 from multiprocessing.connection import Connection
@@ -53,6 +54,8 @@ def run_apart(work: Callable[[], Any], seconds: float, at_most: float = inf) -> 
         child.join(5)
         return Outcome(CRASH, reason=_ending(child.exitcode))
     finally:
+        with suppress(ProcessLookupError):
+            os.killpg(child.pid or 0, signal.SIGKILL)  # with what it started: an emulator, a linker
         child.kill()
         child.join()
         ours.close()
@@ -70,6 +73,7 @@ def _child(work: Callable[[], Any], answer: Connection, parent: int) -> None:
         ctypes.CDLL(None).prctl(DIE_WITH_PARENT, signal.SIGKILL)
         if os.getppid() != parent:  # it was killed before that
             os._exit(1)
+    os.setsid()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that waits, which ends this one
     faulthandler.disable()
     sys.stdout = sys.stderr = open(os.devnull, "w")  # what Python prints, and below what code of others does

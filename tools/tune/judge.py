@@ -25,6 +25,7 @@ SAME = 1e-3  # outputs may differ from the default's by this share of the larges
 FEWEST_RUNS, MOST_RUNS = 7, 40
 FIRST_LIMIT_S, LEAST_LIMIT_S, TIMES = 60.0, 20.0, 10.0  # a round hangs that takes TIMES as long as the last
 CLEAR = 0.6  # of the confirming rounds must be won
+OBJECTIVES = ("time", "instructions")
 Costs = dict[str, tuple[float, float]]  # by clock: the schedule's and the default's
 
 
@@ -56,6 +57,15 @@ class Judge(Protocol):
 
     def confirm(self, schedules: Mapping[str, Schedule], seconds: float, at_most: float) -> Outcome:
         """A ``Verdict`` on the whole network, likewise."""
+
+
+def judge_of(network: TunedNetwork, objective: str, threads: int) -> Judge:
+    """What judges ``network`` by that one of OBJECTIVES, on the machine that it is compiled for."""
+    if objective == "time":
+        return HostJudge(network, threads)
+    from .count_judge import CountJudge
+
+    return CountJudge(network)
 
 
 class HostJudge:

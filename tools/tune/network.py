@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ...errors import EspalierError
-from ...frontends.compile import compile_model, import_any
+from ...frontends.compile import compile_file, compile_model, import_any
+from ...pipelines.codegen.emit import cross_compiled
 from ...pipelines.driver import CompileOptions, compile_linalg
 from ...pipelines.named import PREPARE
 from ...pipelines.parser import parse_pipeline
@@ -54,7 +55,7 @@ class Unit:
 class TunedNetwork:
     """A network as it is compiled today (``default``), its module up to where schedules are chosen, and its
     ``units``, those whose layers multiply most first. ``compile_s``: seconds that compiling it took, once it
-    was imported."""
+    was imported. ``file``: the default, where it is for another machine."""
 
     name: str
     target: Target
@@ -63,19 +64,22 @@ class TunedNetwork:
     module: ir.Module
     units: list[Unit] = field(default_factory=list)
     compile_s: float = 0.0
+    file: ModelFile | None = None
 
     @staticmethod
     def of(source: Source, target: Target, progress: Progress) -> TunedNetwork:
         """Compiles ``source`` with today's choices; raises ``EspalierError`` where no layer has any."""
         model, examples = source.load()
         clock = _Clock(progress)
-        default = compile_model(model, examples, None if not target.triple else target,
-                                CompileOptions(database=""), clock)
+        options, file = CompileOptions(database=""), None
+        if target.triple:
+            file = cross_compiled(compile_file(model, examples, target, options, clock), target, "model")
+        default = CompiledModel(file) if file else compile_model(model, examples, None, options, clock)
         compile_s = clock.seconds
         module = import_any(model, examples)
         module.context.enable_multithreading(False)  # children of fork have no other threads
         inputs = default.sample_inputs or arrays(examples) or source.draw_inputs(default)
-        network = TunedNetwork(source.name, target, default, inputs, module, compile_s=compile_s)
+        network = TunedNetwork(source.name, target, default, inputs, module, [], compile_s, file)
         _run(module.operation, PREPARE[:LOOK_UP], target)
         network.units = network._units()
         if not network.units:

@@ -72,7 +72,7 @@ class Ask:
 class Result:
     """What came out: the ``chosen`` schedules by unit with their shares of the default's time, the
     ``verdict`` on the whole network (None: nothing to confirm), how many trials were new, and how many units
-    had something faster that there was no time to confirm."""
+    had something faster that there was no time to confirm. ``unit``: of the verdict."""
 
     chosen: dict[str, tuple[Schedule, float]]
     verdict: Verdict | None
@@ -81,6 +81,7 @@ class Result:
     reused: int
     seconds: float
     unconfirmed: int = 0
+    unit: str = "s"
 
 
 class Tuner:
@@ -108,7 +109,7 @@ class Tuner:
         chosen, verdict = self._confirmed()
         missed = sum(bool(known.best) for known in self.units) if self.late else 0
         return Result(chosen, verdict, self.done, self.failed, self.reused,
-                      self.budget.seconds - self.budget.left, missed)
+                      self.budget.seconds - self.budget.left, missed, self.judge.unit)
 
     def _resumed(self, unit: Unit, number: int) -> Progress:
         """The search of ``unit``, told what was tried before."""
