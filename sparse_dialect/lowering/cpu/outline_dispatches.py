@@ -109,7 +109,7 @@ class _Outliner:
                 group.calls.append(op)
             elif op.name == "memref.alloc":
                 self.tensors[op.results[0]] = None
-            elif op.name == "bufferization.to_tensor":
+            elif op.name == "bufferization.to_tensor" and list(op.results[0].uses):
                 self._flush(group)
                 group = _Group()
                 self._read(op)
@@ -169,14 +169,11 @@ class _Outliner:
 
     def _read(self, op: ir.Operation) -> None:
         """What reads a buffer as a tensor reads what the dispatches have made of it."""
-        result = op.results[0]
-        if not list(result.uses):  # a part of a concatenation
-            return
         known = self.tensors.get(op.operands[0])
         if known is None:
             raise op_error(op, "a buffer that kernels have written", str(op.operands[0].type),
                            "run sparse-to-vector first")
-        result.replace_all_uses_with(known)
+        op.results[0].replace_all_uses_with(known)
 
     def _copy(self, op: ir.Operation) -> None:
         """A buffer that begins as a copy of a tensor is that tensor, until something is written to it."""
