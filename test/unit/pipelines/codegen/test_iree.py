@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -70,8 +71,8 @@ def tool(name: str) -> str:
     return found
 
 
-def must(*command: object) -> None:
-    done = subprocess.run(list(map(str, command)), capture_output=True, text=True)
+def must(*command: object, folder: Path | None = None) -> None:
+    done = subprocess.run(list(map(str, command)), cwd=folder, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[:2000]
 
 
@@ -167,3 +168,16 @@ def test_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     assert text.count('"flow.dispatch"') == text.count("hal.executable.export") == 1
     assert one_line(espalier_("compile", f"{source}:net", "--emit", "iree", "-o", source), "it is a file")
     assert one_line(espalier_("compile", f"{source}:net", "--emit", "iree,obj", "-o", out), "for it alone")
+
+
+@pytest.mark.slow
+def test_the_page(tmp_path: Path) -> None:
+    """docs/iree.md does what it says: its file is written, its commands run, in their order."""
+    page = (Path(espalier.__file__).parent / "docs" / "iree.md").read_text()
+    blocks = re.findall(r"```(python|sh)\n(.*?)```", page, re.DOTALL)
+    assert [language for language, _ in blocks] == ["python", "sh"]
+    (tmp_path / "net.py").write_text(blocks[0][1])
+    for line in blocks[1][1].replace("\\\n", " ").splitlines():
+        name, *arguments = line.split()
+        espalier_ = [sys.executable, "-m", "espalier.tools.espalier"]
+        must(*(espalier_ if name == "espalier" else [tool(name)]), *arguments, folder=tmp_path)
