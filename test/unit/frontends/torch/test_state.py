@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import os
 import pickle
+import shutil
 import threading
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,14 @@ import numpy as np
 import pytest
 import torch
 from espalier.errors import EspalierError
+from espalier.frontends.compile import compile_file
+from espalier.pipelines.codegen.emit import cross_compiled
+from espalier.pipelines.target import Target
 from espalier.runtime.compiled_model import CompiledModel
+from espalier.runtime.devices import find_device, run_on
+from espalier.runtime.devices.vulkan import run_on_gpu
+from support.command_line import CommandLine
+from support.vulkan import DRIVERS, on_each_device
 from torch import nn
 
 RUNS = 10
@@ -164,6 +173,49 @@ def test_runs_go_on_as_in_pytorch(kind: str, tmp_path: Path) -> None:
         same_states(again, first)
         with torch.no_grad():
             same(again(inputs[0]), copy.deepcopy(first)(inputs[0]))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("gcc") is None or os.uname().machine != "x86_64", reason="needs gcc on x86-64")
+def test_a_library_and_its_program_keep_states(tmp_path: Path) -> None:
+    """The C runtime: in this process, and in a program of its own."""
+    torch.manual_seed(0)
+    module, inputs = Counter().eval(), torch.randn(4, 3)
+    target = Target.cross("x86_64-linux-gnu", "native")
+    model = CompiledModel(cross_compiled(compile_file(module, (inputs[0],), target), target, "net", "gcc"))
+    assert model.check() <= model.tolerance
+    for x in inputs:
+        with torch.no_grad():
+            same(model(x), module(x))
+        same_states(model, module)
+    assert pickle.loads(pickle.dumps(model)).state["calls"] == 7
+    model.reset()
+    same_states(model, Counter())
+    model.save(tmp_path / "m")
+    done = run_on(find_device("local", model.file), tmp_path / "m", model.file, check=True, repeat=3)
+    assert done.error == 0
+
+
+@on_each_device
+def test_states_on_a_gpu(driver: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VK_ICD_FILENAMES", str(DRIVERS[driver]))
+    torch.manual_seed(0)
+    module, x = Average().eval(), torch.randn(5)
+    file = compile_file(module, (x,), Target.vulkan())
+    file.write(tmp_path / "m")
+    done = run_on_gpu("vulkan:0", tmp_path / "m", file, [x.numpy()], check=True, repeat=2)
+    for _ in range(2):
+        expected = module(x)
+    np.testing.assert_allclose(done.outputs[0], expected, rtol=1e-5, atol=1e-6)
+
+
+def test_inspect_shows_states(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+                              capsys: pytest.CaptureFixture[str]) -> None:
+    _, model, _ = compiled("counter")
+    model.save(tmp_path / "m")
+    shown = CommandLine(monkeypatch, capsys)("inspect", tmp_path / "m").out
+    assert "calls: int64[], odd: bool[], byte: uint8[1]" in shown
+    assert "outputs     output_0: float32[3], output_1: int64[]" in shown
 
 
 def test_copies_go_on_apart() -> None:
