@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -12,10 +14,16 @@ import numpy as np
 import pytest
 import torch
 from espalier.errors import EspalierError
+from espalier.frontends.compile import compile_file
+from espalier.pipelines.codegen.emit import Products, cross_compiled
 from espalier.pipelines.target import Target
 from espalier.runtime.batches import checked_batches
 from espalier.runtime.compiled_model import CompiledModel
+from espalier.runtime.devices import find_device, run_on
 from espalier.runtime.model_file import ModelFile
+from espalier.tools.commands.common import batches_of
+from espalier.tools.commands.compile import _batches, _named
+from espalier.tools.emission import Emission
 from torch import nn
 
 SIZES = (1, 4, 3)
@@ -178,6 +186,47 @@ def test_damaged_parts_are_refused(network: tuple[nn.Module, CompiledModel], tmp
     (tmp_path / "m").write_bytes(content.replace(abi, abi[:-1] + b"x"))
     with pytest.raises(EspalierError, match="damaged or truncated"):
         ModelFile.read(tmp_path / "m")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("gcc") is None or os.uname().machine != "x86_64",
+                    reason="needs gcc on x86-64")
+def test_libraries_of_each_batch_share_the_file(tmp_path: Path) -> None:
+    """The C runtime: in this process, and in a program of its own."""
+    torch.manual_seed(0)
+    module, target = nn.Linear(6, 5).eval(), Target.cross("x86_64-linux-gnu", "native")
+    file = compile_file(module, (torch.randn(1, 6),), target, batch=(1, 3))
+    model = CompiledModel(cross_compiled(file, target, "net", "gcc"))
+    model.save(tmp_path / "m")
+    for batch in (1, 3):
+        x = torch.randn(batch, 6)
+        done = run_on(find_device("local", model.file), tmp_path / "m", model.file, [x.numpy()], check=True)
+        for found in (model(x), torch.from_numpy(done.outputs[0])):
+            assert torch.allclose(found, module(x), atol=1e-5)
+    with pytest.raises(EspalierError, match="expected a batch of 1 or 3, found 2"):
+        run_on(find_device("local", model.file), tmp_path / "m", model.file, [np.zeros((2, 6), np.float32)])
+
+
+def test_code_of_several_batches_is_named(tmp_path: Path) -> None:
+    file = ModelFile({"batch": 1, "sizes": {"weights": 4}}, b"", np.zeros(8, np.uint8), "0" * 32)
+    file = replace(file, variants=[replace(file, manifest={**file.manifest, "batch": 8})])
+    products = Products(file, Target.cross("x86_64-linux-gnu"), "net")
+    named = list(_named(products, tmp_path / "net.tar.o"))
+    names = [(one.name, path.name) for one, path in named]
+    assert names == [("net_b1", "net_b1.tar.o"), ("net_b8", "net_b8.tar.o")]
+    assert [one.file.weights.nbytes for one, _ in named] == [4, 8]
+    alone = replace(products, file=replace(file, variants=[]))
+    assert list(_named(alone, tmp_path / "x")) == [(alone, tmp_path / "x")]
+
+
+def test_batches_on_the_command_line(tmp_path: Path) -> None:
+    assert batches_of("") == []
+    assert batches_of("1,8") == [1, 8]
+    for text in ("1,", "a", "0", "2,2", "-1"):
+        with pytest.raises(EspalierError, match=r"--batch expects sizes such as|different batch sizes"):
+            batches_of(text)
+    with pytest.raises(EspalierError, match="--batch compiles several codes, so it takes no --emit linalg"):
+        _batches("1,2", Emission.of("linalg", tmp_path / "net.mlir"))
 
 
 def test_sizes_are_whole_numbers() -> None:

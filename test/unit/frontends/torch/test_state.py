@@ -176,7 +176,8 @@ def test_runs_go_on_as_in_pytorch(kind: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(shutil.which("gcc") is None or os.uname().machine != "x86_64", reason="needs gcc on x86-64")
+@pytest.mark.skipif(shutil.which("gcc") is None or os.uname().machine != "x86_64",
+                    reason="needs gcc on x86-64")
 def test_a_library_and_its_program_keep_states(tmp_path: Path) -> None:
     """The C runtime: in this process, and in a program of its own."""
     torch.manual_seed(0)
