@@ -23,6 +23,7 @@ from ..dialect.schedules import device_of, schedule_attribute, schedule_of
 from ..errors import op_error
 from ..geometry.convolution import Convolution
 from ..geometry.layouts import LaneGrid, candidate_grids, three
+from ..geometry.window import ONES, Window
 from ..ir.mlir import ir
 from ..ir.values import integer_array, integers, shape_of
 from ..ir.walk import blocks
@@ -52,9 +53,9 @@ class AssignLayoutsPass(Pass):
 
     def run(self, op: ir.Operation, context: PassContext) -> None:
         with op.context, ir.Location.unknown(op.context):
-            lanes = device_of(op).grid_lanes
+            device = device_of(op)
             for block in list(blocks(op)):
-                _BlockLifter(self, context, lanes).run(block)
+                _BlockLifter(self, context, device.grid_lanes, device.costs.fetch_above).run(block)
 
 
 @dataclass
@@ -64,6 +65,7 @@ class _BlockLifter:
     options: AssignLayoutsPass
     context: PassContext
     lanes: int
+    cached: int  # bytes of an input that stay in L2; 0 where all do
     lifted: dict[ir.Value, tuple[ir.Value, LaneGrid]] = field(default_factory=dict)
     replaced: list[ir.Operation] = field(default_factory=list)
 
@@ -100,7 +102,7 @@ class _BlockLifter:
         if pool is not None and fused:
             self.replaced.append(pool.operation)
             replaced = pool.output
-        if source is None and _overlaps(conv):  # each pixel is gathered once, not once for every tile
+        if source is None and (_overlaps(conv) or self._is_large(conv)):  # each pixel is moved once, in order
             above = grid.over(shape_of(conv.input)[2:])
             with ir.InsertionPoint(conv.operation):
                 source = self._on_grid(conv.input, above), above
@@ -215,6 +217,12 @@ class _BlockLifter:
         self.lifted[op.results[0]] = (result, grid)
 
     # -- values --------------------------------------------------------------------------------
+
+    def _is_large(self, conv: PackedConvOp) -> bool:
+        """Whether it is a 1x1 convolution, whose tiles on lanes need no packing, of an input beyond L2: tiles
+        would gather their pixels from far apart."""
+        size = 4 * prod(shape_of(conv.input))
+        return Convolution.of(conv).window == Window(ONES) and 0 < self.cached < size
 
     def _given(self, layer: PackedConvOp | PoolOp, sizes: list[int], schedule: Schedule) -> LaneGrid | None:
         """The grid that a hand-written schedule asks for."""

@@ -310,3 +310,22 @@ func.func @joined(%x: tensor<1x1x6xf32>) -> (tensor<1x2x1x3xf32>, tensor<1x1x12x
   %both = tensor.concat dim(1) %y, %x : (tensor<1x1x6xf32>, tensor<1x1x6xf32>) -> tensor<1x2x6xf32>
   return %p, %long, %both : tensor<1x2x1x3xf32>, tensor<1x1x12xf32>, tensor<1x2x6xf32>
 }
+
+// -----
+
+// An input beyond L2 is lifted before a 1x1 convolution reads it (a small one is not: see @chain).
+
+// CHECK-LABEL: func.func @large
+// CHECK: %[[L:.*]] = "sparse.lift"(%arg0) {layout = #sparse.lanes<[{{[0-9]}}, {{[0-9]}}], [1024, 1024]>}
+// CHECK: "sparse.packed_conv"(%[[L]], %{{[a-z0-9_]+}})
+func.func @large(%x: tensor<1x1x1024x1024xf32>) -> tensor<1x1x1024x1024xf32> {
+  %w = arith.constant dense<1.0> : tensor<1x1x1xf32>
+  %y = "sparse.packed_conv"(%x, %w) {packing = {storage = "dense_kernels", filters_per_group = 1},
+      storage_names = ["weight"], weight_shape = [1, 1, 1, 1], strides = [1, 1],
+      padding_low = [0, 0], padding_high = [0, 0], dilations = [1, 1], groups = 1, activation = "none",
+      scheme = #sparse.dense, pool = [1, 1], input_layout = #sparse.plain,
+      output_layout = #sparse.plain, operandSegmentSizes = array<i32: 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0>,
+        schedule = #sparse.schedule<{filters_per_group = 1}>, record = #sparse.record<{}>}
+      : (tensor<1x1x1024x1024xf32>, tensor<1x1x1xf32>) -> tensor<1x1x1024x1024xf32>
+  return %y : tensor<1x1x1024x1024xf32>
+}
