@@ -109,6 +109,7 @@ def test_a_whole_program(net: tuple[nn.Module, Inputs, Any, Path]) -> None:
     assert near(method(path.read_bytes()).execute(other), module, other)  # from memory, aligned or not
 
 
+@pytest.mark.slow
 def test_an_unsupported_operation_in_the_middle(tmp_path: Path) -> None:
     from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
 
@@ -199,6 +200,7 @@ def tagged(module: nn.Module, inputs: Inputs, **export: Any) -> list[str]:
             if node.op == "call_function" and node.meta.get("delegation_tag")]
 
 
+@pytest.mark.slow
 def test_other_layouts_and_dynamic_shapes_are_left() -> None:
     conv, x = nn.Conv2d(3, 8, 3), torch.randn(2, 3, 6, 6)
     assert tagged(conv, (x,)) == ["aten.convolution.default"]
