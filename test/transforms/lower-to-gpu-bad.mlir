@@ -87,3 +87,18 @@ func.func @main(%x: tensor<1x2x8x8xf32>) -> tensor<1x2x8x8xf32> {
       : (tensor<1x2x8x8xf32>, tensor<2x2x3x3xf32>) -> tensor<1x2x8x8xf32>
   return %y : tensor<1x2x8x8xf32>
 }
+
+// -----
+
+// An assertion alone, which no kernel that reads the operand repeats.
+func.func @main(%x: tensor<8xf32>) -> tensor<8xf32> {
+  %zero = arith.constant 0.0 : f32
+  // expected-error @below {{expected a layer, a pool, a reshape or part of tensors, or arithmetic of f32 and integers, found no result}}
+  linalg.generic {indexing_maps = [affine_map<(i) -> (i)>], iterator_types = ["parallel"]} ins(%x : tensor<8xf32>) {
+  ^bb0(%a: f32):
+    %positive = arith.cmpf ogt, %a, %zero : f32
+    cf.assert %positive, "not positive"
+    linalg.yield
+  }
+  return %x : tensor<8xf32>
+}

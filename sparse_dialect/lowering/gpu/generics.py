@@ -40,6 +40,8 @@ def read_generic(op: Any, known: Callable[[ir.Value], Tensor], filled: Callable[
     The nest of a linalg.generic whose results lie as ``targets``. ``known``: how an operand lies, ``filled``:
     the number that fills a tensor, if one does. Raises ``PassError`` for what no nest can express.
     """
+    if not targets:
+        raise _unknown(op, "no result")
     maps = [ir.AffineMapAttr(one).value for one in ir.ArrayAttr(op.attributes["indexing_maps"])]
     count = ir.DenseI32ArrayAttr(op.attributes["operandSegmentSizes"])[0]
     block = op.regions[0].blocks[0]
@@ -91,6 +93,19 @@ def fill_of(op: Any) -> float | None:
     if count or len(end.operands) != 1 or len(list(op.regions[0].blocks[0].operations)) != 1:
         return None
     return constant_number(end.operands[0])
+
+
+def repeats_guards(op: Any) -> bool:
+    """Whether a linalg.generic gives nothing and only asserts what another, which it was fused into,
+    asserts of the same operand."""
+    if list(op.results):
+        return False
+    readers = [use.owner.operation for value in op.operands for use in value.uses]
+    return any(reader != op and reader.name == "linalg.generic" and _guards(reader) for reader in readers)
+
+
+def _guards(op: Any) -> bool:
+    return any(view.operation.name == "cf.assert" for view in op.regions[0].blocks[0].operations)
 
 
 def _unknown(op: Any, found: str) -> Exception:

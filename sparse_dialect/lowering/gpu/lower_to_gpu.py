@@ -34,7 +34,7 @@ from ...passes import Pass, PassContext, option
 from .assignment import RESHAPES, Assignment, constant_of, is_global, is_scalar
 from .emitter import Kernel
 from .facts import facts_of_convolution, facts_of_product, facts_of_step
-from .generics import COVERED, as_kept, fill_of, read_generic
+from .generics import COVERED, as_kept, fill_of, read_generic, repeats_guards
 from .kernels import moves
 from .kernels.convolution import convolution
 from .kernels.nest import nest
@@ -221,6 +221,8 @@ class _Lowering:
         number = fill_of(operation)
         if number is not None:
             self._filled[operation.results[0]] = number
+            return
+        if repeats_guards(operation):
             return
         results = list(operation.results)
         targets = [self._assignment.tensor(result) for result in results]

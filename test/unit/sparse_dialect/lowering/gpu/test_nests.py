@@ -60,6 +60,7 @@ CASES: dict[str, tuple[Callable[[], nn.Module], list[Any]]] = {
                  [(1, 3, 6, 8)]),
     "embedding": (lambda: Function(lambda table, gru, x: gru(table(x))[0], nn.Embedding(5, 8),
                                    nn.GRU(8, 12, batch_first=True)), [INDICES]),
+    "embedding, fused": (lambda: Function(lambda table, x: 2 * table(x), nn.Embedding(5, 8)), [INDICES]),
     "bilinear": (lambda: Function(lambda conv, x: conv(F.interpolate(x, scale_factor=2, mode="bilinear")),
                                   nn.Conv2d(3, 2, 3, padding=1)), [(1, 3, 5, 7)]),
     "reflected": (lambda: nn.Sequential(nn.ReflectionPad2d((1, 2, 2, 1)), nn.Conv2d(3, 2, 3)), [IMAGE]),
@@ -112,7 +113,7 @@ CASES: dict[str, tuple[Callable[[], nn.Module], list[Any]]] = {
     "single elements": (lambda: Function(lambda x: 2 * x + 1), [()]),
     "six dimensions": (lambda: Function(lambda x: 2 * x + 1), [(2, 1, 3, 2, 2, 2)]),
 }
-QUICK = list(CASES)[:9]
+QUICK = list(CASES)[:10]
 each_case = pytest.mark.parametrize("name", [
     pytest.param(name, marks=[] if name in QUICK else pytest.mark.slow) for name in CASES])
 
@@ -175,7 +176,7 @@ def test_words_are_valid(name: str, tmp_path: Any) -> None:
 @on_each_device
 def test_indices_beyond_a_table_give_nan(driver: str) -> None:
     """Nothing outside of it is read, and 64 bits are not cut to others."""
-    program = compiled(nn.Embedding(5, 4), [INDICES])
+    program = compiled(Function(lambda table, x: 2 * table(x), nn.Embedding(5, 4)), [INDICES])
     given = np.array([[0, 5, -1], [1 << 32, -(1 << 32), 4]])
     with validated(driver) as gpu, GpuProgram(gpu, program) as loaded:
         (found,) = loaded.run([given])
