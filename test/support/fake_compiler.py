@@ -52,12 +52,16 @@ class FakeModel:
     def profile(self, inputs: Sequence[np.ndarray], threads: int = 1) -> list[float]:
         return [0.001 * (i + 1) for i in range(len(self.layers) + len(self.others))]
 
-    def save(self, path: str | Path) -> None:
+    @property
+    def file(self) -> ModelFile:
         manifest = {"inputs": [asdict(x) for x in self.inputs], "outputs": [asdict(x) for x in self.outputs],
                     "target": {"name": "host"}, "error": self.error, "labels": [], "messages": [],
                     "sizes": {"arena": 0, "scratch": 0, "stamps": 0, "weights": 99},
                     "layers": [asdict(layer) for layer in self.layers]}
-        ModelFile(manifest, b"code", np.arange(99, dtype=np.uint8), "0" * 32).write(path)
+        return ModelFile(manifest, b"code", np.arange(99, dtype=np.uint8), "0" * 32)
+
+    def save(self, path: str | Path) -> None:
+        self.file.write(path)
 
     @classmethod
     def load(cls, path: str | Path, **options: Any) -> FakeModel:
@@ -86,7 +90,8 @@ class FakeCompiler:
     failure: BaseException | None = None
 
     def compile(self, model: Any, inputs: Any, *, options: FakeOptions,
-                progress: Callable[[str, int, int], None] | None = None, watch: Any = None) -> FakeModel:
+                progress: Callable[[str, int, int], None] | None = None, watch: Any = None,
+                batch: Sequence[int] = ()) -> FakeModel:
         self.seen.append((model, options))
         if self.failure is not None:
             raise self.failure
