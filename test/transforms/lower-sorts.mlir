@@ -37,3 +37,40 @@ func.func @columns(%values: memref<100x200xf32>, %places: memref<100x200xi64>) {
   }
   return
 }
+
+// What was copied only to be sorted is sorted where it is; what is read again later is copied.
+// CHECK-LABEL: func @copied
+// CHECK: memref.copy %arg0
+// CHECK-NOT: memref.copy
+// CHECK: call @espalier_sort_
+// CHECK: memref.copy
+func.func @copied(%x: memref<3x40xf32>, %places: memref<3x40xi64>, %y: memref<3x40xf32>) {
+  %a = memref.alloc() : memref<3x40xf32>
+  memref.copy %x, %a : memref<3x40xf32> to memref<3x40xf32>
+  %b = memref.alloc() : memref<3x40xf32>
+  memref.copy %a, %b : memref<3x40xf32> to memref<3x40xf32>
+  tm_tensor.sort dimension(1) outs(%b, %places : memref<3x40xf32>, memref<3x40xi64>) {
+  ^bb0(%p: f32, %q: f32, %i: i64, %j: i64):
+    %0 = arith.cmpf ole, %p, %q : f32
+    tm_tensor.yield %0 : i1
+  }
+  memref.copy %b, %y : memref<3x40xf32> to memref<3x40xf32>
+  return
+}
+
+// CHECK-LABEL: func @read_again
+// CHECK-COUNT-2: memref.copy
+// CHECK: call @espalier_sort_
+func.func @read_again(%x: memref<3x40xf32>, %places: memref<3x40xi64>, %y: memref<3x40xf32>) {
+  %a = memref.alloc() : memref<3x40xf32>
+  memref.copy %x, %a : memref<3x40xf32> to memref<3x40xf32>
+  %b = memref.alloc() : memref<3x40xf32>
+  memref.copy %a, %b : memref<3x40xf32> to memref<3x40xf32>
+  tm_tensor.sort dimension(1) outs(%b, %places : memref<3x40xf32>, memref<3x40xi64>) {
+  ^bb0(%p: f32, %q: f32, %i: i64, %j: i64):
+    %0 = arith.cmpf ole, %p, %q : f32
+    tm_tensor.yield %0 : i1
+  }
+  memref.copy %a, %y : memref<3x40xf32> to memref<3x40xf32>
+  return
+}

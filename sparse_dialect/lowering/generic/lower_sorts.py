@@ -53,6 +53,8 @@ def _sorts(root: ir.Operation) -> list[ir.Operation]:
 
 def _lower(module: ir.Operation, sort: ir.Operation, name: str) -> None:
     """Replaces ``sort`` by a loop over its rows, and adds the function that sorts one."""
+    for value in list(sort.operands):
+        _adopt(value, sort)
     along = ir.IntegerAttr(sort.attributes["dimension"]).value
     values, places = _operands(sort)
     shape = ir.MemRefType(values.type).shape
@@ -85,6 +87,29 @@ def _lower(module: ir.Operation, sort: ir.Operation, name: str) -> None:
             func.CallOp([], name, [values, begins[0], places, begins[1], *parts])
             scf.ReduceOp([], 0)
     sort.erase()
+
+
+def _adopt(value: ir.Value, sort: ir.Operation) -> None:
+    """Has ``sort`` work on what ``value`` was copied from, where nobody else needs that."""
+    before = _until(sort)
+    writers = [use.owner.operation for use in value.uses
+               if use.owner.operation in before and use.owner.operation != sort]
+    if not _is_alloc(value) or len(writers) != 1 or writers[0].name != "memref.copy":
+        return
+    copy = writers[0]
+    source, target = copy.operands
+    if target != value or not _is_alloc(source) or source.type != value.type:
+        return
+    earlier = _until(copy)
+    if all(use.owner.operation in earlier and use.owner.operation.name in ("linalg.generic", "memref.copy")
+           for use in source.uses):
+        copy.erase()
+        value.replace_all_uses_with(source)
+        value.owner.operation.erase()
+
+
+def _is_alloc(value: ir.Value) -> bool:
+    return not isinstance(value.owner, ir.Block) and value.owner.operation.name == "memref.alloc"
 
 
 def _operands(sort: ir.Operation) -> tuple[ir.Value, ir.Value]:
@@ -120,7 +145,7 @@ def _first(sort: ir.Operation, buffers: tuple[ir.Value, ir.Value], along: int, s
     found = 1
     before = _until(sort)
     for value in buffers:
-        if isinstance(value.owner, ir.Block) or value.owner.operation.name != "memref.alloc":
+        if not _is_alloc(value):
             return size
         for use in value.uses:
             user = use.owner.operation

@@ -15,6 +15,7 @@ from functools import cached_property
 DIGIT = 8  # bits that a pass sorts by
 LEADING = 11  # bits by which numbers are told that cannot be among the first
 FEW = 32  # places up to which insertion is quicker, also in the worst case
+BLOCK = 32  # numbers that are looked at together: mostly none of them is among the first
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,11 @@ class Row:
     def by_insertion(self) -> bool:
         return self.first <= FEW
 
+    @property
+    def passes_over(self) -> bool:
+        """Whether blocks of numbers are passed over that the last of the first ones keeps out."""
+        return self.element == "f32" and self.strides[0] == 1 and self.size >= 4 * BLOCK
+
     @cached_property
     def key_bits(self) -> int:
         return 64 if self.element in ("f64", "i64") else 32
@@ -51,9 +57,10 @@ class Row:
         """The text of a function that sorts the row of ``%values`` and ``%places`` which begin at given
         offsets."""
         scratch = ", ".join(f"%s{at}: {scratch_type(kind)}" for at, (kind, _) in enumerate(self.scratch))
-        body = _INSERTION if self.by_insertion else _DIGITS
+        body = self._insertion() if self.by_insertion else _DIGITS
         constants = "".join(f"  %c{n} = arith.constant {n} : index\n" for n in sorted(
-            {0, 1, self.size, self.first, 1 << DIGIT, 1 << LEADING, self.key_bits, DIGIT}))
+            {0, 1, BLOCK, self.size, self.size // BLOCK * BLOCK, self.first, 1 << DIGIT, 1 << LEADING,
+             self.key_bits, DIGIT}))
         text = f"""
 func.func private @{name}(%all_values: {self.values}, %at_value: index, %all_places: {self.places},
                           %at_place: index, {scratch}) {{
@@ -73,12 +80,22 @@ func.func private @{name}(%all_values: {self.values}, %at_value: index, %all_pla
             "FIRST": f"%c{self.first}", "SIZE": f"%c{self.size}", "BITS": f"%c{self.key_bits}",
             "DIGIT": f"%c{DIGIT}", "BINS": f"%c{1 << DIGIT}", "LEADS": f"%c{1 << LEADING}",
             "MASK": str((1 << DIGIT) - 1), "SHIFT": str(self.key_bits - LEADING),
-            "LIMIT": str(self.first), "KEYS": scratch_type(f"i{self.key_bits}"),
+            "BLOCK": f"%c{BLOCK}", "WHOLE": f"%c{self.size // BLOCK * BLOCK}",
+            "VECTOR": f"vector<{BLOCK}x{self.element}>", "TRUTHS": f"vector<{BLOCK}xi1>",
+            "ENTERS": "ugt" if self.descending else "ult", "LIMIT": str(self.first),
+            "KEYS": scratch_type(f"i{self.key_bits}"),
             "KEY": f"i{self.key_bits}", "INTS": scratch_type("i32"), "OLDS": scratch_type(self.element),
             "LONGS": scratch_type("i64")}
         for word, meaning in known.items():
             text = text.replace(f"${word}", meaning)
         return text
+
+    def _insertion(self) -> str:
+        """One number after the other; after the first block only those of blocks that hold a better one."""
+        if not self.passes_over:
+            return _each("%c0", "$SIZE")
+        return _each("%c0", "$BLOCK") + _PASSING_OVER.replace("$EACH", _each("%block", "%end_of_block")) + (
+            _each("$WHOLE", "$SIZE"))
 
     def _row(self, element: str, stride: int) -> str:
         return f"memref<{self.size}x{element}, strided<[{stride}], offset: ?>>"
@@ -121,9 +138,30 @@ def scratch_type(element: str) -> str:
     return f"memref<?x{element}, strided<[1], offset: ?>>"
 
 
+def _each(begin: str, end: str) -> str:
+    """Inserts the numbers from ``begin`` to ``end``."""
+    return _INSERTION.replace("$BEGIN", begin).replace("$END", end)
+
+
+# NaN is among the largest: what does not compare may enter.
+_PASSING_OVER = """
+  %worst_place = arith.subi $FIRST, %c1 : index
+  scf.for %block = $BLOCK to $WHOLE step $BLOCK {
+    %numbers = vector.load %values[%block] : $VALUES, $VECTOR
+    %last_number = memref.load %values[%worst_place] : $VALUES
+    %lasts = vector.broadcast %last_number : $ELEMENT to $VECTOR
+    %may_enter = arith.cmpf $ENTERS, %numbers, %lasts : $VECTOR
+    %any = vector.reduction <or>, %may_enter : $TRUTHS into i1
+    scf.if %any {
+      %end_of_block = arith.addi %block, $BLOCK : index
+      $EACH
+    }
+  }
+"""
+
 # The first $FIRST numbers so far stand in order at the row's beginning, their keys in %s0.
 _INSERTION = """
-  scf.for %i = %c0 to $SIZE step %c1 {
+  scf.for %i = $BEGIN to $END step %c1 {
     %value = memref.load %values[%i] : $VALUES
     $KEY_OF_VALUE
     %place = memref.load %places[%i] : $PLACES

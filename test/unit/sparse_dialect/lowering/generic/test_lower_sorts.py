@@ -55,6 +55,16 @@ def test_columns(dim: int) -> None:
     check(lambda x: torch.sort(x, dim), numbers(40, 3, 2))
 
 
+@pytest.mark.parametrize(("k", "largest", "size"), [(5, True, 300), (32, False, 200), (1, True, 129)])
+def test_the_first_of_many(k: int, largest: bool, size: int) -> None:
+    """Blocks are passed over; rows with nothing but NaN, in order, and with special numbers at the end."""
+    x = numbers(4, size)
+    x[1] = torch.nan
+    x[2] = torch.arange(size)
+    x[3, -len(SPECIAL):] = SPECIAL
+    check(lambda x: torch.topk(x, k, largest=largest), x)
+
+
 @pytest.mark.parametrize("k", [1, 5, 32, 33, 60, 100])
 def test_the_first_places(k: int) -> None:
     check(lambda x: torch.topk(x, k), numbers(3, 100))
