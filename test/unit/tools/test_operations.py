@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from espalier.tools.operations import __main__ as command
 from espalier.tools.operations.child import attempt, compare
@@ -11,6 +12,7 @@ from torch import nn
 FEW = ("add", "argmax", "cumsum", "sort", "nn.functional.conv2d", "clamp", "where")
 
 
+@pytest.mark.slow
 def test_samples_are_computed_or_refused() -> None:
     outcomes = []
     for name in FEW:
@@ -21,6 +23,7 @@ def test_samples_are_computed_or_refused() -> None:
     assert outcomes.count("equal") > len(FEW)
 
 
+@pytest.mark.slow
 def test_what_draws_numbers_is_left_out() -> None:
     assert "add" in names()
     assert not any("rand" in name or "dropout" in name for name in names())
@@ -61,6 +64,7 @@ def test_a_process_that_hangs_is_ended(monkeypatch, tmp_path) -> None:
     assert [result.outcome for result in command.try_all("a", "float32", 1, 1.0)] == ["hang"]
 
 
+@pytest.mark.slow
 def test_modules_hold_no_tensors() -> None:
     sample = next(iter(samples("add", torch.float32, 1)))
     assert isinstance(sample.module, nn.Module)

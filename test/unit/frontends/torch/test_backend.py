@@ -164,6 +164,7 @@ def test_gradients_are_pytorchs() -> None:
     assert module[0].weight.grad is not None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("module", "x", "message"), [
     (small().train(), torch.ones(2, 3, 9, 11), "overwrites"), (Counter(), torch.ones(3), "overwrites"),
     (nn.Linear(3, 3).bfloat16(), torch.ones(2, 3, dtype=torch.bfloat16), "bfloat16")])

@@ -68,6 +68,7 @@ def test_ours_is_nearer_to_exact_than_half_precision_is():
     assert (ours - exact).abs().max() <= (theirs - exact).abs().max()
 
 
+@pytest.mark.slow
 def test_regions_of_autocast():
     checked(Function(in_autocast), torch.randn(1, 3, 8, 8), 2e-2, 2)
 
@@ -93,6 +94,7 @@ def test_casts_round(dtype):
     assert torch.equal(compiled(x), x.to(dtype).float() - x)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_casts_round_to_even_to_infinity_and_keep_nan(dtype):
     x = torch.tensor([1 + 2.0**-11, 1 + 3 * 2.0**-11, 1 + 2.0**-8, 1 + 3 * 2.0**-8, 65520.0, 3.4e38,
@@ -108,6 +110,7 @@ def test_double_stays_double_where_no_layer_is_near():
     assert compiled(x).tolist() == [2.0, 4.0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
 @pytest.mark.parametrize("kind", [nn.GRU, nn.LSTM])
 def test_recurrent_layers_stay_whole(kind, dtype):

@@ -231,6 +231,7 @@ def test_nested_outputs_are_recorded_flat() -> None:
     assert compiled.check() <= TOLERANCE
 
 
+@pytest.mark.slow
 def test_threads_agree_on_a_wide_layer() -> None:
     """More groups of units than threads, so that all of them meet at every step's barrier."""
     torch.manual_seed(0)
@@ -259,6 +260,7 @@ def test_exported_programs_stay_whole_too() -> None:
     assert str(import_program(program)).count('"sparse.lstm"') == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("layer", "x"), [
     (nn.LSTM(5, 6, proj_size=3), torch.randn(4, 2, 5)),
     (nn.RNN(5, 6), torch.randn(4, 2, 5)),
@@ -269,6 +271,7 @@ def test_others_are_unrolled(layer: nn.Module, x: torch.Tensor) -> None:
     compare(module, espalier.compile(module, (x,)), x)
 
 
+@pytest.mark.slow
 def test_double_precision_stays_whole() -> None:
     module, x = Model(nn.GRU(5, 6).double()).eval(), torch.randn(4, 2, 5, dtype=torch.float64)
     assert str(import_module(module, (x,))).count('"sparse.gru"') == 1

@@ -146,6 +146,7 @@ def test_identifier(text: str, expected: str) -> None:
 # -- linkers that do not work -------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("linker", "message"), [
     ("no-such-compiler", "linker 'no-such-compiler' cannot be started: No such file or directory"),
     ("false", "linker 'false' failed with exit code 1: no message"),

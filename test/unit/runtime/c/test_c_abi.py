@@ -157,6 +157,7 @@ def test_an_expectation_can_fail(cases: Path, tmp_path: Path) -> None:
 SPECIAL = st.sampled_from((0.0, 1.0, -1.0, 1.0001, np.inf, -np.inf, np.nan))
 
 
+@pytest.mark.slow
 @settings(max_examples=examples(100), deadline=None)
 @given(st.data())
 def test_the_check_is_the_hosts(cases: Path, tmp_path_factory: pytest.TempPathFactory,

@@ -67,7 +67,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.fixture(scope="module", params=["example.c", "example.cpp"])
+@pytest.fixture(scope="module", params=["example.c", pytest.param("example.cpp", marks=pytest.mark.slow)])
 def example(request: pytest.FixtureRequest, folder: Path) -> Path:
     source, program = EXAMPLES / request.param, folder / request.param.replace(".", "_")
     if source.suffix == ".c":

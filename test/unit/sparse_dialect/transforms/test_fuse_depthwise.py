@@ -63,6 +63,7 @@ def test_the_pair_is_one_row_of_layer_times() -> None:
     assert fused.loads_after > 0
 
 
+@pytest.mark.slow
 def test_a_second_reader_keeps_the_pair_apart() -> None:
     class Both(nn.Module):
         def __init__(self) -> None:

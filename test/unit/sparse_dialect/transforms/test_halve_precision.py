@@ -69,6 +69,7 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], torch.Tensor]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NETWORKS)
 def test_networks_here(name: str) -> None:
     """The same passes and kernels as for Arm, for this machine's lanes."""

@@ -261,6 +261,7 @@ def test_mnn_reports_nothing_home(network: peers.Network) -> None:
     assert "MNN.tools" not in sys.modules
 
 
+@pytest.mark.slow
 def test_an_exported_program_is_a_network_too(network: peers.Network, tmp_path: Path) -> None:
     import torch
 

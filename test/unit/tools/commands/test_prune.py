@@ -80,6 +80,7 @@ def test_the_dry_run_with_data_tells_how_long_it_would_take(folder: Path) -> Non
     assert "minutes for 3 epochs of 4 steps" in text
 
 
+@pytest.mark.slow
 def test_tensorboard_gets_every_epoch(folder: Path) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 

@@ -74,6 +74,7 @@ def test_wrong_uses(driver: str, compiled: Path, espalier: CommandLine, monkeypa
         assert one_line(espalier("run", compiled, *arguments), message)
 
 
+@pytest.mark.slow
 @on_each_device
 def test_a_folder_of_modules(driver: str, espalier: CommandLine, monkeypatch: pytest.MonkeyPatch,
                              tmp_path: Path) -> None:
@@ -178,6 +179,7 @@ def test_profile(compiled: Path, espalier: CommandLine, monkeypatch: pytest.Monk
         "input", "0", "2", "3", "output"]
 
 
+@pytest.mark.slow
 @on_each_device
 def test_bench(driver: str, espalier: CommandLine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("VK_ICD_FILENAMES", str(DRIVERS[driver]))

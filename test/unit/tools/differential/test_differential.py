@@ -31,6 +31,7 @@ def faults(outcomes: list[Outcome]) -> list[str]:
     return [f"{one.seed}: {one.kind}: {one.words}" for one in outcomes if one.fault]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", range(len(MODES)))
 def test_some_layers(mode: int) -> None:
     outcomes = compare(range(4 * mode, 4 * mode + 4), mode)

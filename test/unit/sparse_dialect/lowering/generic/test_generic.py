@@ -150,6 +150,7 @@ def test_operations(name: str) -> None:
     check(function, numbers(*shape))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shapes", [((2, 5, 7), (2, 7, 19)), ((1, 1, 1), (1, 1, 1)),
                                     ((3, 33, 20), (3, 20, 17))], ids=str)
 def test_products_of_inputs(shapes: tuple[tuple[int, ...], tuple[int, ...]]) -> None:
@@ -198,6 +199,7 @@ def test_attention() -> None:
     check(F.scaled_dot_product_attention, q, k, v, threads=2)
 
 
+@pytest.mark.slow
 def test_look_up() -> None:
     table = nn.Embedding(11, 37)
     places = torch.tensor([[0, 10, 3], [5, 5, 9]])
@@ -232,6 +234,7 @@ def test_transposes_go_through_tiles(shape: tuple[int, ...], order: tuple[int, .
     check(lambda x: x.permute(order).contiguous(), numbers(*shape))
 
 
+@pytest.mark.slow
 def test_what_is_computed_on_a_transpose() -> None:
     check(lambda x, y, b: torch.relu(x.t() * 2 + y) - b, numbers(40, 33), numbers(33, 40, seed=1),
           numbers(33, 1, seed=2))
@@ -239,6 +242,7 @@ def test_what_is_computed_on_a_transpose() -> None:
     check(lambda x: x.t().contiguous(), numbers(20, 34).double())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("rows", "inner", "columns"), [
     (4, 3, 16), (7, 20, 50), (9, 33, 130), (1, 5, 40), (3, 4, 5)])
 def test_rows_of_a_product_share_what_they_read(rows: int, inner: int, columns: int) -> None:
@@ -253,11 +257,13 @@ def test_places_of_extremes(dim: int) -> None:
     check(lambda x: (x.argmax(dim), x.argmin(dim), *x.max(dim), *x.min(dim, keepdim=True)), x)
 
 
+@pytest.mark.slow
 def test_the_place_of_the_largest_of_all() -> None:
     check(lambda x: (x.argmax(), x.argmin(keepdim=True)), numbers(7, 20))
     check(lambda x: (x.argmax(), *x.max(1)), torch.tensor([[3, 1, 3], [4, 4, 0]]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["reflect", "replicate"])
 def test_borders(mode: str) -> None:
     check(lambda x: F.pad(x, (1, 2), mode=mode), numbers(2, 3, 9))

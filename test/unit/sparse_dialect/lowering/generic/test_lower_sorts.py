@@ -78,6 +78,7 @@ def test_ascending_numbers_enter_every_time() -> None:
     check(lambda x: torch.topk(x, 7), torch.arange(200.0).reshape(2, 100))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [torch.int64, torch.int32, torch.uint8, torch.bool, torch.float64,
                                    torch.float16])
 def test_other_types(dtype: torch.dtype) -> None:

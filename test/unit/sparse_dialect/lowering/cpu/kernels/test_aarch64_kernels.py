@@ -62,6 +62,7 @@ def kernel_loops(network: str, cpu: str, precision: str = "fp32", accumulate: st
     return inner_loops(NativeCode(file, target, "model").assembly)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("network", "cpu"), [
     pytest.param(network, cpu, marks=[] if "cortex-a76" == cpu or network == "pattern" else pytest.mark.slow)
     for network in NETWORKS for cpu in CORES])

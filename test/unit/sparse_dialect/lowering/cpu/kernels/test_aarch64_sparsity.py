@@ -70,6 +70,7 @@ def layers() -> tuple[Parts, tuple[torch.Tensor, ...]]:
     return Parts(*(part for part, _ in parts)), tuple(torch.randn(shape) for _, shape in parts)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("prune", [
     BLOCKS, pytest.param(f"{BLOCKS},row_rate=2", marks=pytest.mark.slow), GROUPS,
     pytest.param(f"{GROUPS},vanilla=true", marks=pytest.mark.slow)])

@@ -174,7 +174,7 @@ def test_any_geometry(case: Case) -> None:
     Run(case).check()
 
 
-@settings(max_examples=12, deadline=None, derandomize=True)
+@settings(max_examples=examples(12), deadline=None, derandomize=True)
 @given(cases())
 def test_some_geometries(case: Case) -> None:
     Run(case).check()
@@ -216,6 +216,7 @@ def test_visits_count_the_units_of_the_slices_inside() -> None:
     assert unit_visits(run.kernel, plan, start) == [3 * first + 4 * middle + 3 * last]
 
 
+@pytest.mark.slow
 def test_levels_of_load_elimination_give_the_same_bits_and_share_loads() -> None:
     """A column's line is loaded once for the group's filters; kernels alone share nothing here."""
     levels = ("none", "kernel", "filter")

@@ -25,6 +25,7 @@ from support.conv_harness import POINT, SAME, ConvRun
 from support.conv_harness import Case as ConvCase
 from support.kernel_harness import Emit, close, random, starting_at_pages
 from support.patdnn import CORNERS
+from support.tiers import examples
 
 
 @dataclass(frozen=True)
@@ -210,7 +211,7 @@ def numbers(low: int, high: int) -> st.SearchStrategy[Three]:
     return st.tuples(*[st.integers(low, high)] * 3)
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=examples(12), deadline=None)
 @given(st.data())
 def test_any_3d_convolution(data: st.DataObject) -> None:
     window = Window(*(data.draw(numbers(*range_)) for range_ in ((1, 3), (1, 3), (0, 3), (1, 2))))
@@ -311,6 +312,7 @@ def test_nan_passes_through(activation: str) -> None:
     close(got[:, 1:], run.expected[:, 1:])
 
 
+@pytest.mark.slow
 def test_levels_of_load_elimination_give_the_same_bits() -> None:
     results = {level: Run(Case("dense", group=4, level=level)) for level in ("none", "kernel", "filter")}
     outputs = [run.whole() for run in results.values()]
