@@ -30,9 +30,12 @@ def check(compiled: CompiledModel, file: ModelFile, again: Callable[[], ir.Modul
         return
     bound = f"{error:.1e} of the largest output, at most {compiled.tolerance:.0e} is allowed"
 
+    inputs = [spec["name"] for spec in file.manifest["inputs"]]
+    states = inputs[len(inputs) - file.manifest.get("states", 0):]
+
     def error_of(kernels: int) -> float:
         part = compile_linalg(again(), replace(options, kernels=kernels), target)
-        manifest = {**part.manifest, **named_states(part.manifest, file.manifest["states"])}
+        manifest = {**part.manifest, **named_states(part.manifest, states)}
         return CompiledModel(replace(part, manifest=manifest, sample_inputs=file.sample_inputs,
                                      sample_outputs=file.sample_outputs, states=file.states)).check()
 
