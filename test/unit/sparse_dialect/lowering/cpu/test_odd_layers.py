@@ -53,6 +53,7 @@ NOTHING_LEFT: dict[str, tuple[nn.Module, tuple[int, ...]]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NOTHING_LEFT)
 def test_layers_of_zeros_give_their_bias(name: str) -> None:
     module, shape = NOTHING_LEFT[name]
@@ -80,6 +81,7 @@ LAYERS: dict[str, tuple[nn.Module, tuple[int, ...]]] = {
     "3-D": (nn.Conv3d(16, 32, 3, padding=1), (1, 16, 5, 9, 11)), "linear": (nn.Linear(200, 64), (1, 200))}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rows", [slice(5, 6), slice(8, 16), slice(-3, None), slice(1, None)],
                          ids=["one", "a group", "the last", "all but one"])
 @pytest.mark.parametrize("name", LAYERS)
