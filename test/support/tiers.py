@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import TypeVar
 
 FAST = "not slow"  # the expression of marks that chooses it
-MOST = 3  # cases of one test
+MOST = 2  # cases of one test
 FEWEST = 5  # examples of one test
 _VARIABLE = "ESPALIER_FAST_TIER"  # for test modules and children
 

@@ -83,6 +83,7 @@ def test_fused_and_computed_as_in_pytorch(name: str, layer: str) -> None:
     compare(module, x)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MODULES)
 def test_pool_behind_an_activation(name: str) -> None:
     """SiLU and hard-swish fall before they rise: their maximum is not that of their argument."""
@@ -119,6 +120,7 @@ WRITTEN: dict[str, tuple[Any, list[str]]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", WRITTEN)
 def test_however_it_is_written(name: str) -> None:
     function, expected = WRITTEN[name]
@@ -144,6 +146,7 @@ def plugin(request: pytest.FixtureRequest) -> Iterator[tuple[Activation, nn.Modu
     del TABLE[activation.name]
 
 
+@pytest.mark.slow
 def test_one_entry_is_all_it_takes(plugin: tuple[Activation, nn.Module]) -> None:
     """Recognised, verified, computed by every kind of kernel, before and behind pools."""
     activation, written = plugin

@@ -57,6 +57,7 @@ def lightning_parts(folder: Path, **options: Any) -> tuple[Any, Any, Any]:
     return trainer, Module(), callback
 
 
+@pytest.mark.slow
 def test_lightning_prunes_and_goes_on(tmp_path: Path) -> None:
     loader = DataLoader(data(), 8)
     trainer, module, callback = lightning_parts(tmp_path, accumulate_grad_batches=2)

@@ -326,6 +326,7 @@ class Cells(nn.Module):
         return state[0] if isinstance(self.cell, nn.LSTMCell) else state
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("module", [
     nn.LSTM(40, 64, proj_size=32), nn.RNN(40, 64), nn.RNN(40, 64, nonlinearity="relu", bidirectional=True),
     Cells(nn.LSTMCell(40, 64)), Cells(nn.GRUCell(40, 64)), Cells(nn.RNNCell(40, 64))],

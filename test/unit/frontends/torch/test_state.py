@@ -256,6 +256,7 @@ def test_runs_of_several_threads_come_one_after_the_other() -> None:
     assert model.state["calls"] == 63
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bfloat16])
 def test_states_of_other_floats(dtype: torch.dtype) -> None:
     torch.manual_seed(0)

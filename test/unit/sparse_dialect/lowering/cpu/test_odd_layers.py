@@ -60,6 +60,7 @@ def test_layers_of_zeros_give_their_bias(name: str) -> None:
     compare(module, random(*shape))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("gates", [(0,), (2,), (0, 1)])
 @pytest.mark.parametrize("kind", [nn.GRU, nn.LSTM])
 def test_gates_of_zeros(kind: type[nn.RNNBase], gates: tuple[int, ...]) -> None:

@@ -215,6 +215,7 @@ def test_a_look_up_outside_is_an_error() -> None:
         compiled.run([np.array([1, 11])])
 
 
+@pytest.mark.slow
 def test_nan_goes_through() -> None:
     x = numbers(4, 37)
     x[1, 5], x[2, 36] = float("nan"), float("inf")

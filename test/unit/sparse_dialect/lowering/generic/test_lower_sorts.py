@@ -86,6 +86,7 @@ def test_other_types(dtype: torch.dtype) -> None:
     check(lambda x: torch.sort(x, descending=True), torch.randint(0, 200, (2, 90)).to(dtype))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("function", [lambda x: torch.kthvalue(x, 7), lambda x: torch.median(x, 1),
                                       lambda x: torch.sort(x, dim=-1, stable=True)])
 def test_what_sorts_inside(function: Callable[..., Any]) -> None:

@@ -185,6 +185,7 @@ def test_models(driver: str, name: str) -> None:
     assert np.abs(found - expected).max() <= 1e-4 * np.abs(expected).max()
 
 
+@pytest.mark.slow
 @on_each_device
 @each_model
 def test_halves(driver: str, name: str) -> None:

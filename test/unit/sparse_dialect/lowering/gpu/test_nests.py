@@ -158,6 +158,7 @@ def test_cases(driver: str, name: str) -> None:
     check(first, expected, 1e-4)
 
 
+@pytest.mark.slow
 @each_case
 def test_cases_in_halves(name: str) -> None:
     if lacking("lavapipe"):

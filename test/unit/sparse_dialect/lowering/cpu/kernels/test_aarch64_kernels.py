@@ -129,6 +129,7 @@ def test_weights_are_read_by_lane_and_lines_in_pairs(cpu: str, precision: str, l
         assert not {"dup", "ld1r", "ins"} & set(names)
 
 
+@pytest.mark.slow
 def test_a_loop_that_spills_is_seen() -> None:
     """The same code with LLVM's own order of loads and multiplies spills, so the test above can fail."""
     target = Target.cross("aarch64-linux-gnu", "cortex-x1")
