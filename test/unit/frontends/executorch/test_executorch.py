@@ -167,7 +167,7 @@ def test_recurrent_layers_are_found_whole(tmp_path: Path) -> None:
     path = tmp_path / "net.pte"
     path.write_bytes(manager.to_executorch().buffer)
     assert near(method(path).execute(inputs), module, inputs)
-    assert b'"kind": "gru"' in path.read_bytes()
+    assert b'"op": "gru"' in path.read_bytes()
 
 
 @pytest.mark.slow
