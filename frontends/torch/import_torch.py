@@ -119,10 +119,11 @@ def import_program(program: torch.export.ExportedProgram) -> ir.Module:
 
 
 def _hint(error: Exception) -> str:
-    """What to do about numbers that only data tell: an index into a ring buffer is the usual one."""
+    """What to do about numbers that only data tell: an index into a ring buffer, or a branch."""
     if type(error).__name__ != "GuardOnDataDependentSymNode":
         return ""
-    return "; index by tensors: x.index_select(0, at) and x.index_copy_(0, at, y) with at of shape [1]"
+    return ("; index by tensors: x.index_select(0, at) and x.index_copy_(0, at, y) with at of shape [1]; a "
+            "branch on data is torch.where's, or stays Python by torch.compile(module, backend='espalier')")
 
 
 # -- checks -----------------------------------------------------------------------------------

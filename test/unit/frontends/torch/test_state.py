@@ -328,6 +328,18 @@ def test_an_index_that_is_a_number_says_what_to_do() -> None:
     assert "\n" not in str(caught.value)
 
 
+class Branching(nn.Linear):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = super().forward(x)
+        return y + 1 if y.sum() > 0 else y - 1
+
+
+def test_a_branch_on_data_says_what_to_do() -> None:
+    with pytest.raises(EspalierError, match=r"; a branch on data is torch\.where's, or") as caught:
+        espalier.compile(Branching(3, 3), (torch.zeros(1, 3),))
+    assert "\n" not in str(caught.value)
+
+
 def test_statistics_of_training_are_refused() -> None:
     program = torch.export.export(nn.BatchNorm1d(3).train(), (torch.randn(2, 3),))
     with pytest.raises(EspalierError, match=r"overwrites 'running_mean' when it runs, as in training; call"):
