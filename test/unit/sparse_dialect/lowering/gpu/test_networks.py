@@ -9,19 +9,20 @@ from espalier.frontends.compile import import_any
 from espalier.frontends.models import reference_model
 from espalier.pipelines.driver import CompileOptions, compile_linalg
 from espalier.pipelines.target import Target
-from espalier.runtime.executors.vulkan import Gpu, GpuProgram
+from espalier.runtime.executors.vulkan import GpuProgram
 from espalier.runtime.executors.vulkan_program import Program, decode
-from support.vulkan import DRIVERS, on_each_device
+from support.vulkan import on_each_device, validated
 
 pytestmark = pytest.mark.slow
 PATTERNS = "pattern:entries=4,patterns=8,connectivity=3.6"
 NETWORKS = [("vgg16", None), ("vgg16", PATTERNS), ("resnet50", PATTERNS), ("mobilenet_v2", None),
-            ("c3d", "kgs")]
+            ("c3d", "kgs"), ("gru", "bcr")]
 
 
 def program_of(name: str, prune: str | None, precision: str) -> tuple[Program, np.ndarray, np.ndarray]:
     """Program, input and PyTorch's output."""
     model, (x,) = reference_model(name, prune)
+    x = x.clone()  # without the mark of a free length
     file = compile_linalg(import_any(model, (x,)), CompileOptions(), Target.vulkan(precision))
     with torch.no_grad():
         expected = model(x).numpy()
@@ -29,10 +30,8 @@ def program_of(name: str, prune: str | None, precision: str) -> tuple[Program, n
 
 
 def error_on(driver: str, program: Program, x: np.ndarray, expected: np.ndarray) -> float:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("VK_ICD_FILENAMES", str(DRIVERS[driver]))
-        with Gpu(0) as gpu, GpuProgram(gpu, program) as loaded:
-            (found,) = loaded.run([x])
+    with validated(driver) as gpu, GpuProgram(gpu, program) as loaded:
+        (found,) = loaded.run([x])
     found = found.view(np.float32).reshape(expected.shape)
     return float(np.abs(found - expected).max() / np.abs(expected).max())
 
