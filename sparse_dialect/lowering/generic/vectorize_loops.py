@@ -6,7 +6,9 @@
            %0 = vector.load %x_row[...] ; %1 = math.tanh %0 : vector<16xf32>
            vector.store %1, %y_row[...] } }
 
-Loops that threads share are an scf.parallel (``sparse-distribute-work``). What has no vector form stays
+Loops that threads share are an scf.parallel (``sparse-distribute-work``). Operations over the same rows are
+one loop (``row_groups``), which the report names by the last of them; a fill before a reduction goes
+(``fills``); products of two computed matrices are packed (``products``). What has no vector form stays
 linalg, with the reason in its location, for the report; upstream's scalar loops take it.
 """
 
@@ -33,7 +35,8 @@ from .row_groups import Group, Step, groups_of
 @dataclass(frozen=True)
 class VectorizeLoopsPass(Pass):
     """
-    Writes linalg.generic and memref.copy, on buffers of static shapes, as loops over vectors.
+    Writes linalg.generic and memref.copy, on buffers of static shapes, as loops over vectors; operations over
+    the same rows as one.
     """
 
     name = "sparse-vectorize-loops"
