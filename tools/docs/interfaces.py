@@ -11,12 +11,12 @@ import re
 from pathlib import Path
 from typing import Any
 
-import espalier
 import typer
 
+from ... import __all__ as public_names
 from ..espalier import app
 
-HEADER = Path(espalier.__file__).parent / "runtime" / "c" / "espalier.h"
+HEADER = Path(__file__).parents[2] / "runtime" / "c" / "espalier.h"
 # A comment, and the declarations below it up to an empty line.
 _DOCUMENTED = re.compile(r"/\* (?P<words>(?:(?!\*/).)*?)\*/\n(?P<code>(?:ESPALIER_API[^;]*;[^\n]*\n)+)",
                          re.DOTALL)
@@ -50,7 +50,7 @@ def _row(parameter: Any) -> str:
 def python_page() -> str:
     """The public names; mkdocstrings writes what they say."""
     parts = ["# Python\n\n`import espalier` loads neither PyTorch nor MLIR; names do on their first use.\n"]
-    parts += [f"\n::: espalier.{name}\n" for name in espalier.__all__ if not name.startswith("__")]
+    parts += [f"\n::: espalier.{name}\n" for name in public_names if not name.startswith("__")]
     return "".join(parts)
 
 

@@ -1,4 +1,4 @@
-"""A hook of MkDocs (``hooks:`` in ``mkdocs.yml``): adds pages that are made from sources, fills the tutorial.
+"""What MkDocs calls (``docs/hooks.py`` leads here): adds pages made from sources, fills the tutorial.
 
 Links of the pages at the root of the repository (README, CHANGELOG, CONTRIBUTING) are turned to the site's.
 """
@@ -10,13 +10,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import espalier
-from espalier.tools.docs.interfaces import c_page, cli_page, python_page
-from espalier.tools.docs.reference import dialect_page, passes_page
-from espalier.tools.docs.tutorial import filled
 from mkdocs.structure.files import File
 
-ROOT = Path(espalier.__file__).parent
+from .interfaces import c_page, cli_page, python_page
+from .reference import dialect_page, passes_page
+from .tutorial import filled
+
+ROOT = Path(__file__).parents[2]
 MADE: dict[str, Callable[[], str]] = {
     "reference/passes.md": passes_page, "reference/dialect.md": dialect_page, "reference/cli.md": cli_page,
     "reference/python.md": python_page, "reference/c.md": c_page}
