@@ -122,6 +122,7 @@ def test_pass_classes_and_pipelines_are_public() -> None:
     assert espalier.PIPELINES["sparse-to-llvm"].elements
 
 
+@pytest.mark.slow
 def test_a_hundred_contexts_leave_nothing_behind() -> None:
     script = """
 import gc, sys

@@ -107,6 +107,7 @@ def test_another_batch_is_one_line(network: tuple[nn.Module, CompiledModel]) -> 
         model.run([])
 
 
+@pytest.mark.slow
 def test_a_recurrent_program_with_a_dynamic_batch(tmp_path: Path) -> None:
     torch.manual_seed(0)
     module = Sequences().eval()

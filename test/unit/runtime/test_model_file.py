@@ -186,7 +186,7 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.
     def fail(*_: object) -> None:
         raise failure
 
-    monkeypatch.setattr(model_file, "_npy", fail)  # the last members: most of the file is written by then
+    monkeypatch.setattr(model_file, "npy_bytes", fail)  # the last members: most is written by then
     with pytest.raises(EspalierError if isinstance(failure, OSError) else failure):  # type: ignore[arg-type]
         sample(5000).write(tmp_path / "m")
     assert [(path, path.read_bytes()) for path in tmp_path.iterdir()] == [(tmp_path / "m", before)]

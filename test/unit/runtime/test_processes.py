@@ -96,10 +96,10 @@ def test_pickle_and_copies(model: CompiledModel, copied: Callable[[CompiledModel
 
 
 def test_damaged_pickles(model: CompiledModel) -> None:
-    function, (data,) = model.__reduce__()
+    function, (data, states) = model.__reduce__()
     for bad in (b"", data[:100], data[:-40]):
         with pytest.raises(EspalierError, match=r"damaged|not an Espalier model"):
-            function(bad)
+            function(bad, states)
 
 
 @pytest.mark.slow

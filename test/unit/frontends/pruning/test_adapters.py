@@ -86,6 +86,7 @@ def stop_after_an_epoch(trainer: Any) -> None:
     trainer.callbacks.append(Stop())
 
 
+@pytest.mark.slow
 def test_lightning_epochs_must_be_the_recipes(tmp_path: Path) -> None:
     trainer, module, _ = lightning_parts(tmp_path)
     trainer.fit_loop.max_epochs = 3

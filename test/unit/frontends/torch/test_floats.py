@@ -80,6 +80,7 @@ def test_autocast_around_the_compiler():
     assert len(compiled.layers) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_one_layer_of_another_dtype(dtype):
     module = Function(lambda self, x: self.linear(self.conv(x).to(dtype).mean((2, 3))).float())
@@ -87,6 +88,7 @@ def test_one_layer_of_another_dtype(dtype):
     checked(module, torch.randn(1, 3, 8, 8), 2e-2, 2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_casts_round(dtype):
     x = torch.randn(1, 3, 8, 8)
@@ -121,6 +123,7 @@ def test_recurrent_layers_stay_whole(kind, dtype):
     assert compiled(x)[0].dtype == dtype
 
 
+@pytest.mark.slow
 def test_bfloat16_inputs_and_outputs():
     module = Function(lambda self, x: self.linear(x), torch.bfloat16).eval()
     x = torch.randn(4, 16).bfloat16()

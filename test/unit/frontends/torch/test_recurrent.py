@@ -144,6 +144,7 @@ def test_bad_weights_are_one_line(value: float) -> None:
         espalier.compile(Model(layer).eval(), (free(4, 1, 5),))
 
 
+@pytest.mark.slow
 def test_nan_inputs_stay_in_their_sequence() -> None:
     """A NaN spoils what depends on it: not the steps before, not the other sequences of the batch."""
     module = Model(nn.GRU(5, 8)).eval()

@@ -108,6 +108,7 @@ class Network(nn.Module):
         return self.head(torch.relu(self.second(torch.relu(self.first(x)))).flatten(1))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("prune", ["n_m:n=2,m=4", "n_m:n=1,m=4"])
 def test_it_runs_sparse_where_that_pays_and_says_so(prune: str) -> None:
     """Whether 2:4 pays depends on the core."""

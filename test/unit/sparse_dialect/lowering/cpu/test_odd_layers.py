@@ -294,6 +294,7 @@ def test_an_initial_state_that_is_not_finite_stays_in_its_sequence(folder: Path)
     assert np.isfinite(y[:, [0, 2]]).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pool", [
     nn.AvgPool2d(4, 4, 1), nn.AvgPool2d(4, 1, 2), nn.AvgPool2d(4), nn.AvgPool2d((4, 3), 2, (1, 0)),
     nn.MaxPool2d(4, 2, 1)], ids=str)

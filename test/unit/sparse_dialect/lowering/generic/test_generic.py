@@ -159,6 +159,7 @@ def test_products_of_inputs(shapes: tuple[tuple[int, ...], tuple[int, ...]]) -> 
     check(lambda a, b: a @ b.transpose(-1, -2), a, b.transpose(-1, -2).contiguous())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("rows", "inner", "columns"), [(49, 100, 77), (8, 8, 5), (29, 16, 64)], ids=str)
 def test_products_are_packed(rows: int, inner: int, columns: int) -> None:
     a, b = numbers(rows, inner), numbers(inner, columns, seed=1)
@@ -173,6 +174,7 @@ def test_a_product_of_infinities_is_pytorchs() -> None:
     check(torch.mm, a, b)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("function", [
     lambda x: x.var(1), lambda x: x.var((0, 1), correction=0), lambda x: torch.var_mean(x, 0, keepdim=True),
     lambda x: (x * 1e-3 + 100).std(1)])

@@ -231,6 +231,7 @@ def test_memory_is_shared_by_lifetimes() -> None:
     assert program.activation_bytes - inputs_and_outputs <= 1.5 * 2 * tensor  # margins of small images
 
 
+@pytest.mark.slow
 def test_small_pools_are_fused_where_their_tiles_waste_little() -> None:
     """Of few channels a layer computes the maxima itself; of many, a tile that fits the image gains more."""
     launches = {}
@@ -269,6 +270,7 @@ def test_large_weights_are_several_launches() -> None:
     np.testing.assert_array_equal(np.concatenate([piece["weight"] for piece in pieces]), arrays["weight"])
 
 
+@pytest.mark.slow
 def test_compiling_twice_gives_the_same_file() -> None:
     torch.manual_seed(0)
     model, x = MODELS["residual"][0](), torch.randn(MODELS["residual"][1])

@@ -84,6 +84,7 @@ def test_f16_lanes_and_f32_pixels(name: str, core: str) -> None:
         np.testing.assert_array_equal(lifted.reshape(6, -1)[:, where], lanes.reshape(6, -1)[:, where])
 
 
+@pytest.mark.slow
 def test_nothing_before_its_arrays_is_touched() -> None:
     """Behind them neither: all cases run on arrays that end at a page without access."""
     with starting_at_pages():
