@@ -72,14 +72,14 @@ def eager_nodes(graph: torch.fx.GraphModule, weights: Container[str] = ()) -> di
     for node in graph.graph.nodes:
         if node.op != "call_function":
             continue
-        if node.target is operator.getitem:
-            taken = node.args[0].name not in eager
-        else:
-            key = _key(node, weights)
-            if key not in known:
-                known[key] = _imports(graph, node, weights)
-            taken = known[key]
-        if not taken:
+        if node.target is operator.getitem:  # goes with the operation whose result it takes
+            if node.args[0].name in eager:
+                eager[node.name] = eager[node.args[0].name]
+            continue
+        key = _key(node, weights)
+        if key not in known:
+            known[key] = _imports(graph, node, weights)
+        if not known[key]:
             eager[node.name] = str(node.target)
     return eager
 
