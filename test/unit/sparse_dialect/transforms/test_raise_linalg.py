@@ -191,7 +191,7 @@ def test_layers_become_one_sparse_op(layer: nn.Module, shape: tuple[int, ...]) -
     ("mobilenet_v2", 52, 1, 1, 52, 10),
     pytest.param("c3d", 8, 3, 5, 0, 0, marks=pytest.mark.slow),
     pytest.param("r2plus1d_18", 37, 1, 1, 37, 8, marks=pytest.mark.slow),
-    pytest.param("s3d", 78, 0, 14, 77, 0, marks=pytest.mark.slow),
+    pytest.param("s3d", 77, 1, 14, 77, 0, marks=pytest.mark.slow),
 ])
 def test_reference_networks_raise_completely(network: str, convolutions: int, linears: int, pools: int,
                                              norms: int, residuals: int) -> None:
