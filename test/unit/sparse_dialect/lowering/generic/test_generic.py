@@ -271,3 +271,9 @@ def test_the_place_of_the_largest_of_all() -> None:
 def test_borders(mode: str) -> None:
     check(lambda x: F.pad(x, (1, 2), mode=mode), numbers(2, 3, 9))
     check(lambda x: F.pad(x, (2, 1, 0, 3), mode=mode), numbers(1, 3, 9, 8))
+
+
+def test_a_reduction_of_one_turn_reads_its_fill() -> None:
+    """Each of the 7 x 7 means is over one pixel."""
+    module, x = torch.nn.AdaptiveAvgPool2d(7).eval(), torch.randn(1, 8, 1, 1)
+    assert torch.equal(espalier.compile(module, (x,))(x), module(x))
