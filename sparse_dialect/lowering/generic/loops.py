@@ -255,8 +255,6 @@ class Rows:
 
     def _before(self, access: Access, start: Value, place: Value, real: int | None) -> Value:
         """A vector of an output, before anything is added."""
-        if access.initial is not None:
-            return self.memory.broadcast(access.initial)
         address = self.memory.add(start, self.memory.multiply(place, self._step(access)))
         return self.memory.load(access, address, self._step(access), real)
 
@@ -293,8 +291,7 @@ class Rows:
             for part in range(1, together):
                 total = joins.join(total, values[part * outputs + number])
             start = starts[len(self.nest.inputs) + number]
-            before = memory.scalar(access, start) if access.initial is None else access.initial
-            memory.put(access, start, joins.join(joins.across(total), before))
+            memory.put(access, start, joins.join(joins.across(total), memory.scalar(access, start)))
 
     def _along(self, uniform: Uniform, values: list[Value], together: int) -> list[Value]:
         """Adds a whole row of terms to ``values``: ``together`` vectors at a time, then the rest."""

@@ -117,6 +117,9 @@ class Memory:
         return self._rows[key]
 
     def scalar(self, access: Access, address: Value) -> Value:
+        """The element at ``address``, or what an output begins with."""
+        if access.initial is not None:
+            return access.initial
         return memref.LoadOp(self.row(access), [address]).result
 
     def put(self, access: Access, address: Value, value: Value) -> None:
@@ -124,7 +127,9 @@ class Memory:
 
     def load(self, access: Access, address: Value, stride: int, count: int | None) -> Value:
         """A vector of the elements at ``address``, ``stride`` apart; only the first ``count`` lanes are read,
-        the others hold zero."""
+        the others hold zero. Or what an output begins with, in all lanes."""
+        if access.initial is not None:
+            return self.broadcast(access.initial)
         if stride != 1:
             i32 = ir.IntegerType.get_signless(32)
             places = self.numbers(i32, [stride * lane for lane in range(self.lanes)])

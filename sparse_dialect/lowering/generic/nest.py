@@ -92,11 +92,10 @@ class Nest:
         return 0 in self.sizes
 
     def covers(self, output: int) -> bool:
-        """Whether every element of an output's buffer is written, by a sum of several turns: where all
-        reductions have one turn the loop reads what the buffer holds."""
+        """Whether every element of an output's buffer is written."""
         access = self.outputs[output]
         turns = prod(size for size, stride in zip(self.sizes, access.strides, strict=True) if stride)
-        return turns == prod(ir.MemRefType(access.value.type).shape) and turns < prod(self.sizes)
+        return turns == prod(ir.MemRefType(access.value.type).shape)
 
     def starting_from(self, initial: dict[int, Value]) -> Nest:
         """The nest where outputs, by number, are not read but start from a value."""
