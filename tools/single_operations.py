@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import argparse
 import fnmatch
+from collections.abc import Sequence
 from statistics import median
 
-from ..errors import EspalierError
+from ..errors import EspalierError, unknown
 from ..frontends.compile import compile_model
-from .bench.alone import HEAD, SIZES, Timed, cases, difference, timed
+from .bench.alone import HEAD, SIZES, Case, Timed, cases, difference, timed
 from .bench.machine import Machine
-from .commands.common import err, out
+from .commands.common import exit_code, out
 
 LARGEST_ERROR = 1e-4
 
@@ -39,29 +40,34 @@ def main() -> int:
     chosen = [case for case in cases() if any(fnmatch.fnmatch(case.name, pattern)
                                               for pattern in arguments.only.split(","))]
     out.print(str(Machine.here()), markup=False)
-    try:
+
+    def work() -> None:
         for name in arguments.sizes.split(","):
-            made = []
-            for case in chosen:
-                inputs = case.drawn(SIZES[name])
-                compiled = compile_model(case.module(), inputs)
-                off = difference(case, compiled, inputs)
-                if not off <= LARGEST_ERROR:
-                    raise EspalierError(f"{case.name}: off from PyTorch by {off:.1e}")
-                made.append((case, compiled, inputs))
-            out.print(f"{name}\n{HEAD}", markup=False)
-            measured = []
-            for each in made:
-                measured.append(timed(*each, arguments.seconds))
-                out.print(str(measured[-1]), markup=False, soft_wrap=True)
-            if measured:
-                out.print(summary(measured), markup=False, soft_wrap=True)
-    except EspalierError as error:
-        err.print(f"espalier: error: {error}", markup=False)
-        return 1
-    except KeyboardInterrupt:
-        return 130
-    return 0
+            measure(chosen, name, arguments.seconds)
+
+    return exit_code(work)
+
+
+def measure(chosen: Sequence[Case], size: str, seconds: float) -> None:
+    """Compiles all ``chosen``, then times them, ``seconds`` each, and prints a row for each;
+    ``EspalierError`` for an unknown size, and for a wrong answer."""
+    if size not in SIZES:
+        raise unknown("size", size, SIZES)
+    made = []
+    for case in chosen:
+        inputs = case.drawn(SIZES[size])
+        compiled = compile_model(case.module(), inputs)
+        off = difference(case, compiled, inputs)
+        if not off <= LARGEST_ERROR:
+            raise EspalierError(f"{case.name}: off from PyTorch by {off:.1e}")
+        made.append((case, compiled, inputs))
+    out.print(f"{size}\n{HEAD}", markup=False)
+    measured = []
+    for each in made:
+        measured.append(timed(*each, seconds))
+        out.print(str(measured[-1]), markup=False, soft_wrap=True)
+    if measured:
+        out.print(summary(measured), markup=False, soft_wrap=True)
 
 
 if __name__ == "__main__":

@@ -148,17 +148,16 @@ def batches_of(text: str) -> list[int]:
     return checked_batches([int(word) for word in words])
 
 
-def exit_code(work: Callable[[], None]) -> int:
-    """0 where ``work`` ends; 1 and one line on stderr for an ``EspalierError``, 130 for Ctrl-C: for the mains
-    that are no subcommand."""
+def exit_code(work: Callable[[], int | None]) -> int:
+    """What ``work`` returns, 0 for nothing; 1 and one line on stderr for an ``EspalierError``, 130 for
+    Ctrl-C: for the mains that are no subcommand."""
     try:
-        work()
+        return work() or 0
     except EspalierError as error:
         err.print(f"espalier: error: {error}", markup=False)
         return 1
     except KeyboardInterrupt:
         return 130
-    return 0
 
 
 def show(table: Table) -> None:

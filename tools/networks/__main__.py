@@ -5,32 +5,26 @@ from __future__ import annotations
 import argparse
 import fnmatch
 import json
-import queue
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from ...errors import EspalierError, unknown
+from ...errors import unknown
 from ..bench.machine import Machine
-from ..commands.common import err, out
+from ..commands.common import err, exit_code, out
+from ..heard import heard
 from .catalogue import NETWORKS, Network
 from .rows import CRASH, EXCEPTION, FAULTS, HANG, Row, read_rows, table, write_rows
 
 
 def main(words: Sequence[str] | None = None) -> int:
     """See ``tools/networks``; errors are one line."""
-    try:
-        return _run(_options(words))
-    except EspalierError as error:
-        err.print(f"espalier: error: {error}", markup=False)
-        return 1
-    except KeyboardInterrupt:
-        return 130
+    options = _options(words)
+    return exit_code(lambda: _run(options))
 
 
 def _options(words: Sequence[str] | None) -> argparse.Namespace:
@@ -99,38 +93,21 @@ def tried(network: Network, options: argparse.Namespace) -> Row:
 
 def _heard(row: Row, child: subprocess.Popen[str], seconds: float) -> Row:
     """``row`` with all that ``child`` says; a child that is silent for ``seconds`` is ended."""
-    lines: queue.Queue[str | None] = queue.Queue()
-    reader = threading.Thread(target=_read, args=(child, lines), daemon=True)
-    reader.start()
     step, begin = "start", time.perf_counter()
     known: dict[str, Any] = {}
-    while True:
-        try:
-            line = lines.get(timeout=seconds)
-        except queue.Empty:
-            child.kill()
-            child.wait()
-            text = f"{step}: no answer in {time.perf_counter() - begin:.0f} s"
-            return replace(row, **known, outcome=HANG, note=text)
-        if line is None:
-            break
-        said = json.loads(line)
-        if "begin" in said:
-            step, begin = said["begin"], time.perf_counter()
-        else:
-            known |= said
+    try:
+        for said in heard(child, seconds):
+            if "begin" in said:
+                step, begin = said["begin"], time.perf_counter()
+            else:
+                known |= said
+    except TimeoutError:
+        text = f"{step}: no answer in {time.perf_counter() - begin:.0f} s"
+        return replace(row, **known, outcome=HANG, note=text)
     status = child.wait()
     if "outcome" not in known:
         known |= {"outcome": CRASH, "note": f"{step}: the process ended with {status}"}
     return replace(row, **known)
-
-
-def _read(child: subprocess.Popen[str], lines: queue.Queue[str | None]) -> None:
-    assert child.stdout is not None
-    for line in child.stdout:
-        if line.startswith("{"):
-            lines.put(line)
-    lines.put(None)
 
 
 if __name__ == "__main__":

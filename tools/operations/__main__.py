@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import argparse
 import fnmatch
-import json
-import queue
 import subprocess
 import sys
-import threading
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from ..heard import heard
 from .samples import names
 
 CRASH, HANG = "crash", "hang"
@@ -72,37 +70,21 @@ def _child(together: str, dtypes: str, count: int, seconds: float, skip: int) ->
     """The results of one process; the last one says so if it ended in the middle of a sample."""
     command = [sys.executable, "-m", f"{__package__}.child", str(skip), str(count), dtypes, together]
     child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-    lines: queue.Queue[str | None] = queue.Queue()
-    threading.Thread(target=_read, args=(child, lines), daemon=True).start()
     at = ""
-    while True:
-        try:
-            line = lines.get(timeout=seconds)
-        except queue.Empty:
-            child.kill()
-            child.wait()
-            yield Result(at or together, HANG, f"no answer in {seconds:g} s")
-            return
-        if line is None:
-            break
-        known = json.loads(line)
-        at = known.get("begin", at)
-        if "outcome" in known:
-            yield Result(known["label"], known["outcome"], known["text"])
-            at = ""
+    try:
+        for known in heard(child, seconds):
+            at = known.get("begin", at)
+            if "outcome" in known:
+                yield Result(known["label"], known["outcome"], known["text"])
+                at = ""
+    except TimeoutError:
+        yield Result(at or together, HANG, f"no answer in {seconds:g} s")
+        return
     status = child.wait()
     if at:
         yield Result(at, CRASH, f"the process ended with {status}")
     elif status:
         print(f"{together}: PyTorch gives no samples, or not all (status {status})", flush=True)
-
-
-def _read(child: subprocess.Popen[str], lines: queue.Queue[str | None]) -> None:
-    assert child.stdout is not None
-    for line in child.stdout:
-        if line.startswith("{"):
-            lines.put(line)
-    lines.put(None)
 
 
 if __name__ == "__main__":
