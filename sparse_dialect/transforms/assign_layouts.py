@@ -54,7 +54,7 @@ class AssignLayoutsPass(Pass):
     def run(self, op: ir.Operation, context: PassContext) -> None:
         with op.context, ir.Location.unknown(op.context):
             device = device_of(op)
-            for block in list(blocks(op)):
+            for block in blocks(op):  # lazily: what is inside replaced operations ends with them
                 _BlockLifter(self, context, device.grid_lanes, device.costs.fetch_above).run(block)
 
 

@@ -103,7 +103,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ("absent.mlir", ["absent.mlir: no such file"]),
     ("vgg17", ["unknown model 'vgg17'", "vgg16"]),
     ("truncated.pt2", ["truncated.pt2: not a torch.export program"]),
-    ("dynamic.pt2", ["input 'input'", "dimension 0 is dynamic", "without dynamic_shapes"]),
+    ("dynamic.pt2", ["input 'input'", "dimension 0 is dynamic", "expected static shapes", "--batch 1,8"]),
     ("dynamic.mlir", ["dynamic.mlir", "dynamic shape tensor<?x3xf32>"]),
     ("typo.mlir", ["typo.mlir: 1:", "undeclared SSA value"]),
     ("binary.mlir", ["binary.mlir: expected MLIR"]),
