@@ -23,7 +23,7 @@ from ..runtime.executors.vulkan_program import (
 from ..runtime.model_file import fingerprint_of
 from ..sparse_dialect.ir.constants import dtype_of, read_attribute
 from ..sparse_dialect.ir.mlir import ir
-from ..sparse_dialect.ir.values import shape_of, text_of
+from ..sparse_dialect.ir.values import shape_of, strings, text_of
 from ..sparse_dialect.lowering.gpu.lower_to_gpu import LowerToGpuPass
 from ..sparse_dialect.lowering.gpu.lower_to_spirv import kernel_of, needs_halves, words_in
 from ..sparse_dialect.lowering.gpu.schedule_gpu_layers import ScheduleGpuLayersPass
@@ -96,6 +96,7 @@ class _Reader:
         self._function: Any = None
         self._halves = False
         self._arena = ir.IntegerAttr(root.attributes["espalier.arena"]).value
+        self._messages = strings(root.attributes["espalier.messages"])
         for view in root.regions[0].blocks[0].operations:
             name = text_of(view.operation.attributes, "sym_name")
             if view.operation.name == "gpu.binary":
@@ -109,6 +110,7 @@ class _Reader:
         """The whole; the program's own ``weights`` are empty, they stand beside it."""
         body = self._function.regions[0].blocks[0]
         *tensors, arena = body.arguments
+        failures = self._place(tensors.pop()) if self._messages else None
         arguments = [self._place(argument) for argument in tensors]
         self._ranges[arena] = self._take(ACTIVATIONS, self._arena)
         for view in body.operations:
@@ -126,6 +128,8 @@ class _Reader:
             b"",
             self._sizes[ACTIVATIONS],
             self._halves,
+            failures,
+            tuple(self._messages),
         )
         return program, weights
 

@@ -114,6 +114,10 @@ typedef struct espalier_gpu_description {
     const void *weights;
     uint64_t weight_bytes, activation_bytes;
     uint32_t fp16;                /* ESPALIER_GPU_FP16_*: what its kernels need of the device */
+    const espalier_gpu_range *failures; /* null, or 4 bytes of the activations: 2^32 - 1 before the first dispatch;
+                                           a kernel that finds something wrong leaves a message's number, from 1 */
+    const char *const *messages;
+    size_t message_count;
 } espalier_gpu_description;
 
 /* Checks the description against itself and the device's limits, makes buffers and pipelines, and records. */
@@ -121,7 +125,8 @@ ESPALIER_API espalier_status espalier_gpu_program_create(
     espalier_gpu *gpu, const espalier_gpu_description *description, espalier_gpu_program **program,
     char *message, size_t message_bytes);
 
-/* Copies in, submits once, waits, copies out. Sizes must be exact. Allocates nothing, records nothing. */
+/* Copies in, submits once, waits, copies out. Sizes must be exact. Allocates nothing, records nothing. Where a
+   kernel left a number in the failures, the answer is ESPALIER_MODEL_FAILED with its message; outputs hold nothing. */
 ESPALIER_API espalier_status espalier_gpu_program_run(
     espalier_gpu_program *program, const espalier_const_buffer *inputs, size_t input_count,
     const espalier_buffer *outputs, size_t output_count, char *message, size_t message_bytes);

@@ -90,6 +90,20 @@ static espalier_status check_tensors(const espalier_gpu_description *what, const
     return status;
 }
 
+/* One word, and what it may say. */
+static espalier_status check_failures(const espalier_gpu_description *what, char *message)
+{
+    if (what->failures == NULL)
+        return ESPALIER_OK;
+    for (size_t at = 0; at < what->message_count; at++)
+        if (what->messages == NULL || what->messages[at] == NULL)
+            return espalier_fail(message, ESPALIER_INVALID_ARGUMENT, "message %zu is a null pointer", at);
+    if (what->failures->bytes != 4)
+        return espalier_fail(message, ESPALIER_INVALID_ARGUMENT, "the failures have %llu bytes; expected 4",
+                             (unsigned long long)what->failures->bytes);
+    return check_tensors(what, what->failures, 1, "failures", message);
+}
+
 espalier_status espalier_vulkan_check(const espalier_gpu *gpu, const espalier_gpu_description *what, char *message)
 {
     if ((what->kernels == NULL && what->kernel_count > 0) || (what->dispatches == NULL && what->dispatch_count > 0) ||
@@ -109,5 +123,7 @@ espalier_status espalier_vulkan_check(const espalier_gpu *gpu, const espalier_gp
         status = check_dispatch(gpu, what, at, message);
     if (status == ESPALIER_OK)
         status = check_tensors(what, what->inputs, what->input_count, "input", message);
+    if (status == ESPALIER_OK)
+        status = check_failures(what, message);
     return status == ESPALIER_OK ? check_tensors(what, what->outputs, what->output_count, "output", message) : status;
 }

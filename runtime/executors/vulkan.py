@@ -111,7 +111,8 @@ class GpuProgram:
         del kept  # lived until the call was over
 
     def run(self, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
-        """The outputs as bytes, uint8 [n]. Raises ``EspalierError`` where an input has another size."""
+        """The outputs as bytes, uint8 [n]. Raises ``EspalierError`` where an input has another size, or the
+        model stopped: an index of an input is beyond what it is for."""
         arrays = [np.ascontiguousarray(one) for one in inputs]
         outputs = [np.empty(size, np.uint8) for size in self._output_bytes]
         given = (_Buffer * len(arrays))(*[_Buffer(one.ctypes.data, one.nbytes) for one in arrays])
@@ -177,7 +178,8 @@ class _Description(ctypes.Structure):
                 ("dispatch_count", ctypes.c_size_t), ("input_count", ctypes.c_size_t),
                 ("output_count", ctypes.c_size_t), ("weights", ctypes.c_void_p),
                 ("weight_bytes", ctypes.c_uint64), ("activation_bytes", ctypes.c_uint64),
-                ("fp16", ctypes.c_uint32))
+                ("fp16", ctypes.c_uint32), ("failures", ctypes.c_void_p), ("messages", ctypes.c_void_p),
+                ("message_count", ctypes.c_size_t))
 
 
 class _Buffer(ctypes.Structure):
@@ -221,7 +223,11 @@ def _describe(program: Program) -> tuple[_Description, list[Any]]:
                                       one.push_bytes) for one in program.kernels])
     dispatches = array(_Dispatch, [_Dispatch(one.kernel, one.groups, ranges(one.ranges), data(one.push))
                                    for one in program.dispatches])
+    texts = (ctypes.c_char_p * (len(program.messages) + 1))(*[text.encode() for text in program.messages])
+    kept.append(texts)
     return _Description(
         kernels, dispatches, ranges(program.inputs), ranges(program.outputs), len(program.kernels),
         len(program.dispatches), len(program.inputs), len(program.outputs), data(program.weights),
-        len(program.weights), program.activation_bytes, FP16 if program.halves else 0), kept
+        len(program.weights), program.activation_bytes, FP16 if program.halves else 0,
+        None if program.failures is None else ranges([program.failures]), ctypes.addressof(texts),
+        len(program.messages)), kept

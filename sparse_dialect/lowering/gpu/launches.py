@@ -14,6 +14,7 @@ from ...passes import PassContext
 from .emitter import Kernel
 
 Operand = str | tuple[str, int] | np.ndarray  # a buffer, one from a byte on, a weight
+FAILURES = "%failures"  # the buffer of one word that kernels note assertions in
 CLASS = "#spirv.storage_class<StorageBuffer>"
 
 
@@ -51,12 +52,19 @@ class Launches:
         self._lines: list[str] = []
         self._count = 0
         self._known: dict[int, str] = {}  # the global that holds an array
-        self._sizes: dict[str, int] = {}  # bytes of each buffer
+        self._sizes: dict[str, int] = {FAILURES: 4}  # bytes of each buffer
+        self._messages: list[str] = []  # of assertions
 
     def argument(self, name: str, size: int) -> str:
         """A buffer that the function is called with."""
         self._sizes[name] = size
         return f"{name}: {_bytes(size)}"
+
+    def assertion(self, text: str) -> int:
+        """The number, from 1, by which kernels note that the assertion of that text did not hold."""
+        if text not in self._messages:
+            self._messages.append(text)
+        return self._messages.index(text) + 1
 
     def allocate(self, size: int) -> str:
         """A new buffer."""
@@ -90,7 +98,8 @@ class Launches:
         self._context.statistics["launches"] += 1
 
     def module(self, arguments: Sequence[str]) -> ir.Module:
-        """All of it; the function takes ``arguments``."""
+        """All of it; the function takes ``arguments``, and the failures where there are assertions."""
+        failures = [f"{FAILURES}: {_bytes(self._sizes[FAILURES])}"] * bool(self._messages)
         text = "\n".join(
             [
                 "module attributes {gpu.container_module} {",
@@ -99,7 +108,7 @@ class Launches:
                     for name, array in self._weights.items()
                 ),
                 *(kernel.module(name) for name, kernel in self._kernels.values()),
-                f"func.func @main({', '.join(arguments)}) {{",
+                f"func.func @main({', '.join([*arguments, *failures])}) {{",
                 "%zero = arith.constant 0 : index",
                 *self._lines,
                 "return",
@@ -109,6 +118,9 @@ class Launches:
         )
         module = ir.Module.parse(text)
         self._fill(module)
+        with module.context:
+            texts = ir.ArrayAttr.get([ir.StringAttr.get(text) for text in self._messages])
+            module.operation.attributes["espalier.messages"] = texts
         return module
 
     def _fill(self, module: ir.Module) -> None:

@@ -9,6 +9,9 @@
          gpu.launch_func @kernel_0::@main blocks in (...) threads in (...) args(%v : ...)
                          {espalier.layer = "conv1", espalier.written = array<i64: 6>}
 
+What a body asserts, such as an index in range, is noted by its number in ``%failures``, a last argument of one
+word; ``espalier.messages`` lists the texts, counted from 1.
+
 All buffers are of Vulkan's storage class. Equal kernels are one. Inputs and outputs are row-major; images
 between layers are rows of pixel vectors (``layout.py``), other tensors plain elements or matrices
 (``assignment.py``). No sparse op and no tensor is left.
@@ -41,7 +44,7 @@ from .kernels.nest import nest
 from .kernels.pools import pool
 from .kernels.products import product
 from .kernels.recurrent import step
-from .launches import Facts, Launches
+from .launches import FAILURES, Facts, Launches
 from .layers import as_matrix, convolution_of, fusible_pool, global_pool, linear_of, pool_of, step_of
 from .layout import LANES, Matrix, Plain, Rows, Tensor, same_order
 from .parts import concatenated, inserted, padded, sliced
@@ -79,6 +82,7 @@ class LowerToGpuPass(Pass):
                 raise op_error(op, "one function", f"{len(functions)}", "make a model of one function")
             lowering = _Lowering(functions[0], context, self.precision == "fp16", profile_named(self.profile))
             lowered = lowering.module()
+            op.attributes["espalier.messages"] = lowered.operation.attributes["espalier.messages"]
             functions[0].operation.erase()
             for view in list(lowered.body.operations):
                 block.append(view.operation.detach_from_parent())
@@ -230,11 +234,12 @@ class _Lowering:
             targets = [Tensor(Plain(prod(own.shape), {"index": "i32"}.get(own.kind, own.kind)), own.shape)
                        for own in targets]
         found = read_generic(operation, lambda value: self._held(value)[1], self._filled.get, targets,
-                             self._half)
+                             self._half, self._launches.assertion)
         operands = [value if isinstance(value, np.ndarray) else self._held(value)[0]
                     for value in found.operands]
         names = [self._allocate(result, target) for result, target in zip(results, targets, strict=True)]
-        self._launches.launch(layer, nest(found.nest, found.body), [*operands, *names])
+        failures = [FAILURES] * found.nest.guarded
+        self._launches.launch(layer, nest(found.nest, found.body), [*operands, *names, *failures])
 
     def _pool(self, view: Any, layer: str) -> None:
         target = self._assignment.tensor(view.output)
