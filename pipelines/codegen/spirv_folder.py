@@ -7,8 +7,8 @@
 In the list, a kernel is its number in ``kernels``; ``ranges`` are what bindings 0, 1, ... see: bytes from
 ``offset`` of ``buffer``, 0 the weights, 1 the activations (``activation_bytes``, whose content does not
 matter). A dispatch waits for the earlier ones whose ranges it shares, where one of the two is ``written``.
-``failures``, where it is not null, is a word of the activations that must be 2^32 - 1 before the first dispatch;
-a run after which it holds another number has failed, and says that of ``messages``, counted from 1.
+``failures``, where it is not null, is a word of the activations that must be 2^32 - 1 before the first
+dispatch; a run after which it holds another number has failed, and says that of ``messages``, counted from 1.
 """
 
 from __future__ import annotations

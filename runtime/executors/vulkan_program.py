@@ -66,8 +66,8 @@ class Dispatch:
 @dataclass(frozen=True)
 class Program:
     """What a run does, in order. ``inputs``, ``outputs``: ranges of the activations. ``halves``: the device
-    must compute in fp16 and keep it in storage buffers. ``messages``: what a run says that failed, by the number,
-    from 1, that its kernels left in ``failures``, a word of the activations; it is 2^32 - 1 before."""
+    must compute in fp16 and keep it in storage buffers. ``messages``: what a run says that failed, by the
+    number, from 1, that its kernels left in ``failures``, of the activations: a word, 2^32 - 1 before."""
 
     kernels: tuple[Kernel, ...]
     dispatches: tuple[Dispatch, ...]

@@ -31,7 +31,7 @@ func.func @main(%x: tensor<1x2x8x8xf32>) -> tensor<1x2x8x8xf32> {
 // CHECK: espalier.messages = ["index out of range"]
 // CHECK: gpu.func @main({{.*}}, %[[WORD:.*]]: memref<1xi32, #spirv.storage_class<StorageBuffer>>) kernel
 // CHECK: scf.if
-// CHECK-NEXT: memref.atomic_rmw minu %c1_i32, %[[WORD]][%{{.*}}]
+// CHECK: memref.atomic_rmw minu %c1_i32, %[[WORD]][%{{.*}}]
 // CHECK: func.func @main({{.*}}, %[[FAILURES:.*]]: memref<4xi8, #spirv.storage_class<StorageBuffer>>
 // CHECK: memref.view %[[FAILURES]]
 func.func @main(%table: tensor<5xf32>, %at: tensor<3xi64>) -> tensor<3xf32> {

@@ -9,8 +9,8 @@
          gpu.launch_func @kernel_0::@main blocks in (...) threads in (...) args(%v : ...)
                          {espalier.layer = "conv1", espalier.written = array<i64: 6>}
 
-What a body asserts, such as an index in range, is noted by its number in ``%failures``, a last argument of one
-word; ``espalier.messages`` lists the texts, counted from 1.
+What a body asserts, such as an index in range, is noted by its number in ``%failures``, a last argument of
+one word; ``espalier.messages`` lists the texts, counted from 1.
 
 All buffers are of Vulkan's storage class. Equal kernels are one. Inputs and outputs are row-major; images
 between layers are rows of pixel vectors (``layout.py``), other tensors plain elements or matrices

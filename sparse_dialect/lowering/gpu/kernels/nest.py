@@ -131,8 +131,8 @@ class Nest:
 
 
 def nest(layer: Nest, body: Body) -> Kernel:
-    """The kernel of a nest. Buffers: those of ``bindings`` that are their own, then results, then, of a guarded
-    one, ``failures``: one word, the least number of an assertion that did not hold."""
+    """The kernel of a nest. Buffers: those of ``bindings`` that are their own, then results, then, of a
+    guarded one, ``failures``: one word, the least number of an assertion that did not hold."""
     target = layer.results[0].tensor
     wide, across = layer.wide, layer.across
     reads = layer.reads
