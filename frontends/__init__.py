@@ -56,8 +56,8 @@ def load_model(spec: str, prune: str | None = None, seed: int = 0, steps: int | 
         raise unknown("model", spec, [*NETWORKS, "path.py:function", "a .pt2 file", "an .onnx file",
                                       "an .mlir file", "a folder of Hugging Face's"])
     if prune:
-        raise EspalierError(f"{spec}: --prune works on reference networks, path.py:function and Hugging Face's "
-                            "folders only")
+        raise EspalierError(f"{spec}: --prune works on reference networks, path.py:function and Hugging "
+                            "Face's folders only")
     if suffix == ".onnx":
         from .onnx.run_onnx import example_inputs
 

@@ -30,13 +30,13 @@ def load_folder(folder: Path, shapes: Mapping[str, Sequence[int]] | None = None,
     """
     The model in ``folder``, in inference mode and float32, without key-value cache, and its example input.
 
-    The input is the model's main one, drawn from ``seed``, of the shape in ``shapes`` or else: ``pixel_values``
-    normal float32 [1, num_channels, height, width], as config.json's ``image_size`` says, or
+    The input is the model's main one, drawn from ``seed``, of the shape in ``shapes`` or else:
+    ``pixel_values`` normal float32 [1, num_channels, height, width], as config.json's ``image_size`` says, or
     preprocessor_config.json's ``crop_size`` or ``size``, or 224 x 224; ``input_ids`` int64 [1, 128] below
     ``vocab_size``, fewer for a model of fewer positions; ``input_values`` normal float32 [1, 16000].
 
-    Raises ``EspalierError`` for a folder without a model, a class that transformers does not have, weights that
-    are missing, damaged or of other shapes, and a model whose main input is another.
+    Raises ``EspalierError`` for a folder without a model, a class that transformers does not have, weights
+    that are missing, damaged or of other shapes, and a model whose main input is another.
     """
     config = _read(folder / "config.json")
     if config is None:
@@ -70,7 +70,8 @@ def _class(transformers: Any, config: Mapping[str, Any], folder: Path) -> Any:
                             '["ResNetForImageClassification"]')
     found = getattr(transformers, names[0], None) if names[0].isidentifier() else None
     if not (inspect.isclass(found) and issubclass(found, transformers.PreTrainedModel)):
-        close = did_you_mean(names[0], [name for name in dir(transformers) if "For" in name or "Model" in name])
+        known = [name for name in dir(transformers) if "For" in name or "Model" in name]
+        close = did_you_mean(names[0], known)
         remote = "; code that lies in the folder is not run" if "auto_map" in config else ""
         raise EspalierError(f"{folder / 'config.json'}: transformers {transformers.__version__} has no model "
                             f"'{names[0]}'{remote}{': ' if close else ''}{close}")
@@ -88,7 +89,8 @@ def _load(kind: Any, folder: Path) -> nn.Module:
     except Exception as error:  # transformers raises every kind for bad files
         raise EspalierError(f"{folder}: transformers cannot load it: {first_line(error)}") from error
     for name, found, expected in sorted(about["mismatched_keys"]):
-        raise EspalierError(f"{folder}: '{name}' is {list(found)} in the files, {list(expected)} by config.json")
+        raise EspalierError(f"{folder}: '{name}' is {list(found)} in the files, {list(expected)} by "
+                            "config.json")
     missing = sorted(about["missing_keys"])
     if missing:
         raise EspalierError(f"{folder}: the files hold no weights '{missing[0]}'"

@@ -13,6 +13,9 @@ import threading
 
 from ..ir.mlir import ext, ir
 
+# Raised when an operation's declaration changes; text of an older version may then not parse.
+VERSION = 1
+
 # The bindings keep what they load, and the operations' classes, for the whole process.
 _ONE_AT_A_TIME = threading.Lock()
 
@@ -35,9 +38,10 @@ def register_dialect(context: ir.Context) -> None:
 
 
 def irdl_text() -> str:
-    """The dialect as IRDL text, for ``mlir-opt --irdl-file=FILE`` of any compiler."""
+    """The dialect as IRDL text, for ``mlir-opt --irdl-file=FILE`` of any compiler; its first line says the
+    version of the operations."""
     from .schemes import scheme_classes  # needs this module
 
     scheme_classes()
     with ir.Context():
-        return str(Sparse._emit_module())
+        return f"// The dialect sparse, version {VERSION}.\n{Sparse._emit_module()}"
