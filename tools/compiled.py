@@ -34,7 +34,7 @@ class Source:
     trust: bool = False  # a .pt2 file may run code when it is read
     only: str = ""  # patterns of layer names, joined with commas: what ``prune`` may touch
     exclude: str = ""
-    shapes: Mapping[str, Sequence[int]] = field(default_factory=dict)  # of inputs, where the model leaves them open
+    shapes: Mapping[str, Sequence[int]] = field(default_factory=dict)  # of inputs that have none
     weights: str = ""  # a state dict's path
     batch: int | None = None  # of the example inputs, in place of their own
 

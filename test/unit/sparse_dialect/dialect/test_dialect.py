@@ -42,7 +42,7 @@ def test_too_many_arrays_are_refused():
         storage_operands([None] * (STORAGE_SLOTS + 1))
 
 
-OPERATIONS = {1: "ebc5dba89773f0d9"}  # of each version's operations, and their operands, attributes and results
+OPERATIONS = {1: "ebc5dba89773f0d9"}  # a digest of each version's operations
 
 
 def test_a_version_says_which_operations_there_are() -> None:
