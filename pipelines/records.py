@@ -135,7 +135,7 @@ def _layer_records(root: ir.Operation, target: Target) -> list[LayerRecord]:
 
 def calibrated(target: Target) -> bool:
     """Whether predictions for ``target`` are by figures that espalier calibrate measured."""
-    return not target.triple and target.machine in calibrations(configuration_folder() / CALIBRATION)
+    return target.machine in calibrations(configuration_folder() / CALIBRATION)
 
 
 def clock_share(target: Target, device: Device) -> float:

@@ -6,7 +6,7 @@ import json as json_
 import re
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -21,6 +21,7 @@ from ...files import DATABASE, check_writable, configuration_folder
 from ..bench.machine import Machine
 from ..compiled import Source
 from ..tune.budget import ROUND_S, Budget, Limits
+from ..tune.devices import DEVICES
 from .common import (
     DebugOption,
     ExcludeOption,
@@ -42,7 +43,6 @@ from .compile import CpuOption
 if TYPE_CHECKING:
     from ..tune.tuner import Result, Told
 
-DEVICES = {"host": "time", "qemu": "instructions"}  # what can be measured on each
 SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 
 
@@ -51,7 +51,8 @@ def tune_command(
     prune: PruneOption = None, only: OnlyOption = "", exclude: ExcludeOption = "", seed: SeedOption = 0,
     steps: StepsOption = None,
     device: Annotated[str, typer.Option(
-        metavar="DEVICE", help="Where trials run: host, or qemu for a --target.")] = "",
+        metavar="DEVICE", help="Where trials run: host, or for a --target qemu, adb:SERIAL, ssh:HOST or "
+        "local, which is this machine.")] = "",
     target: TargetOption = "", mcpu: CpuOption = "",
     threads: Annotated[int, typer.Option(min=1, help="Threads to measure on.")] = 1,
     trials: Annotated[int, typer.Option(min=1, help="Schedules to try for each layer.")] = 32,
@@ -86,30 +87,38 @@ def tune_command(
         return
     if not model:
         raise EspalierError("give a MODEL to tune, or --export or --import")
-    objective = _objective(device, objective, target)
+    device, objective = _measured(device, objective, target)
     if html is not None:
         check_writable(html)
     budget = Budget(duration(limit), begin)
     source = Source(model, prune, seed, steps, trust, only, exclude)
     result = _tuned(source, path, threads, Limits(trials, search, seed), budget, model_, html,
-                    objective, (target, mcpu))
-    _tell(result, source, path, threads)
+                    (device, objective), (target, mcpu))
+    where = f"on {device}, for {target} {mcpu}".rstrip() if target else str(Machine.here())
+    _tell(result, source, path, threads, where)
 
 
-def _objective(device: str, objective: str, target: str) -> str:
-    """What is measured; raises ``EspalierError`` for what cannot be, there."""
+def _measured(device: str, objective: str, target: str) -> tuple[str, str]:
+    """Where and what is measured; raises ``EspalierError`` for what cannot be, there."""
     device = device or ("qemu" if target else "host")
-    for name, found, known in (("--device", device, DEVICES), ("--objective", objective, DEVICES.values())):
-        if found and found not in known:
-            raise EspalierError(f"{name} expects one of {', '.join(known)}, found '{found}'")
-    wanted = objective or DEVICES[device]
-    if wanted != DEVICES[device]:
-        raise EspalierError(f"--objective {wanted} cannot be measured on the device {device}, which measures "
-                            f"{DEVICES[device]}")
-    if (device == "qemu") != target.startswith("aarch64"):
-        raise EspalierError("instructions are counted for an AArch64 --target such as aarch64-linux-gnu, on "
-                            f"the device qemu; found the target '{target or 'host'}' on {device}")
-    return wanted
+    kind, _, where = device.partition(":")
+    if kind not in DEVICES or bool(where) != (kind in ("adb", "ssh")):
+        raise EspalierError(f"--device expects one of host, qemu, adb:SERIAL, ssh:HOST, local, found "
+                            f"'{device}'")
+    known = dict.fromkeys(name for names in DEVICES.values() for name in names)
+    if objective and objective not in known:
+        raise EspalierError(f"--objective expects one of {', '.join(known)}, found '{objective}'")
+    objective = objective or DEVICES[kind][0]
+    if objective not in DEVICES[kind]:
+        raise EspalierError(f"--objective {objective} cannot be measured on the device {device}, which "
+                            f"measures {' and '.join(DEVICES[kind])}")
+    if kind == "qemu" and not target.startswith("aarch64"):
+        raise EspalierError(f"{' and '.join(DEVICES[kind])} are counted for an AArch64 --target such as "
+                            f"aarch64-linux-gnu, on the device qemu; found the target '{target or 'host'}'")
+    if (kind == "host") == bool(target):
+        raise EspalierError(f"the device {device} {'takes no' if target else 'needs a'} --target"
+                            f"{', but tunes this machine' if target else ' that it can run'}")
+    return device, objective
 
 
 def duration(text: str) -> float:
@@ -121,7 +130,8 @@ def duration(text: str) -> float:
 
 
 def _tuned(source: Source, path: Path, threads: int, limits: Limits, budget: Budget, wanted: bool | None,
-           html: Path | None, objective: str, machine: tuple[str, str]) -> Result:
+           html: Path | None, measured: tuple[str, str], machine: tuple[str, str]) -> Result:
+    """``measured``: device and objective; ``machine``: target and processor."""
     from ...pipelines.target import Target
     from ...sparse_dialect.schedule.database import Database, Place
     from ..tune.judge import judge_of
@@ -130,12 +140,13 @@ def _tuned(source: Source, path: Path, threads: int, limits: Limits, budget: Bud
     from ..tune.page import search_page
     from ..tune.tuner import Tuner
 
-    with Database(path) as kept:
+    device, objective = measured
+    with Database(path) as kept, ExitStack() as stack:
         with progress_bars() as progress:
             made_for = Target.cross(*machine) if machine[0] else Target.host()
             network = TunedNetwork.of(source, made_for, progress)
         budget.round_s = network.compile_s + ROUND_S
-        judge = judge_of(network, objective, threads)
+        judge = stack.enter_context(judge_of(network, device, objective, threads))
         place = Place(network.target.machine, threads)
         model, learned = chosen_model(wanted, lambda: kept.log(place.device, objective))
         if model is not None:
@@ -164,9 +175,9 @@ def _bar() -> Iterator[Told]:
         yield told
 
 
-def _tell(result: Result, source: Source, path: Path, threads: int) -> None:
+def _tell(result: Result, source: Source, path: Path, threads: int, where: str) -> None:
     out.print(f"{source.name}{f' --prune {source.prune}' if source.prune else ''}, {threads} "
-              f"thread{'s' if threads > 1 else ''}\n{Machine.here()}\n"
+              f"thread{'s' if threads > 1 else ''}\n{where}\n"
               f"{result.trials} trials ({result.failed} failed) in {result.seconds:.0f} s, {result.reused} "
               f"known before", markup=False)
     if result.verdict is not None and result.unit != "s":

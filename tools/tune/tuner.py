@@ -16,7 +16,7 @@ from ...errors import EspalierError
 from ...sparse_dialect.schedule.candidates import Genome, split
 from ...sparse_dialect.schedule.database import Database, Place, Trial
 from ...sparse_dialect.schedule.schedule import Schedule
-from .apart import CRASH, HANG, LATE, OK, Outcome
+from .apart import CRASH, HANG, LATE, LOST, OK, Outcome
 from .budget import ROUND_S, Budget, Limits
 from .judge import Costs, Judge, Verdict
 from .learned import Ranked
@@ -164,7 +164,6 @@ class Tuner:
         outcome = self._measured(asked)
         if len(asked) == 1 and outcome.state in (CRASH, HANG):  # the fault may have been the machine's
             outcome = self._measured(asked)
-        self.late = self.late or outcome.state == LATE
         if self.late:
             return
         if outcome.state == OK:
@@ -177,7 +176,14 @@ class Tuner:
             self._try(asked[middle:])
 
     def _measured(self, asked: Sequence[Ask]) -> Outcome:
-        return self.judge.measure(_schedules(asked), ROUND_S, self.budget.for_rounds)
+        return self._heard(self.judge.measure(_schedules(asked), ROUND_S, self.budget.for_rounds))
+
+    def _heard(self, outcome: Outcome) -> Outcome:
+        """``outcome``, and whether time is over; raises ``EspalierError`` where the device is lost."""
+        if outcome.state == LOST:
+            raise EspalierError(f"{outcome.reason}; {self.done} new trials are kept: run it again to go on")
+        self.late = self.late or outcome.state == LATE
+        return outcome
 
     def _keep(self, asked: Sequence[Ask], costs: Costs) -> None:
         trials = []
@@ -220,8 +226,7 @@ class Tuner:
         verdict = None
         while faster and not self.late:
             schedules = _schedules([ask for _, ask in faster])
-            outcome = self.judge.confirm(schedules, self.budget.confirm_s, self.budget.left)
-            self.late = outcome.state == LATE
+            outcome = self._heard(self.judge.confirm(schedules, self.budget.confirm_s, self.budget.left))
             if outcome.state == OK:
                 verdict = outcome.value
                 if verdict.faster:
@@ -234,8 +239,8 @@ class Tuner:
     def _again(self, asked: list[Ask]) -> list[tuple[float, Ask]]:
         """What of ``asked`` is faster in a longer run, with its share, the fastest first."""
         while asked and not self.late:
-            outcome = self.judge.measure(_schedules(asked), self.budget.confirm_s, self.budget.left)
-            self.late = outcome.state == LATE
+            outcome = self._heard(self.judge.measure(_schedules(asked), self.budget.confirm_s,
+                                                     self.budget.left))
             if outcome.state == OK:
                 costs = outcome.value
                 found = sorted(((ask.ratio(costs)[0], ask) for ask in asked), key=lambda entry: entry[0])

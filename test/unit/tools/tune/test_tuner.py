@@ -16,7 +16,7 @@ from espalier.sparse_dialect.geometry.window import Window
 from espalier.sparse_dialect.schedule.candidates import Space
 from espalier.sparse_dialect.schedule.database import Database, Place, confirmed
 from espalier.sparse_dialect.schedule.schedule import Schedule
-from espalier.tools.tune.apart import CRASH, IMPOSSIBLE, LATE, OK, Outcome
+from espalier.tools.tune.apart import CRASH, IMPOSSIBLE, LATE, LOST, OK, Outcome
 from espalier.tools.tune.budget import ROUND_S, Budget, Limits
 from espalier.tools.tune.features import Layer
 from espalier.tools.tune.judge import Verdict
@@ -105,6 +105,19 @@ def test_a_device_that_vanishes_leaves_only_marks(tmp_path: Path) -> None:
     result = tuned(tmp_path / "t", FakeJudge(lambda schedule: CRASH), trials=3)
     assert result.chosen == {}
     assert result.failed == result.trials > 0
+
+
+def test_a_device_that_is_lost_ends_the_search_and_marks_nothing(tmp_path: Path) -> None:
+    class Leaving(FakeJudge):
+        def measure(self, schedules: Mapping[str, Schedule], seconds: float, at_most: float) -> Outcome:
+            found = super().measure(schedules, seconds, at_most)
+            return found if self.asked < 4 else Outcome(LOST, reason="adb:R58: offline")
+
+    with pytest.raises(EspalierError, match="adb:R58: offline; 9 new trials are kept: run it again to go on"):
+        tuned(tmp_path / "t", Leaving())
+    with Database(tmp_path / "t") as kept:
+        assert [trial.state for trial in kept.trials(PLACE)] == [OK] * 9
+    assert tuned(tmp_path / "t", FakeJudge()).reused == 9
 
 
 def test_a_search_goes_on_where_it_was(tmp_path: Path) -> None:
