@@ -30,8 +30,8 @@ class Network(SimpleNamespace):
         self.tuned = self.program(1.0)
 
     def program(self, ms: float, *lines: str) -> Any:
-        copies = ("n=0", "for word in $*", f'do [ "$last" = --output ] && cp {self.folder}/y$n.npy $word && n=1',
-                  "last=$word", "done")
+        copies = ("n=0", "for word in $*", "do",
+                  f'[ "$last" = --output ] && cp {self.folder}/y$n.npy $word && n=1', "last=$word", "done")
         parts = [f'echo \'{{"label": "[conv]", "ms": {part}}}\'' for part in (ms / 4, ms / 2)]
         times = f'echo \'{{"threads": 1, "runs": 3, "median_ms": {ms}, "min_ms": {ms - 0.5}, "max_ms": 9}}\''
         text = "\n".join(("#!/bin/sh", *lines, *copies, *parts, times, ""))
