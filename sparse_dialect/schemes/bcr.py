@@ -98,8 +98,8 @@ class Bcr(SharedColumns):
 
 
 class _Neighbours:
-    """Each row of a mask [M, K] and the next, a bit for every such pair, packed when they are first asked for:
-    detection looks at them once a divisor, most often at the first rows alone."""
+    """Each row of a mask [M, K] and the next, a bit for every such pair, packed when they are first asked
+    for: detection looks at them once a divisor, most often at the first rows alone."""
 
     def __init__(self, kept: np.ndarray) -> None:
         self._kept = kept
