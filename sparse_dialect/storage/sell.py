@@ -193,7 +193,7 @@ def choose_group(counts: Mapping[int, int], fetching: float) -> int:
 
 
 def _group_columns(kept: np.ndarray) -> dict[int, int]:
-    """For each of GROUPS, the columns that groups of so many rows of the mask ``kept`` [M, K] keep, in all."""
+    """For each of GROUPS, the columns that groups of so many rows of the mask ``kept`` [M, K] keep in all."""
     counts, rows = {}, 1
     for group in sorted(GROUPS):
         kept, rows = _grouped(kept, group // rows), group
