@@ -57,7 +57,7 @@ PREPARE_GPU = ("inline", "symbol-dce", "sparse-guard-indices", "convert-elementw
                "sparse-compress-weights",
                "func.func(linalg-generalize-named-ops,linalg-fuse-elementwise-ops)")
 SPIRV = ("sparse-lower-to-spirv",)
-GPU = ("sparse-lower-to-gpu", "sparse-eliminate-redundant-loads", "canonicalize",
+GPU = ("sparse-fix-steps", "sparse-lower-to-gpu", "sparse-eliminate-redundant-loads", "canonicalize",
        "sparse-plan-memory{alignment=256}")
 
 PIPELINES = {

@@ -287,6 +287,9 @@ espalier_status espalier_reserve(espalier_model *model, int64_t steps)
     if (steps < 1)
         return espalier_fail(model->message, ESPALIER_INVALID_ARGUMENT, "expected at least one step, found %" PRId64,
                              steps);
+    if (model->engine != NULL && steps > model->steps && model->description.free_count > 0)
+        return espalier_fail(model->message, ESPALIER_NOT_RESERVED, "found %" PRId64 " steps, the model takes 1 to %" PRId64
+                             "; compile it with an example of more", steps, model->steps);
     if (model->engine != NULL)
         return ESPALIER_OK;
     if (model->arena != NULL && (steps <= model->steps || model->description.free_count == 0))

@@ -93,20 +93,30 @@ static espalier_status copy_messages(espalier_gpu_program *program, const espali
 
 static espalier_status create(espalier_gpu_program *program, const espalier_gpu_description *what, char *message)
 {
-    const size_t called = what->input_count + what->output_count, tensors = called + (what->failures != NULL);
-    program->input_count = what->input_count;
+    const size_t inputs = what->input_count + (what->most_steps > 0), called = inputs + what->output_count;
+    const size_t tensors = called + (what->failures != NULL);
+    program->input_count = inputs;
+    program->most_steps = what->most_steps;
     program->output_count = what->output_count;
     program->tensor_count = tensors;
     program->pipeline_count = what->kernel_count;
     program->dispatch_count = what->dispatch_count;
     program->tensors = calloc(tensors + 1, sizeof *program->tensors);
     program->staged = calloc(tensors + 1, sizeof *program->staged);
+    program->step_bytes = calloc(tensors + 1, sizeof *program->step_bytes);
     program->pipelines = calloc(what->kernel_count + 1, sizeof *program->pipelines);
-    if (program->tensors == NULL || program->staged == NULL || program->pipelines == NULL)
+    if (program->tensors == NULL || program->staged == NULL || program->step_bytes == NULL || program->pipelines == NULL)
         return espalier_fail(message, ESPALIER_OUT_OF_MEMORY, "out of memory");
-    for (size_t at = 0; at < called; at++)
-        program->tensors[at] =
-            at < what->input_count ? what->inputs[at] : what->outputs[at - what->input_count];
+    for (size_t at = 0; at < what->input_count; at++)
+        program->tensors[at] = what->inputs[at];
+    if (what->most_steps > 0)
+        program->tensors[what->input_count] = *what->steps;
+    for (size_t at = 0; at < what->output_count; at++)
+        program->tensors[inputs + at] = what->outputs[at];
+    for (size_t at = 0; what->most_steps > 0 && at < what->input_count + what->output_count; at++) {
+        const size_t tensor = at < what->input_count ? at : at + 1;
+        program->step_bytes[tensor] = what->free[at] != 0 ? program->tensors[tensor].bytes / what->most_steps : 0;
+    }
     if (what->failures != NULL)
         program->tensors[called] = *what->failures;
     espalier_status status = copy_messages(program, what, message);
@@ -146,24 +156,47 @@ espalier_status espalier_gpu_program_create(espalier_gpu *gpu, const espalier_gp
     return status;
 }
 
+/* What a caller gives, without the word of the steps. */
+static size_t given_inputs(const espalier_gpu_program *program)
+{
+    return program->input_count - (program->most_steps > 0);
+}
+
+/* Whether a tensor of a call has the bytes that it must have, for as many steps as the first that has a free number of
+   them; their number is 0 before. */
+static espalier_status check_size(const espalier_gpu_program *program, size_t tensor, espalier_const_buffer buffer,
+                                  uint64_t *steps, const char *kind, size_t number, char *message)
+{
+    const uint64_t one = program->step_bytes[tensor];
+    uint64_t expected = program->tensors[tensor].bytes;
+    if (one > 0 && *steps == 0 && buffer.bytes % one == 0)
+        *steps = buffer.bytes / one;
+    if (one > 0 && *steps > program->most_steps)
+        return espalier_fail(message, ESPALIER_NOT_RESERVED, "%s %zu: found %llu time steps, the model takes 1 to %u; "
+                             "compile it with an example of more", kind, number, (unsigned long long)*steps,
+                             program->most_steps);
+    if (one > 0)
+        expected = one * (*steps > 0 ? *steps : 1);
+    if (buffer.data == NULL || buffer.bytes != expected)
+        return espalier_fail(message, ESPALIER_INVALID_ARGUMENT, "%s %zu: expected %llu bytes, found %zu", kind, number,
+                             (unsigned long long)expected, buffer.data == NULL ? 0 : buffer.bytes);
+    return ESPALIER_OK;
+}
+
 static espalier_status check_sizes(const espalier_gpu_program *program, const espalier_const_buffer *inputs,
                                    size_t input_count, const espalier_buffer *outputs, size_t output_count,
-                                   char *message)
+                                   uint64_t *steps, char *message)
 {
-    if (input_count != program->input_count || output_count != program->output_count)
+    espalier_status status = ESPALIER_OK;
+    if (input_count != given_inputs(program) || output_count != program->output_count)
         return espalier_fail(message, ESPALIER_INVALID_ARGUMENT, "expected %zu inputs and %zu outputs, found %zu and %zu",
-                             program->input_count, program->output_count, input_count, output_count);
-    for (size_t at = 0; at < input_count + output_count; at++) {
-        const int in = at < input_count;
-        const size_t number = in ? at : at - input_count;
-        const void *data = in ? inputs[number].data : outputs[number].data;
-        const size_t bytes = in ? inputs[number].bytes : outputs[number].bytes;
-        if (data == NULL || bytes != program->tensors[at].bytes)
-            return espalier_fail(message, ESPALIER_INVALID_ARGUMENT, "%s %zu: expected %llu bytes, found %zu",
-                                 in ? "input" : "output", number,
-                                 (unsigned long long)program->tensors[at].bytes, data == NULL ? 0 : bytes);
-    }
-    return ESPALIER_OK;
+                             given_inputs(program), program->output_count, input_count, output_count);
+    for (size_t at = 0; at < input_count && status == ESPALIER_OK; at++)
+        status = check_size(program, at, inputs[at], steps, "input", at, message);
+    for (size_t at = 0; at < output_count && status == ESPALIER_OK; at++)
+        status = check_size(program, program->input_count + at,
+                            (espalier_const_buffer){outputs[at].data, outputs[at].bytes}, steps, "output", at, message);
+    return status;
 }
 
 /* Where the host writes an input or reads an output. */
@@ -188,24 +221,39 @@ static espalier_status check_failures(const espalier_gpu_program *program, char 
                          known ? program->messages[number - 1] : "an unknown assertion failed");
 }
 
+/* An input to where the device reads it. Steps that the run has not are its last one again: kernels compute them too,
+   and what holds of a step that a caller gives holds of them. */
+static void copy_in(const espalier_gpu_program *program, size_t tensor, espalier_const_buffer input)
+{
+    uint8_t *to = host_side(program, tensor);
+    const size_t step = (size_t)program->step_bytes[tensor];
+    memcpy(to, input.data, input.bytes);
+    for (size_t at = input.bytes; step > 0 && at < program->tensors[tensor].bytes; at += step)
+        memcpy(to + at, to + at - step, step);
+}
+
 espalier_status espalier_gpu_program_run(espalier_gpu_program *program, const espalier_const_buffer *inputs,
                                          size_t input_count, const espalier_buffer *outputs, size_t output_count,
                                          char *message, size_t message_bytes)
 {
     char text[ESPALIER_MESSAGE_BYTES] = "";
     espalier_status status = ESPALIER_INVALID_ARGUMENT;
+    uint64_t steps = 0;
     if (program == NULL || (inputs == NULL && input_count > 0) || (outputs == NULL && output_count > 0))
         espalier_fail(text, status, "espalier_gpu_program_run: a null pointer");
     else
-        status = check_sizes(program, inputs, input_count, outputs, output_count, text);
+        status = check_sizes(program, inputs, input_count, outputs, output_count, &steps, text);
     for (size_t at = 0; status == ESPALIER_OK && at < input_count; at++)
-        memcpy(host_side(program, at), inputs[at].data, inputs[at].bytes);
+        copy_in(program, at, inputs[at]);
+    const uint32_t word = (uint32_t)steps;
+    if (status == ESPALIER_OK && program->most_steps > 0)
+        memcpy(host_side(program, input_count), &word, sizeof word);
     if (status == ESPALIER_OK)
         status = submit(program, text);
     if (status == ESPALIER_OK)
         status = check_failures(program, text);
     for (size_t at = 0; status == ESPALIER_OK && at < output_count; at++)
-        memcpy(outputs[at].data, host_side(program, input_count + at), outputs[at].bytes);
+        memcpy(outputs[at].data, host_side(program, program->input_count + at), outputs[at].bytes);
     if (message != NULL && message_bytes > 0)
         snprintf(message, message_bytes, "%s", text);
     return status;
@@ -270,6 +318,7 @@ void espalier_gpu_program_destroy(espalier_gpu_program *program)
     free(program->messages);
     free(program->pipelines);
     free(program->tensors);
+    free(program->step_bytes);
     free(program->staged);
     free(program);
 }

@@ -25,8 +25,11 @@ struct espalier_gpu_program {
     espalier_vulkan_buffer buffers[2];   /* ESPALIER_GPU_WEIGHTS, ESPALIER_GPU_ACTIVATIONS */
     espalier_vulkan_buffer staging;      /* inputs, then outputs; not on unified memory */
     uint64_t *staged;    /* where each lies in it */
-    espalier_gpu_range *tensors; /* inputs, then outputs, then the failures where there are messages */
-    size_t input_count, output_count, tensor_count, pipeline_count, dispatch_count, message_count;
+    espalier_gpu_range *tensors; /* inputs, the word of the steps where they are free, outputs, then the failures
+                                    where there are messages */
+    uint64_t *step_bytes;        /* of each tensor, for a step; 0 where it is fixed */
+    uint32_t most_steps;
+    size_t input_count, output_count, /* a caller's inputs, and the word of the steps */ tensor_count, pipeline_count, dispatch_count, message_count;
     char **messages;
     espalier_vulkan_pipeline *pipelines;
     VkDescriptorPool descriptors;
