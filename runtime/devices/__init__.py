@@ -17,7 +17,7 @@ from .ssh import SshDevice
 __all__ = ["DEVICES", "Device", "DeviceError", "DeviceRun", "ProgramCrashed", "device_for", "find_device",
            "reports_of", "run_on"]
 
-DEVICES = "qemu, qemu:CPU, adb:SERIAL, ssh:HOST, local, vulkan or vulkan:NUMBER"
+DEVICES = "qemu, qemu:CPU, adb:SERIAL, ssh:HOST, local, vulkan, vulkan:NUMBER or adb:SERIAL+vulkan"
 
 
 def find_device(name: str, file: ModelFile) -> Device:
@@ -30,7 +30,8 @@ def device_for(name: str, triple: str, cpu: str) -> Device:
     """The same for programs that are compiled for ``triple`` and ``cpu``."""
     kind, _, where = name.partition(":")
     if triple == "vulkan":
-        raise EspalierError(f"the model is compiled for a GPU, which '{name}' is not; give --device vulkan")
+        raise EspalierError(f"the model is compiled for a GPU, which '{name}' is not; give --device vulkan, "
+                            "or adb:SERIAL+vulkan")
     if kind == "qemu" and name != "qemu:":
         return QemuDevice(triple, where or cpu, exact=bool(where))
     if kind == "adb" and where:

@@ -99,14 +99,14 @@ class DeviceRun:
 
 def run_on(device: Device, path: Path, file: ModelFile, inputs: Sequence[np.ndarray] = (), *,
            check: bool = False, threads: int = 1, cpus: str = "", repeat: int = 1,
-           profile: bool = False) -> DeviceRun:
+           profile: bool = False, own: Sequence[str] = ()) -> DeviceRun:
     """
     Runs the model in ``path`` (``file`` is its content) on ``device``.
 
     On ``inputs``, or on the recorded ones (of the first batch size) where there are none; 0 ``threads`` are
-    one a fast processor,
-    ``cpus`` such as ``4-7`` the processors to run on. Raises ``EspalierError`` where inputs do not fit, the
-    device or the model fails, and where the check's outputs are not the recorded ones.
+    one a fast processor, ``cpus`` such as ``4-7`` the processors to run on, ``own`` more arguments for the
+    runner. Raises ``EspalierError`` where inputs do not fit, the device or the model fails, and where the
+    check's outputs are not the recorded ones.
     """
     batches = Batches(file)
     batch = batches.of(inputs)
@@ -119,7 +119,7 @@ def run_on(device: Device, path: Path, file: ModelFile, inputs: Sequence[np.ndar
     if len(inputs):
         inputs = checked_inputs(known_inputs, inputs)
     outputs = [f"output_{i}.npy" for i in range(len(known_outputs))] if len(inputs) else []
-    arguments = [MODEL, "--threads", str(threads), "--repeat", str(repeat)]
+    arguments = [MODEL, "--threads", str(threads), "--repeat", str(repeat), *own]
     arguments += ["--cpus", cpus] * bool(cpus)
     arguments += ["--check"] * check + ["--profile"] * profile
     with temporary_folder("espalier-device-") as local, device:

@@ -45,13 +45,7 @@ def run_on_gpu(
     Raises ``EspalierError`` where file, inputs and device do not fit, the device fails, and where the check's
     outputs are not the recorded ones.
     """
-    if file.manifest["target"].get("triple") != NAME:
-        raise EspalierError(
-            f"'{path}' is compiled for {target_text(file.manifest)}, not for a GPU; compile it with "
-            "--target vulkan"
-        )
-    if check and not file.sample_outputs:
-        raise EspalierError(f"'{path}' holds no recorded input and output; compile it with example inputs")
+    check_target(path, file, check)
     specs, known_outputs, _ = interface(file.manifest)
     given = checked_inputs(specs, inputs if len(inputs) else file.sample_inputs)
     program = decode(file.code, file.weights.tobytes())
@@ -70,6 +64,17 @@ def run_on_gpu(
     arrays = typed_outputs(file, outputs)[: len(known_outputs)] if len(inputs) else []
     spent = [(label, 1e3 * own) for label, own in zip(file.manifest["labels"][1:], seconds, strict=False)]
     return DeviceRun(error, (statistics.median(times), min(times), max(times)), repeat, 1, spent, arrays)
+
+
+def check_target(path: Path, file: ModelFile, check: bool) -> None:
+    """Raises ``EspalierError`` where the file is no GPU's, or holds nothing to ``check`` by."""
+    if file.manifest["target"].get("triple") != NAME:
+        raise EspalierError(
+            f"'{path}' is compiled for {target_text(file.manifest)}, not for a GPU; compile it with "
+            "--target vulkan"
+        )
+    if check and not file.sample_outputs:
+        raise EspalierError(f"'{path}' holds no recorded input and output; compile it with example inputs")
 
 
 def _checked(device: str, file: ModelFile, loaded: GpuProgram) -> float:
