@@ -31,7 +31,6 @@ LIMIT_S = 900.0  # a run that takes longer hangs
 class CountJudge:
     """Executed instructions of one inference on one thread of the network's target, an AArch64 one."""
 
-    objective, unit = "instructions", "instructions"
     reads_code = False
 
     def __init__(self, network: TunedNetwork) -> None:
@@ -78,7 +77,6 @@ class CountJudge:
 class CycleJudge(CountJudge):
     """Static cycles of the same, by LLVM's model of the target's kind of core."""
 
-    objective, unit = "static-cycles", "cycles"
     reads_code = True
 
     def __init__(self, network: TunedNetwork) -> None:

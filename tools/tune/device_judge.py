@@ -53,8 +53,6 @@ class Run:
 class DeviceJudge:
     """Times of ``network``, compiled for another machine, on the device ``name``, on so many ``threads``."""
 
-    objective, unit = "time", "s"
-
     def __init__(self, network: TunedNetwork, name: str, threads: int) -> None:
         assert network.file is not None  # it is compiled for another machine
         self.network, self.file, self.threads = network, network.file, threads

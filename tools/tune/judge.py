@@ -45,11 +45,19 @@ class Verdict:
         return self.tuned < self.default and self.ratio < 1 and self.won >= CLEAR
 
 
-class Judge(Protocol):
-    """What schedules are judged by: ``unit`` is that of costs."""
+@dataclass(frozen=True)
+class Measure:
+    """An ``objective``, and the ``unit`` of its costs."""
 
     objective: str
-    unit: str
+
+    @property
+    def unit(self) -> str:
+        return {"time": "s", "static-cycles": "cycles"}.get(self.objective, self.objective)
+
+
+class Judge(Protocol):
+    """What schedules are judged by."""
 
     def measure(self, schedules: Mapping[str, Schedule], seconds: float, at_most: float) -> Outcome:
         """The costs (``Costs``) of a network with ``schedules``, by layer, from runs of so many ``seconds``;
@@ -79,8 +87,6 @@ def judge_of(network: TunedNetwork, device: str, objective: str, threads: int) -
 
 class HostJudge:
     """Times on this machine, on so many ``threads``."""
-
-    objective, unit = "time", "s"
 
     def __init__(self, network: TunedNetwork, threads: int) -> None:
         self.network, self.threads = network, threads
