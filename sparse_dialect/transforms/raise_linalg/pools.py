@@ -8,6 +8,7 @@ nothing is rewritten here.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from ...ir.mlir import ir
@@ -48,6 +49,12 @@ class Pool:
     @property
     def result(self) -> ir.Value:
         return self.ops[-1].results[0]
+
+    @property
+    def is_whole_mean(self) -> bool:
+        """Whether it is the mean of each image of more than one place."""
+        whole = self.kernel == tuple(shape_of(self.input.source)[2:]) and math.prod(self.kernel) > 1
+        return self.kind == "average" and whole and not any((*self.input.low, *self.input.high))
 
 
 def match_pool(op: ir.Operation) -> Pool | None:
@@ -113,9 +120,40 @@ def _windowed(ops: tuple[ir.Operation, ...], image: ir.Value, kind: str, kernel:
     if not _starts_from(ops[0], fill):
         return None
     pool = Pool(ops, padding_of(image, fill), kind, kernel, strides)
-    unpadded = not any((*pool.input.low, *pool.input.high))
-    whole = kind == "average" and unpadded and pool.kernel == tuple(shape_of(pool.input.source)[2:])
-    return pool if whole or math.prod(kernel) <= MAX_WINDOW else None
+    return pool if pool.is_whole_mean or math.prod(kernel) <= MAX_WINDOW else None
+
+
+class LaneImages:
+    """Which values will lie on lanes: what ``layers`` give, and elementwise operations on such images. The
+    mean of any other image is a plain sum: moving it to lanes costs more than adding it up."""
+
+    def __init__(self, layers: Iterable[ir.Value]) -> None:
+        self._known = dict.fromkeys(layers, True)
+
+    def has(self, value: ir.Value) -> bool:
+        """Whether ``value`` will lie on lanes."""
+        waiting = [value]
+        while waiting:  # no recursion: chains of residual blocks are long
+            now = waiting[-1]
+            images = [] if now in self._known else _images_of(now)
+            unknown = [image for image in images if image not in self._known]
+            if unknown:
+                waiting += unknown
+                continue
+            self._known.setdefault(now, bool(images) and all(self._known[image] for image in images))
+            waiting.pop()
+        return self._known[value]
+
+
+def _images_of(value: ir.Value) -> list[ir.Value]:
+    """The images that ``value`` is computed from, place by place; empty where it is not."""
+    op = owner(value)
+    if op is None or op.name != "linalg.generic" or len(op.results) != 1:
+        return []
+    if "reduction" in str(op.attributes["iterator_types"]):
+        return []
+    inputs, _ = segments(op)
+    return [each for each in inputs if each.type == value.type]
 
 
 def _starts_from(op: ir.Operation, fill: float) -> bool:
@@ -140,4 +178,4 @@ def _match_global_sum(op: ir.Operation) -> Pool | None:
     return Pool((op,), Padded(inputs[0], zeros, zeros), "average", kernel, (1,) * spatial)
 
 
-__all__ = ["Pool", "match_pool"]
+__all__ = ["LaneImages", "Pool", "match_pool"]

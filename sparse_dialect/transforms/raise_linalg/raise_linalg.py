@@ -22,11 +22,11 @@ from ...errors import op_error
 from ...ir.constants import constant, dtype_of
 from ...ir.mlir import ir
 from ...ir.values import i64, integer_array, shape_of
-from ...passes import Pass, PassContext
+from ...passes import Pass, PassContext, option
 from ...schedule.record import Record
 from .epilogue import Epilogue, follow, linear
 from .layers import Layer, match_layer
-from .pools import Pool, match_pool
+from .pools import LaneImages, Pool, match_pool
 from .values import elementwise, evaluate, owner
 
 REMOVABLE = ("arith.constant", "linalg.fill", "linalg.broadcast", "linalg.transpose", "linalg.generic",
@@ -48,6 +48,8 @@ class RaiseLinalgPass(Pass):
 
     name = "sparse-raise-linalg"
 
+    lone_means: bool = option(True, "raise the mean of an image that no layer gives, too")
+
     def run(self, op: ir.Operation, context: PassContext) -> None:
         register_dialect(op.context)
         names = _Names()
@@ -56,6 +58,10 @@ class RaiseLinalgPass(Pass):
             match = match_layer(candidate) or match_pool(candidate)
             if match is not None:
                 matched.append(match)
+        if not self.lone_means:
+            lanes = LaneImages(match.result for match in matched)
+            matched = [match for match in matched if isinstance(match, Layer) or not match.is_whole_mean
+                       or lanes.has(match.input.source)]
         labels = [names.of(match.root, "pooling" if isinstance(match, Pool) else "conv") for match in matched]
         with op.context:
             for match, label in zip(reversed(matched), reversed(labels), strict=True):
