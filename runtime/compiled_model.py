@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from html import escape
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -21,6 +21,7 @@ from .model_file import ModelFile
 from .records import LayerRecord, StatementRecord, TensorSpec
 from .states import RUNS, checked_states, interface
 from .structure import answer_from, arguments, build, parameters_from
+from .tensor_calls import TensorCalls
 from .tensors import (
     array_of,
     checked_inputs,
@@ -55,6 +56,7 @@ class CompiledModel:
                 self._executor = JitExecutor(file.code, file.own_weights, manifest, file.native,
                                              file.native_for, file.states)
             self._batches = Batches(file)
+            self._by_tensors: TensorCalls | Literal[False] | None = None  # not known before the first tensor
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise EspalierError(
                 f"the model's manifest is not usable: {_reason(error)}; compile the model again") from error
@@ -152,13 +154,25 @@ class CompiledModel:
         module's own structure; its tensors may also be given flat. Of any other model one output comes
         alone, several as a tuple. Raises ``EspalierError`` for inputs that do not fit.
         """
-        flat = self._flat(inputs, keywords)
-        outputs: list[Any] = list(self.run([self._array(at, value) for at, value in enumerate(flat)]))
-        if any(hasattr(value, "detach") for value in flat):
-            outputs = self.tensors(outputs)
+        outputs = None if keywords else self._on_tensors(inputs)
+        if outputs is None:
+            flat = self._flat(inputs, keywords)
+            outputs = list(self.run([self._array(at, value) for at, value in enumerate(flat)]))
+            if any(hasattr(value, "detach") for value in flat):
+                outputs = self.tensors(outputs)
         if self._answer is not None:
             return build(self._answer, outputs)
         return outputs[0] if len(outputs) == 1 else tuple(outputs)
+
+    def _on_tensors(self, inputs: Sequence[Any]) -> list[Any] | None:
+        """The outputs, where plain tensors are all there is to the call; else None."""
+        if self._by_tensors is None:
+            if not any(hasattr(value, "detach") for value in inputs):
+                return None
+            special = self.states or self.batches or any(self._bfloat16.values())
+            made = None if special else TensorCalls.of(self.inputs, self.outputs, self._executor)
+            self._by_tensors = made or False
+        return self._by_tensors.run(inputs) if self._by_tensors else None
 
     def tensors(self, outputs: Sequence[np.ndarray]) -> list[Any]:
         """A run's outputs as torch tensors, of PyTorch's dtypes: bfloat16 is float32 in arrays."""

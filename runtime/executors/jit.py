@@ -11,7 +11,7 @@ from __future__ import annotations
 import ctypes
 import threading
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
@@ -109,17 +109,26 @@ class JitExecutor:
             tensors = (*inputs, *self._states.now, *outputs, *self._states.next)
             if self._free:
                 self._grow(tensors)
-            self._failures[0] = 0
-            for place, array in zip(self._given, tensors, strict=True):
-                self._buffers[place] = address_of(array)
-            if threads == 1:
-                self._function(self._alone)
-            else:
-                self._team_of(threads).run(threads, self._buffers, self._lengths)
-            if self._failures[0]:
-                raise EspalierError(f"the model stopped: {self._messages[self._failures[0] - 1]}")
+            self._run(map(address_of, tensors), threads)
             self._states.advance()
             return self._stamps.copy()
+
+    def run_at(self, addresses: Sequence[int]) -> None:
+        """A run on one thread, of a model without free sizes and states; ``addresses`` of its inputs, then of
+        its outputs, row-major. Raises as ``run``."""
+        with self._lock:
+            self._run(addresses, 1)
+
+    def _run(self, addresses: Iterable[int], threads: int) -> None:
+        self._failures[0] = 0
+        for place, address in zip(self._given, addresses, strict=True):
+            self._buffers[place] = address
+        if threads == 1:
+            self._function(self._alone)
+        else:
+            self._team_of(threads).run(threads, self._buffers, self._lengths)
+        if self._failures[0]:
+            raise EspalierError(f"the model stopped: {self._messages[self._failures[0] - 1]}")
 
     def reset(self) -> None:
         """States are what they were at first."""
