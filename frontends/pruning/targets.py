@@ -319,12 +319,11 @@ def check_mask(target: Target, mask: torch.Tensor) -> None:
     """Raises ``EspalierError`` where the compiler would not find the target's scheme in ``mask``."""
     if bool(mask.all()) or target.spec is None:
         return
-    kept = mask.cpu().numpy().astype(bool)
+    kept = mask.cpu().numpy().astype(np.float32)
     name = target.spec.name
     schemes = [SCHEMES[name]]
     if isinstance(target.spec, PatternSpec):  # which only cuts whole kernels of other sizes
         schemes.append(Connectivity)
-    complaints = [found for found in (scheme.find(kept) for scheme in schemes) if isinstance(found, str)]
-    if len(complaints) == len(schemes):
+    if all(scheme.detect(kept) is None for scheme in schemes):
         raise EspalierError(f"{target.text}: the compiler would not find {name} in its zeros: "
-                            f"{complaints[0]}")
+                            f"{schemes[0].why_not(kept)}")

@@ -20,8 +20,12 @@ class Dense(KernelScheme):
     last_resort: ClassVar[bool] = True
 
     @classmethod
-    def find(cls, mask: np.ndarray) -> Dense | str:
+    def detect(cls, weight: np.ndarray) -> Dense:
         return cls()
+
+    @classmethod
+    def why_not(cls, weight: np.ndarray) -> str:
+        return ""
 
     @classmethod
     def project(cls, weight: np.ndarray) -> np.ndarray:

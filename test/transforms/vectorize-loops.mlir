@@ -121,8 +121,11 @@ func.func @table(%table: memref<11x32xf32>, %places: memref<32xi64>, %y: memref<
 
 // -----
 
+// Rows that are soon done are many a turn.
 // CHECK-LABEL: func @copy
-// CHECK: scf.parallel
+// CHECK: scf.parallel (%{{.*}}) = (%{{.*}}) to (%[[ONE:.*]]) step (%[[ONE]])
+// CHECK: scf.for %{{.*}} to %{{.*}} step %[[ONE]]
+// CHECK: scf.for
 // CHECK: vector.load
 // CHECK-NOT: memref.copy
 func.func @copy(%x: memref<2x24xf32>, %y: memref<2x24xf32, strided<[40, 1], offset: 3>>) {
@@ -150,8 +153,9 @@ func.func @dynamic(%x: memref<?xf32>, %y: memref<?xf32>) {
 // -----
 
 #a = affine_map<(m, n, k) -> (m, k)>
-#b = affine_map<(m, n, k) -> (k, n)>
+#b = affine_map<(m, n, k) -> (n, k)>
 #c = affine_map<(m, n, k) -> (m, n)>
+#near = affine_map<(m, n, k) -> (k, n)>
 
 // One matrix of a product is packed into panels of two vectors; then tiles of 12 rows stay in registers, and
 // begin as what the fill would have put there.
@@ -165,7 +169,7 @@ func.func @dynamic(%x: memref<?xf32>, %y: memref<?xf32>) {
 // CHECK: :24 = scf.for
 // CHECK-COUNT-24: vector.fma {{.*}} : vector<8xf32>
 // CHECK-NOT: linalg
-func.func @product(%x: memref<12x20xf32>, %y: memref<20x32xf32>, %z: memref<12x32xf32>) {
+func.func @product(%x: memref<12x20xf32>, %y: memref<32x20xf32>, %z: memref<12x32xf32>) {
   %zero = arith.constant 0.0 : f32
   linalg.generic {indexing_maps = [affine_map<(i, j) -> ()>, affine_map<(i, j) -> (i, j)>],
                   iterator_types = ["parallel", "parallel"]} ins(%zero : f32) outs(%z : memref<12x32xf32>) {
@@ -173,6 +177,29 @@ func.func @product(%x: memref<12x20xf32>, %y: memref<20x32xf32>, %z: memref<12x3
     linalg.yield %in : f32
   }
   linalg.generic {indexing_maps = [#a, #b, #c], iterator_types = ["parallel", "parallel", "reduction"]}
+    ins(%x, %y : memref<12x20xf32>, memref<32x20xf32>) outs(%z : memref<12x32xf32>) {
+  ^bb0(%left: f32, %right: f32, %out: f32):
+    %0 = arith.mulf %left, %right : f32
+    %1 = arith.addf %out, %0 : f32
+    linalg.yield %1 : f32
+  }
+  return
+}
+
+// A small one whose lines lie along vectors is read where it is.
+// CHECK-LABEL: func @near
+// CHECK-NOT: memref.alloc
+// CHECK: :24 = scf.for
+// CHECK-COUNT-24: vector.fma {{.*}} : vector<8xf32>
+// CHECK-NOT: linalg
+func.func @near(%x: memref<12x20xf32>, %y: memref<20x32xf32>, %z: memref<12x32xf32>) {
+  %zero = arith.constant 0.0 : f32
+  linalg.generic {indexing_maps = [affine_map<(i, j) -> ()>, affine_map<(i, j) -> (i, j)>],
+                  iterator_types = ["parallel", "parallel"]} ins(%zero : f32) outs(%z : memref<12x32xf32>) {
+  ^bb0(%in: f32, %out: f32):
+    linalg.yield %in : f32
+  }
+  linalg.generic {indexing_maps = [#a, #near, #c], iterator_types = ["parallel", "parallel", "reduction"]}
     ins(%x, %y : memref<12x20xf32>, memref<20x32xf32>) outs(%z : memref<12x32xf32>) {
   ^bb0(%left: f32, %right: f32, %out: f32):
     %0 = arith.mulf %left, %right : f32

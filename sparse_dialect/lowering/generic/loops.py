@@ -7,15 +7,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from math import prod
 from typing import Any
 
 from ...ir.mlir import ir
 from .body import Body, Lanes, Uniform
 from .memory import Memory, Value, arith
-from .nest import Access, Nest, NotVectorized, merged, split
+from .nest import Access, Nest, NotVectorized, loops_of, merged, nest_of, split
 from .reductions import Joins, joins_of
 from .transposition import TileLanes, tile_loop, transposed
 
@@ -31,19 +31,21 @@ LARGE_BODY = 12  # operations: a longer body keeps the pipelines busy with one v
 class Plan:
     """How a nest is run: ``along`` is the loop along the vectors, ``joins`` how its lanes are joined where it
     adds up, ``tile`` a short loop whose turns are written out: lines of a tile that is transposed, or rows
-    that share what they read. ``together``: vectors of sums side by side, 0 for the usual number."""
+    that share what they read. ``together``: vectors of sums side by side, 0 for the usual number.
+    ``turns``: a loop over rows that runs inside a turn, where a row alone is soon done."""
 
     nest: Nest
     along: int
     joins: tuple[Joins, ...] = ()
     tile: int | None = None
     together: int = 0
+    turns: int | None = None
 
     @property
     def rows(self) -> list[int]:
         """The loops over rows."""
         return [at for at, reduces in enumerate(self.nest.reduces)
-                if not reduces and at not in (self.along, self.tile)]
+                if not reduces and at not in (self.along, self.tile, self.turns)]
 
     @property
     def sums(self) -> list[int]:
@@ -59,10 +61,40 @@ class Plan:
     def reduces(self) -> bool:
         return any(self.nest.reduces)
 
+    def on(self, nest: Nest, place: Callable[[int], int]) -> Plan:
+        """The plan on a nest where loop ``at`` is loop ``place(at)``."""
+        def moved(at: int | None) -> int | None:
+            return None if at is None else place(at)
+
+        return replace(self, nest=nest, along=place(self.along), tile=moved(self.tile),
+                       turns=moved(self.turns))
+
 
 def plans_of(nest: Nest, lanes: int, cut: bool = True) -> list[Plan]:
     """The plan for ``nest``; two where a loop is cut into blocks that leave a rest. Long loops are cut for
     threads to share, unless ``cut`` is False. Raises ``NotVectorized``."""
+    return [_with_turns(plan) for plan in _plans(nest, lanes, cut)]
+
+
+def _with_turns(plan: Plan) -> Plan:
+    """``plan`` with several short rows a turn: finding where a row begins takes divisions."""
+    elements = prod(plan.nest.sizes[at] for at in (plan.along, plan.tile, *plan.sums) if at is not None)
+    most = BLOCK // elements
+    if not plan.rows or most < 2:
+        return plan
+    last = plan.rows[-1]
+    size = plan.nest.sizes[last]
+    block = max(part for part in range(1, min(size, most) + 1) if size % part == 0)
+    if block == 1:
+        return plan
+    if block == size:
+        return replace(plan, turns=last)
+    loops = loops_of(plan.nest)
+    nest = nest_of(plan.nest, [*loops[:last], *loops[last].split(block), *loops[last + 1:]])
+    return replace(plan.on(nest, lambda at: at + (at > last)), turns=last + 1)
+
+
+def _plans(nest: Nest, lanes: int, cut: bool) -> list[Plan]:
     plan = _plan(merged(nest, indexed_loops(nest)), lanes)
     along = plan.along
     tile = tile_loop(plan.nest, along, lanes)
@@ -148,8 +180,14 @@ class Rows:
         self.size = plan.nest.sizes[plan.along]
 
     def emit(self, row: Value) -> None:
-        """The code for the row numbered ``row``, at the current insertion point."""
-        indices = self._indices(row)
+        """The code for turn ``row``, at the current insertion point."""
+        indices, turns = self._indices(row), self.plan.turns
+        if turns is None:
+            self._row(indices)
+        else:
+            self.memory.loop(self.nest.sizes[turns], lambda at: self._row({**indices, turns: at}))
+
+    def _row(self, indices: dict[int, Value]) -> None:
         starts = self._addresses([self.memory.index(0)] * len(self.nest.accesses), indices)
         if self.plan.joins:
             self._join_lanes(indices, starts)
@@ -240,9 +278,13 @@ class Rows:
         outputs = len(self.nest.outputs)
         carried = [self._before(access, start, place, real) for _, here, place in cells
                    for start, access in zip(here[first:], self.nest.outputs, strict=True)]
+        if self.plan.together and real is None:
+            self._fetch_outputs(cells)
 
         def term(inner: dict[int, Value], values: Sequence[Value]) -> list[Value]:
             moved = {loop: index for loop, index in inner.items() if loop not in indices}
+            if self.plan.together:
+                self._fetch_next_rows(starts, moved)
             found: list[Value] = []
             for number, (line, here, place) in enumerate(cells):
                 uniform = Uniform(self.body, memory, {**inner, **line}, self._addresses(here, moved))
@@ -252,6 +294,27 @@ class Rows:
         values = self._nested(self.plan.sums, dict(indices), carried, term)
         for number, (_, here, place) in enumerate(cells):
             self._store(values[number * outputs:][:outputs], here, place, real)
+
+    def _fetch_outputs(self, cells: Sequence[Any]) -> None:
+        """Has the memory of a tile's outputs come while its terms are added up, where nobody reads it."""
+        memory = self.memory
+        for _, here, place in cells:
+            for start, access in zip(here[len(self.nest.inputs):], self.nest.outputs, strict=True):
+                if access.initial is not None:
+                    address = memory.add(start, memory.multiply(place, self._step(access)))
+                    memory.fetch(access, address, written=True)
+
+    def _fetch_next_rows(self, starts: Sequence[Value], moved: dict[int, Value]) -> None:
+        """Has a part of the rows behind a tile's come while a term is added, where they follow each other in
+        memory: short rows are too many for the processor to see where they go."""
+        memory, tile = self.memory, self.plan.tile
+        assert tile is not None
+        (term, at), = moved.items()
+        rows, length = self.nest.sizes[tile], self.nest.sizes[term]
+        for start, access in zip(starts, self.nest.inputs, strict=False):
+            if access.strides[tile] == length and access.strides[term] == 1:
+                ahead = memory.add(memory.index(rows * length), memory.multiply(at, rows))
+                memory.fetch(access, memory.add(start, ahead), written=False)
 
     def _before(self, access: Access, start: Value, place: Value, real: int | None) -> Value:
         """A vector of an output, before anything is added."""

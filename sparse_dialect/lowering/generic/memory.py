@@ -125,6 +125,11 @@ class Memory:
     def put(self, access: Access, address: Value, value: Value) -> None:
         memref.StoreOp(value, self.row(access), [address])
 
+    def fetch(self, access: Access, address: Value, *, written: bool) -> None:
+        """Has the line of the element at ``address``, which will be read or ``written``, come to the cache;
+        an address behind the buffer does no harm."""
+        memref.PrefetchOp(self.row(access), [address], written, 3, True)
+
     def load(self, access: Access, address: Value, stride: int, count: int | None) -> Value:
         """A vector of the elements at ``address``, ``stride`` apart; only the first ``count`` lanes are read,
         the others hold zero. Or what an output begins with, in all lanes."""

@@ -5,7 +5,8 @@ registers.
     -> P[p, k, j] = B[k, 32 p + j]                         a copy: the lines of a panel follow each other
        for panels, for blocks of rows: 14 x 2 vectors of C; for k: 2 vectors of P, 14 numbers of A
 
-As many panels as stay near (``NEAR``) meet a block of rows before the next block comes.
+As many panels as stay near (``NEAR``) meet a block of rows before the next block comes. A small B whose lines
+are near each other already is read where it lies.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from .nest import Access, Nest
 memref: Any = bindings("dialects.memref")
 
 NEAR = 1 << 20  # bytes of panels that stay in L2
+NEAR_AS_IT_IS = 96 << 10  # bytes from the first to the last number of a B that needs no packing
 FEWEST_ROWS = 8  # with fewer, packing costs more than it gives
 FEWEST_TERMS = 8
 
@@ -91,6 +93,13 @@ class Product:
         return (*self.others, self.m) == tuple(range(len(self.others) + 1))
 
     @property
+    def is_packed(self) -> bool:
+        """Whether B is packed: it is large, or its lines do not lie along vectors."""
+        b = self.nest.accesses[self.b]
+        lines = self.nest.sizes[self.k] * b.strides[self.k]
+        return b.strides[self.n] != 1 or 4 * max(lines, self.nest.sizes[self.n]) > NEAR_AS_IT_IS
+
+    @property
     def packed_size(self) -> int:
         """Elements of B as it is packed."""
         sizes = self.nest.sizes
@@ -146,9 +155,6 @@ class Panels:
         chunks = nest.sizes[product.m] // rows
         sizes = (*others, chunks, self.count // group, blocks, group, height, self.width, terms)
         a, c = nest.accesses[product.a], nest.outputs[0]
-        panel = terms * self.width
-        packed = dict(zip(product.moved, _contiguous((*(nest.sizes[at] for at in product.moved),
-                                                      self.count * panel)), strict=False))
 
         def strides(access: Access, groups: int, panels: int, columns: int) -> tuple[int, ...]:
             row = access.strides[product.m]
@@ -157,9 +163,7 @@ class Panels:
 
         left = _access(a.value, sizes, strides(a, 0, 0, 0), a.offset + first * a.strides[product.m],
                        written=False)
-        matrices = (packed.get(at, 0) for at in product.others)
-        steps = (*matrices, 0, group * panel, 0, panel, 0, 1, self.width)
-        right = _access(buffer, sizes, steps, self.offset, written=False)
+        right = self._right(buffer, sizes, group)
         result = replace(_access(c.value, sizes, strides(c, group * self.width, self.width, 1),
                                  c.offset + first * c.strides[product.m] + self.first, written=True),
                          initial=c.initial)
@@ -168,6 +172,20 @@ class Panels:
         made = replace(nest, sizes=sizes, reduces=(*(False,) * last, True), accesses=(*inputs, result),
                        origins=((0, 1),) * len(sizes))
         return made, last - 2, last - 1
+
+
+    def _right(self, buffer: Any, sizes: tuple[int, ...], group: int) -> Access:
+        """Where tiles find these columns of B: packed in ``buffer``, or, without it, where they are."""
+        product, b = self.product, self.product.nest.accesses[self.product.b]
+        nest, panel = product.nest, product.nest.sizes[product.k] * self.width
+        if buffer is None:
+            steps = (*(b.strides[at] for at in product.others), 0, group * self.width, 0, self.width, 0, 1,
+                     b.strides[product.k])
+            return _access(b.value, sizes, steps, b.offset + self.first, written=False)
+        packed = dict(zip(product.moved, _contiguous((*(nest.sizes[at] for at in product.moved),
+                                                      self.count * panel)), strict=False))
+        steps = (*(packed.get(at, 0) for at in product.others), 0, group * panel, 0, panel, 0, 1, self.width)
+        return _access(buffer, sizes, steps, self.offset, written=False)
 
 
 def _multiplies(nest: Nest) -> bool:

@@ -136,8 +136,7 @@ def _inside(outer: Sequence[Any], plan: Plan) -> Plan:
     made = replace(nest, sizes=(*(loop.size for loop in outer), *nest.sizes),
                    reduces=((False,) * count + nest.reduces), accesses=accesses,
                    origins=(*(loop.origin for loop in outer), *nest.origins))
-    return replace(plan, nest=made, along=plan.along + count,
-                   tile=None if plan.tile is None else plan.tile + count)
+    return plan.on(made, lambda at: at + count)
 
 
 @dataclass

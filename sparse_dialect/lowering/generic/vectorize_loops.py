@@ -101,11 +101,12 @@ class _Emitter:
         return True
 
     def _tiles(self, product: Product, before: ir.Operation, together: int = 0) -> list[Plan]:
-        """Packs a matrix, and gives the plans of the product."""
-        buffer = panels_buffer(product)
+        """Packs a matrix, if that helps, and gives the plans of the product."""
         parts = product.parts(self.shape.vectors * self.lanes)
-        _emit([plan for part in parts for plan in plans_of(part.packing(buffer), self.lanes)], self.lanes,
-              before)
+        buffer = panels_buffer(product) if product.is_packed else None
+        if buffer is not None:
+            _emit([plan for part in parts for plan in plans_of(part.packing(buffer), self.lanes)], self.lanes,
+                  before)
         return [Plan(nest, along, tile=tile, together=self.shape.vectors)
                 for part in parts for nest, tile, along in part.tiles(buffer, self.shape, together)]
 
