@@ -121,7 +121,8 @@ def irdl_path() -> Path:
     """
     The file that declares the ``sparse`` dialect in IRDL, for ``mlir-opt --irdl-file`` of any compiler.
 
-    It comes with the package; where that was not built (a checkout), it is written to the user's cache.
+    Its first line says the dialect's version, which changes when an operation's name, operands or attributes
+    do. It comes with the package; where that was not built (a checkout), it is written to the user's cache.
     Raises ``EspalierError`` where that cannot be written to.
     """
     from .sparse_dialect.dialect.irdl import irdl_path as path

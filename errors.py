@@ -36,7 +36,8 @@ EXTRAS = {"torch": "torch", "llvmlite": "aot", "ziglang": "aot", "cryptography":
           "accelerate": "prune", "pydantic": "prune", "pydantic_core": "prune", "ruamel": "prune",
           "torchmetrics": "prune", "safetensors": "prune", "tensorboard": "prune", "scipy": "prune",
           "optuna": "prune", "cmaes": "tune", "PIL": "prune", "av": "prune", "soundfile": "prune",
-          "sklearn": "tune", "mkdocs": "docs", "ai_edge_litert": "litert", "litert_torch": "litert"}
+          "transformers": "hf", "sklearn": "tune", "ray": "ray", "mkdocs": "docs",
+          "ai_edge_litert": "litert", "litert_torch": "litert"}
 
 
 def missing(package: str, purpose: str = "this") -> MissingPackage:

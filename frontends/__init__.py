@@ -1,4 +1,5 @@
-"""Ways in: reference networks, Python files, ``torch.export`` programs, ``.onnx`` and ``.mlir`` files."""
+"""Ways in: reference networks, Python files, ``torch.export`` programs, ``.onnx`` and ``.mlir`` files, and
+folders of Hugging Face's."""
 
 from __future__ import annotations
 
@@ -28,16 +29,18 @@ def load_model(spec: str, prune: str | None = None, seed: int = 0, steps: int | 
 
     ``spec`` is a reference network's name, ``path.py:function`` (the function returns ``(module,
     example_inputs)``), a ``.pt2`` file, an ``.onnx`` file (its example inputs are drawn from ``seed``, in
-    ``shapes`` where the file leaves sizes free) or an ``.mlir`` file (whose example inputs are empty: its
-    function's types say them). ``prune`` applies to the layers of the first two that ``names`` chooses,
-    ``seed`` and ``steps`` (time steps of the example) to reference networks. A ``.pt2`` file that could run
+    ``shapes`` where the file leaves sizes free), an ``.mlir`` file (whose example inputs are empty: its
+    function's types say them) or a folder of Hugging Face's (``hugging_face.load_folder``). ``prune`` applies
+    to the layers of modules (the first two and the last) that ``names`` chooses, ``seed`` and ``steps`` (time
+    steps of the example) to reference networks. A ``.pt2`` file that could run
     code when it is read needs ``trust``; a Python file is run as it is. ``weights``: a state dict
     (``.safetensors`` or ``.pth``) for the first two, before they are pruned. Raises ``EspalierError`` that
     names what is wrong.
     """
     path, colon, function = spec.rpartition(":")
-    if shapes and not spec.endswith(".onnx"):
-        raise EspalierError(f"{spec}: --shape works on .onnx files only")
+    folder = spec not in NETWORKS and Path(spec).is_dir()
+    if shapes and not (spec.endswith(".onnx") or folder):
+        raise EspalierError(f"{spec}: --shape works on .onnx files and Hugging Face's folders only")
     if weights:
         return _with_weights(spec, Path(weights), prune, seed, steps, names)
     if spec in NETWORKS:
@@ -46,12 +49,15 @@ def load_model(spec: str, prune: str | None = None, seed: int = 0, steps: int | 
         raise EspalierError(f"{spec}: --steps works on recurrent reference networks only")
     if colon and path.endswith(".py"):
         return _from_python(_existing(path), function, prune, names)
+    if folder:
+        return _from_folder(Path(spec), shapes, seed, prune, names)
     suffix = Path(spec).suffix
     if suffix not in (".pt2", ".onnx", ".mlir"):
         raise unknown("model", spec, [*NETWORKS, "path.py:function", "a .pt2 file", "an .onnx file",
-                                      "an .mlir file"])
+                                      "an .mlir file", "a folder of Hugging Face's"])
     if prune:
-        raise EspalierError(f"{spec}: --prune works on reference networks and path.py:function only")
+        raise EspalierError(f"{spec}: --prune works on reference networks, path.py:function and Hugging "
+                            "Face's folders only")
     if suffix == ".onnx":
         from .onnx.run_onnx import example_inputs
 
@@ -95,6 +101,19 @@ def _from_python(path: Path, name: str, prune: str | None,
 
         prune_module(module, prune, names)
     return module.eval(), inputs
+
+
+def _from_folder(folder: Path, shapes: Mapping[str, Sequence[int]] | None, seed: int, prune: str | None,
+                 names: Names | None) -> tuple[nn.Module, tuple[Any, ...]]:
+    """The module in a folder of Hugging Face's, pruned, and its example input."""
+    from .hugging_face import load_folder
+
+    module, inputs = load_folder(folder, shapes, seed)
+    if prune:
+        from .pruning.project import prune_module
+
+        prune_module(module, prune, names)
+    return module, inputs
 
 
 def load_program(path: str | Path, trust: bool = False) -> tuple[ExportedProgram, tuple[Any, ...]]:

@@ -21,7 +21,7 @@ class Named:
         return ",".join(self.elements)
 
 
-PREPARE = ("inline", "symbol-dce", "convert-elementwise-to-linalg",
+PREPARE = ("inline", "symbol-dce", "sparse-guard-indices", "convert-elementwise-to-linalg",
            "sparse-raise-linalg{lone-means=false}", "sparse-lower-to-reference{uncovered=true}",
            "sparse-detect-schemes", "sparse-look-up-schedules", "sparse-schedule-layers",
            "sparse-reorder-filters", "sparse-compress-weights", "sparse-assign-layouts",
@@ -51,12 +51,13 @@ LLVM = ("sparse-export-entry", *KERNELS)
 # Instead of BUFFERS and ARENA, for IREE.
 DISPATCHES = ("sparse-outline-dispatches", "canonicalize", "cse")
 # No schedule-layers and no assign-layouts: those ask the CPU's kernels.
-PREPARE_GPU = ("inline", "symbol-dce", "convert-elementwise-to-linalg", "sparse-raise-linalg",
+PREPARE_GPU = ("inline", "symbol-dce", "sparse-guard-indices", "convert-elementwise-to-linalg",
+               "sparse-raise-linalg",
                "sparse-detect-schemes", "sparse-schedule-gpu-layers", "sparse-reorder-filters",
                "sparse-compress-weights",
                "func.func(linalg-generalize-named-ops,linalg-fuse-elementwise-ops)")
 SPIRV = ("sparse-lower-to-spirv",)
-GPU = ("sparse-lower-to-gpu", "sparse-eliminate-redundant-loads", "canonicalize",
+GPU = ("sparse-fix-steps", "sparse-lower-to-gpu", "sparse-eliminate-redundant-loads", "canonicalize",
        "sparse-plan-memory{alignment=256}")
 
 PIPELINES = {

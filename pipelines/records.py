@@ -27,7 +27,7 @@ from ..sparse_dialect.ir.walk import operations
 from ..sparse_dialect.lowering.reference.coverage import RECORD
 from ..sparse_dialect.schedule.cost_model import convolution_ms, matrix_ms
 from ..sparse_dialect.schedule.record import Record
-from ..sparse_dialect.schemes import Dense
+from ..sparse_dialect.schemes import Dense, Pattern
 from .target import Target
 
 func: Any = bindings("dialects.func")
@@ -129,13 +129,20 @@ def _layer_records(root: ir.Operation, target: Target) -> list[LayerRecord]:
             csr_index_bytes=4 * (known.nonzeros + weight[0] + 1) if known.index_bytes else 0,
             loads_before=0, loads_after=0,
             predicted_ms=predicted,
-            fused_into=known.fused_into, precision=_precision(layer, target)))
+            fused_into=known.fused_into, precision=_precision(layer, target), library=_library(scheme)))
     return records
+
+
+def _library(scheme: object) -> dict[str, Any]:
+    """The patterns that kernels keep, for pictures of them."""
+    if not isinstance(scheme, Pattern):
+        return {}
+    return {"kernel": list(scheme.kernel), "patterns": [list(places) for places in scheme.library]}
 
 
 def calibrated(target: Target) -> bool:
     """Whether predictions for ``target`` are by figures that espalier calibrate measured."""
-    return not target.triple and target.machine in calibrations(configuration_folder() / CALIBRATION)
+    return target.machine in calibrations(configuration_folder() / CALIBRATION)
 
 
 def clock_share(target: Target, device: Device) -> float:

@@ -23,7 +23,8 @@ from ..runtime.executors.vulkan_program import (
 from ..runtime.model_file import fingerprint_of
 from ..sparse_dialect.ir.constants import dtype_of, read_attribute
 from ..sparse_dialect.ir.mlir import ir
-from ..sparse_dialect.ir.values import shape_of, text_of
+from ..sparse_dialect.ir.values import shape_of, strings, text_of
+from ..sparse_dialect.lowering.gpu.fix_steps import FREE, MOST_STEPS
 from ..sparse_dialect.lowering.gpu.lower_to_gpu import LowerToGpuPass
 from ..sparse_dialect.lowering.gpu.lower_to_spirv import kernel_of, needs_halves, words_in
 from ..sparse_dialect.lowering.gpu.schedule_gpu_layers import ScheduleGpuLayersPass
@@ -44,6 +45,7 @@ class VulkanBackend(Backend):
 
     name = "vulkan"
     pipeline = "sparse-to-spirv"
+    free_steps = True
 
     def stages(self, target: Target, options: CompileOptions) -> tuple[Stage, ...]:
         lre = EliminateRedundantLoadsPass(level="filter" if options.eliminate_redundant_loads else "none")
@@ -96,6 +98,11 @@ class _Reader:
         self._function: Any = None
         self._halves = False
         self._arena = ir.IntegerAttr(root.attributes["espalier.arena"]).value
+        self._messages = strings(root.attributes["espalier.messages"])
+        self._most_steps, self._free = 0, tuple[bool, ...]()
+        if MOST_STEPS in root.attributes:
+            self._most_steps = ir.IntegerAttr(root.attributes[MOST_STEPS]).value
+            self._free = tuple(map(bool, ir.DenseI64ArrayAttr(root.attributes[FREE])))
         for view in root.regions[0].blocks[0].operations:
             name = text_of(view.operation.attributes, "sym_name")
             if view.operation.name == "gpu.binary":
@@ -109,6 +116,8 @@ class _Reader:
         """The whole; the program's own ``weights`` are empty, they stand beside it."""
         body = self._function.regions[0].blocks[0]
         *tensors, arena = body.arguments
+        failures = self._place(tensors.pop()) if self._messages else None
+        steps = self._place(tensors.pop()) if self._most_steps else None
         arguments = [self._place(argument) for argument in tensors]
         self._ranges[arena] = self._take(ACTIVATIONS, self._arena)
         for view in body.operations:
@@ -126,6 +135,11 @@ class _Reader:
             b"",
             self._sizes[ACTIVATIONS],
             self._halves,
+            failures,
+            tuple(self._messages),
+            steps,
+            self._most_steps,
+            self._free,
         )
         return program, weights
 

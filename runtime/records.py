@@ -57,6 +57,7 @@ class LayerRecord:
     functions: list[str] = field(default_factory=list)  # the symbols of the code that computes it
     csr_index_bytes: int = 0  # what CSR's 32-bit columns and row starts would take in place of index_bytes
     precision: str = "fp32"  # fp32, fp16, or "fp16, computed in fp32"
+    library: dict[str, Any] = field(default_factory=dict)  # of patterns: kernel, patterns (places)
     gpu: dict[str, Any] = field(default_factory=dict)  # how a GPU runs it: ``GPU_FACTS``
 
     @classmethod

@@ -12,12 +12,11 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import jinja2
-
 from ..errors import EspalierError
 from .bench.engines import EspalierEngine
 from .bench.measure import measure
 from .compiled import Source
+from .pages import page
 
 TEMPLATE = Path(__file__).with_name("blocksize.html")
 
@@ -123,7 +122,4 @@ def _check_sizes(source: Source, sizes: Sequence[Size]) -> None:
 
 def curve_page(curve: Curve) -> str:
     """The curve as one HTML page that needs nothing else."""
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True,
-                                     lstrip_blocks=True)
-    largest = max(point.ms for point in curve.points) or 1.0
-    return environment.from_string(TEMPLATE.read_text()).render(curve=curve, largest=largest)
+    return page(TEMPLATE, curve=curve, largest=max(point.ms for point in curve.points) or 1.0)

@@ -24,8 +24,8 @@ Progress = Callable[[str, int, int], None]  # (step, done, total)
 
 @dataclass(frozen=True)
 class Source:
-    """MODEL as the command line names it: a network's name, ``path.py:function``, ``.pt2``, ``.onnx`` or
-    ``.mlir``; ``steps``: time steps of a recurrent network's example."""
+    """MODEL as the command line names it: a network's name, ``path.py:function``, ``.pt2``, ``.onnx``,
+    ``.mlir`` or a folder of Hugging Face's; ``steps``: time steps of a recurrent network's example."""
 
     spec: str
     prune: str | None = None
@@ -34,7 +34,7 @@ class Source:
     trust: bool = False  # a .pt2 file may run code when it is read
     only: str = ""  # patterns of layer names, joined with commas: what ``prune`` may touch
     exclude: str = ""
-    shapes: Mapping[str, Sequence[int]] = field(default_factory=dict)  # of an .onnx file's inputs
+    shapes: Mapping[str, Sequence[int]] = field(default_factory=dict)  # of inputs that have none
     weights: str = ""  # a state dict's path
     batch: int | None = None  # of the example inputs, in place of their own
 

@@ -73,7 +73,8 @@ def demo(folder: Path, images: int, epochs: int, speedup: float) -> None:
     summary = summary_of(outcome, recipe, run.sparsifier.assignment.libraries)
     summary["times"] = measured("vgg", dense, model.eval(), inputs, 1)
     write_pruned(model, inputs, folder / "pruned.pt2", summary)
-    write_text(folder / "pruned.html", training_page("VGG on Fashion-MNIST", log, outcome.layers))
+    write_text(folder / "pruned.html", training_page(
+        "VGG on Fashion-MNIST", log, outcome.layers, run.sparsifier.assignment.libraries))
     out.print(f"5. the model, its log and its page: {folder / 'pruned.pt2'}, .csv, .html", markup=False)
 
 

@@ -10,9 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import jinja2
-
 from ..errors import EspalierError
+from .pages import page
 
 TEMPLATE = Path(__file__).with_name("training.html")
 LEFT, RIGHT, TOP, BOTTOM = 60, 790, 20, 190  # the charts' place in the page's units
@@ -41,15 +40,15 @@ class Chart:
     boundary: float | None
 
 
-def training_page(name: str, log: Path, layers: Sequence[Any] = ()) -> str:
+def training_page(name: str, log: Path, layers: Sequence[Any] = (),
+                  libraries: Sequence[Any] = ()) -> str:
     """The page, which needs nothing else, of the CSV file ``log``; ``layers``: rows with name, scheme, asked
-    and rate. Raises ``EspalierError`` for a file that is no log of a training."""
+    and rate; ``libraries``: those with kernel and patterns, drawn. Raises ``EspalierError`` for a file that
+    is no log of a training."""
     rows = _rows(log)
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True,
-                                     lstrip_blocks=True)
     charts = [chart for chart in (_chart(rows, column, title) for column, title in CURVES.items()) if chart]
     charts += _frequencies(rows)
-    return environment.from_string(TEMPLATE.read_text()).render(name=name, charts=charts, layers=layers)
+    return page(TEMPLATE, name=name, charts=charts, layers=layers, libraries=libraries)
 
 
 def _rows(log: Path) -> list[dict[str, str]]:

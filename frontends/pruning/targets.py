@@ -319,11 +319,12 @@ def check_mask(target: Target, mask: torch.Tensor) -> None:
     """Raises ``EspalierError`` where the compiler would not find the target's scheme in ``mask``."""
     if bool(mask.all()) or target.spec is None:
         return
-    kept = mask.cpu().numpy().astype(np.float32)
+    kept = mask.cpu().numpy().astype(bool)
     name = target.spec.name
     schemes = [SCHEMES[name]]
     if isinstance(target.spec, PatternSpec):  # which only cuts whole kernels of other sizes
         schemes.append(Connectivity)
-    if all(scheme.detect(kept) is None for scheme in schemes):
+    complaints = [found for found in (scheme.find(kept) for scheme in schemes) if isinstance(found, str)]
+    if len(complaints) == len(schemes):
         raise EspalierError(f"{target.text}: the compiler would not find {name} in its zeros: "
-                            f"{schemes[0].why_not(kept)}")
+                            f"{complaints[0]}")

@@ -28,7 +28,7 @@ from .decompositions import table, whole_layers
 from .floats import needs_widening, widen_floats
 from .narrow import mark, widen_integers
 from .plain_weights import plain_weights
-from .recurrent import free_length, keep_whole
+from .recurrent import free_length, keep_whole, mark_steps
 from .signature import call_of, constant_inputs, drop_constants
 from .state import check_updates, keep_assignments, lift_states, mark_states, own_results
 
@@ -115,6 +115,8 @@ def import_program(program: torch.export.ExportedProgram) -> ir.Module:
     round_in_float32(module)
     if length is None:
         check_static(module, "the imported program")
+    else:
+        mark_steps(module, length)
     return module
 
 

@@ -18,6 +18,8 @@ import torch
 from torch.overrides import TorchFunctionMode
 
 from ...sparse_dialect.errors import EspalierError
+from ...sparse_dialect.ir.mlir import ir
+from ...sparse_dialect.lowering.gpu.fix_steps import STEPS
 
 torch.library.define(
     "espalier::gru", "(Tensor gates, Tensor initial, Tensor weight, Tensor? bias, bool reverse) -> Tensor")
@@ -139,4 +141,11 @@ def free_length(program: torch.export.ExportedProgram) -> Any:
     return None
 
 
-__all__ = ["decompositions", "free_length", "keep_whole"]
+def mark_steps(module: ir.Module, length: Any) -> None:
+    """Sets ``espalier.steps`` of the function ``main`` to what the free length is in the example."""
+    main = module.body.operations[0].operation
+    with module.context:
+        main.attributes[STEPS] = ir.IntegerAttr.get(ir.IntegerType.get_signless(64), int(length.node.hint))
+
+
+__all__ = ["decompositions", "free_length", "keep_whole", "mark_steps"]

@@ -76,9 +76,12 @@ class Linker:
 
     def program(self, code: bytes, symbol: str) -> bytes:
         """The runner with the model's ``symbol``, without dynamic libraries."""
-        sources = [*map(str, runtime.SOURCES), str(runtime.RUNNER)]
-        return self._link(code, ["-static", f"-DESPALIER_MODEL={symbol}", *_COMPILE, *sources,
-                                 *runtime.LIBRARIES], f"{self.triple.partition('-')[0]}-linux-musl")
+        return self.executable(code, [*runtime.SOURCES, runtime.RUNNER], [f"-DESPALIER_MODEL={symbol}"])
+
+    def executable(self, code: bytes, sources: Sequence[Path], flags: Sequence[str]) -> bytes:
+        """A program of the object ``code`` and of C ``sources``, without dynamic libraries."""
+        return self._link(code, ["-static", *flags, *_COMPILE, *map(str, sources), *runtime.LIBRARIES],
+                          f"{self.triple.partition('-')[0]}-linux-musl")
 
     def _link(self, code: bytes, arguments: Sequence[str], triple: str = "") -> bytes:
         with temporary_folder("espalier-link-") as folder:

@@ -7,6 +7,10 @@
 In the list, a kernel is its number in ``kernels``; ``ranges`` are what bindings 0, 1, ... see: bytes from
 ``offset`` of ``buffer``, 0 the weights, 1 the activations (``activation_bytes``, whose content does not
 matter). A dispatch waits for the earlier ones whose ranges it shares, where one of the two is ``written``.
+``failures``, where it is not null, is a word of the activations that must be 2^32 - 1 before the first
+dispatch; a run after which it holds another number has failed, and says that of ``messages``, counted from 1.
+Where ``most_steps`` is not 0 the host puts the number of time steps, 1 to that many, into the word ``steps``,
+and fills inputs up with their last step; ``free`` says which inputs, then outputs, have that many steps.
 """
 
 from __future__ import annotations
@@ -70,6 +74,10 @@ def dispatch_list(program: Program) -> dict[str, object]:
         "activation_bytes": program.activation_bytes, "kernels": kernels, "dispatches": dispatches,
         "inputs": [asdict(one) for one in program.inputs],
         "outputs": [asdict(one) for one in program.outputs],
+        "failures": None if program.failures is None else asdict(program.failures),
+        "messages": list(program.messages),
+        "steps": None if program.steps is None else asdict(program.steps),
+        "most_steps": program.most_steps, "free": list(program.free),
     }
 
 

@@ -16,7 +16,7 @@ SOURCES = tuple(INCLUDE / f"{name}.c" for name in (
 # Beside them, because they need Vulkan's headers (libvulkan-dev, or an NDK): link with -ldl.
 VULKAN_SOURCES = tuple(INCLUDE / f"{name}.c" for name in (
     "vulkan", "vulkan_cache", "vulkan_check", "vulkan_code", "vulkan_gpu", "vulkan_memory", "vulkan_model",
-    "vulkan_pipeline", "vulkan_program"))
+    "vulkan_pipeline", "vulkan_program", "vulkan_record"))
 VULKAN_HEADERS = tuple(INCLUDE / f"{name}.h" for name in (
     "archive", "description", "digest", "espalier", "model", "npy", "support", "team", "vulkan",
     "vulkan_code", "vulkan_device", "vulkan_instance", "vulkan_program"))

@@ -138,7 +138,7 @@ void espalier_destroy(espalier_model *model)
         model->engine->destroy(model);
     espalier_team_destroy(model->team);
     espalier_description_free(&model->description);
-    free(model->arena);
+    free(model->arena_block);
     free(model->failures);
     free(model->inputs);
     free(model->outputs);
@@ -287,18 +287,22 @@ espalier_status espalier_reserve(espalier_model *model, int64_t steps)
     if (steps < 1)
         return espalier_fail(model->message, ESPALIER_INVALID_ARGUMENT, "expected at least one step, found %" PRId64,
                              steps);
+    if (model->engine != NULL && steps > model->steps && model->description.free_count > 0)
+        return espalier_fail(model->message, ESPALIER_NOT_RESERVED, "found %" PRId64 " steps, the model takes 1 to %" PRId64
+                             "; compile it with an example of more", steps, model->steps);
     if (model->engine != NULL)
         return ESPALIER_OK;
     if (model->arena != NULL && (steps <= model->steps || model->description.free_count == 0))
         return ESPALIER_OK;
-    void *arena = NULL;
+    void *arena = NULL, *block = NULL;
     if (!__builtin_mul_overflow(model->description.arena_per_step, (size_t)steps, &bytes)
         && !__builtin_add_overflow(model->description.arena, bytes, &bytes))
-        arena = espalier_zeroed(bytes);
+        arena = espalier_untouched(bytes, &block);
     if (arena == NULL)
         return espalier_fail(model->message, ESPALIER_OUT_OF_MEMORY, "no memory for the arena of %" PRId64 " steps",
                              steps);
-    free(model->arena);
+    free(model->arena_block);
+    model->arena_block = block;
     model->arena = arena;
     model->steps = steps;
     return ESPALIER_OK;

@@ -158,7 +158,8 @@ ESPALIER_API espalier_status espalier_reserve(espalier_model *model, int64_t ste
 
    In a child of fork the first run starts the model's threads anew; a fork must not happen during a run.
 
-   Otherwise allocates nothing and takes no lock: threads claim the work chunk by chunk, so that the caller waits
+   Otherwise allocates nothing and takes no lock (the first run brings in the pages of the arena, which a model that
+   never runs does not cost): threads claim the work chunk by chunk, so that the caller waits
    only for what another has claimed, never for a worker that is late; waiting spins for 200 microseconds, then sleeps.
    Workers sleep 100 microseconds after a run. */
 ESPALIER_API espalier_status espalier_run(

@@ -29,7 +29,7 @@ struct espalier_model {
     espalier_buffer_kind order[BUFFER_KINDS]; /* of the entry's buffers */
     size_t order_length;
     espalier_bytes weights;
-    void *arena;
+    void *arena, *arena_block; /* where it begins, and what was allocated */
     int32_t *failures;
     int64_t *stamps;
     int64_t *sizes;  /* what the free dimensions are in this run */

@@ -55,6 +55,21 @@ void *espalier_zeroed(size_t bytes)
     return memory;
 }
 
+void *espalier_untouched(size_t bytes, void **block)
+{
+    const size_t alignment = bytes < HUGE_PAGE ? (size_t)ALIGNMENT : (size_t)HUGE_PAGE;
+    size_t whole;
+    *block = __builtin_add_overflow(bytes, alignment, &whole) ? NULL : calloc(1, whole);
+    if (*block == NULL)
+        return NULL;
+    void *memory = (void *)(((uintptr_t)*block + alignment - 1) / alignment * alignment);
+#ifdef MADV_HUGEPAGE
+    if (alignment == HUGE_PAGE)
+        madvise(memory, bytes, MADV_HUGEPAGE); /* a wish: failing is fine */
+#endif
+    return memory;
+}
+
 espalier_status espalier_map_file(const char *path, espalier_bytes *file, char *message)
 {
     struct stat about;

@@ -23,6 +23,10 @@ espalier_status espalier_fail(char *message, espalier_status status, const char 
    there is none. For `free`. */
 void *espalier_zeroed(size_t bytes);
 
+/* The same, for large memory that is not touched yet: pages come in when something is written. `*block` is what
+   `free` takes. */
+void *espalier_untouched(size_t bytes, void **block);
+
 /* Maps a regular file that is not empty; unmap it with munmap. */
 espalier_status espalier_map_file(const char *path, espalier_bytes *file, char *message);
 

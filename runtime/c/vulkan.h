@@ -114,6 +114,14 @@ typedef struct espalier_gpu_description {
     const void *weights;
     uint64_t weight_bytes, activation_bytes;
     uint32_t fp16;                /* ESPALIER_GPU_FP16_*: what its kernels need of the device */
+    const espalier_gpu_range *failures; /* null, or 4 bytes of the activations: 2^32 - 1 before the first dispatch;
+                                           a kernel that finds something wrong leaves a message's number, from 1 */
+    const char *const *messages;
+    size_t message_count;
+    uint32_t most_steps;             /* 0: all sizes are fixed */
+    const espalier_gpu_range *steps; /* 4 bytes of the activations, where a run puts its number of time steps */
+    const uint32_t *free;            /* for each input, then output: 1 where a run's size is that of its steps, of which
+                                        the range has `most_steps` */
 } espalier_gpu_description;
 
 /* Checks the description against itself and the device's limits, makes buffers and pipelines, and records. */
@@ -121,7 +129,9 @@ ESPALIER_API espalier_status espalier_gpu_program_create(
     espalier_gpu *gpu, const espalier_gpu_description *description, espalier_gpu_program **program,
     char *message, size_t message_bytes);
 
-/* Copies in, submits once, waits, copies out. Sizes must be exact. Allocates nothing, records nothing. */
+/* Copies in, submits once, waits, copies out. Sizes must be exact, and of as many steps in all that is free (else
+   ESPALIER_NOT_RESERVED beyond the most). Allocates nothing, records nothing. Where a
+   kernel left a number in the failures, the answer is ESPALIER_MODEL_FAILED with its message; outputs hold nothing. */
 ESPALIER_API espalier_status espalier_gpu_program_run(
     espalier_gpu_program *program, const espalier_const_buffer *inputs, size_t input_count,
     const espalier_buffer *outputs, size_t output_count, char *message, size_t message_bytes);
@@ -135,7 +145,7 @@ ESPALIER_API void espalier_gpu_program_destroy(espalier_gpu_program *program);
 
 /* Creates a model from a file that was compiled for a GPU (as espalier_create_from_file and _memory: `data` must stay
    where it is only until the call is over). It runs, is checked and destroyed as any other; espalier_set_threads
-   and espalier_reserve do nothing. The device must outlive it; several models may share it, on threads of their own. */
+   does nothing, espalier_reserve tells whether so many steps were planned for. The device must outlive it; several models may share it, on threads of their own. */
 ESPALIER_API espalier_status espalier_create_from_file_on(espalier_gpu *gpu, const char *path, espalier_model **model,
                                                           char *message, size_t message_bytes);
 ESPALIER_API espalier_status espalier_create_from_memory_on(espalier_gpu *gpu, const void *data, size_t bytes,

@@ -90,6 +90,41 @@ static espalier_status check_tensors(const espalier_gpu_description *what, const
     return status;
 }
 
+/* One word, and what it may say. */
+static espalier_status check_failures(const espalier_gpu_description *what, char *message)
+{
+    if (what->failures == NULL)
+        return ESPALIER_OK;
+    for (size_t at = 0; at < what->message_count; at++)
+        if (what->messages == NULL || what->messages[at] == NULL)
+            return espalier_fail(message, ESPALIER_INVALID_ARGUMENT, "message %zu is a null pointer", at);
+    if (what->failures->bytes != 4)
+        return espalier_fail(message, ESPALIER_INVALID_ARGUMENT, "the failures have %llu bytes; expected 4",
+                             (unsigned long long)what->failures->bytes);
+    return check_tensors(what, what->failures, 1, "failures", message);
+}
+
+/* A word for the number of steps, and tensors of whole steps. */
+static espalier_status check_steps(const espalier_gpu_description *what, char *message)
+{
+    if (what->most_steps == 0)
+        return ESPALIER_OK;
+    if (what->steps == NULL || what->free == NULL || what->steps->bytes != 4)
+        return espalier_fail(message, ESPALIER_INVALID_ARGUMENT, "the free steps have no word of 4 bytes");
+    size_t free_inputs = 0;
+    for (size_t at = 0; at < what->input_count + what->output_count; at++) {
+        const espalier_gpu_range *tensor =
+            at < what->input_count ? &what->inputs[at] : &what->outputs[at - what->input_count];
+        free_inputs += at < what->input_count && what->free[at] != 0;
+        if (what->free[at] != 0 && tensor->bytes % what->most_steps != 0)
+            return espalier_fail(message, ESPALIER_INVALID_ARGUMENT, "tensor %zu has no room for %u steps", at,
+                                 what->most_steps);
+    }
+    if (free_inputs == 0)
+        return espalier_fail(message, ESPALIER_INVALID_ARGUMENT, "no input tells the number of steps");
+    return check_tensors(what, what->steps, 1, "steps", message);
+}
+
 espalier_status espalier_vulkan_check(const espalier_gpu *gpu, const espalier_gpu_description *what, char *message)
 {
     if ((what->kernels == NULL && what->kernel_count > 0) || (what->dispatches == NULL && what->dispatch_count > 0) ||
@@ -109,5 +144,9 @@ espalier_status espalier_vulkan_check(const espalier_gpu *gpu, const espalier_gp
         status = check_dispatch(gpu, what, at, message);
     if (status == ESPALIER_OK)
         status = check_tensors(what, what->inputs, what->input_count, "input", message);
+    if (status == ESPALIER_OK)
+        status = check_failures(what, message);
+    if (status == ESPALIER_OK)
+        status = check_steps(what, message);
     return status == ESPALIER_OK ? check_tensors(what, what->outputs, what->output_count, "output", message) : status;
 }

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { VERSION = 1, HEADER = 36 + ESPALIER_DIGEST_BYTES, KERNEL = 12, DISPATCH = 16, RANGE = 24, STRING = 4 };
+enum { VERSION = 3, HEADER = 44 + ESPALIER_DIGEST_BYTES, KERNEL = 12, DISPATCH = 16, RANGE = 24, STRING = 4 };
 
 /* What is left to read; `failed` once something did not fit. */
 typedef struct {
@@ -66,15 +66,20 @@ static espalier_status read_header(reader *from, espalier_vulkan_code *code, cha
     what->dispatch_count = espalier_read_u32(at + 16);
     what->input_count = espalier_read_u32(at + 20);
     what->output_count = espalier_read_u32(at + 24);
-    what->activation_bytes = espalier_read_u64(at + 28);
-    code->digest = at + 36;
+    what->message_count = espalier_read_u32(at + 28);
+    what->most_steps = espalier_read_u32(at + 32);
+    what->activation_bytes = espalier_read_u64(at + 36);
+    code->digest = at + 44;
     if (what->kernel_count > size / KERNEL || what->dispatch_count > size / DISPATCH ||
-        what->input_count > size / RANGE || what->output_count > size / RANGE)
+        what->input_count > size / RANGE || what->output_count > size / RANGE || what->message_count > size / STRING)
         return damaged(message);
     code->kernels = calloc(what->kernel_count + 1, sizeof *code->kernels);
     code->dispatches = calloc(what->dispatch_count + 1, sizeof *code->dispatches);
     code->ranges = calloc(size / RANGE + 1, sizeof *code->ranges);
-    if (code->kernels == NULL || code->dispatches == NULL || code->ranges == NULL)
+    code->messages = calloc(what->message_count + 1, sizeof *code->messages);
+    code->free = calloc(what->input_count + what->output_count + 1, sizeof *code->free);
+    if (code->kernels == NULL || code->dispatches == NULL || code->ranges == NULL || code->messages == NULL ||
+        code->free == NULL)
         return espalier_fail(message, ESPALIER_OUT_OF_MEMORY, "no memory for the GPU program's lists");
     return ESPALIER_OK;
 }
@@ -126,14 +131,26 @@ espalier_status espalier_vulkan_code_read(espalier_bytes member, espalier_vulkan
     espalier_gpu_range *range = read_dispatches(&from, code);
     what->inputs = range;
     what->outputs = range + what->input_count;
-    for (size_t i = 0; i < what->input_count + what->output_count && !from.failed; i++)
+    what->failures = what->message_count > 0 ? what->outputs + what->output_count : NULL;
+    const size_t ranges = what->input_count + what->output_count + (what->message_count > 0);
+    for (size_t i = 0; i < ranges && !from.failed; i++)
         take_range(&from, range++);
+    for (size_t i = 0; i < what->message_count && !from.failed; i++)
+        code->messages[i] = take_string(&from);
+    if (what->most_steps > 0) {
+        what->steps = range;
+        what->free = code->free;
+        take_range(&from, range++);
+        for (size_t i = 0; i < what->input_count + what->output_count; i++)
+            code->free[i] = espalier_read_u32(take(&from, 4));
+    }
     for (size_t i = 0; i < what->kernel_count && !from.failed; i++)
         code->kernels[i].words = take(&from, code->kernels[i].bytes);
     if (from.failed || from.rest.size != 0)
         return damaged(message);
     what->kernels = code->kernels;
     what->dispatches = code->dispatches;
+    what->messages = code->messages;
     return ESPALIER_OK;
 }
 
@@ -142,5 +159,7 @@ void espalier_vulkan_code_free(espalier_vulkan_code *code)
     free(code->kernels);
     free(code->dispatches);
     free(code->ranges);
+    free(code->messages);
+    free(code->free);
     memset(code, 0, sizeof *code);
 }

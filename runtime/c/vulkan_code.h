@@ -10,7 +10,9 @@ typedef struct espalier_vulkan_code {
     espalier_gpu_description description;
     espalier_gpu_kernel *kernels;
     espalier_gpu_dispatch *dispatches;
-    espalier_gpu_range *ranges; /* of all dispatches, then of inputs and outputs */
+    espalier_gpu_range *ranges; /* of all dispatches, then of inputs and outputs, then the failures, then the steps */
+    const char **messages;
+    uint32_t *free; /* of inputs, then outputs */
     const uint8_t *digest;      /* of the weights: ESPALIER_DIGEST_BYTES, in the member */
 } espalier_vulkan_code;
 

@@ -19,9 +19,16 @@ static espalier_status run(espalier_model *model)
 {
     state *own = model->state;
     const double begin = espalier_now();
-    for (size_t i = 0; i < model->description.output_count; i++)
-        own->outputs[i] = (espalier_buffer){
-            model->outputs[i].data, model->description.tensors[model->description.input_count + i].bytes};
+    const espalier_tensor *tensors = model->description.tensors;
+    size_t steps = 1;
+    for (size_t i = 0; i < model->description.input_count; i++)
+        if (espalier_is_free(&tensors[i]))
+            steps = (size_t)espalier_steps_of(&tensors[i], model->inputs[i].bytes);
+    for (size_t i = 0; i < model->description.output_count; i++) {
+        const espalier_tensor *output = &tensors[model->description.input_count + i];
+        own->outputs[i] =
+            (espalier_buffer){model->outputs[i].data, output->bytes * (espalier_is_free(output) ? steps : 1)};
+    }
     const espalier_status status =
         espalier_gpu_program_run(own->program, model->inputs, model->description.input_count, own->outputs,
                                  model->description.output_count, model->message, sizeof model->message);
@@ -49,16 +56,24 @@ static void destroy(espalier_model *model)
 
 static const espalier_engine ENGINE = {run, profile, destroy};
 
+/* Whether a tensor is as the program has it. */
+static bool is_same(const espalier_tensor *tensor, const espalier_gpu_range *range, uint32_t most_steps, uint32_t is_free)
+{
+    const bool free = espalier_is_free(tensor);
+    return free == (is_free != 0) && tensor->bytes * (free ? (uint64_t)most_steps : 1) == range->bytes;
+}
+
 /* The tensors that the description promises are those of the program. */
 static espalier_status check_tensors(espalier_model *model, const espalier_gpu_description *what)
 {
     const espalier_description *description = &model->description;
     bool same = description->input_count == what->input_count && description->output_count == what->output_count &&
-                description->free_count == 0 && espalier_label_count(model) == what->dispatch_count;
-    for (size_t i = 0; same && i < what->input_count; i++)
-        same = description->tensors[i].bytes == what->inputs[i].bytes;
-    for (size_t i = 0; same && i < what->output_count; i++)
-        same = description->tensors[what->input_count + i].bytes == what->outputs[i].bytes;
+                espalier_label_count(model) == what->dispatch_count;
+    for (size_t i = 0; same && i < what->input_count + what->output_count; i++)
+        same = is_same(&description->tensors[i],
+                       i < what->input_count ? &what->inputs[i] : &what->outputs[i - what->input_count],
+                       what->most_steps, what->most_steps > 0 ? what->free[i] : 0);
+    model->steps = what->most_steps;
     if (!same)
         return espalier_fail(model->message, ESPALIER_DAMAGED, "the model file is damaged: its program has other inputs, "
                              "outputs or dispatches than its description");

@@ -1,4 +1,5 @@
-/* See vulkan.h: a program, its recording and its runs. What comes in is checked in vulkan_check.c first. */
+/* See vulkan.h: a program and its runs. What comes in is checked in vulkan_check.c first, what a run submits is
+   recorded in vulkan_record.c. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -7,21 +8,6 @@
 #include "vulkan_program.h"
 
 enum { STAGING_ALIGNMENT = 64 };
-
-struct espalier_gpu_program {
-    espalier_gpu *gpu;
-    espalier_vulkan_buffer buffers[2];   /* ESPALIER_GPU_WEIGHTS, ESPALIER_GPU_ACTIVATIONS */
-    espalier_vulkan_buffer staging;      /* inputs, then outputs; not on unified memory */
-    uint64_t *staged;    /* where each lies in it */
-    espalier_gpu_range *tensors; /* inputs, then outputs */
-    size_t input_count, output_count, pipeline_count, dispatch_count;
-    espalier_vulkan_pipeline *pipelines;
-    VkDescriptorPool descriptors;
-    VkCommandPool pool;
-    VkCommandBuffer commands;
-    VkFence fence;
-    VkQueryPool queries; /* a timestamp before the first dispatch and behind each; null where none are asked for */
-};
 
 /* -- buffers ------------------------------------------------------------------------------------------------- */
 
@@ -43,19 +29,6 @@ static espalier_status submit(espalier_gpu_program *program, char *message)
     return result == VK_SUCCESS ? ESPALIER_OK : espalier_vulkan_failed(message, result, "vkWaitForFences");
 }
 
-static espalier_status begin(espalier_gpu_program *program, char *message)
-{
-    const VkCommandBufferBeginInfo info = {.sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_BEGIN_INFO};
-    const VkResult result = program->gpu->vk.vkBeginCommandBuffer(program->commands, &info);
-    return result == VK_SUCCESS ? ESPALIER_OK : espalier_vulkan_failed(message, result, "vkBeginCommandBuffer");
-}
-
-static espalier_status end(espalier_gpu_program *program, char *message)
-{
-    const VkResult result = program->gpu->vk.vkEndCommandBuffer(program->commands);
-    return result == VK_SUCCESS ? ESPALIER_OK : espalier_vulkan_failed(message, result, "vkEndCommandBuffer");
-}
-
 /* Weights where the host does not see them: through a buffer that is gone afterwards. */
 static espalier_status upload(espalier_gpu_program *program, const espalier_gpu_description *what, char *message)
 {
@@ -63,14 +36,14 @@ static espalier_status upload(espalier_gpu_program *program, const espalier_gpu_
     espalier_vulkan_buffer through = {0};
     espalier_status status = espalier_vulkan_make_buffer(program->gpu, what->weight_bytes, 1, &through, message);
     if (status == ESPALIER_OK)
-        status = begin(program, message);
+        status = espalier_vulkan_begin(program, message);
     if (status == ESPALIER_OK) {
         const VkBufferCopy all = {.size = through.bytes};
         if (what->weight_bytes > 0)
             memcpy(through.mapped, what->weights, what->weight_bytes);
         vk->vkCmdCopyBuffer(program->commands, through.handle, program->buffers[ESPALIER_GPU_WEIGHTS].handle, 1, &all);
         vk->vkCmdFillBuffer(program->commands, program->buffers[ESPALIER_GPU_ACTIVATIONS].handle, 0, VK_WHOLE_SIZE, 0);
-        status = end(program, message);
+        status = espalier_vulkan_end(program, message);
     }
     if (status == ESPALIER_OK)
         status = submit(program, message);
@@ -88,7 +61,7 @@ static espalier_status make_buffers(espalier_gpu_program *program, const espalie
     if (status != ESPALIER_OK)
         return status;
     uint64_t staged = 0;
-    for (size_t at = 0; at < program->input_count + program->output_count; at++) {
+    for (size_t at = 0; at < program->tensor_count; at++) {
         program->staged[at] = staged;
         staged += (program->tensors[at].bytes + STAGING_ALIGNMENT - 1) / STAGING_ALIGNMENT * STAGING_ALIGNMENT;
     }
@@ -102,191 +75,58 @@ static espalier_status make_buffers(espalier_gpu_program *program, const espalie
     return ESPALIER_OK;
 }
 
-/* -- recording ----------------------------------------------------------------------------------------------- */
-
-static espalier_status make_pools(espalier_gpu_program *program, const espalier_gpu_description *what, char *message)
-{
-    espalier_gpu *gpu = program->gpu;
-    uint32_t bindings = 1;
-    for (size_t at = 0; at < what->dispatch_count; at++)
-        bindings += what->kernels[what->dispatches[at].kernel].bindings;
-    const VkDescriptorPoolSize size = {.type = VK_DESCRIPTOR_TYPE_STORAGE_BUFFER, .descriptorCount = bindings};
-    const VkDescriptorPoolCreateInfo sets = {.sType = VK_STRUCTURE_TYPE_DESCRIPTOR_POOL_CREATE_INFO,
-                                             .maxSets = (uint32_t)what->dispatch_count + 1, .poolSizeCount = 1,
-                                             .pPoolSizes = &size};
-    VkResult result = gpu->vk.vkCreateDescriptorPool(gpu->device, &sets, NULL, &program->descriptors);
-    const VkCommandPoolCreateInfo pool = {.sType = VK_STRUCTURE_TYPE_COMMAND_POOL_CREATE_INFO,
-                                          .flags = VK_COMMAND_POOL_CREATE_RESET_COMMAND_BUFFER_BIT,
-                                          .queueFamilyIndex = gpu->family};
-    if (result == VK_SUCCESS)
-        result = gpu->vk.vkCreateCommandPool(gpu->device, &pool, NULL, &program->pool);
-    const VkCommandBufferAllocateInfo commands = {.sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_ALLOCATE_INFO,
-                                                  .commandPool = program->pool, .commandBufferCount = 1};
-    if (result == VK_SUCCESS)
-        result = gpu->vk.vkAllocateCommandBuffers(gpu->device, &commands, &program->commands);
-    const VkQueryPoolCreateInfo queries = {.sType = VK_STRUCTURE_TYPE_QUERY_POOL_CREATE_INFO,
-                                           .queryType = VK_QUERY_TYPE_TIMESTAMP,
-                                           .queryCount = (uint32_t)what->dispatch_count + 1};
-    if (result == VK_SUCCESS && gpu->timestamps)
-        result = gpu->vk.vkCreateQueryPool(gpu->device, &queries, NULL, &program->queries);
-    const VkFenceCreateInfo fence = {.sType = VK_STRUCTURE_TYPE_FENCE_CREATE_INFO};
-    if (result == VK_SUCCESS)
-        result = gpu->vk.vkCreateFence(gpu->device, &fence, NULL, &program->fence);
-    return result == VK_SUCCESS ? ESPALIER_OK : espalier_vulkan_failed(message, result, "making pools");
-}
-
-static VkResult bind(espalier_gpu_program *program, const espalier_gpu_dispatch *dispatch, uint32_t bindings)
-{
-    espalier_gpu *gpu = program->gpu;
-    const espalier_vulkan_pipeline *with = &program->pipelines[dispatch->kernel];
-    const VkDescriptorSetAllocateInfo info = {.sType = VK_STRUCTURE_TYPE_DESCRIPTOR_SET_ALLOCATE_INFO,
-                                              .descriptorPool = program->descriptors, .descriptorSetCount = 1,
-                                              .pSetLayouts = &with->sets};
-    VkDescriptorSet set = VK_NULL_HANDLE;
-    const VkResult result = gpu->vk.vkAllocateDescriptorSets(gpu->device, &info, &set);
-    if (result != VK_SUCCESS)
-        return result;
-    VkDescriptorBufferInfo ranges[ESPALIER_VULKAN_BINDINGS];
-    VkWriteDescriptorSet writes[ESPALIER_VULKAN_BINDINGS];
-    for (uint32_t at = 0; at < bindings; at++) {
-        const espalier_gpu_range *range = &dispatch->ranges[at];
-        ranges[at] = (VkDescriptorBufferInfo){program->buffers[range->buffer].handle, range->offset, range->bytes};
-        writes[at] = (VkWriteDescriptorSet){
-            .sType = VK_STRUCTURE_TYPE_WRITE_DESCRIPTOR_SET, .dstSet = set, .dstBinding = at, .descriptorCount = 1,
-            .descriptorType = VK_DESCRIPTOR_TYPE_STORAGE_BUFFER, .pBufferInfo = &ranges[at]};
-    }
-    gpu->vk.vkUpdateDescriptorSets(gpu->device, bindings, writes, 0, NULL);
-    gpu->vk.vkCmdBindPipeline(program->commands, VK_PIPELINE_BIND_POINT_COMPUTE, with->handle);
-    gpu->vk.vkCmdBindDescriptorSets(program->commands, VK_PIPELINE_BIND_POINT_COMPUTE, with->layout, 0, 1, &set, 0,
-                                    NULL);
-    return VK_SUCCESS;
-}
-
-static void barrier(espalier_gpu_program *program, VkPipelineStageFlags from, VkAccessFlags written,
-                    VkPipelineStageFlags to, VkAccessFlags used)
-{
-    const VkMemoryBarrier all = {.sType = VK_STRUCTURE_TYPE_MEMORY_BARRIER, .srcAccessMask = written,
-                                 .dstAccessMask = used};
-    program->gpu->vk.vkCmdPipelineBarrier(program->commands, from, to, 0, 1, &all, 0, NULL, 0, NULL);
-}
-
-/* Whether `later` needs what `earlier` writes, or writes what it uses. */
-static int depends(const espalier_gpu_description *what, const espalier_gpu_dispatch *earlier,
-                   const espalier_gpu_dispatch *later)
-{
-    for (uint32_t i = 0; i < what->kernels[earlier->kernel].bindings; i++)
-        for (uint32_t j = 0; j < what->kernels[later->kernel].bindings; j++) {
-            const espalier_gpu_range *a = &earlier->ranges[i];
-            const espalier_gpu_range *b = &later->ranges[j];
-            if (a->buffer == b->buffer && (a->written || b->written) && a->offset < b->offset + b->bytes &&
-                b->offset < a->offset + a->bytes)
-                return 1;
-        }
-    return 0;
-}
-
-/* Timestamp number `at`, when all before it is done. */
-static void stamp(espalier_gpu_program *program, uint32_t at)
-{
-    if (program->queries != VK_NULL_HANDLE)
-        program->gpu->vk.vkCmdWriteTimestamp(program->commands, VK_PIPELINE_STAGE_BOTTOM_OF_PIPE_BIT,
-                                             program->queries, at);
-}
-
-static espalier_status record_dispatches(espalier_gpu_program *program, const espalier_gpu_description *what,
-                                         char *message)
-{
-    const espalier_vulkan_table *vk = &program->gpu->vk;
-    const VkPipelineStageFlags compute = VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT;
-    size_t since = 0; /* the first dispatch behind the last barrier */
-    stamp(program, 0);
-    for (size_t at = 0; at < what->dispatch_count; at++) {
-        const espalier_gpu_dispatch *dispatch = &what->dispatches[at];
-        const espalier_gpu_kernel *kernel = &what->kernels[dispatch->kernel];
-        size_t earlier = since;
-        while (earlier < at && !depends(what, &what->dispatches[earlier], dispatch))
-            earlier++;
-        if (earlier < at) {
-            barrier(program, compute, VK_ACCESS_SHADER_WRITE_BIT, compute,
-                    VK_ACCESS_SHADER_READ_BIT | VK_ACCESS_SHADER_WRITE_BIT);
-            since = at;
-        }
-        const VkResult result = bind(program, dispatch, kernel->bindings);
-        if (result != VK_SUCCESS)
-            return espalier_vulkan_failed(message, result, "vkAllocateDescriptorSets");
-        if (kernel->push_bytes > 0)
-            vk->vkCmdPushConstants(program->commands, program->pipelines[dispatch->kernel].layout,
-                                   VK_SHADER_STAGE_COMPUTE_BIT, 0, kernel->push_bytes, dispatch->push);
-        vk->vkCmdDispatch(program->commands, dispatch->groups[0], dispatch->groups[1], dispatch->groups[2]);
-        stamp(program, (uint32_t)at + 1);
-    }
-    return ESPALIER_OK;
-}
-
-static void copy_tensor(espalier_gpu_program *program, size_t number)
-{
-    const espalier_gpu_range *tensor = &program->tensors[number];
-    const VkBuffer activations = program->buffers[ESPALIER_GPU_ACTIVATIONS].handle;
-    const int in = number < program->input_count;
-    const uint64_t staged = program->staged[number];
-    const VkBufferCopy region = {.srcOffset = in ? staged : tensor->offset, .dstOffset = in ? tensor->offset : staged,
-                                 .size = tensor->bytes};
-    program->gpu->vk.vkCmdCopyBuffer(program->commands, in ? program->staging.handle : activations,
-                                     in ? activations : program->staging.handle, 1, &region);
-}
-
-static espalier_status record(espalier_gpu_program *program, const espalier_gpu_description *what, char *message)
-{
-    const VkPipelineStageFlags compute = VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT;
-    const VkPipelineStageFlags transfer = VK_PIPELINE_STAGE_TRANSFER_BIT;
-    const int staged = !program->gpu->unified;
-    espalier_status status = begin(program, message);
-    if (status != ESPALIER_OK)
-        return status;
-    if (program->queries != VK_NULL_HANDLE)
-        program->gpu->vk.vkCmdResetQueryPool(program->commands, program->queries, 0,
-                                             (uint32_t)what->dispatch_count + 1);
-    for (size_t at = 0; staged && at < program->input_count; at++)
-        copy_tensor(program, at);
-    if (staged)
-        barrier(program, transfer, VK_ACCESS_TRANSFER_WRITE_BIT, compute,
-                VK_ACCESS_SHADER_READ_BIT | VK_ACCESS_SHADER_WRITE_BIT);
-    status = record_dispatches(program, what, message);
-    if (status != ESPALIER_OK)
-        return status;
-    if (staged)
-        barrier(program, compute | transfer, VK_ACCESS_SHADER_WRITE_BIT | VK_ACCESS_TRANSFER_WRITE_BIT, transfer,
-                VK_ACCESS_TRANSFER_READ_BIT);
-    for (size_t at = 0; staged && at < program->output_count; at++)
-        copy_tensor(program, program->input_count + at);
-    barrier(program, staged ? transfer : compute, staged ? VK_ACCESS_TRANSFER_WRITE_BIT : VK_ACCESS_SHADER_WRITE_BIT,
-            VK_PIPELINE_STAGE_HOST_BIT, VK_ACCESS_HOST_READ_BIT);
-    return end(program, message);
-}
-
 /* -- the interface ------------------------------------------------------------------------------------------- */
+
+static espalier_status copy_messages(espalier_gpu_program *program, const espalier_gpu_description *what,
+                                     char *message)
+{
+    program->messages = calloc(what->message_count + 1, sizeof *program->messages);
+    for (size_t at = 0; program->messages != NULL && at < what->message_count; at++) {
+        const size_t bytes = strlen(what->messages[at]) + 1;
+        if ((program->messages[at] = malloc(bytes)) == NULL)
+            return espalier_fail(message, ESPALIER_OUT_OF_MEMORY, "out of memory");
+        memcpy(program->messages[at], what->messages[at], bytes);
+        program->message_count = at + 1;
+    }
+    return program->messages != NULL ? ESPALIER_OK : espalier_fail(message, ESPALIER_OUT_OF_MEMORY, "out of memory");
+}
 
 static espalier_status create(espalier_gpu_program *program, const espalier_gpu_description *what, char *message)
 {
-    const size_t tensors = what->input_count + what->output_count;
-    program->input_count = what->input_count;
+    const size_t inputs = what->input_count + (what->most_steps > 0), called = inputs + what->output_count;
+    const size_t tensors = called + (what->failures != NULL);
+    program->input_count = inputs;
+    program->most_steps = what->most_steps;
     program->output_count = what->output_count;
+    program->tensor_count = tensors;
     program->pipeline_count = what->kernel_count;
     program->dispatch_count = what->dispatch_count;
     program->tensors = calloc(tensors + 1, sizeof *program->tensors);
     program->staged = calloc(tensors + 1, sizeof *program->staged);
+    program->step_bytes = calloc(tensors + 1, sizeof *program->step_bytes);
     program->pipelines = calloc(what->kernel_count + 1, sizeof *program->pipelines);
-    if (program->tensors == NULL || program->staged == NULL || program->pipelines == NULL)
+    if (program->tensors == NULL || program->staged == NULL || program->step_bytes == NULL || program->pipelines == NULL)
         return espalier_fail(message, ESPALIER_OUT_OF_MEMORY, "out of memory");
-    for (size_t at = 0; at < tensors; at++)
-        program->tensors[at] =
-            at < what->input_count ? what->inputs[at] : what->outputs[at - what->input_count];
-    espalier_status status = make_pools(program, what, message);
+    for (size_t at = 0; at < what->input_count; at++)
+        program->tensors[at] = what->inputs[at];
+    if (what->most_steps > 0)
+        program->tensors[what->input_count] = *what->steps;
+    for (size_t at = 0; at < what->output_count; at++)
+        program->tensors[inputs + at] = what->outputs[at];
+    for (size_t at = 0; what->most_steps > 0 && at < what->input_count + what->output_count; at++) {
+        const size_t tensor = at < what->input_count ? at : at + 1;
+        program->step_bytes[tensor] = what->free[at] != 0 ? program->tensors[tensor].bytes / what->most_steps : 0;
+    }
+    if (what->failures != NULL)
+        program->tensors[called] = *what->failures;
+    espalier_status status = copy_messages(program, what, message);
+    if (status == ESPALIER_OK)
+        status = espalier_vulkan_make_pools(program, what, message);
     if (status == ESPALIER_OK)
         status = make_buffers(program, what, message);
     if (status == ESPALIER_OK)
         status = espalier_vulkan_make_pipelines(program->gpu, what, program->pipelines, message);
-    return status == ESPALIER_OK ? record(program, what, message) : status;
+    return status == ESPALIER_OK ? espalier_vulkan_record(program, what, message) : status;
 }
 
 espalier_status espalier_gpu_program_create(espalier_gpu *gpu, const espalier_gpu_description *description,
@@ -316,24 +156,47 @@ espalier_status espalier_gpu_program_create(espalier_gpu *gpu, const espalier_gp
     return status;
 }
 
+/* What a caller gives, without the word of the steps. */
+static size_t given_inputs(const espalier_gpu_program *program)
+{
+    return program->input_count - (program->most_steps > 0);
+}
+
+/* Whether a tensor of a call has the bytes that it must have, for as many steps as the first that has a free number of
+   them; their number is 0 before. */
+static espalier_status check_size(const espalier_gpu_program *program, size_t tensor, espalier_const_buffer buffer,
+                                  uint64_t *steps, const char *kind, size_t number, char *message)
+{
+    const uint64_t one = program->step_bytes[tensor];
+    uint64_t expected = program->tensors[tensor].bytes;
+    if (one > 0 && *steps == 0 && buffer.bytes % one == 0)
+        *steps = buffer.bytes / one;
+    if (one > 0 && *steps > program->most_steps)
+        return espalier_fail(message, ESPALIER_NOT_RESERVED, "%s %zu: found %llu time steps, the model takes 1 to %u; "
+                             "compile it with an example of more", kind, number, (unsigned long long)*steps,
+                             program->most_steps);
+    if (one > 0)
+        expected = one * (*steps > 0 ? *steps : 1);
+    if (buffer.data == NULL || buffer.bytes != expected)
+        return espalier_fail(message, ESPALIER_INVALID_ARGUMENT, "%s %zu: expected %llu bytes, found %zu", kind, number,
+                             (unsigned long long)expected, buffer.data == NULL ? 0 : buffer.bytes);
+    return ESPALIER_OK;
+}
+
 static espalier_status check_sizes(const espalier_gpu_program *program, const espalier_const_buffer *inputs,
                                    size_t input_count, const espalier_buffer *outputs, size_t output_count,
-                                   char *message)
+                                   uint64_t *steps, char *message)
 {
-    if (input_count != program->input_count || output_count != program->output_count)
+    espalier_status status = ESPALIER_OK;
+    if (input_count != given_inputs(program) || output_count != program->output_count)
         return espalier_fail(message, ESPALIER_INVALID_ARGUMENT, "expected %zu inputs and %zu outputs, found %zu and %zu",
-                             program->input_count, program->output_count, input_count, output_count);
-    for (size_t at = 0; at < input_count + output_count; at++) {
-        const int in = at < input_count;
-        const size_t number = in ? at : at - input_count;
-        const void *data = in ? inputs[number].data : outputs[number].data;
-        const size_t bytes = in ? inputs[number].bytes : outputs[number].bytes;
-        if (data == NULL || bytes != program->tensors[at].bytes)
-            return espalier_fail(message, ESPALIER_INVALID_ARGUMENT, "%s %zu: expected %llu bytes, found %zu",
-                                 in ? "input" : "output", number,
-                                 (unsigned long long)program->tensors[at].bytes, data == NULL ? 0 : bytes);
-    }
-    return ESPALIER_OK;
+                             given_inputs(program), program->output_count, input_count, output_count);
+    for (size_t at = 0; at < input_count && status == ESPALIER_OK; at++)
+        status = check_size(program, at, inputs[at], steps, "input", at, message);
+    for (size_t at = 0; at < output_count && status == ESPALIER_OK; at++)
+        status = check_size(program, program->input_count + at,
+                            (espalier_const_buffer){outputs[at].data, outputs[at].bytes}, steps, "output", at, message);
+    return status;
 }
 
 /* Where the host writes an input or reads an output. */
@@ -344,22 +207,53 @@ static uint8_t *host_side(const espalier_gpu_program *program, size_t tensor)
     return program->staging.mapped + program->staged[tensor];
 }
 
+/* What kernels found wrong in the run that has ended. */
+static espalier_status check_failures(const espalier_gpu_program *program, char *message)
+{
+    const size_t tensor = program->input_count + program->output_count;
+    uint32_t number = UINT32_MAX;
+    if (tensor < program->tensor_count)
+        memcpy(&number, host_side(program, tensor), sizeof number);
+    if (number == UINT32_MAX)
+        return ESPALIER_OK;
+    const int known = number > 0 && number <= program->message_count;
+    return espalier_fail(message, ESPALIER_MODEL_FAILED, "the model stopped: %.200s",
+                         known ? program->messages[number - 1] : "an unknown assertion failed");
+}
+
+/* An input to where the device reads it. Steps that the run has not are its last one again: kernels compute them too,
+   and what holds of a step that a caller gives holds of them. */
+static void copy_in(const espalier_gpu_program *program, size_t tensor, espalier_const_buffer input)
+{
+    uint8_t *to = host_side(program, tensor);
+    const size_t step = (size_t)program->step_bytes[tensor];
+    memcpy(to, input.data, input.bytes);
+    for (size_t at = input.bytes; step > 0 && at < program->tensors[tensor].bytes; at += step)
+        memcpy(to + at, to + at - step, step);
+}
+
 espalier_status espalier_gpu_program_run(espalier_gpu_program *program, const espalier_const_buffer *inputs,
                                          size_t input_count, const espalier_buffer *outputs, size_t output_count,
                                          char *message, size_t message_bytes)
 {
     char text[ESPALIER_MESSAGE_BYTES] = "";
     espalier_status status = ESPALIER_INVALID_ARGUMENT;
+    uint64_t steps = 0;
     if (program == NULL || (inputs == NULL && input_count > 0) || (outputs == NULL && output_count > 0))
         espalier_fail(text, status, "espalier_gpu_program_run: a null pointer");
     else
-        status = check_sizes(program, inputs, input_count, outputs, output_count, text);
+        status = check_sizes(program, inputs, input_count, outputs, output_count, &steps, text);
     for (size_t at = 0; status == ESPALIER_OK && at < input_count; at++)
-        memcpy(host_side(program, at), inputs[at].data, inputs[at].bytes);
+        copy_in(program, at, inputs[at]);
+    const uint32_t word = (uint32_t)steps;
+    if (status == ESPALIER_OK && program->most_steps > 0)
+        memcpy(host_side(program, input_count), &word, sizeof word);
     if (status == ESPALIER_OK)
         status = submit(program, text);
+    if (status == ESPALIER_OK)
+        status = check_failures(program, text);
     for (size_t at = 0; status == ESPALIER_OK && at < output_count; at++)
-        memcpy(outputs[at].data, host_side(program, input_count + at), outputs[at].bytes);
+        memcpy(outputs[at].data, host_side(program, program->input_count + at), outputs[at].bytes);
     if (message != NULL && message_bytes > 0)
         snprintf(message, message_bytes, "%s", text);
     return status;
@@ -419,8 +313,12 @@ void espalier_gpu_program_destroy(espalier_gpu_program *program)
     espalier_vulkan_free_buffer(gpu, &program->staging);
     espalier_vulkan_free_buffer(gpu, &program->buffers[ESPALIER_GPU_WEIGHTS]);
     espalier_vulkan_free_buffer(gpu, &program->buffers[ESPALIER_GPU_ACTIVATIONS]);
+    for (size_t at = 0; at < program->message_count; at++)
+        free(program->messages[at]);
+    free(program->messages);
     free(program->pipelines);
     free(program->tensors);
+    free(program->step_bytes);
     free(program->staged);
     free(program);
 }

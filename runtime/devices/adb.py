@@ -22,6 +22,11 @@ class AdbDevice(ShellDevice):
         path_of("adb")
         return super().__enter__()
 
+    def abi(self) -> str:
+        """The name of its instruction set, such as arm64-v8a."""
+        path_of("adb")
+        return self._must("getprop ro.product.cpu.abi").strip()
+
     def put(self, source: Path, name: str) -> None:
         self._transfer([*self._adb, "push", str(source), self._path(name)])
         self._must(f"chmod {source.stat().st_mode & 0o777:o} {self._path(name)}")

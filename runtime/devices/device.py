@@ -24,8 +24,16 @@ from ..tensors import checked_inputs
 RUNNER, MODEL = "runner", "model.espalier"
 
 
-class DeviceLost(EspalierError):
+class DeviceError(EspalierError):
+    """The device is missing, refuses, or is lost: it says nothing of the program."""
+
+
+class DeviceLost(DeviceError):
     """The connection ended before the program did."""
+
+
+class ProgramCrashed(EspalierError):
+    """A signal ended the program on the device."""
 
 
 @dataclass(frozen=True)
@@ -40,10 +48,12 @@ class Finished:
 class Device(ABC):
     """A machine with a folder of ours while the ``with`` block lasts; ``name`` is the one given by the user.
 
-    Every method raises ``EspalierError`` where the device is missing, refuses, or is lost.
+    Every method raises ``DeviceError`` where the device is missing, refuses, or is lost. A program is ended
+    that takes more than ``limit_s`` seconds of processors (0: it may take any), where the device can do that.
     """
 
     name: str
+    limit_s: int = 0
 
     @abstractmethod
     def __enter__(self) -> Device: ...
@@ -63,6 +73,10 @@ class Device(ABC):
     @abstractmethod
     def run(self, program: str, arguments: Sequence[str]) -> Finished:
         """Runs ``program`` in the folder."""
+
+    @abstractmethod
+    def ping(self) -> None:
+        """Does nothing, where the device answers."""
 
 
 @dataclass(frozen=True)
@@ -85,14 +99,14 @@ class DeviceRun:
 
 def run_on(device: Device, path: Path, file: ModelFile, inputs: Sequence[np.ndarray] = (), *,
            check: bool = False, threads: int = 1, cpus: str = "", repeat: int = 1,
-           profile: bool = False) -> DeviceRun:
+           profile: bool = False, own: Sequence[str] = ()) -> DeviceRun:
     """
     Runs the model in ``path`` (``file`` is its content) on ``device``.
 
     On ``inputs``, or on the recorded ones (of the first batch size) where there are none; 0 ``threads`` are
-    one a fast processor,
-    ``cpus`` such as ``4-7`` the processors to run on. Raises ``EspalierError`` where inputs do not fit, the
-    device or the model fails, and where the check's outputs are not the recorded ones.
+    one a fast processor, ``cpus`` such as ``4-7`` the processors to run on, ``own`` more arguments for the
+    runner. Raises ``EspalierError`` where inputs do not fit, the device or the model fails, and where the
+    check's outputs are not the recorded ones.
     """
     batches = Batches(file)
     batch = batches.of(inputs)
@@ -105,7 +119,7 @@ def run_on(device: Device, path: Path, file: ModelFile, inputs: Sequence[np.ndar
     if len(inputs):
         inputs = checked_inputs(known_inputs, inputs)
     outputs = [f"output_{i}.npy" for i in range(len(known_outputs))] if len(inputs) else []
-    arguments = [MODEL, "--threads", str(threads), "--repeat", str(repeat)]
+    arguments = [MODEL, "--threads", str(threads), "--repeat", str(repeat), *own]
     arguments += ["--cpus", cpus] * bool(cpus)
     arguments += ["--check"] * check + ["--profile"] * profile
     with temporary_folder("espalier-device-") as local, device:
@@ -121,20 +135,21 @@ def run_on(device: Device, path: Path, file: ModelFile, inputs: Sequence[np.ndar
             arguments += ["--input", name]
         for name in outputs:
             arguments += ["--output", name]
-        reports = _reports(device, device.run(RUNNER, arguments))
+        reports = reports_of(device, device.run(RUNNER, arguments))
         for name in outputs:
             device.get(name, Path(local, name))
         arrays = [np.load(Path(local, name), allow_pickle=False) for name in outputs]
     return _device_run(device, reports, arrays)
 
 
-def _reports(device: Device, finished: Finished) -> list[dict[str, Any]]:
-    """The JSON lines that the runner printed; its error as ``EspalierError``."""
+def reports_of(device: Device, finished: Finished) -> list[dict[str, Any]]:
+    """The JSON lines that a program printed; its error as ``EspalierError``, a signal as
+    ``ProgramCrashed``."""
     if finished.code > 128:
         number = finished.code - 128
         name = signal.Signals(number).name if number in {*signal.Signals} else str(number)
         hint = ": it lacks an instruction that the model was compiled for" if name == "SIGILL" else ""
-        raise EspalierError(f"{device.name}: signal {name} ended the program{hint}")
+        raise ProgramCrashed(f"{device.name}: signal {name} ended the program{hint}")
     if finished.code != 0:
         said = [line for line in (finished.out + finished.err).splitlines() if not line.startswith("{")]
         reason = said[-1].removeprefix("runner: ") if said else f"exit code {finished.code}"

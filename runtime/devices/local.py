@@ -34,7 +34,7 @@ class LocalDevice(Device):
         self._stack.close()
 
     def put(self, source: Path, name: str) -> None:
-        Path(self._folder, name).symlink_to(source.resolve())
+        shutil.copy(source, Path(self._folder, name))
 
     def get(self, name: str, target: Path) -> None:
         shutil.copyfile(Path(self._folder, name), target)
@@ -48,6 +48,9 @@ class LocalDevice(Device):
             raise EspalierError(f"{self.name}: the program does not start: {reason}") from error
         code = done.returncode if done.returncode >= 0 else 128 - done.returncode
         return Finished(code, done.stdout, done.stderr)
+
+    def ping(self) -> None:
+        pass  # it is this machine
 
     def _find_launcher(self) -> list[str]:
         """What comes before the program; an error where this machine cannot run it."""

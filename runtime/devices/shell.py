@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import IO
 
 from ...errors import EspalierError
-from .device import Device, DeviceLost, Finished
+from .device import Device, DeviceError, DeviceLost, Finished
 
 _ENDED = "espalier-ended"  # printed when a command has ended; if it is missing, the connection was lost
 
@@ -33,8 +33,12 @@ class ShellDevice(Device):
                 self._must(f"rm -rf {shlex.quote(self._folder)}")
 
     def run(self, program: str, arguments: Sequence[str]) -> Finished:
-        script = f"cd {shlex.quote(self._folder)} && {shlex.join([f'./{program}', *arguments])}"
-        return self._shell(script, "lost while the program ran")
+        limit = f"ulimit -t {self.limit_s} && " if self.limit_s else ""
+        script = f"cd {shlex.quote(self._folder)} && {limit}{shlex.join([f'./{program}', *arguments])}"
+        return self._shell(f"({script})" if limit else script, "lost while the program ran")
+
+    def ping(self) -> None:
+        self._must("true")
 
     @abstractmethod
     def _command(self, script: str) -> list[str]:
@@ -47,7 +51,7 @@ class ShellDevice(Device):
         """What ``script`` prints; an error where it fails."""
         finished = self._shell(script, "cannot be reached")
         if finished.code != 0:
-            raise EspalierError(f"{self.name}: '{script}' failed: {_last(finished.err or finished.out)}")
+            raise DeviceError(f"{self.name}: '{script}' failed: {_last(finished.err or finished.out)}")
         return finished.out
 
     def _shell(self, script: str, otherwise: str) -> Finished:
@@ -63,7 +67,7 @@ class ShellDevice(Device):
         """Runs a command of this machine that copies a file."""
         done = self._call(command, source, target)
         if done.returncode != 0:
-            raise EspalierError(f"{self.name}: a file was not copied: {_last(done.stderr or done.stdout)}")
+            raise DeviceError(f"{self.name}: a file was not copied: {_last(done.stderr or done.stdout)}")
 
     def _call(self, command: Sequence[str], source: IO[bytes] | int = subprocess.DEVNULL,
               target: IO[bytes] | int = subprocess.PIPE) -> subprocess.CompletedProcess[str]:
@@ -73,7 +77,7 @@ class ShellDevice(Device):
                                   errors="replace", check=False)
         except OSError as error:
             reason = error.strerror or error
-            raise EspalierError(f"{self.name}: cannot run '{command[0]}': {reason}") from error
+            raise DeviceError(f"{self.name}: cannot run '{command[0]}': {reason}") from error
 
 
 def _last(text: str | None) -> str:

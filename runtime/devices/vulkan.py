@@ -5,12 +5,13 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Sequence
+from math import prod
 from pathlib import Path
 
 import numpy as np
 
 from ...errors import EspalierError
-from ..abi import target_text, tolerance
+from ..abi import FREE, target_text, tolerance
 from ..executors.vulkan import Gpu, GpuProgram
 from ..executors.vulkan_program import decode
 from ..model_file import ModelFile
@@ -44,20 +45,11 @@ def run_on_gpu(
     Raises ``EspalierError`` where file, inputs and device do not fit, the device fails, and where the check's
     outputs are not the recorded ones.
     """
-    if file.manifest["target"].get("triple") != NAME:
-        raise EspalierError(
-            f"'{path}' is compiled for {target_text(file.manifest)}, not for a GPU; compile it with "
-            "--target vulkan"
-        )
-    if check and not file.sample_outputs:
-        raise EspalierError(f"'{path}' holds no recorded input and output; compile it with example inputs")
+    check_target(path, file, check)
     specs, known_outputs, _ = interface(file.manifest)
     given = checked_inputs(specs, inputs if len(inputs) else file.sample_inputs)
     program = decode(file.code, file.weights.tobytes())
-    sizes = (
-        [spec.nbytes for spec in _empty(file, "inputs")],
-        [spec.nbytes for spec in _empty(file, "outputs")],
-    )
+    sizes = tuple(_bytes(file, kind, program.most_steps) for kind in ("inputs", "outputs"))
     if sizes != ([one.bytes for one in program.inputs], [one.bytes for one in program.outputs]):
         raise EspalierError(f"'{path}' is damaged: its program has other inputs or outputs than its manifest")
     with Gpu(device_number(device), timestamps=profile) as gpu, GpuProgram(gpu, program) as loaded:
@@ -72,6 +64,17 @@ def run_on_gpu(
     arrays = typed_outputs(file, outputs)[: len(known_outputs)] if len(inputs) else []
     spent = [(label, 1e3 * own) for label, own in zip(file.manifest["labels"][1:], seconds, strict=False)]
     return DeviceRun(error, (statistics.median(times), min(times), max(times)), repeat, 1, spent, arrays)
+
+
+def check_target(path: Path, file: ModelFile, check: bool) -> None:
+    """Raises ``EspalierError`` where the file is no GPU's, or holds nothing to ``check`` by."""
+    if file.manifest["target"].get("triple") != NAME:
+        raise EspalierError(
+            f"'{path}' is compiled for {target_text(file.manifest)}, not for a GPU; compile it with "
+            "--target vulkan"
+        )
+    if check and not file.sample_outputs:
+        raise EspalierError(f"'{path}' holds no recorded input and output; compile it with example inputs")
 
 
 def _checked(device: str, file: ModelFile, loaded: GpuProgram) -> float:
@@ -106,9 +109,10 @@ def device_number(device: str) -> int:
     return int(number) if colon else -1
 
 
-def _empty(file: ModelFile, kind: str) -> list[np.ndarray]:
-    """Arrays of the model's inputs or outputs."""
-    return [np.empty(spec.shape, spec.dtype) for spec in tensor_specs(file.manifest[kind])]
+def _bytes(file: ModelFile, kind: str, steps: int) -> list[int]:
+    """Of the model's inputs or outputs, with so many time steps where their number is free."""
+    return [prod(steps if size == FREE else size for size in spec.shape) * np.dtype(spec.dtype).itemsize
+            for spec in tensor_specs(file.manifest[kind])]
 
 
 def typed_outputs(file: ModelFile, outputs: Sequence[np.ndarray]) -> list[np.ndarray]:

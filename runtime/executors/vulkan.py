@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -103,7 +103,7 @@ class GpuProgram:
     def __init__(self, gpu: Gpu, program: Program) -> None:
         """Raises ``EspalierError`` where program and device do not fit; a kernel at fault is named."""
         self._handle = ctypes.c_void_p()
-        self._output_bytes = [one.bytes for one in program.outputs]
+        self._program = replace(program, weights=b"", kernels=())
         self._dispatches = len(program.dispatches)
         description, kept = _describe(program)
         _call("espalier_gpu_program_create", gpu._handle, ctypes.byref(description),
@@ -111,14 +111,24 @@ class GpuProgram:
         del kept  # lived until the call was over
 
     def run(self, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
-        """The outputs as bytes, uint8 [n]. Raises ``EspalierError`` where an input has another size."""
+        """The outputs as bytes, uint8 [n]. Raises ``EspalierError`` where an input has another size, or the
+        model stopped: an index of an input is beyond what it is for."""
         arrays = [np.ascontiguousarray(one) for one in inputs]
-        outputs = [np.empty(size, np.uint8) for size in self._output_bytes]
+        outputs = [np.empty(size, np.uint8) for size in self._output_bytes(arrays)]
         given = (_Buffer * len(arrays))(*[_Buffer(one.ctypes.data, one.nbytes) for one in arrays])
         taken = (_Buffer * len(outputs))(*[_Buffer(one.ctypes.data, one.nbytes) for one in outputs])
         _call("espalier_gpu_program_run", self._handle, given, ctypes.c_size_t(len(arrays)), taken,
               ctypes.c_size_t(len(outputs)))
         return outputs
+
+    def _output_bytes(self, inputs: Sequence[np.ndarray]) -> list[int]:
+        """Of each output, for as many time steps as the first input has whose number of them is free."""
+        known, count = self._program, len(self._program.inputs)
+        pairs = zip(inputs, known.inputs, known.free, strict=False)
+        steps = next((array.nbytes * known.most_steps // one.bytes for array, one, free in pairs if free), 0)
+        free = known.free[count:] or [False] * len(known.outputs)
+        return [one.bytes // known.most_steps * steps if own else one.bytes
+                for one, own in zip(known.outputs, free, strict=True)]
 
     def times(self) -> list[float]:
         """Seconds of each dispatch of the last run, on a device with ``timestamps``; else zeros."""
@@ -177,7 +187,9 @@ class _Description(ctypes.Structure):
                 ("dispatch_count", ctypes.c_size_t), ("input_count", ctypes.c_size_t),
                 ("output_count", ctypes.c_size_t), ("weights", ctypes.c_void_p),
                 ("weight_bytes", ctypes.c_uint64), ("activation_bytes", ctypes.c_uint64),
-                ("fp16", ctypes.c_uint32))
+                ("fp16", ctypes.c_uint32), ("failures", ctypes.c_void_p), ("messages", ctypes.c_void_p),
+                ("message_count", ctypes.c_size_t), ("most_steps", ctypes.c_uint32),
+                ("steps", ctypes.c_void_p), ("free", ctypes.c_void_p))
 
 
 class _Buffer(ctypes.Structure):
@@ -221,7 +233,13 @@ def _describe(program: Program) -> tuple[_Description, list[Any]]:
                                       one.push_bytes) for one in program.kernels])
     dispatches = array(_Dispatch, [_Dispatch(one.kernel, one.groups, ranges(one.ranges), data(one.push))
                                    for one in program.dispatches])
+    texts = (ctypes.c_char_p * (len(program.messages) + 1))(*[text.encode() for text in program.messages])
+    free = (ctypes.c_uint32 * (len(program.free) + 1))(*program.free)
+    kept += [texts, free]
     return _Description(
         kernels, dispatches, ranges(program.inputs), ranges(program.outputs), len(program.kernels),
         len(program.dispatches), len(program.inputs), len(program.outputs), data(program.weights),
-        len(program.weights), program.activation_bytes, FP16 if program.halves else 0), kept
+        len(program.weights), program.activation_bytes, FP16 if program.halves else 0,
+        None if program.failures is None else ranges([program.failures]), ctypes.addressof(texts),
+        len(program.messages), program.most_steps,
+        None if program.steps is None else ranges([program.steps]), ctypes.addressof(free)), kept

@@ -2,11 +2,13 @@
 
 Little-endian, no gaps; ``c/vulkan_code.c`` reads it too:
 
-    "ESPV", u32 version, fp16 (ESPALIER_GPU_FP16_*), kernels, dispatches, inputs, outputs
+    "ESPV", u32 version, fp16 (ESPALIER_GPU_FP16_*), kernels, dispatches, inputs, outputs, messages, most
+    steps
     u64 activation bytes; the weights' digest [32] (``../../entry.py``)
     of each kernel:   u32 bytes of words, bindings, push bytes; its name as a string
     of each dispatch: u32 kernel, groups x, y, z; a range for each binding; the push constants
-    a range for each input, then output
+    a range for each input, then output; where there are messages one for the failures; the messages, strings
+    where there are most steps a range for their number; for each input, then output u32 1 where it is free
     the kernels' words, one kernel behind the other
 
 A range is u32 buffer, u32 written, u64 offset, u64 bytes. A string is a u32 length, its UTF-8 bytes, and one
@@ -23,10 +25,10 @@ from ...errors import EspalierError
 
 WEIGHTS, ACTIVATIONS = 0, 1  # ESPALIER_GPU_* of c/vulkan.h
 OFFSET_ALIGNMENT = 256  # the largest minStorageBufferOffsetAlignment that the specification allows
-VERSION = 1
+VERSION = 3
 FP16 = 3  # ESPALIER_GPU_FP16_ARITHMETIC and _STORAGE
 _MAGIC = b"ESPV"
-_HEADER = struct.Struct("<4s6IQ32s")
+_HEADER = struct.Struct("<4s8IQ32s")
 _KERNEL = struct.Struct("<3I")
 _DISPATCH = struct.Struct("<4I")
 _RANGE = struct.Struct("<2I2Q")
@@ -66,7 +68,11 @@ class Dispatch:
 @dataclass(frozen=True)
 class Program:
     """What a run does, in order. ``inputs``, ``outputs``: ranges of the activations. ``halves``: the device
-    must compute in fp16 and keep it in storage buffers."""
+    must compute in fp16 and keep it in storage buffers. ``messages``: what a run says that failed, by the
+    number, from 1, that its kernels left in ``failures``, of the activations: a word, 2^32 - 1 before.
+    Where the number of time steps is free, a run finds it in the word ``steps``, 1 to ``most_steps``;
+    ``free``: for each input, then output, whether its first dimension is that, of which the range has most.
+    """
 
     kernels: tuple[Kernel, ...]
     dispatches: tuple[Dispatch, ...]
@@ -75,6 +81,11 @@ class Program:
     weights: bytes
     activation_bytes: int
     halves: bool = False
+    failures: Range | None = None
+    messages: tuple[str, ...] = ()
+    steps: Range | None = None
+    most_steps: int = 0
+    free: tuple[bool, ...] = ()
 
 
 def encode(program: Program, weights: memoryview | None = None) -> bytes:
@@ -90,21 +101,31 @@ def encode(program: Program, weights: memoryview | None = None) -> bytes:
             len(program.dispatches),
             len(program.inputs),
             len(program.outputs),
+            len(program.messages),
+            program.most_steps,
             program.activation_bytes,
             bytes.fromhex(digest_of(kept)),
         )
     ]
     for kernel in program.kernels:
-        name = kernel.name.encode()
         pieces.append(_KERNEL.pack(len(kernel.words), kernel.bindings, kernel.push_bytes))
-        pieces.append(struct.pack("<I", len(name)) + name + bytes(4 - len(name) % 4))
+        pieces.append(_packed_text(kernel.name))
     for dispatch in program.dispatches:
         pieces.append(_DISPATCH.pack(dispatch.kernel, *dispatch.groups))
         pieces += map(_packed_range, dispatch.ranges)
         pieces.append(dispatch.push)
-    pieces += map(_packed_range, (*program.inputs, *program.outputs))
+    failures = () if program.failures is None else (program.failures,)
+    pieces += map(_packed_range, (*program.inputs, *program.outputs, *failures))
+    pieces += map(_packed_text, program.messages)
+    if program.steps is not None:
+        pieces += [_packed_range(program.steps), struct.pack(f"<{len(program.free)}I", *program.free)]
     pieces += [kernel.words for kernel in program.kernels]
     return b"".join(pieces)
+
+
+def _packed_text(text: str) -> bytes:
+    data = text.encode()
+    return struct.pack("<I", len(data)) + data + bytes(4 - len(data) % 4)
 
 
 def _packed_range(one: Range) -> bytes:
@@ -171,7 +192,14 @@ def _decoded(reader: _Reader, weights: bytes) -> Program:
         _, _, bindings, push_bytes = heads[kernel]
         ranges = tuple(reader.range() for _ in range(bindings))
         dispatches.append(Dispatch(kernel, (x, y, z), ranges, reader.bytes(push_bytes)))
-    inputs, outputs = (tuple(reader.range() for _ in range(count)) for count in counts[2:])
+    inputs, outputs = (tuple(reader.range() for _ in range(count)) for count in counts[2:4])
+    failures = reader.range() if counts[4] else None
+    messages = tuple(reader.text() for _ in range(counts[4]))
+    steps, free = None, tuple[bool, ...]()
+    if counts[5]:
+        steps, count = reader.range(), len(inputs) + len(outputs)
+        free = tuple(map(bool, struct.unpack(f"<{count}I", reader.bytes(4 * count))))
     kernels = [Kernel(name, reader.bytes(size), bindings, push) for name, size, bindings, push in heads]
     reader.end()
-    return Program(tuple(kernels), tuple(dispatches), inputs, outputs, weights, activation_bytes, fp16 != 0)
+    return Program(tuple(kernels), tuple(dispatches), inputs, outputs, weights, activation_bytes, fp16 != 0,
+                   failures, messages, steps, counts[5], free)

@@ -9,9 +9,13 @@ Defined in Python on the bindings' ``dialects.ext``; ``irdl_text`` gives the IRD
 
 from __future__ import annotations
 
+import sys
 import threading
 
-from ..ir.mlir import ext, ir
+from ..ir.mlir import PACKAGE, ext, ir
+
+# Raised when an operation's declaration changes; text of an older version may then not parse.
+VERSION = 1
 
 # The bindings keep what they load, and the operations' classes, for the whole process.
 _ONE_AT_A_TIME = threading.Lock()
@@ -19,6 +23,11 @@ _ONE_AT_A_TIME = threading.Lock()
 
 class Sparse(ext.Dialect, name="sparse"):
     """The dialect; ``register_dialect`` loads it into a context."""
+
+
+# For every operation that Python sees, the bindings import the module that is called like its dialect, and do
+# not remember where there is none: a search of the file system each time.
+sys.modules.setdefault(f"{PACKAGE}.dialects.{Sparse.DIALECT_NAMESPACE}", sys.modules[__name__])
 
 
 def register_dialect(context: ir.Context) -> None:
@@ -35,9 +44,10 @@ def register_dialect(context: ir.Context) -> None:
 
 
 def irdl_text() -> str:
-    """The dialect as IRDL text, for ``mlir-opt --irdl-file=FILE`` of any compiler."""
+    """The dialect as IRDL text, for ``mlir-opt --irdl-file=FILE`` of any compiler; its first line says the
+    version of the operations."""
     from .schemes import scheme_classes  # needs this module
 
     scheme_classes()
     with ir.Context():
-        return str(Sparse._emit_module())
+        return f"// The dialect sparse, version {VERSION}.\n{Sparse._emit_module()}"

@@ -11,6 +11,7 @@ from ..devices.device import Device
 from ..errors import EspalierError
 from ..schemes import SCHEMES, Dense, Empty, Scheme, SharedColumns
 from ..schemes.nearest import nearest
+from ..schemes.scheme import is_nonzero
 from ..schemes.shared_columns import matrix_of, stored_weights
 from ..storage.choice import matrix_storage
 from .cost_model import convolution_ms, matrix_ms, matrix_size
@@ -41,15 +42,16 @@ def explain_scheme(weight: np.ndarray, order: Sequence[str] = (), device: Device
         raise EspalierError(f"unknown scheme '{unknown[0]}': expected one of {', '.join(SCHEMES)}")
     known = order or sorted(SCHEMES, key=lambda name: SCHEMES[name].last_resort)
     names = [name for name in dict.fromkeys(known) if name != Dense.name]
-    found = {name: SCHEMES[name].detect(weight) for name in names}
-    times = predicted_ms({name: scheme for name, scheme in found.items() if scheme is not None}, weight,
-                         device, inputs)
+    mask = is_nonzero(weight)
+    found = {name: SCHEMES[name].find(mask) for name in names}
+    fitting = {name: scheme for name, scheme in found.items() if not isinstance(scheme, str)}
+    times = predicted_ms(fitting, mask, device, inputs)
     chosen = min(times, key=lambda name: times[name]) if times else None
     passed = names[: names.index(chosen)] if chosen else names
     reasons = [f"{name} fits, but is slower" if name in times else
-               f"not {name}: {SCHEMES[name].why_not(weight)}" for name in passed if name != Empty.name]
-    scheme = found[chosen] if chosen else None
-    near = nearest(weight) if scheme is None or scheme.last_resort else ""
+               f"not {name}: {found[name]}" for name in passed if name != Empty.name]
+    scheme = fitting[chosen] if chosen else None
+    near = nearest(mask) if scheme is None or scheme.last_resort else ""
     return Detection(scheme or Dense(), "; ".join([near, *reasons] if near else reasons))
 
 
@@ -58,21 +60,21 @@ def detect_scheme(weight: np.ndarray, order: Sequence[str] = ()) -> Scheme:
     return explain_scheme(weight, order).scheme
 
 
-def predicted_ms(schemes: Mapping[str, Scheme], weight: np.ndarray, device: Device,
+def predicted_ms(schemes: Mapping[str, Scheme], mask: np.ndarray, device: Device,
                  inputs: int | None) -> dict[str, float]:
-    """Predicted time of ``weight`` in each of ``schemes``, a convolution's for one output place."""
-    if weight.ndim > 2:
-        return {name: convolution_ms(*_as_run(scheme, weight), device) for name, scheme in schemes.items()}
-    storages = {name: matrix_storage(scheme, weight, device.lanes, device.costs, 1, inputs)
+    """Predicted time of a weight of ``mask`` in each of ``schemes``, a convolution's for one output place."""
+    if mask.ndim > 2:
+        return {name: convolution_ms(*_as_run(scheme, mask), device) for name, scheme in schemes.items()}
+    storages = {name: matrix_storage(scheme, mask, device.lanes, device.costs, 1, inputs)
                 for name, scheme in schemes.items()}
-    known = {storage: matrix_ms(storage, weight.shape, matrix_size(storage, weight), inputs, device)
+    known = {storage: matrix_ms(storage, mask.shape, matrix_size(storage, mask), inputs, device)
              for storage in set(storages.values())}  # most schemes share one
     return {name: known[storage] for name, storage in storages.items()}
 
 
-def _as_run(scheme: Scheme, weight: np.ndarray) -> tuple[Scheme, int]:
+def _as_run(scheme: Scheme, mask: np.ndarray) -> tuple[Scheme, int]:
     """A convolution's scheme as its filters are grouped, fewer than it allows maybe, and what is stored."""
     if not isinstance(scheme, SharedColumns):
-        return scheme, scheme.multiply_adds(weight)
-    groups = scheme.filter_groups(weight)
-    return scheme.in_groups_of(groups.shape[1]), stored_weights(matrix_of(weight), groups)
+        return scheme, scheme.multiply_adds(mask)
+    groups = scheme.filter_groups(mask)
+    return scheme.in_groups_of(groups.shape[1]), stored_weights(matrix_of(mask), groups)

@@ -41,11 +41,11 @@ DENSE = (DenseKernels.name, DenseRows.name)
 
 @dataclass(frozen=True)
 class Layer:
-    """What a scheduler is told of a layer: its weight, f32, [F, C/groups, *kernel] or [M, K]; the scheme that
-    its mask follows; and its geometry, where it is a convolution. Of a matrix the ``gates`` of a recurrent
-    layer (1: a linear one), and how many ``inputs`` share it (None: only the run knows)."""
+    """What a scheduler is told of a layer: its weight's mask, bool, [F, C/groups, *kernel] or [M, K]; the
+    scheme that it follows; and its geometry, where it is a convolution. Of a matrix the ``gates`` of a
+    recurrent layer (1: a linear one), and how many ``inputs`` share it (None: only the run knows)."""
 
-    weight: np.ndarray
+    mask: np.ndarray
     scheme: Scheme
     convolution: Convolution | None = None
     gates: int = 1
@@ -98,12 +98,12 @@ class Heuristic:
 
     def _scheme(self, layer: Layer, given: Schedule) -> tuple[Scheme, str]:
         """The scheme to run with, and the reason in one clause."""
-        scheme, weight = layer.scheme, layer.weight
+        scheme, mask = layer.scheme, layer.mask
         if layer.convolution is not None and layer.convolution.kind == "depthwise":
             return Dense(), "dense: depthwise, a filter has one kernel"  # nothing to skip but taps
         if isinstance(scheme, Dense):
-            return scheme, "dense: no weight is zero" if weight.all() else "dense: nothing to gain"
-        share = scheme.multiply_adds(weight) / weight.size
+            return scheme, "dense: no weight is zero" if mask.all() else "dense: nothing to gain"
+        share = scheme.multiply_adds(mask) / mask.size
         if isinstance(scheme, Empty):
             limit = 1.0
         elif layer.convolution is not None:
@@ -121,18 +121,18 @@ class Heuristic:
 
     def _matrix_ms(self, layer: Layer, scheme: Scheme) -> float:
         """Predicted milliseconds of a matrix with ``scheme``."""
-        storage = matrix_storage(scheme, layer.weight, self.device.lanes, self.device.costs, layer.gates,
+        storage = matrix_storage(scheme, layer.mask, self.device.lanes, self.device.costs, layer.gates,
                                  layer.inputs)
-        stored = matrix_size(storage, layer.weight)
-        return matrix_ms(storage, layer.weight.shape, stored, layer.inputs, self.device)
+        stored = matrix_size(storage, layer.mask)
+        return matrix_ms(storage, layer.mask.shape, stored, layer.inputs, self.device)
 
     def _group_and_block(self, layer: Layer, conv: Convolution, scheme: Scheme) -> tuple[int, int]:
         """Filters that share loaded inputs, and channels that stay in cache together."""
-        weight, places = layer.weight, prod(conv.kernel)
-        stored = scheme.multiply_adds(weight)
+        mask, places = layer.mask, prod(conv.kernel)
+        stored = scheme.multiply_adds(mask)
         if isinstance(scheme, SharedColumns):  # whose blocks are short anyway
-            whole = ungrouped(weight, conv.groups)
-            kept = stored / whole[0].size / len(weight)
+            whole = ungrouped(mask, conv.groups)
+            kept = stored / whole[0].size / len(mask)
             return (scheme.filter_groups(whole).shape[1],
                     shared_channel_block(conv.channels, places, kept, scheme.channels_together))
         group, block = 1, conv.channels
@@ -140,5 +140,5 @@ class Heuristic:
             group = filters_per_group(scheme, conv.filters, places)
             block = channel_block(scheme, conv.channels, conv.kernel, prod(conv.target), self.device.costs)
         if self.device.arithmetic == "fp16":
-            block = shorter_block(block, places * stored / weight.size, LONGEST_FP16_SUM)
+            block = shorter_block(block, places * stored / mask.size, LONGEST_FP16_SUM)
         return group, block

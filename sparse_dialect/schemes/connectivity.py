@@ -30,15 +30,11 @@ class Connectivity(PatternScheme):
         return prod(self.kernel)
 
     @classmethod
-    def detect(cls, weight: np.ndarray) -> Connectivity | None:
-        return None if cls.why_not(weight) else cls(tuple(weight.shape[2:]))
-
-    @classmethod
-    def why_not(cls, weight: np.ndarray) -> str:
-        if weight.ndim < 3:
+    def find(cls, mask: np.ndarray) -> Connectivity | str:
+        if mask.ndim < 3:
             return "a matrix has no kernels"
-        kept = np.count_nonzero(is_nonzero(kernels_of(weight)), axis=2)
-        places = prod(weight.shape[2:])
+        kept = np.count_nonzero(kernels_of(mask), axis=2)
+        places = prod(mask.shape[2:])
         if not kept.any():
             return "no kernel is left"
         if kept.all():
@@ -50,7 +46,7 @@ class Connectivity(PatternScheme):
         zeros = 1 - kept.sum() / (places * np.count_nonzero(kept))
         if zeros > MOST_ZEROS:
             return f"{zeros:.1%} of the weights of kept kernels are zero"
-        return ""
+        return cls(tuple(mask.shape[2:]))
 
     @classmethod
     def project(cls, weight: np.ndarray, *, rate: float = 2.0, balance: str = "layer") -> np.ndarray:

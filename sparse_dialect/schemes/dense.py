@@ -20,12 +20,8 @@ class Dense(KernelScheme):
     last_resort: ClassVar[bool] = True
 
     @classmethod
-    def detect(cls, weight: np.ndarray) -> Dense:
+    def find(cls, mask: np.ndarray) -> Dense | str:
         return cls()
-
-    @classmethod
-    def why_not(cls, weight: np.ndarray) -> str:
-        return ""
 
     @classmethod
     def project(cls, weight: np.ndarray) -> np.ndarray:

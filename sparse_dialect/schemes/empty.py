@@ -18,12 +18,8 @@ class Empty(KernelScheme):
     name: ClassVar[str] = "empty"
 
     @classmethod
-    def detect(cls, weight: np.ndarray) -> Empty | None:
-        return None if cls.why_not(weight) else cls()
-
-    @classmethod
-    def why_not(cls, weight: np.ndarray) -> str:
-        return "a weight is left" if weight.any() else ""
+    def find(cls, mask: np.ndarray) -> Empty | str:
+        return "a weight is left" if mask.any() else cls()
 
     @classmethod
     def project(cls, weight: np.ndarray) -> np.ndarray:

@@ -48,24 +48,19 @@ class Kgs(SharedColumns):
         return self.channels
 
     @classmethod
-    def detect(cls, weight: np.ndarray) -> Kgs | None:
-        if weight.ndim < 3 or nothing_to_share(weight):
-            return None
-        kept = is_nonzero(kernels_of(weight))
+    def find(cls, mask: np.ndarray) -> Kgs | str:
+        if mask.ndim < 3:
+            return "a matrix has no kernels"
+        if nothing := nothing_to_share(mask):
+            return nothing
+        kept = kernels_of(mask)
         spare = ACCIDENTAL_ZEROS * np.count_nonzero(kept)
         between_filters = np.count_nonzero(kept[1:] != kept[:-1], axis=(1, 2))
         between_channels = np.count_nonzero(kept[:, 1:] != kept[:, :-1], axis=(0, 2))
         sizes = product(*(plausible_sizes(m, DETECTED, spare) for m in (between_filters, between_channels)))
-        found = (cls(f, c, tuple(weight.shape[2:])) for f, c in sizes)
-        return next((scheme for scheme in found if scheme.fits(weight)), None)
-
-    @classmethod
-    def why_not(cls, weight: np.ndarray) -> str:
-        if weight.ndim < 3:
-            return "a matrix has no kernels"
-        if cls.detect(weight) is not None:
-            return ""
-        return nothing_to_share(weight) or "no groups of 2 x 2 or more kernels keep the same places"
+        found = (cls(f, c, tuple(mask.shape[2:])) for f, c in sizes)
+        return next((scheme for scheme in found if scheme.fits(mask)),
+                    "no groups of 2 x 2 or more kernels keep the same places")
 
     def fits(self, weight: np.ndarray) -> bool:
         """Whether the kernels of every group keep the same places, up to accidental zeros; no group may be

@@ -16,7 +16,6 @@ import numpy as np
 
 from ..errors import EspalierError
 from .kernels import SingleWeights
-from .scheme import is_nonzero
 from .shared_columns import ACCIDENTAL_ZEROS
 
 DETECTED = (2, 4, 8, 16, 32)  # M, small ones first: what is 2:4 is 4:8 as well
@@ -37,23 +36,17 @@ class NM(SingleWeights):
             raise EspalierError(f"n_m keeps n of m weights: expected 1 <= n < m, found {self.n} of {self.m}")
 
     @classmethod
-    def detect(cls, weight: np.ndarray) -> NM | None:
+    def find(cls, mask: np.ndarray) -> NM | str:
         """The smallest groups of which nearly all keep as many weights as the fullest does, but not all."""
-        if weight.all() or not weight.any():
-            return None
+        if mask.all():
+            return "no weight is zero"
+        if not mask.any():
+            return "no weight is left"
         for m in DETECTED:
-            n = _fullest(weight, m) if m <= weight.shape[1] else 0
+            n = _fullest(mask, m) if m <= mask.shape[1] else 0
             if 0 < n < m:
                 return cls(n, m)
-        return None
-
-    @classmethod
-    def why_not(cls, weight: np.ndarray) -> str:
-        if cls.detect(weight) is not None:
-            return ""
-        if weight.all():
-            return "no weight is zero"
-        return "no weight is left" if not weight.any() else "no groups of channels keep equally many weights"
+        return "no groups of channels keep equally many weights"
 
     @classmethod
     def project(cls, weight: np.ndarray, *, n: int = 2, m: int = 4) -> np.ndarray:
@@ -68,16 +61,18 @@ class NM(SingleWeights):
         return weight
 
 
-def _fullest(weight: np.ndarray, m: int) -> int:
+def _fullest(mask: np.ndarray, m: int) -> int:
     """How many of ``m`` channels the fullest group keeps; 0 where others keep fewer by more than chance."""
-    whole = weight.shape[1] // m * m
+    whole = mask.shape[1] // m * m
     n, kept, groups = 0, 0, 0
-    for first in range(0, len(weight), ROWS_AT_A_TIME):
-        mask = is_nonzero(weight[first : first + ROWS_AT_A_TIME])
-        counts = np.count_nonzero(mask[:, :whole].reshape(len(mask), -1, m, *weight.shape[2:]), axis=2)
-        rest = np.count_nonzero(mask[:, whole:], axis=1)
+    for first in range(0, len(mask), ROWS_AT_A_TIME):
+        part = mask[first : first + ROWS_AT_A_TIME]
+        counts = np.zeros((len(part), whole // m, *mask.shape[2:]), np.uint8)
+        for channel in range(m):
+            counts += part[:, channel:whole:m]
+        rest = np.count_nonzero(part[:, whole:], axis=1)
         n = max(n, int(counts.max()), int(rest.max(initial=0)))
-        kept += int(counts.sum())
+        kept += int(counts.sum(dtype=np.int64))
         groups += counts.size
         if n == m or 2 * kept < n * groups:  # most masks end at the first rows
             return 0

@@ -11,7 +11,6 @@ import numpy as np
 
 from .kernels import common_count, kernels_of
 from .n_m import DETECTED
-from .scheme import is_nonzero
 
 LARGEST = 1 << 25  # weights; of more, looking would take seconds
 FARTHEST = 0.25  # share of odd parts beyond which nothing is near
@@ -29,28 +28,27 @@ class Near(NamedTuple):
         return f"nearest is {self.scheme}: {self.odd:,} of {self.parts:,} {self.what}"
 
 
-def nearest(weight: np.ndarray) -> str:
+def nearest(mask: np.ndarray) -> str:
     """``nearest is pattern: 3 of 16,384 kernels keep 5 places``; empty where nothing is near, and of very
-    large weights."""
-    if weight.size > LARGEST or weight.all() or not weight.any():
+    large masks."""
+    if mask.size > LARGEST or mask.all() or not mask.any():
         return ""
-    found = [near for near in _candidates(weight) if 0 < near.odd <= FARTHEST * near.parts]
+    found = [near for near in _candidates(mask) if 0 < near.odd <= FARTHEST * near.parts]
     return str(min(found, key=lambda near: near.odd / near.parts)) if found else ""
 
 
-def _candidates(weight: np.ndarray) -> Iterator[Near]:
-    mask = is_nonzero(weight)
+def _candidates(mask: np.ndarray) -> Iterator[Near]:
     rows: np.ndarray = np.count_nonzero(mask.reshape(len(mask), -1), axis=1)
     full = 2 * rows >= rows.max()
     if not full.all():
         yield Near("structured", int(np.count_nonzero(rows[~full])), int(np.count_nonzero(~full)),
                    "filters that keep little keep something")
-    if weight.ndim > 2 and prod(weight.shape[2:]) > 1:
-        yield from _of_kernels(np.count_nonzero(kernels_of(mask), axis=2), prod(weight.shape[2:]))
+    if mask.ndim > 2 and prod(mask.shape[2:]) > 1:
+        yield from _of_kernels(np.count_nonzero(kernels_of(mask), axis=2), prod(mask.shape[2:]))
     for m in DETECTED:
-        whole = weight.shape[1] // m * m
+        whole = mask.shape[1] // m * m
         if whole:
-            counts = np.zeros((len(mask), whole // m, *weight.shape[2:]), np.uint8)
+            counts = np.zeros((len(mask), whole // m, *mask.shape[2:]), np.uint8)
             for channel in range(m):
                 counts += mask[:, channel:whole:m]
             n = common_count(counts)

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import prod
-from typing import ClassVar, NamedTuple
+from typing import ClassVar
 
 import numpy as np
 
@@ -52,13 +52,10 @@ class Pattern(PatternScheme):
         return len(self.library[0])
 
     @classmethod
-    def detect(cls, weight: np.ndarray) -> Pattern | None:
-        library = _fit(weight).library
-        return cls(tuple(weight.shape[2:]), library) if library else None
-
-    @classmethod
-    def why_not(cls, weight: np.ndarray) -> str:
-        return _fit(weight).complaint
+    def find(cls, mask: np.ndarray) -> Pattern | str:
+        """With the smallest library found that covers ``mask``."""
+        found = _library(mask)
+        return found if isinstance(found, str) else cls(tuple(mask.shape[2:]), found)
 
     @classmethod
     def project(cls, weight: np.ndarray, *, entries: int = 4, patterns: int = 8,
@@ -151,31 +148,26 @@ def natural_library(weights: Iterable[np.ndarray], entries: int, count: int) -> 
 # -- fitting a library to a mask -----------------------------------------------------------------------------
 
 
-class _Fit(NamedTuple):
-    library: Library | None
-    complaint: str
-
-
 _UNCOVERED = -2
 
 
-def _fit(weight: np.ndarray) -> _Fit:
+def _library(mask: np.ndarray) -> Library | str:
     """The smallest library found that covers the mask, or the complaint."""
-    if weight.ndim < 3:
-        return _Fit(None, "a matrix has no kernels")
-    if prod(weight.shape[2:]) == 1:
-        return _Fit(None, "its kernels have one place")
-    mask = is_nonzero(kernels_of(weight))
-    kept = np.count_nonzero(mask, axis=2)
+    if mask.ndim < 3:
+        return "a matrix has no kernels"
+    if prod(mask.shape[2:]) == 1:
+        return "its kernels have one place"
+    kernels = kernels_of(mask)
+    kept = np.count_nonzero(kernels, axis=2)
     if not kept.any():
-        return _Fit(None, "no kernel is left")
+        return "no kernel is left"
     entries = common_count(kept)
-    if entries == mask.shape[2]:
-        return _Fit(None, f"its kernels keep all {entries} places")
+    if entries == kernels.shape[2]:
+        return f"its kernels keep all {entries} places"
     if np.count_nonzero(kept > entries) > ODD_KERNELS * np.count_nonzero(kept):
         at = np.unravel_index(int(kept.argmax()), kept.shape)
-        return _Fit(None, f"kernel ({at[0]}, {at[1]}) keeps {kept.max()} entries where most keep {entries}")
-    sets, _, counts = _distinct(mask)
+        return f"kernel ({at[0]}, {at[1]}) keeps {kept.max()} entries where most keep {entries}"
+    sets, _, counts = _distinct(kernels)
     full = [s for s in sets if len(s) == entries]
     if len(full) > MAX_PATTERNS:
         full = _frequent(sets, counts, entries)
@@ -184,10 +176,10 @@ def _fit(weight: np.ndarray) -> _Fit:
         missing = sorted({place for s in odd for place in s}.difference(*full))
         short = [s for s in sets if 0 < len(s) < entries and _covering(s, full) == _UNCOVERED]
         short += [tuple(missing[at : at + entries]) for at in range(0, len(missing), entries)]
-        full += _extend(short, entries, weight.shape[2:])
+        full += _extend(short, entries, mask.shape[2:])
     if len(full) > MAX_PATTERNS:
-        return _Fit(None, f"its kernels follow {len(full)} patterns, more than {MAX_PATTERNS}")
-    return _Fit(tuple(sorted(full)), "")
+        return f"its kernels follow {len(full)} patterns, more than {MAX_PATTERNS}"
+    return tuple(sorted(full))
 
 
 def _frequent(sets: list[tuple[int, ...]], counts: np.ndarray, entries: int) -> list[tuple[int, ...]]:

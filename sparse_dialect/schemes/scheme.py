@@ -33,13 +33,21 @@ class Scheme(ABC):
 
     @classmethod
     @abstractmethod
-    def detect(cls, weight: np.ndarray) -> Self | None:
-        """The scheme that covers every nonzero of ``weight``, or None; never approximate."""
+    def find(cls, mask: np.ndarray) -> Self | str:
+        """The scheme that covers every True of ``mask`` (bool, of the weight's shape; see ``is_nonzero``), or
+        one clause on why none does (``kernel (3, 7) keeps 5 entries``); never approximate."""
 
     @classmethod
-    @abstractmethod
+    def detect(cls, weight: np.ndarray) -> Self | None:
+        """The scheme that covers every nonzero of ``weight``, or None."""
+        found = cls.find(is_nonzero(weight))
+        return None if isinstance(found, str) else found
+
+    @classmethod
     def why_not(cls, weight: np.ndarray) -> str:
-        """One clause on why ``detect`` gives None (``kernel (3, 7) keeps 5 entries``); empty when it fits."""
+        """Why ``detect`` gives None; empty when it fits."""
+        found = cls.find(is_nonzero(weight))
+        return found if isinstance(found, str) else ""
 
     @classmethod
     @abstractmethod
@@ -52,8 +60,8 @@ class Scheme(ABC):
 
 
 def is_nonzero(weight: np.ndarray) -> np.ndarray:
-    """The mask: True where a weight is kept (NaN counts as kept)."""
-    return weight != 0
+    """The mask: True where a weight is kept (NaN counts as kept); a mask is its own."""
+    return weight if weight.dtype == np.bool_ else weight != 0
 
 
 def largest(values: np.ndarray, keep: int) -> np.ndarray:

@@ -39,24 +39,20 @@ class Structured(SharedColumns):
     name: ClassVar[str] = "structured"
 
     @classmethod
-    def detect(cls, weight: np.ndarray) -> Structured | None:
-        return None if cls.why_not(weight) else cls()
-
-    @classmethod
-    def why_not(cls, weight: np.ndarray) -> str:
-        if nothing := nothing_to_share(weight):
+    def find(cls, mask: np.ndarray) -> Structured | str:
+        if nothing := nothing_to_share(mask):
             return nothing
-        rows, columns = kept_rows_and_columns(weight)
-        if len(rows) == weight.shape[0] and len(columns) == weight.shape[1]:
+        rows, columns = kept_rows_and_columns(mask)
+        if len(rows) == mask.shape[0] and len(columns) == mask.shape[1]:
             return "no filter and no channel is cut whole"
-        kept, inside = int(np.count_nonzero(weight)), weight[np.ix_(rows, columns)]
+        kept, inside = int(np.count_nonzero(mask)), mask[np.ix_(rows, columns)]
         strays = kept - int(np.count_nonzero(inside))
-        if strays > min(MOST_STRAYS * weight.size, MOST_STRAYS_OF_KEPT * kept):
+        if strays > min(MOST_STRAYS * mask.size, MOST_STRAYS_OF_KEPT * kept):
             return f"{strays:,} weights lie outside the filters and channels that keep most"
         zeros = (inside.size - kept + strays) / inside.size
         if zeros > ACCIDENTAL_ZEROS:
             return f"{zeros:.1%} of the weights between kept filters and channels are zero"
-        return ""
+        return cls()
 
     @classmethod
     def project(cls, weight: np.ndarray, *, rate: float = 2.0) -> np.ndarray:

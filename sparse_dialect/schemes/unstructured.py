@@ -20,15 +20,10 @@ class Unstructured(SingleWeights):
     last_resort: ClassVar[bool] = True
 
     @classmethod
-    def detect(cls, weight: np.ndarray) -> Unstructured | None:
-        return None if cls.why_not(weight) else cls()
-
-    @classmethod
-    def why_not(cls, weight: np.ndarray) -> str:
-        nonzeros = np.count_nonzero(weight)
-        if nonzeros == weight.size:
+    def find(cls, mask: np.ndarray) -> Unstructured | str:
+        if mask.all():
             return "no weight is zero"
-        return "" if nonzeros else "no weight is left"
+        return cls() if mask.any() else "no weight is left"
 
     @classmethod
     def project(cls, weight: np.ndarray, *, rate: float = 2.0) -> np.ndarray:

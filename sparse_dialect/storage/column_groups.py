@@ -135,7 +135,7 @@ def ungrouped(weight: np.ndarray, groups: int) -> np.ndarray:
     if groups == 1:
         return weight
     filters, channels = weight.shape[:2]
-    whole = np.zeros((groups, filters // groups, groups, *weight.shape[1:]), np.float32)
+    whole = np.zeros((groups, filters // groups, groups, *weight.shape[1:]), weight.dtype)
     for group, part in enumerate(weight.reshape(groups, -1, *weight.shape[1:])):
         whole[group, :, group] = part
     return whole.reshape(filters, groups * channels, *weight.shape[2:])

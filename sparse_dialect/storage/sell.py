@@ -25,7 +25,7 @@ and where vectors run along many inputs, weights lie as [E, L, G] (``by_lane``).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -86,12 +86,12 @@ class Sell(Storage):
         full = GROUPS[0] * lanes
         run = gates * lanes if gates > 1 else min(UNIT_ROWS, -(-len(rows) // full) * full)
         kept = rows != 0
-        window, group, many = GATHERED, choose_group(kept, LOAD_COST), gates == 1
+        counts = _group_columns(kept)
+        window, group, many = GATHERED, choose_group(counts, LOAD_COST), gates == 1
         if gates > 1 or (inputs is not None and inputs < few_inputs(lanes, group)):
             (window, fetching), many = _fetching(core, lanes), False
-            group = choose_group(kept, fetching)
-        if (core.wide_windows and window == PERMUTED and group == 1
-                and np.count_nonzero(kept) >= STREAMED):
+            group = choose_group(counts, fetching)
+        if core.wide_windows and window == PERMUTED and group == 1 and counts[1] >= STREAMED:
             window = STREAMED_WINDOW
         group, window = given[0] or group, given[1] or window
         by_lane = group == GROUPS[0] and (many or not core.gathers)
@@ -186,10 +186,19 @@ def windows(lanes: int, core: Core) -> tuple[int, ...]:
     return (*range(PERMUTED, GATHERED, PERMUTED), GATHERED) if permuted else (GATHERED,)
 
 
-def choose_group(kept: np.ndarray, fetching: float) -> int:
-    """How many rows a lane of the mask ``kept`` [M, K] best holds where fetching an entry's inputs costs
-    ``fetching``."""
-    return min(GROUPS, key=lambda group: np.count_nonzero(_grouped(kept, group)) * (group + fetching))
+def choose_group(counts: Mapping[int, int], fetching: float) -> int:
+    """How many rows a lane best holds where fetching an entry's inputs costs ``fetching``; ``counts``: the
+    entries of each choice."""
+    return min(GROUPS, key=lambda group: counts[group] * (group + fetching))
+
+
+def _group_columns(kept: np.ndarray) -> dict[int, int]:
+    """For each of GROUPS, the columns that groups of so many rows of the mask ``kept`` [M, K] keep in all."""
+    counts, rows = {}, 1
+    for group in sorted(GROUPS):
+        kept, rows = _grouped(kept, group // rows), group
+        counts[group] = int(np.count_nonzero(kept))
+    return counts
 
 
 def _fetching(core: Core, lanes: int) -> tuple[int, float]:

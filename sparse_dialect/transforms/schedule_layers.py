@@ -27,6 +27,7 @@ from ..passes import Pass, PassContext, option
 from ..schedule.families import natural
 from ..schedule.heuristic import Choice, Heuristic, Layer, Scheduler
 from ..schemes import Dense, Unstructured
+from ..schemes.scheme import is_nonzero
 
 
 @dataclass(frozen=True)
@@ -54,20 +55,21 @@ class ScheduleLayersPass(Pass):
 
 def layer_of(op: Any) -> Layer:
     """What a scheduler is told of the layer ``op``, whose weight is not packed yet."""
-    weight, scheme = weight_of(op, op.weight), scheme_of(op)
+    mask, scheme = is_nonzero(weight_of(op, op.weight)), scheme_of(op)
     if isinstance(op, ConvOp):
-        return Layer(weight, scheme, Convolution.of(op), inputs=None)
-    return Layer(weight, scheme, None, gates_of(op), inputs_of(op))
+        return Layer(mask, scheme, Convolution.of(op), inputs=None)
+    return Layer(mask, scheme, None, gates_of(op), inputs_of(op))
 
 
 def _schedule(layer: Any, scheduler: Scheduler, context: PassContext) -> None:
-    weight, known = weight_of(layer, layer.weight), layer_of(layer)
+    known = layer_of(layer)
     choice = scheduler.choose(known, schedule_of(layer))
     _check_given(layer, known, choice)
     record = record_of(layer)
     is_conv = known.convolution is not None
     irregular = isinstance(choice.scheme, Unstructured) and is_conv  # matrices have no kernels
-    unfit = isinstance(choice.scheme, Dense) and not weight.all()  # of a full weight nothing is to explain
+    # Of a full weight nothing is to explain.
+    unfit = isinstance(choice.scheme, Dense) and not known.mask.all()
     why = f" ({record.reason})" if record.reason and (irregular or unfit) else ""
     set_record(layer, replace(record, reason=choice.reason + why, detected=known.scheme.name))
     set_schedule(layer, choice.schedule)

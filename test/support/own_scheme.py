@@ -21,17 +21,14 @@ class Shift(SingleWeights):
     name: ClassVar[str] = "shift"
 
     @classmethod
-    def detect(cls, weight: np.ndarray) -> Shift | None:
-        if cls.why_not(weight):
-            return None
-        return cls(tuple(int(tap) for tap in kernels_of(weight).any(axis=1).argmax(axis=1)))
-
-    @classmethod
-    def why_not(cls, weight: np.ndarray) -> str:
-        if weight.ndim < 3 or np.prod(weight.shape[2:]) == 1:
+    def find(cls, mask: np.ndarray) -> Shift | str:
+        if mask.ndim < 3 or np.prod(mask.shape[2:]) == 1:
             return "there are no taps to choose from"
-        several = np.count_nonzero(kernels_of(weight).any(axis=1), axis=1) > 1
-        return f"filter {int(several.argmax())} keeps several taps" if several.any() else ""
+        taps = kernels_of(mask).any(axis=1)
+        several = np.count_nonzero(taps, axis=1) > 1
+        if several.any():
+            return f"filter {int(several.argmax())} keeps several taps"
+        return cls(tuple(int(tap) for tap in taps.argmax(axis=1)))
 
     @classmethod
     def project(cls, weight: np.ndarray) -> np.ndarray:

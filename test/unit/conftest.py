@@ -6,6 +6,7 @@ import os
 
 import pytest
 from support import tiers
+from support.fake_adb import phone  # noqa: F401
 
 # Workers are as many as cores: PyTorch's own threads would only wait for one another. Children inherit it.
 os.environ.setdefault("OMP_NUM_THREADS", "1")

@@ -88,7 +88,7 @@ def _remember_debug(ctx: typer.Context, value: bool) -> bool:
 
 ModelArgument = Annotated[str, typer.Argument(
     metavar="MODEL", help="vgg16, resnet18, resnet50, mobilenet_v2, c3d, r2plus1d_18, s3d, gru, lstm, "
-                          "path.py:function, a .pt2, .onnx or .mlir file")]
+                          "path.py:function, a .pt2, .onnx or .mlir file, a folder of Hugging Face's")]
 PruneOption = Annotated[str | None, typer.Option(
     metavar="SPEC", help="Prune first, e.g. pattern:entries=4,patterns=8,connectivity=3.6,linear=8")]
 OnlyOption = Annotated[str, typer.Option(
@@ -99,7 +99,7 @@ StepsOption = Annotated[int | None, typer.Option(
     min=1, help="Time steps of a recurrent network's input (default: 100); others run too.")]
 ShapeOption = Annotated[list[str] | None, typer.Option(
     "--shape", metavar="INPUT=1x3x224x224", help="The shape of an input whose sizes are free in an .onnx "
-    "file; give one for each.")]
+    "file, one for each; or of the example for a folder of Hugging Face's.")]
 BatchOption = Annotated[str, typer.Option(
     "--batch", metavar="N,...", help="Batch sizes to compile for, which share their weights (default: the "
     "example's); a .pt2 file with a dynamic batch needs it.")]

@@ -181,7 +181,8 @@ def _prune(name: str, module: Any, inputs: tuple[Any, ...], recipe: Any, task: A
     show(layers_table(outcome.layers))
     if outcome.log:
         log_file = output.with_suffix(".csv")
-        write_text(output.with_suffix(".html"), training_page(name, log_file, outcome.layers))
+        write_text(output.with_suffix(".html"), training_page(
+            name, log_file, outcome.layers, run.sparsifier.assignment.libraries))
     write_pruned(module, inputs, output, summary)
     summary["times"] = measured(name, dense, module.eval(), inputs, threads)
     paths = write_pruned(module, inputs, output, summary)

@@ -17,6 +17,7 @@ from rich.table import Table
 from ...errors import EspalierError
 from ...files import check_writable, replacing, temporary_folder
 from ...runtime.devices import DEVICES, find_device, run_on
+from ...runtime.devices.remote_gpu import is_remote_gpu, run_on_remote_gpu
 from ...runtime.devices.vulkan import is_vulkan, run_on_gpu
 from ...runtime.executors.team import fast_cores
 from ...runtime.model_file import ModelFile
@@ -121,11 +122,12 @@ def _run_there(device: str, path: Path, inputs: Sequence[np.ndarray], output: Se
     file = ModelFile.read(path)
     specs = [(spec.name, spec.dtype) for spec in interface(file.manifest)[1]]
     _check_count(path, output, len(specs))
-    if is_vulkan(device):
+    if is_vulkan(device) or is_remote_gpu(device):
         refused = "threads" if threads != 1 else "cpus" if cpus else ""
         if refused:
             raise EspalierError(f"--device {device} takes no --{refused}")
-        done = run_on_gpu(device, path, file, inputs, check=check, repeat=repeat, profile=profile)
+        there = run_on_gpu if is_vulkan(device) else run_on_remote_gpu
+        done = there(device, path, file, inputs, check=check, repeat=repeat, profile=profile)
     else:
         done = run_on(find_device(device, file), path, file, inputs, check=check, threads=threads,
                       cpus=cpus, repeat=repeat, profile=profile)

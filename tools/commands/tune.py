@@ -6,7 +6,7 @@ import json as json_
 import re
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -21,6 +21,7 @@ from ...files import DATABASE, check_writable, configuration_folder
 from ..bench.machine import Machine
 from ..compiled import Source
 from ..tune.budget import ROUND_S, Budget, Limits
+from ..tune.jobs import DEVICES, Crew, Job
 from .common import (
     DebugOption,
     ExcludeOption,
@@ -40,9 +41,9 @@ from .common import (
 from .compile import CpuOption
 
 if TYPE_CHECKING:
+    from ..tune.judge import Verdict
     from ..tune.tuner import Result, Told
 
-DEVICES = {"host": "time", "qemu": "instructions"}  # what can be measured on each
 SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 
 
@@ -51,15 +52,21 @@ def tune_command(
     prune: PruneOption = None, only: OnlyOption = "", exclude: ExcludeOption = "", seed: SeedOption = 0,
     steps: StepsOption = None,
     device: Annotated[str, typer.Option(
-        metavar="DEVICE", help="Where trials run: host, or qemu for a --target.")] = "",
+        metavar="DEVICE", help="Where trials run: host, or for a --target qemu, adb:SERIAL, ssh:HOST or "
+        "local, which is this machine; several, joined with commas, share the work.")] = "",
     target: TargetOption = "", mcpu: CpuOption = "",
     threads: Annotated[int, typer.Option(min=1, help="Threads to measure on.")] = 1,
+    workers: Annotated[int | None, typer.Option(
+        min=1, help="Trials at once, where they do not disturb each other: on qemu, or with --ray (default: "
+        "one a device, or a machine of the cluster).")] = None,
+    ray: Annotated[str, typer.Option(
+        metavar="ADDRESS", help="Run trials on a cluster of Ray's; local: one of this machine alone.")] = "",
     trials: Annotated[int, typer.Option(min=1, help="Schedules to try for each layer.")] = 32,
     limit: Annotated[str, typer.Option(
         "--time", metavar="TIME", help="At most so long, all in all: 90s, 10m, 1h.")] = "10m",
     objective: Annotated[str, typer.Option(
-        metavar="OBJECTIVE", help="What is to be least: time, or instructions on an AArch64 --target, "
-        "counted under QEMU (default: what the device can measure).")] = "",
+        metavar="OBJECTIVE", help="What is to be least: time, or for an AArch64 --target on qemu "
+        "instructions or static-cycles (default: what the device can measure).")] = "",
     search: Annotated[str, typer.Option(
         metavar="METHOD", help="auto (all where they are few, else ga), ga, tpe, cma, nsga or exhaustive.")
     ] = "auto",
@@ -86,30 +93,49 @@ def tune_command(
         return
     if not model:
         raise EspalierError("give a MODEL to tune, or --export or --import")
-    objective = _objective(device, objective, target)
+    crew, objective = _measured(device, objective, target, workers or 0, ray)
     if html is not None:
         check_writable(html)
     budget = Budget(duration(limit), begin)
     source = Source(model, prune, seed, steps, trust, only, exclude)
-    result = _tuned(source, path, threads, Limits(trials, search, seed), budget, model_, html,
-                    objective, (target, mcpu))
-    _tell(result, source, path, threads)
+    job = Job(source, target, mcpu, objective, threads)
+    result = _tuned(job, crew, path, Limits(trials, search, seed), budget, model_, html)
+    _tell(result, job, crew, path)
+
+
+def _measured(device: str, objective: str, target: str, workers: int, ray: str) -> tuple[Crew, str]:
+    """Where and what is measured; raises ``EspalierError`` for what cannot be, there."""
+    known = dict.fromkeys(name for names in DEVICES.values() for name in names)
+    if objective and objective not in known:
+        raise EspalierError(f"--objective expects one of {', '.join(known)}, found '{objective}'")
+    devices = tuple((device or ("qemu" if target else "host")).split(","))
+    for one in devices:
+        objective = _objective(one, objective, target)
+    kinds = {one.partition(":")[0] for one in devices}
+    if workers > 1 and not ray and kinds != {"qemu"}:
+        raise EspalierError(f"--workers {workers} would disturb each other's times on {device or 'host'}; "
+                            "several count on qemu, or measure on a cluster (--ray)")
+    if workers and len(devices) > 1:
+        raise EspalierError("--workers is for one device; several have a worker each")
+    return Crew(devices, workers, ray), objective
 
 
 def _objective(device: str, objective: str, target: str) -> str:
-    """What is measured; raises ``EspalierError`` for what cannot be, there."""
-    device = device or ("qemu" if target else "host")
-    for name, found, known in (("--device", device, DEVICES), ("--objective", objective, DEVICES.values())):
-        if found and found not in known:
-            raise EspalierError(f"{name} expects one of {', '.join(known)}, found '{found}'")
-    wanted = objective or DEVICES[device]
-    if wanted != DEVICES[device]:
-        raise EspalierError(f"--objective {wanted} cannot be measured on the device {device}, which measures "
-                            f"{DEVICES[device]}")
-    if (device == "qemu") != target.startswith("aarch64"):
-        raise EspalierError("instructions are counted for an AArch64 --target such as aarch64-linux-gnu, on "
-                            f"the device qemu; found the target '{target or 'host'}' on {device}")
-    return wanted
+    """What is measured on one device."""
+    kind, _, where = device.partition(":")
+    if kind not in DEVICES or bool(where) != (kind in ("adb", "ssh")):
+        raise EspalierError(f"--device expects one of host, qemu, adb:SERIAL, ssh:HOST, local, found "
+                            f"'{device}'")
+    objective = objective or DEVICES[kind][0]
+    if objective not in DEVICES[kind]:
+        raise EspalierError(f"--objective {objective} cannot be measured on the device {device}, which "
+                            f"measures {' and '.join(DEVICES[kind])}")
+    if kind == "qemu" and not target.startswith("aarch64"):
+        raise EspalierError(f"{' and '.join(DEVICES[kind])} are counted for an AArch64 --target such as "
+                            f"aarch64-linux-gnu, on the device qemu; found the target '{target or 'host'}'")
+    if (kind == "host") == bool(target):
+        raise EspalierError(f"the device {device} {'takes no' if target else 'needs a'} --target")
+    return objective
 
 
 def duration(text: str) -> float:
@@ -120,32 +146,34 @@ def duration(text: str) -> float:
     return float(match[1]) * SECONDS[match[2]]
 
 
-def _tuned(source: Source, path: Path, threads: int, limits: Limits, budget: Budget, wanted: bool | None,
-           html: Path | None, objective: str, machine: tuple[str, str]) -> Result:
-    from ...pipelines.target import Target
-    from ...sparse_dialect.schedule.database import Database, Place
-    from ..tune.judge import judge_of
+def _tuned(job: Job, crew: Crew, path: Path, limits: Limits, budget: Budget, wanted: bool | None,
+           html: Path | None) -> Result:
+    from ...sparse_dialect.schedule.database import Database
+    from ..tune.judge import Measure
     from ..tune.learned import chosen_model
     from ..tune.network import TunedNetwork
     from ..tune.page import search_page
     from ..tune.tuner import Tuner
+    from ..tune.workers import farm_of
 
-    with Database(path) as kept:
+    with Database(path) as kept, ExitStack() as stack:
         with progress_bars() as progress:
-            made_for = Target.cross(*machine) if machine[0] else Target.host()
-            network = TunedNetwork.of(source, made_for, progress)
+            network = TunedNetwork.of(job.source, job.made_for, progress)
         budget.round_s = network.compile_s + ROUND_S
-        judge = judge_of(network, objective, threads)
-        place = Place(network.target.machine, threads)
-        model, learned = chosen_model(wanted, lambda: kept.log(place.device, objective))
+        farm = stack.enter_context(farm_of(network, job, crew))
+        place = job.place
+        model, learned = chosen_model(wanted, lambda: kept.log(place.device, job.objective))
         if model is not None:
             out.print(f"a cost model learned from {len(learned)} trials ranks what is tried", markup=False)
         with _bar() as told:
-            tuner = Tuner(network, judge, kept, place, replace(limits, model=model), budget, told)
+            tuner = Tuner(network, farm, Measure(job.objective), kept, place, replace(limits, model=model),
+                          budget, told)
             result = tuner.run()
+        for reason in farm.lost.values():
+            out.print(f"lost: {reason}; the others had its trials", markup=False)
         if html is not None:
-            trials = kept.trials(place, objective=objective)
-            write_text(html, search_page(source.name, trials, [u.key for u in network.units]))
+            trials = kept.trials(place, objective=job.objective)
+            write_text(html, search_page(job.source.name, trials, [u.key for u in network.units]))
     return result
 
 
@@ -164,23 +192,24 @@ def _bar() -> Iterator[Told]:
         yield told
 
 
-def _tell(result: Result, source: Source, path: Path, threads: int) -> None:
+def _tell(result: Result, job: Job, crew: Crew, path: Path) -> None:
+    source, threads = job.source, job.threads
+    there = f"on {', '.join(crew.devices)}, for {job.target} {job.cpu}".rstrip()
+    where = there if job.target else str(Machine.here())
     out.print(f"{source.name}{f' --prune {source.prune}' if source.prune else ''}, {threads} "
-              f"thread{'s' if threads > 1 else ''}\n{Machine.here()}\n"
+              f"thread{'s' if threads > 1 else ''}\n{where}\n"
               f"{result.trials} trials ({result.failed} failed) in {result.seconds:.0f} s, {result.reused} "
               f"known before", markup=False)
-    if result.verdict is not None and result.unit != "s":
-        out.print(f"whole network: {result.verdict.tuned / 1e6:.2f} million {result.unit}, the default's "
-                  f"{result.verdict.default / 1e6:.2f}", markup=False)
-    elif result.verdict is not None:
-        tuned, default = 1000 * result.verdict.tuned, 1000 * result.verdict.default
-        out.print(f"whole network, interleaved, fastest runs: {tuned:.3f} ms, the default's "
-                  f"{default:.3f} ms; median of neighbouring runs "
-                  f"{1 / result.verdict.ratio:.3f}x, faster in {result.verdict.won:.0%} of the runs",
-                  markup=False)
+    if result.grids is not None:
+        out.print(f"lane grids: {_verdict(result.grids, result.unit)}", markup=False)
+    if result.verdict is not None:
+        out.print(f"whole network: {_verdict(result.verdict, result.unit)}", markup=False)
     if result.unconfirmed:
         out.print(f"there was no time to confirm what {result.unconfirmed} layers gained; the trials are "
                   "kept: run it again", markup=False)
+        return
+    if not result.chosen and result.grids is not None:
+        out.print(f"the lane grids are kept in {path}", markup=False)
         return
     if not result.chosen:
         out.print("nothing was confirmed to be faster: the default stays", markup=False)
@@ -193,6 +222,15 @@ def _tell(result: Result, source: Source, path: Path, threads: int) -> None:
         table.add_row(key, schedule.text, f"{ratio:.2f}")
     show(table)
     out.print(f"{len(result.chosen)} kept in {path}", markup=False)
+
+
+def _verdict(verdict: Verdict, unit: str) -> str:
+    """How the tuned network compares with the default."""
+    if unit != "s":
+        return f"{verdict.tuned / 1e6:.2f} million {unit}, the default's {verdict.default / 1e6:.2f}"
+    return (f"interleaved, fastest runs: {1000 * verdict.tuned:.3f} ms, the default's "
+            f"{1000 * verdict.default:.3f} ms; median of neighbouring runs {1 / verdict.ratio:.3f}x, faster "
+            f"in {verdict.won:.0%} of the runs")
 
 
 def _move(path: Path, export: Path | None, import_: Path | None) -> None:

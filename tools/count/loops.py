@@ -16,6 +16,7 @@ from ...programs import MCA_OPTIONS, path_of
 
 FEWEST_MULTIPLIES = 4
 _ITERATIONS = 100
+_TOTAL = re.compile(r"Total Cycles: +(\d+)")
 _MULTIPLY = re.compile(r"\b(?:fmla|fmlal2?|fmul)\s+v")
 _BRANCH = re.compile(r"(?:b\.?\w*|cbn?z|tbn?z)\s+(?:.*,\s*)?(\.L\w+)$")
 _FRAME = re.compile(r"(?:mov|add)\s+x29, sp\b")
@@ -23,16 +24,18 @@ _FRAME = re.compile(r"(?:mov|add)\s+x29, sp\b")
 
 @dataclass(frozen=True)
 class Model:
-    """LLVM's scheduling model of a core, and the 128-bit FMLAs that its pipes start in a cycle."""
+    """LLVM's scheduling model of a core, the 128-bit FMLAs that its pipes start in a cycle, and the
+    instructions of any kind that it decodes in one."""
 
     cpu: str
     peak: float
+    width: int
 
 
 # The Cortex-A55 has two 64-bit pipes, so one 128-bit FMLA a cycle; LLVM's model of it starts two, so shares
 # above 1 are possible there.
-REFERENCE_CORES = {"cortex-a55": Model("cortex-a55", 1), "cortex-a76": Model("neoverse-n1", 2),
-                   "cortex-x1": Model("neoverse-v1", 4)}
+REFERENCE_CORES = {"cortex-a55": Model("cortex-a55", 1, 2), "cortex-a76": Model("neoverse-n1", 2, 4),
+                   "cortex-x1": Model("neoverse-v1", 4, 5)}
 
 
 @dataclass(frozen=True)
@@ -84,16 +87,26 @@ def inner_loops(assembly: str) -> list[Loop]:
 
 def cycles(loop: Loop, model: Model) -> float:
     """Predicted cycles of one iteration of ``loop`` in its steady state."""
+    return all_cycles([loop], model)[0]
+
+
+def all_cycles(loops: Sequence[Loop], model: Model) -> list[float]:
+    """The same of each of ``loops``."""
+    if not loops:
+        return []
     command = [path_of("llvm-mca"), *MCA_OPTIONS, f"-mcpu={model.cpu}", "-mattr=+fullfp16,+fp16fml",
                f"-iterations={_ITERATIONS}"]
-    done = subprocess.run(command, input="\n".join(loop.body), capture_output=True, text=True, check=False)
-    total = re.search(r"Total Cycles: +(\d+)", done.stdout)
-    if done.returncode or total is None:
-        raise EspalierError(f"llvm-mca failed on a loop of {loop.function}: {done.stderr.strip()[:200]}")
-    return int(total[1]) / _ITERATIONS
+    parts = (f"// LLVM-MCA-BEGIN {at}\n" + "\n".join(loop.body) + f"\n// LLVM-MCA-END {at}\n"
+             for at, loop in enumerate(loops))
+    done = subprocess.run(command, input="".join(parts), capture_output=True, text=True, check=False)
+    totals = _TOTAL.findall(done.stdout)
+    if done.returncode or len(totals) != len(loops):
+        functions = ", ".join(sorted({loop.function for loop in loops}))
+        raise EspalierError(f"llvm-mca failed on a loop of {functions:.200}: {done.stderr.strip()[:200]}")
+    return [int(total) / _ITERATIONS for total in totals]
 
 
 def share_of_peak(loops: Sequence[Loop], model: Model) -> float:
     """The share of the FMA pipes' peak that ``loops`` reach together, each run equally often."""
     multiplies = sum(loop.multiplies for loop in loops)
-    return multiplies / model.peak / sum(cycles(loop, model) for loop in loops)
+    return multiplies / model.peak / sum(all_cycles(loops, model))

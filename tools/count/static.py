@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -12,7 +13,8 @@ from rich.table import Table
 
 from ...runtime.model_file import ModelFile
 from ..text import plain
-from .loops import REFERENCE_CORES, Loop, Model, cycles, inner_loops
+from .emulator import Counts
+from .loops import REFERENCE_CORES, Loop, Model, all_cycles, cycles, inner_loops
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,36 @@ def static_loops(compile_for: Callable[[str], tuple[ModelFile, str]]) -> list[La
             if own:
                 found.setdefault(layer["name"], LayerLoops(layer["name"], {})).loops[core] = own
     return list(found.values())
+
+
+def static_cycles(counted: Sequence[tuple[str, Counts]], layers: Sequence[Mapping[str, Any]], assembly: str,
+                  model: Model) -> Counter[str]:
+    """
+    About the cycles of a whole inference by label, of code that has these ``counted`` instructions;
+    ``layers``: the manifest's.
+
+    The inner loops of a label share its multiplies out among them, each running equally often, and take what
+    llvm-mca predicts; all other instructions take a cycle for so many as the core decodes in one. No cache
+    misses, no mispredicted branches.
+    """
+    own: dict[str, list[Loop]] = {}
+    labels = {function: layer.get("fused_into") or layer["name"] for layer in layers
+              for function in layer["functions"]}
+    loops = [loop for loop in inner_loops(assembly) if loop.function in labels]
+    for loop in loops:
+        own.setdefault(labels[loop.function], []).append(loop)
+    takes = dict(zip(map(id, loops), all_cycles(loops, model), strict=True))
+    found: dict[str, Counts] = {}
+    for label, counts in counted:
+        found[label] = found.get(label, Counts()) + counts
+    result: Counter[str] = Counter()
+    for label, counts in found.items():
+        inside = own.get(label, [])
+        turns = counts.fmlas / sum(loop.multiplies for loop in inside) if inside else 0.0
+        others = counts.instructions - turns * sum(len(loop.body) for loop in inside)
+        predicted = turns * sum(takes[id(loop)] for loop in inside) + max(0.0, others) / model.width
+        result[label] = round(predicted)
+    return result
 
 
 def static_table(layers: list[LayerLoops]) -> Table:

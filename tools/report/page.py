@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import jinja2
-
+from ..pages import page
 from .data import Report, count, factor, milliseconds, size
 
 TEMPLATE = Path(__file__).with_name("report.html")
@@ -13,9 +12,6 @@ TEMPLATE = Path(__file__).with_name("report.html")
 
 def report_page(report: Report) -> str:
     """The page's text. Names from the model are escaped."""
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True,
-                                     lstrip_blocks=True)
-    environment.filters.update(count=count, size=size, ms=milliseconds)
     rows = report.rows
     largest = {
         "ms": max((row.measured_ms or row.predicted_ms or 0.0 for row in rows), default=0.0) or 1.0,
@@ -23,5 +19,5 @@ def report_page(report: Report) -> str:
         "bytes": max((row.bytes_dense for row in rows), default=0) or 1,
         "loads": max((row.loads_before for row in rows), default=0) or 1,
     }
-    template = environment.from_string(TEMPLATE.read_text())
-    return template.render(report=report, totals=report.totals, largest=largest, factor=factor)
+    return page(TEMPLATE, {"count": count, "size": size, "ms": milliseconds}, report=report,
+                totals=report.totals, largest=largest, factor=factor)

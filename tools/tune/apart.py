@@ -16,15 +16,16 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from ...errors import EspalierError
+from ...runtime.devices import DeviceError, ProgramCrashed
 
 OK, CRASH, HANG, IMPOSSIBLE = "ok", "crash", "hang", "impossible"
-LATE = "late"  # the command's time was over: it says nothing of the work
+LATE, LOST = "late", "lost"  # the command's time was over, the device is: neither says anything of the work
 DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How work ended: ``state`` is OK with its ``value``, LATE, or CRASH, HANG or IMPOSSIBLE with a
+    """How work ended: ``state`` is OK with its ``value``, LATE, or CRASH, HANG, IMPOSSIBLE or LOST with a
     ``reason``."""
 
     state: str
@@ -37,7 +38,8 @@ def run_apart(work: Callable[[], Any], seconds: float, at_most: float = inf) -> 
     ``work()`` in a child of fork, which finds all that this process holds; HANG after so many ``seconds``,
     LATE after ``at_most``. It ends with this process, however that ends.
 
-    Its value must be picklable. An ``EspalierError`` is IMPOSSIBLE, any other end without a value CRASH.
+    Its value must be picklable. A ``DeviceError`` is LOST, another ``EspalierError`` IMPOSSIBLE, any other
+    end without a value CRASH.
     """
     context = multiprocessing.get_context("fork")
     ours, theirs = context.Pipe(duplex=False)
@@ -81,6 +83,10 @@ def _child(work: Callable[[], Any], answer: Connection, parent: int) -> None:
         os.dup2(sys.stdout.fileno(), stream)
     try:
         answer.send((OK, work()))
+    except DeviceError as error:
+        answer.send((LOST, None, str(error)))
+    except ProgramCrashed as error:
+        answer.send((CRASH, None, str(error)))
     except EspalierError as error:
         answer.send((IMPOSSIBLE, None, str(error)))
     except BaseException as error:

@@ -7,7 +7,8 @@ same process as the default, run by run in turn, so that a slow minute of the ma
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from statistics import median
 from typing import Any, Protocol
@@ -25,7 +26,6 @@ SAME = 1e-3  # outputs may differ from the default's by this share of the larges
 FEWEST_RUNS, MOST_RUNS = 7, 40
 FIRST_LIMIT_S, LEAST_LIMIT_S, TIMES = 60.0, 20.0, 10.0  # a round hangs that takes TIMES as long as the last
 CLEAR = 0.6  # of the confirming rounds must be won
-OBJECTIVES = ("time", "instructions")
 Costs = dict[str, tuple[float, float]]  # by clock: the schedule's and the default's
 
 
@@ -45,11 +45,19 @@ class Verdict:
         return self.tuned < self.default and self.ratio < 1 and self.won >= CLEAR
 
 
-class Judge(Protocol):
-    """What schedules are judged by: ``unit`` is that of costs."""
+@dataclass(frozen=True)
+class Measure:
+    """An ``objective``, and the ``unit`` of its costs."""
 
     objective: str
-    unit: str
+
+    @property
+    def unit(self) -> str:
+        return {"time": "s", "static-cycles": "cycles"}.get(self.objective, self.objective)
+
+
+class Judge(Protocol):
+    """What schedules are judged by."""
 
     def measure(self, schedules: Mapping[str, Schedule], seconds: float, at_most: float) -> Outcome:
         """The costs (``Costs``) of a network with ``schedules``, by layer, from runs of so many ``seconds``;
@@ -59,19 +67,26 @@ class Judge(Protocol):
         """A ``Verdict`` on the whole network, likewise."""
 
 
-def judge_of(network: TunedNetwork, objective: str, threads: int) -> Judge:
-    """What judges ``network`` by that one of OBJECTIVES, on the machine that it is compiled for."""
-    if objective == "time":
-        return HostJudge(network, threads)
-    from .count_judge import CountJudge
+@contextmanager
+def judge_of(network: TunedNetwork, device: str, objective: str, threads: int) -> Iterator[Judge]:
+    """What judges ``network`` by ``objective`` on the ``device``, one of DEVICES; other machines are there
+    for us while the block lasts."""
+    kind = device.partition(":")[0]
+    if kind == "host":
+        yield HostJudge(network, threads)
+    elif kind == "qemu":
+        from .count_judge import CountJudge, CycleJudge
 
-    return CountJudge(network)
+        yield CycleJudge(network) if objective == "static-cycles" else CountJudge(network)
+    else:
+        from .device_judge import DeviceJudge
+
+        with DeviceJudge(network, device, threads) as judge:
+            yield judge
 
 
 class HostJudge:
     """Times on this machine, on so many ``threads``."""
-
-    objective, unit = "time", "s"
 
     def __init__(self, network: TunedNetwork, threads: int) -> None:
         self.network, self.threads = network, threads

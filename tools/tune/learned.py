@@ -20,6 +20,7 @@ import numpy as np
 from ...errors import EspalierError, optional
 from ...sparse_dialect.schedule.candidates import Genome
 from ...sparse_dialect.schedule.database import Trial
+from ...sparse_dialect.schedule.schedule import Schedule
 from ..predictions import ranks
 from .apart import OK
 from .search import Search
@@ -32,8 +33,9 @@ WORST = 5.0  # times the default's cost; beyond, it does not matter
 
 
 def usable(trials: Sequence[Trial]) -> list[Trial]:
-    """The trials that a model learns from."""
-    return [trial for trial in trials if trial.state == OK and trial.ratio and trial.features]
+    """The trials of one layer that a model learns from."""
+    return [trial for trial in trials
+            if trial.state == OK and trial.ratio and trial.features and trial.schedule != Schedule()]
 
 
 def enough(trials: Sequence[Trial]) -> bool:

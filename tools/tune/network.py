@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from math import prod
 from typing import Any
 
 from ...errors import EspalierError
@@ -18,9 +19,13 @@ from ...pipelines.target import Target
 from ...runtime.compiled_model import CompiledModel
 from ...runtime.model_file import ModelFile
 from ...sparse_dialect.dialect.layer_keys import layer_key, tile_key
+from ...sparse_dialect.dialect.layouts import layout_of
+from ...sparse_dialect.dialect.ops import PoolOp
 from ...sparse_dialect.dialect.packed import Packed, PackedConvOp
 from ...sparse_dialect.dialect.recurrent import WEIGHTED
 from ...sparse_dialect.dialect.schedules import device_of, record_of, set_device, set_schedule
+from ...sparse_dialect.geometry.convolution import Convolution
+from ...sparse_dialect.geometry.layouts import LaneGrid, Three, candidate_grids
 from ...sparse_dialect.ir.mlir import ir
 from ...sparse_dialect.ir.walk import operations
 from ...sparse_dialect.lowering.cpu.families import space_of
@@ -30,7 +35,10 @@ from ...sparse_dialect.schedule.schedule import Schedule
 from ...sparse_dialect.transforms.schedule_layers import layer_of
 from ..compiled import Progress, Source, arrays
 from .features import Features, Layer
+from .grids import Classes, Grid
 
+GRID_MARGIN, MOST_GRIDS = 1.15, 3  # lines of a grid, in those of the best; grids beside the default's
+LANEWISE = ("linalg.generic", "tensor.concat")
 LOOK_UP = PREPARE.index("sparse-look-up-schedules")
 
 
@@ -55,7 +63,8 @@ class Unit:
 class TunedNetwork:
     """A network as it is compiled today (``default``), its module up to where schedules are chosen, and its
     ``units``, those whose layers multiply most first. ``compile_s``: seconds that compiling it took, once it
-    was imported. ``file``: the default, where it is for another machine."""
+    was imported. ``file``: the default, where it is for another machine. ``grids``: by layer, those that
+    ``units`` are for, where they are not the default's."""
 
     name: str
     target: Target
@@ -65,6 +74,7 @@ class TunedNetwork:
     units: list[Unit] = field(default_factory=list)
     compile_s: float = 0.0
     file: ModelFile | None = None
+    grids: dict[str, tuple[int, int]] = field(default_factory=dict)
 
     @staticmethod
     def of(source: Source, target: Target, progress: Progress) -> TunedNetwork:
@@ -91,6 +101,36 @@ class TunedNetwork:
         _put(self.module.operation, schedules)
         return compile_linalg(self.module, CompileOptions(database=""), self.target)
 
+    def take_grids(self, grids: Mapping[str, tuple[int, int]]) -> None:
+        """Has ``units`` be of layers on ``grids``, by layer."""
+        self.grids = dict(grids)
+        self.units = self._units()
+
+    def complete(self, schedules: Mapping[str, Schedule]) -> dict[str, Schedule]:
+        """``schedules`` with the grids that all layers are to have."""
+        return {name: schedules.get(name, Schedule()).filled(grid=self.grids.get(name))
+                for name in {**schedules, **self.grids}}
+
+    def classes(self) -> Classes:
+        """The images that convolutions write, by size, and the grids that they may lie on."""
+        packed = self._packed({})
+        lanes = device_of(packed).grid_lanes
+        with packed.context:
+            grids = {name: (op, grid) for name, op in _named(packed, PackedConvOp)
+                     if isinstance(grid := layout_of(op.output_layout, op.output), LaneGrid)}
+            sizes = {name: Convolution.of(op).target for name, (op, _) in grids.items()}
+            known = sorted({size for size in sizes.values() if prod(size) > lanes}, reverse=True)
+            number = {size: at for at, size in enumerate(known)}
+            factors, used = dict[str, tuple[int, ...]](), dict[Three, set[Grid]]()
+            for name, (op, grid) in grids.items():
+                above = [Convolution.of(conv).target for conv in _writers(op.input)]
+                scope = dict.fromkeys(number[size] for size in (sizes[name], *above) if size in number)
+                if scope:
+                    factors[name] = tuple(scope)
+                used.setdefault(sizes[name], set()).add((grid.lanes_high, grid.lanes_wide))
+        layers = tuple(tuple(name for name in sizes if sizes[name] == size) for size in known)
+        return Classes(tuple(_grids(size, lanes, used[size]) for size in known), factors, layers)
+
     def keys_with(self, schedules: Mapping[str, Schedule]) -> tuple[dict[str, str], dict[str, str]]:
         """The keys of layers, and of packed convolutions on their grids, with ``schedules``: by layer."""
         layers = {name: layer_key(op) for name, op in _named(self.module.operation, *WEIGHTED)}
@@ -100,7 +140,7 @@ class TunedNetwork:
 
     def _packed(self, schedules: Mapping[str, Schedule]) -> ir.Operation:
         root = self.module.operation.clone()
-        _put(root, schedules)
+        _put(root, self.complete(schedules))
         _run(root, PREPARE[LOOK_UP:])
         return root
 
@@ -161,6 +201,27 @@ def _named(root: ir.Operation, *classes: type) -> list[tuple[str, Any]]:
     with root.context:
         return [(record_of(op).layer or f"layer{number}", op)
                 for number, op in enumerate(operations(root, *classes))]
+
+
+def _writers(value: ir.Value) -> list[PackedConvOp]:
+    """The convolutions whose images ``value`` is made of, by what keeps them on their lanes and by pools."""
+    owner = value.owner
+    if not isinstance(owner, ir.OpView | ir.Operation):
+        return []  # an argument
+    view = owner.operation.opview
+    if isinstance(view, PackedConvOp):
+        return [view]
+    operands = [view.input] if isinstance(view, PoolOp) else (
+        list(view.operands) if view.operation.name in LANEWISE else [])
+    return [conv for operand in operands for conv in _writers(operand)]
+
+
+def _grids(size: Three, lanes: int, used: set[Grid]) -> tuple[Grid, ...]:
+    """The default, and others of about as few lines; the only one in use today is no other."""
+    candidates = candidate_grids(size, lanes)
+    most = GRID_MARGIN * candidates[0].rows * candidates[0].columns
+    others = [(grid.lanes_high, grid.lanes_wide) for grid in candidates if grid.rows * grid.columns <= most]
+    return (None, *[grid for grid in others if used != {grid}][:MOST_GRIDS])
 
 
 def _put(root: ir.Operation, schedules: Mapping[str, Schedule]) -> None:

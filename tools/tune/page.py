@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import jinja2
-
 from ...sparse_dialect.schedule.database import Trial
+from ..pages import page
 
 TEMPLATE = Path(__file__).with_name("search.html")
 WIDTH, HEIGHT, SLOWEST = 560.0, 120.0, 2.0  # of a picture; slower trials lie on its upper edge
@@ -30,10 +29,7 @@ def search_page(network: str, trials: Sequence[Trial], layers: Sequence[str]) ->
     """The page on the trials of ``layers``."""
     of_layer = {layer: [trial for trial in trials if trial.layer == layer] for layer in layers}
     pictures = [_picture(layer, found) for layer, found in of_layer.items() if found]
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True,
-                                     lstrip_blocks=True)
-    template = environment.from_string(TEMPLATE.read_text())
-    return template.render(network=network, pictures=pictures, width=WIDTH, height=HEIGHT, today=_y(1.0))
+    return page(TEMPLATE, network=network, pictures=pictures, width=WIDTH, height=HEIGHT, today=_y(1.0))
 
 
 def _picture(layer: str, trials: Sequence[Trial]) -> Picture:

@@ -1,4 +1,4 @@
 """The way down to GPU kernels in SPIR-V. ``PASSES`` lists stems (``passes.py``); ``kernels/`` holds a kernel
 family a file, ``spirv.py`` makes words of what they write."""
 
-PASSES = ("schedule-gpu-layers", "lower-to-gpu", "lower-to-spirv")
+PASSES = ("schedule-gpu-layers", "fix-steps", "lower-to-gpu", "lower-to-spirv")

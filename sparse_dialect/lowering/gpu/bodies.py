@@ -83,10 +83,11 @@ def uses_lanes(op: Any) -> bool:
 
 class Reader:
     """The body of a linalg.generic; raises ``PassError`` at once where it has an operation of another kind.
-    """
+    ``number``: what an assertion's text is known by at run time."""
 
-    def __init__(self, op: Any, used: Sequence[int], captured: Sequence[ir.Value]) -> None:
-        self._op, self._used, self._captured = op, used, list(captured)
+    def __init__(self, op: Any, used: Sequence[int], captured: Sequence[ir.Value],
+                 number: Callable[[str], int]) -> None:
+        self._op, self._used, self._captured, self._number = op, used, list(captured), number
         for own in _operations(op):
             self._check(own)
 
@@ -133,7 +134,6 @@ class _Writer:
 
     def __init__(self, reader: Reader, scope: Scope, names: dict[Any, str]) -> None:
         self._reader, self._scope, self._names = reader, scope, names
-        self._holds: list[str] = []  # assertions
         self.e: Emitter = scope.e
 
     def type_of(self, kind: str) -> str:
@@ -141,14 +141,8 @@ class _Writer:
         return f"vector<{LANES}x{kind}>" if self._scope.wide else kind
 
     def results(self, end: Any) -> list[str]:
-        """What is yielded; NaN where an assertion does not hold."""
-        found = []
-        for value in end.operands:
-            name, kind = self.value(value), kind_of(value.type) or ""
-            for holds in self._holds if kind == "f32" else []:
-                name = self.e.chosen(holds, name, self.e.real(float("nan")), "f32")
-            found.append(name)
-        return found
+        """What is yielded."""
+        return [self.value(value) for value in end.operands]
 
     def value(self, value: Any) -> str:
         """The name of an operand; constants are written where they are used first."""
@@ -173,7 +167,8 @@ class _Writer:
         if own.name == "arith.constant":
             return
         if own.name == "cf.assert":
-            self._holds.append(self.value(own.operands[0]))
+            text = ir.StringAttr(own.attributes["msg"]).value
+            self.e.fail_unless(self.value(own.operands[0]), self._reader._number(text))
             return
         if own.name == "tensor.extract":
             places = [self.value(value) for value in list(own.operands)[1:]]

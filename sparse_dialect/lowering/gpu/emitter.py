@@ -143,6 +143,17 @@ class Emitter:
         """Writes an element of a buffer."""
         self.line(f"memref.store {value}, %{name}[{at}] : {self.buffers[name].type}")
 
+    def fail_unless(self, condition: str, number: int) -> None:
+        """Where the condition does not hold, notes the assertion ``number`` in the buffer ``failures``, whose
+        one word keeps the least of all threads."""
+        fails = self.new(f"arith.xori {condition}, {self.new('arith.constant true')} : i1")
+
+        def note() -> None:
+            value, type_ = self.new(f"arith.constant {number} : i32"), self.buffers["failures"].type
+            self.new(f"memref.atomic_rmw minu {value}, %failures[{self.index(0)}] : (i32, {type_}) -> i32")
+
+        self.when(fails, note)
+
     # -- numbers ---
 
     def real(self, value: float, type_: str = "f32") -> str:

@@ -35,10 +35,11 @@ class Generic:
 
 
 def read_generic(op: Any, known: Callable[[ir.Value], Tensor], filled: Callable[[ir.Value], float | None],
-                 targets: list[Tensor], half: bool) -> Generic:
+                 targets: list[Tensor], half: bool, number: Callable[[str], int]) -> Generic:
     """
     The nest of a linalg.generic whose results lie as ``targets``. ``known``: how an operand lies, ``filled``:
-    the number that fills a tensor, if one does. Raises ``PassError`` for what no nest can express.
+    the number that fills a tensor, if one does, ``number``: that of an assertion's text. Raises ``PassError``
+    for what no nest can express.
     """
     if not targets:
         raise _unknown(op, "no result")
@@ -58,11 +59,11 @@ def read_generic(op: Any, known: Callable[[ir.Value], Tensor], filled: Callable[
     operands: list[Any] = [values[at] for at in used]
     starts: list[Access | float | None] = []
     for value, own, argument in zip(outs, maps[count:], arguments[count:], strict=True):
-        number = filled(value)
+        filling = filled(value)
         if not any(True for _ in argument.uses):
             starts.append(None)
-        elif number is not None:
-            starts.append(number)
+        elif filling is not None:
+            starts.append(filling)
         else:
             starts.append(Access(tensor(value), _places(op, own)))
             operands.append(value)
@@ -80,8 +81,9 @@ def read_generic(op: Any, known: Callable[[ir.Value], Tensor], filled: Callable[
         tensors,
         uses_lanes(op),
         half,
+        guarded=_guards(op),
     )
-    body = Reader(op, used, captured).body
+    body = Reader(op, used, captured, number).body
     nest, own = constants.bound(op, nest, [*operands, *captured])
     return Generic(nest, body, own)
 
@@ -176,11 +178,12 @@ class _Constants:
         """The nest with the sources of its operands, and what lies behind each of its buffers; few enough
         for a kernel, or ``PassError``."""
         own = _with_sources(nest, operands, self._arrays)
-        if len(set(own[0].bindings)) + len(nest.results) > MOST_BUFFERS:
+        written = len(nest.results) + nest.guarded
+        if len(set(own[0].bindings)) + written > MOST_BUFFERS:
             own = self._together(nest, operands)
         nest, found = own
         kept = [value for at, value in enumerate(found) if nest.bindings[at] == at]
-        buffers = len(kept) + len(nest.results)
+        buffers = len(kept) + written
         if buffers > MOST_BUFFERS:
             raise _unknown(op, f"{buffers} tensors, of which a kernel sees {MOST_BUFFERS}")
         return nest, kept

@@ -12,8 +12,11 @@ from ...ir.mlir import ir
 from ...ir.values import text_of
 from ...passes import PassContext
 from .emitter import Kernel
+from .kernels.recurrent import lives
 
 Operand = str | tuple[str, int] | np.ndarray  # a buffer, one from a byte on, a weight
+FAILURES = "%failures"  # the buffer of one word that kernels note assertions in
+STEPS = "%steps"  # the one in which a run says how many time steps it has
 CLASS = "#spirv.storage_class<StorageBuffer>"
 
 
@@ -51,12 +54,28 @@ class Launches:
         self._lines: list[str] = []
         self._count = 0
         self._known: dict[int, str] = {}  # the global that holds an array
-        self._sizes: dict[str, int] = {}  # bytes of each buffer
+        self._sizes: dict[str, int] = {FAILURES: 4, STEPS: 4}  # bytes of each buffer
+        self._live = ""  # the buffer that says which steps a run has
+        self._messages: list[str] = []  # of assertions
 
     def argument(self, name: str, size: int) -> str:
         """A buffer that the function is called with."""
         self._sizes[name] = size
         return f"{name}: {_bytes(size)}"
+
+    def assertion(self, text: str) -> int:
+        """The number, from 1, by which kernels note that the assertion of that text did not hold."""
+        if text not in self._messages:
+            self._messages.append(text)
+        return self._messages.index(text) + 1
+
+    def live(self, steps: int) -> str:
+        """The buffer of ``lives``, for so many steps, which are the same in each call."""
+        if not self._live:
+            kernel = lives(steps)
+            self._live = self.allocate(4 * kernel.buffers[1].count)
+            self.launch("steps", kernel, [STEPS, self._live])
+        return self._live
 
     def allocate(self, size: int) -> str:
         """A new buffer."""
@@ -90,7 +109,10 @@ class Launches:
         self._context.statistics["launches"] += 1
 
     def module(self, arguments: Sequence[str]) -> ir.Module:
-        """All of it; the function takes ``arguments``."""
+        """All of it; the function takes ``arguments``, the number of steps where that is free, and the
+        failures where there are assertions."""
+        own = [f"{name}: {_bytes(self._sizes[name])}"
+               for name, used in ((STEPS, self._live), (FAILURES, self._messages)) if used]
         text = "\n".join(
             [
                 "module attributes {gpu.container_module} {",
@@ -99,7 +121,7 @@ class Launches:
                     for name, array in self._weights.items()
                 ),
                 *(kernel.module(name) for name, kernel in self._kernels.values()),
-                f"func.func @main({', '.join(arguments)}) {{",
+                f"func.func @main({', '.join([*arguments, *own])}) {{",
                 "%zero = arith.constant 0 : index",
                 *self._lines,
                 "return",
@@ -109,6 +131,9 @@ class Launches:
         )
         module = ir.Module.parse(text)
         self._fill(module)
+        with module.context:
+            texts = ir.ArrayAttr.get([ir.StringAttr.get(text) for text in self._messages])
+            module.operation.attributes["espalier.messages"] = texts
         return module
 
     def _fill(self, module: ir.Module) -> None:

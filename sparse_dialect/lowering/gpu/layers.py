@@ -138,8 +138,9 @@ def linear_of(op: Any, half: bool) -> list[tuple[Product, dict[str, np.ndarray]]
     return products_of(op, weight, bias, (Matrix(rows, inputs), Matrix(rows, outputs)), half)
 
 
-def step_of(op: Any, half: bool) -> tuple[Step, dict[str, np.ndarray]]:
-    """A step of a packed GRU or LSTM, and the arrays of its kernel."""
+def step_of(op: Any, half: bool, free: bool) -> tuple[Step, dict[str, np.ndarray]]:
+    """A step of a packed GRU or LSTM, and the arrays of its kernel; ``free``: a run decides how many there
+    are."""
     weight = packed_weight(op).unpack()
     gates, hidden = len(weight) // weight.shape[1], weight.shape[1]
     arrays = packed_units(weight, gates)
@@ -147,7 +148,7 @@ def step_of(op: Any, half: bool) -> tuple[Step, dict[str, np.ndarray]]:
     if half:
         arrays["weight"] = arrays["weight"].astype(np.float16)
     state = Matrix(shape_of(op.initial)[0], hidden)
-    layer = Step(state, gates, -(-hidden // SLICE), len(arrays["weight"]), half)
+    layer = Step(state, gates, -(-hidden // SLICE), len(arrays["weight"]), half, free)
     return layer, arrays | {"bias": bias.astype(np.float32)}
 
 

@@ -9,6 +9,9 @@
          gpu.launch_func @kernel_0::@main blocks in (...) threads in (...) args(%v : ...)
                          {espalier.layer = "conv1", espalier.written = array<i64: 6>}
 
+Last come words: ``%steps`` where a run decides its number of time steps (``fix_steps.py``), and ``%failures``
+for the number of an assertion of a body that does not hold; ``espalier.messages`` has texts, counted from 1.
+
 All buffers are of Vulkan's storage class. Equal kernels are one. Inputs and outputs are row-major; images
 between layers are rows of pixel vectors (``layout.py``), other tensors plain elements or matrices
 (``assignment.py``). No sparse op and no tensor is left.
@@ -34,14 +37,15 @@ from ...passes import Pass, PassContext, option
 from .assignment import RESHAPES, Assignment, constant_of, is_global, is_scalar
 from .emitter import Kernel
 from .facts import facts_of_convolution, facts_of_product, facts_of_step
+from .fix_steps import MOST_STEPS
 from .generics import COVERED, as_kept, fill_of, read_generic, repeats_guards
 from .kernels import moves
 from .kernels.convolution import convolution
 from .kernels.nest import nest
 from .kernels.pools import pool
 from .kernels.products import product
-from .kernels.recurrent import step
-from .launches import Facts, Launches
+from .kernels.recurrent import APART, step
+from .launches import FAILURES, Facts, Launches
 from .layers import as_matrix, convolution_of, fusible_pool, global_pool, linear_of, pool_of, step_of
 from .layout import LANES, Matrix, Plain, Rows, Tensor, same_order
 from .parts import concatenated, inserted, padded, sliced
@@ -77,8 +81,10 @@ class LowerToGpuPass(Pass):
             functions = [view for view in block.operations if view.operation.name == "func.func"]
             if len(functions) != 1:
                 raise op_error(op, "one function", f"{len(functions)}", "make a model of one function")
-            lowering = _Lowering(functions[0], context, self.precision == "fp16", profile_named(self.profile))
+            lowering = _Lowering(functions[0], context, self.precision == "fp16", profile_named(self.profile),
+                                 MOST_STEPS in op.attributes)
             lowered = lowering.module()
+            op.attributes["espalier.messages"] = lowered.operation.attributes["espalier.messages"]
             functions[0].operation.erase()
             for view in list(lowered.body.operations):
                 block.append(view.operation.detach_from_parent())
@@ -88,8 +94,9 @@ class LowerToGpuPass(Pass):
 class _Lowering:
     """The text of the lowered module, as it grows."""
 
-    def __init__(self, function: Any, context: PassContext, half: bool, profile: Profile) -> None:
-        self._function, self._half, self._profile = function, half, profile
+    def __init__(self, function: Any, context: PassContext, half: bool, profile: Profile,
+                 free: bool) -> None:
+        self._function, self._half, self._profile, self._free = function, half, profile, free
         self._assignment = Assignment(function)
         self._launches = Launches(context)
         self._packed = 0  # packed layers so far
@@ -230,11 +237,12 @@ class _Lowering:
             targets = [Tensor(Plain(prod(own.shape), {"index": "i32"}.get(own.kind, own.kind)), own.shape)
                        for own in targets]
         found = read_generic(operation, lambda value: self._held(value)[1], self._filled.get, targets,
-                             self._half)
+                             self._half, self._launches.assertion)
         operands = [value if isinstance(value, np.ndarray) else self._held(value)[0]
                     for value in found.operands]
         names = [self._allocate(result, target) for result, target in zip(results, targets, strict=True)]
-        self._launches.launch(layer, nest(found.nest, found.body), [*operands, *names])
+        failures = [FAILURES] * found.nest.guarded
+        self._launches.launch(layer, nest(found.nest, found.body), [*operands, *names, *failures])
 
     def _pool(self, view: Any, layer: str) -> None:
         target = self._assignment.tensor(view.output)
@@ -276,8 +284,8 @@ class _Lowering:
 
     def _recurrent(self, view: Any, layer: str) -> None:
         """A launch a time step; the states of all steps are the rows of the output."""
-        what, arrays = step_of(view, self._half)
-        weights = _in_order(arrays, ("table", "index", "weight", "bias"))
+        what, arrays = step_of(view, self._half, self._free)
+        weights = _in_order(arrays, ("table", "weight", "bias"))
         size = 2 if self._half else 4
         gates = self._rows(view.gates)
         output = self._allocate(view.output, self._assignment.tensor(view.output))
@@ -285,10 +293,12 @@ class _Lowering:
         kernel, facts = step(what), facts_of_step(what, arrays)
         state = self._state(view.initial)
         steps = range(shape_of(view.output)[0])
+        live = self._launches.live(len(steps)) if self._free else ""
         for at in reversed(steps) if text_of(view.attributes, "direction") == "reverse" else steps:
             given = (gates, at * what.inputs.rows * what.inputs.pitch * size)
             place = (output, at * what.state.rows * what.state.pitch * size)
-            self._launches.launch(layer, kernel, [given, state, *weights, place, *cell], facts)
+            has = [(live, 4 * APART * at)] * self._free
+            self._launches.launch(layer, kernel, [given, state, *weights, place, *cell, *has], facts)
             state = place
 
     def _cell(self, view: Any, layout: Matrix) -> str:

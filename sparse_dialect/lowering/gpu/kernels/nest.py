@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from ..emitter import WIDE, Emitter, Kernel
+from ..emitter import WIDE, Buffer, Emitter, Kernel
 from ..layout import LANES, Matrix, Plain, Rows, Tensor
 from .over import buffer_of, load_element, load_vector, over, store_element, work_of
 
@@ -82,7 +82,8 @@ class Nest:
     """
     Loops of ``sizes``, of which ``reduced`` are summed over. ``starts``: of each result the number that it
     begins with, or the access that reads it; only where ``uses_sums``. ``lanes``: whether the body may
-    compute four elements at once. The first result may lie in any way; all are written at one place.
+    compute four elements at once, ``guarded``: whether it asserts something. The first result may lie in any
+    way; all are written at one place.
     """
 
     sizes: tuple[int, ...]
@@ -94,6 +95,7 @@ class Nest:
     lanes: bool = True
     half: bool = False
     sources: tuple[int, ...] = ()
+    guarded: bool = False
 
     @property
     def across(self) -> int | None:
@@ -129,7 +131,8 @@ class Nest:
 
 
 def nest(layer: Nest, body: Body) -> Kernel:
-    """The kernel of a nest. Buffers: those of ``bindings`` that are their own, then results."""
+    """The kernel of a nest. Buffers: those of ``bindings`` that are their own, then results, then, of a
+    guarded one, ``failures``: one word, the least number of an assertion that did not hold."""
     target = layer.results[0].tensor
     wide, across = layer.wide, layer.across
     reads = layer.reads
@@ -141,6 +144,7 @@ def nest(layer: Nest, body: Body) -> Kernel:
     buffers.append(buffer_of("output", target, layer.half, as_vectors, True))
     buffers += [buffer_of(f"output_{at}", result.tensor, layer.half, written=True)
                 for at, result in enumerate(layer.results[1:], 1)]
+    buffers += [Buffer("failures", "i32", 1, True)] * layer.guarded
     e = Emitter(buffers, layer.half, work_of(target, wide).threads)
 
     def value(e: Emitter, places: list[str]) -> str:

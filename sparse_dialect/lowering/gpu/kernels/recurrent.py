@@ -20,23 +20,32 @@ from ..emitter import WIDE, Buffer, Emitter, Kernel, vectors_of
 from ..layout import LANES, Matrix
 from .products import LONGEST_HALF_SUM, SLICE, packed_sparse
 
+APART = 64  # words between the flags of two steps: bindings begin at multiples of 256 bytes
+
 
 @dataclass(frozen=True)
 class Step:
     """A step of ``gates`` (3: GRU, 4: LSTM) for a ``state`` [N, H]. Buffers: ``gates`` [N, gates * H] of this
-    step, ``state`` before, ``table`` (start, then row), ``index`` and ``weight`` of the weight [gates * H, H]
-    as ``products.py`` has them, ``bias`` [gates * H] f32; ``output``; an LSTM's ``cell``, in place."""
+    step, ``state`` before, ``table`` (start, row, then index) and ``weight`` of the weight [gates * H, H]
+    as ``products.py`` has them, ``bias`` [gates * H] f32; ``output``; an LSTM's ``cell``, in place. Where the
+    run decides the number of steps (``free``), ``live``: 1 where it has this one, else 0."""
 
     state: Matrix
     gates: int
     slices: int
     entries: int
     half: bool = False
+    free: bool = False
 
     @property
     def inputs(self) -> Matrix:
         """The layout of the step's gates."""
         return Matrix(self.state.rows, self.gates * self.state.columns)
+
+    @property
+    def indices(self) -> int:
+        """Where the indices begin in the table."""
+        return self.slices + 1 + self.slices * SLICE * LANES
 
     def buffers(self) -> list[Buffer]:
         """The kernel's arguments."""
@@ -47,12 +56,12 @@ class Step:
         return [
             Buffer("gates", element, self.inputs.rows * self.inputs.pitch),
             Buffer("state", element, state),
-            Buffer("table", "i32", self.slices + 1 + self.slices * SLICE * LANES),
-            Buffer("index", "i32", count),
+            Buffer("table", "i32", self.indices + count),
             vectors_of("weight", count, element),
             Buffer("bias", "f32", self.gates * self.state.columns),
             Buffer("output", element, state, True),
             *cell,
+            *[Buffer("live", "i32", 1)] * self.free,
         ]
 
 
@@ -61,26 +70,63 @@ def packed_units(weight: np.ndarray, gates: int) -> dict[str, np.ndarray]:
     hidden = weight.shape[1]
     rows = np.minimum(np.arange(LANES), gates - 1) * hidden
     arrays = packed_sparse(weight, np.arange(hidden)[:, None] + rows)
-    table = np.concatenate([arrays["start"], arrays["row"].ravel()])
-    return {"table": table, "index": arrays["index"], "weight": arrays["weight"]}
+    table = np.concatenate([arrays["start"], arrays["row"].ravel(), arrays["index"].ravel()])
+    return {"table": table, "weight": arrays["weight"]}
 
 
 def step(layer: Step) -> Kernel:
     """The kernel of a step; y of a workgroup is the example of the batch."""
     e = Emitter(layer.buffers(), layer.half, SLICE)
     before = e.times("%by", layer.state.pitch)
+    if not layer.free:
+        _step(e, layer, before)
+        return e.kernel((layer.slices, layer.state.rows, 1))
+    live = e.new(f"arith.cmpi ne, {e.load_index('live', e.index(0))}, {e.index(0)} : index")
+    e.when(live, lambda: _step(e, layer, before))
+    over = e.new(f"arith.xori {live}, {e.new('arith.constant true')} : i1")
+    e.when(over, lambda: _hand_on(e, layer, before))
+    return e.kernel((layer.slices, layer.state.rows, 1))
+
+
+def _step(e: Emitter, layer: Step, before: str) -> None:
     low, high = (e.load_index("table", e.add("%bx", at)) for at in range(2))
 
     def entry(k: str, sums: list[str]) -> list[str]:
         at = e.add(e.times(k, SLICE), "%tx")
-        h = e.load("state", e.add(before, e.load_index("index", at)))
+        h = e.load("state", e.add(before, e.load_index("table", e.add(at, layer.indices))))
         return [e.multiply_add(e.load("weight", at), e.splat(h), sums[0], e.vector)]
 
     (total,) = e.restarting_loop(low, high, [e.real(0, WIDE)], LONGEST_HALF_SUM, entry)
-    lane = e.times(e.add(e.times("%bx", SLICE), "%tx"), LANES)
-    unit = e.load_index("table", e.add(lane, layer.slices + 1))
+    unit = _unit(e, layer)
     e.when(e.below(unit, layer.state.columns), lambda: _gates(e, layer, unit, before, total))
-    return e.kernel((layer.slices, layer.state.rows, 1))
+
+
+def _unit(e: Emitter, layer: Step) -> str:
+    """The unit of a thread."""
+    lane = e.times(e.add(e.times("%bx", SLICE), "%tx"), LANES)
+    return e.load_index("table", e.add(lane, layer.slices + 1))
+
+
+def _hand_on(e: Emitter, layer: Step, before: str) -> None:
+    """The state of a step that the run has not: the one before."""
+    unit = _unit(e, layer)
+    place = e.add(before, unit)
+    e.when(e.below(unit, layer.state.columns), lambda: e.store(e.load("state", place), "output", place))
+
+
+def lives(steps: int) -> Kernel:
+    """The kernel that says which of so many steps a run has, which ``count`` tells: ``live``, an i32 of each,
+    at the alignment of bindings."""
+    buffers = [Buffer("count", "i32", 1), Buffer("live", "i32", steps * APART, True)]
+    e = Emitter(buffers, threads=SLICE)
+    thread = e.thread()
+
+    def own() -> None:
+        has = e.new(f"arith.cmpi slt, {thread}, {e.load_index('count', e.index(0))} : index")
+        e.store(e.new(f"arith.extui {has} : i1 to i32"), "live", e.times(thread, APART))
+
+    e.when(e.below(thread, steps), own)
+    return e.kernel((-(-steps // SLICE), 1, 1))
 
 
 def _gates(e: Emitter, layer: Step, unit: str, before: str, total: str) -> None:

@@ -84,6 +84,18 @@ def test_compiled_layers_equal_pytorch(layer: nn.Module, shape: tuple[int, ...])
     assert bool(compiled.layers) == has_weight
 
 
+@pytest.mark.parametrize(("pool", "shape"), [
+    (nn.AvgPool2d(2560, ceil_mode=True), (1, 3, 7, 8)),
+    (nn.AvgPool2d((100, 3), (100, 2), (2, 1), ceil_mode=True), (1, 2, 7, 8)),
+    (nn.MaxPool2d((99, 3), (99, 2), ceil_mode=True), (2, 2, 7, 8)),
+    (nn.AvgPool1d(4000, ceil_mode=True), (1, 3, 9)),
+], ids=str)
+def test_windows_larger_than_the_image(pool: nn.Module, shape: tuple[int, ...]) -> None:
+    compiled = espalier.compile(pool.eval(), (torch.randn(shape),))
+    assert compiled.check() < 1e-6
+    assert compiled.arena_bytes < 1 << 16
+
+
 def test_pruned_transposed_convolution_stays_pruned() -> None:
     torch.manual_seed(0)
     layer = nn.ConvTranspose2d(32, 32, 4, 2, 1).eval()

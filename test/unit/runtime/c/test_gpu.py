@@ -94,9 +94,11 @@ def test_a_recorded_run_is_kept(file: ModelFile) -> None:
 
 
 def test_damaged_programs(file: ModelFile, tmp_path: Path) -> None:
-    (tmp_path / "code").write_bytes(file.code)
-    program = build(tmp_path / "fuzz", [FOLDER / "fuzz_gpu.c", INCLUDE / "vulkan_code.c"], *SANITIZERS)
-    done = subprocess.run([program, tmp_path / "code", "3000"], capture_output=True, text=True, timeout=300,
+    program = decode(file.code, file.weights.tobytes())
+    program = replace(program, failures=program.inputs[0], messages=("one", "two"))
+    (tmp_path / "code").write_bytes(encode(program))
+    fuzz = build(tmp_path / "fuzz", [FOLDER / "fuzz_gpu.c", INCLUDE / "vulkan_code.c"], *SANITIZERS)
+    done = subprocess.run([fuzz, tmp_path / "code", "3000"], capture_output=True, text=True, timeout=300,
                           env={**os.environ, **SANITIZER_OPTIONS})
     assert done.returncode == 0, done.stderr
     assert 1000 < int(done.stdout) < 3000

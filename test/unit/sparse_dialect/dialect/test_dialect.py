@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import numpy as np
 import pytest
-from espalier.sparse_dialect.dialect.dialect import register_dialect
+from espalier.sparse_dialect.dialect.dialect import VERSION, irdl_text, register_dialect
 from espalier.sparse_dialect.dialect.packed import STORAGE_SLOTS, PackedLinearOp, storage_operands
 from espalier.sparse_dialect.dialect.storages import storage_attribute
 from espalier.sparse_dialect.ir.constants import constant, constant_of
@@ -38,3 +40,16 @@ def test_packed_linear_holds_arrays_of_different_types():
 def test_too_many_arrays_are_refused():
     with pytest.raises(ValueError, match=f"{STORAGE_SLOTS} slots"):
         storage_operands([None] * (STORAGE_SLOTS + 1))
+
+
+OPERATIONS = {1: "ebc5dba89773f0d9"}  # a digest of each version's operations
+
+
+def test_a_version_says_which_operations_there_are() -> None:
+    """Other compilers keep the file: when an operation changes, raise VERSION and add the digest."""
+    text = irdl_text()
+    assert text.startswith(f"// The dialect sparse, version {VERSION}.\n")
+    _, *operations = text.split("irdl.operation ")
+    bodies = sorted(text.partition("irdl.attribute @")[0].rstrip(" {}\n") for text in operations)
+    digest = hashlib.sha256("".join(bodies).encode()).hexdigest()[:16]
+    assert OPERATIONS.get(VERSION) == digest

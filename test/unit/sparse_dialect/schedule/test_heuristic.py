@@ -16,7 +16,7 @@ def matrix(kept: int) -> Layer:
     """A linear layer of 64 x 64 of which ``kept`` weights of each row are not zero."""
     weight = np.zeros((64, 64), np.float32)
     weight[:, :kept] = 1
-    return Layer(weight, Dense() if kept == 64 else Unstructured())
+    return Layer(weight != 0, Dense() if kept == 64 else Unstructured())
 
 
 @pytest.mark.parametrize(("kept", "mode", "family"), [
@@ -32,7 +32,7 @@ def test_the_number_of_inputs_enters_the_choice() -> None:
     """One input streams the weights, where half of them is half the time; many wait for multiplies."""
     random = np.random.default_rng(0)
     weight = random.standard_normal((1024, 1024)).astype(np.float32) * (random.random((1024, 1024)) < 0.6)
-    layers = {inputs: Layer(weight, Unstructured(), inputs=inputs) for inputs in (1, 8, 1000)}
+    layers = {inputs: Layer(weight != 0, Unstructured(), inputs=inputs) for inputs in (1, 8, 1000)}
     chosen = {inputs: Heuristic(Device()).choose(layer, Schedule()) for inputs, layer in layers.items()}
     limits = {inputs: float(choice.reason.split("pays below ")[1].split("%")[0])
               for inputs, choice in chosen.items()}
@@ -45,10 +45,10 @@ def test_what_is_left_of_rows_and_columns_runs_as_a_smaller_dense_matrix() -> No
     weight = np.ones((256, 256), np.float32)
     weight[:100] = 0
     for inputs in (1, 8, None):
-        layer = Layer(weight, Structured(), inputs=inputs)
+        layer = Layer(weight != 0, Structured(), inputs=inputs)
         chosen = Heuristic(Device()).choose(layer, Schedule()).schedule
         assert (chosen.micro_kernel, chosen.storage) == ("dense_rows", "kept_rows")
-    steps = Layer(weight, Structured(), gates=4)
+    steps = Layer(weight != 0, Structured(), gates=4)
     assert Heuristic(Device(), "sparse").choose(steps, Schedule()).schedule.storage == "sell"
 
 
@@ -65,7 +65,7 @@ def test_short_sums_in_f16() -> None:
     convolution = Convolution(batch=1, channels=512, filters=8, groups=1, kernel=(3, 3),
                               window=Window.of((3, 3), padding=(1, 1)), source=(1, 14, 14),
                               target=(1, 14, 14))
-    layer = Layer(weight, Dense(), convolution)
+    layer = Layer(weight != 0, Dense(), convolution)
     short = Heuristic(Device(precision="fp16", arithmetic="fp16")).choose(layer, Schedule()).schedule
     assert short.channel_block is not None
     assert short.channel_block * 9 <= LONGEST_FP16_SUM

@@ -114,7 +114,7 @@ def test_zeros_anywhere_are_not_connectivity() -> None:
     (strayed(Structured.project(normal(64, 600), rate=8), 0.0001), "nearest is structured: "),
     (Unstructured.project(normal(64, 64, 3, 3), rate=3), "")])
 def test_the_nearest_scheme_is_named(weight: np.ndarray, expected: str) -> None:
-    found = nearest(weight)
+    found = nearest(weight != 0)
     assert found.startswith(expected)
     assert bool(found) == bool(expected)
 
@@ -122,4 +122,4 @@ def test_the_nearest_scheme_is_named(weight: np.ndarray, expected: str) -> None:
 def test_the_nearest_scheme_counts_what_is_odd() -> None:
     weight = Pattern.project(normal(128, 128, 3, 3), entries=4)
     weight[:3, 0] = [[1, 1, 1], [1, 1, 0], [0, 0, 0]]
-    assert nearest(weight) == "nearest is pattern: 3 of 16,384 kernels keep 5 places"
+    assert nearest(weight != 0) == "nearest is pattern: 3 of 16,384 kernels keep 5 places"

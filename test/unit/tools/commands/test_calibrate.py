@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from espalier.errors import EspalierError
 from espalier.pipelines.records import calibrated, clock_share
 from espalier.pipelines.target import Target
+from espalier.runtime.devices.device import Finished
+from espalier.runtime.devices.local import LocalDevice
 from espalier.sparse_dialect.devices.calibration import Calibration, as_text, calibrations
 from espalier.tools.calibrate import measure
+from espalier.tools.calibrate.on_device import _calibration
 from support.command_line import CommandLine, one_line
 
 
@@ -40,5 +45,22 @@ def test_this_machine_is_measured_and_others_stay(espalier: CommandLine, tmp_pat
     assert clock_share(Target.vulkan(), host.device) == 1.0
 
 
-def test_an_unknown_device(espalier: CommandLine) -> None:
-    assert one_line(espalier("calibrate", "--device", "toaster"), "expects one of host, found 'toaster'")
+@pytest.mark.parametrize(("words", "error"), [
+    (("--device", "toaster"), "expects one of host, adb:SERIAL, ssh:HOST, local, found 'toaster'"),
+    (("--device", "qemu"), "an emulator's times are not those of the processor"),
+    (("--device", "adb:R58"), "the device adb:R58 needs a --target"),
+    (("--target", "aarch64-linux-gnu"), "the device host takes no --target"),
+    (("--device", "local", "--target", "vax-linux"), "unknown target 'vax-linux'"),
+])
+def test_devices_that_cannot_be_measured(espalier: CommandLine, words: tuple[str, ...], error: str) -> None:
+    assert one_line(espalier("calibrate", *words), error)
+
+
+@pytest.mark.parametrize("printed", ["", '{"gflops": 1}', '{"gflops": 1, "kib": 7, "gigabytes": 2}'])
+def test_a_device_whose_report_is_incomplete(printed: str) -> None:
+    class Silent(LocalDevice):
+        def run(self, program: str, arguments: Sequence[str]) -> Finished:
+            return Finished(0, printed, "")
+
+    with pytest.raises(EspalierError, match="local: the program's report is incomplete"):
+        _calibration(Silent("none"))

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import platform
 from pathlib import Path
 
 import pytest
 from espalier.errors import EspalierError
+from espalier.pipelines.records import calibrated
 from espalier.pipelines.target import Target
+from espalier.sparse_dialect.devices.calibration import calibrations
 from espalier.sparse_dialect.schedule.database import Database, Place
 from espalier.sparse_dialect.schedule.schedule import Schedule
+from espalier.tools.calibrate import measure
 from espalier.tools.commands.tune import duration
 from espalier.tools.compiled import Source
 from espalier.tools.tune.network import TunedNetwork
@@ -57,6 +61,29 @@ def test_a_network_is_tuned_and_goes_on(network: str, tmp_path: Path, espalier: 
 
 
 @pytest.mark.slow
+def test_a_phone_is_calibrated_and_tuned_for(network: str, tmp_path: Path, espalier: CommandLine,
+                                             phone: Path,
+                                             monkeypatch: pytest.MonkeyPatch) -> None:
+    for package in ("torch", "llvmlite", "ziglang"):
+        pytest.importorskip(package)
+    monkeypatch.setattr(measure, "REPEATS", 1)
+    there = "--device", "adb:R58", "--target", f"{platform.machine()}-linux-gnu", "--mcpu", "native"
+    result = espalier("calibrate", *there)
+    assert result.code == 0, result.err
+    target = Target.cross(*there[3::2])
+    known = calibrations(tmp_path / "config" / "espalier" / "calibration.json")[target.machine]
+    assert set(known.levels) == {str(kib) for kib in measure.LEVELS}
+    assert calibrated(target)
+    result = espalier("tune", network, *there, "--trials", "1", "--time", "5m")
+    assert result.code == 0, result.err
+    assert "on adb:R58, for " in result.out
+    with Database(tmp_path / "config" / "espalier" / "tuned.sqlite") as kept:
+        trials = kept.trials(Place(target.machine))
+    assert [(trial.state, (trial.cost or 0) > 0) for trial in trials] == [("ok", True)] * 3
+    assert not list(phone.iterdir()), "the folder on the phone is gone"
+
+
+@pytest.mark.slow
 def test_compile_uses_what_was_confirmed(network: str, tmp_path: Path, espalier: CommandLine) -> None:
     pytest.importorskip("torch")
     made = TunedNetwork.of(Source(network), Target.host(), lambda *_: None)
@@ -89,13 +116,23 @@ def test_results_move_from_one_database_to_another(network: str, tmp_path: Path,
     ((), "give a MODEL to tune"),
     (("net.mlir", "--export", "x.json"), "give one of MODEL, --export and --import"),
     (("--export", "x.json"), "there is no database"),
-    (("net.mlir", "--device", "toaster"), "--device expects one of host, qemu, found 'toaster'"),
-    (("net.mlir", "--objective", "beauty"), "--objective expects one of time, instructions, found 'beauty'"),
+    (("net.mlir", "--device", "toaster"), "--device expects one of host, qemu, adb:SERIAL, ssh:HOST"),
+    (("net.mlir", "--device", "adb:"), "local, found 'adb:'"),
+    (("net.mlir", "--device", "local:7"), "local, found 'local:7'"),
+    (("net.mlir", "--device", "adb:R58"), "the device adb:R58 needs a --target"),
+    (("net.mlir", "--objective", "beauty"), "--objective expects one of time, instructions, static-cycles, "
+     "found 'beauty'"),
+    (("net.mlir", "--target", "aarch64-linux-android", "--device", "ssh:board", "--objective",
+      "instructions"), "cannot be measured on the device ssh:board, which measures time"),
     (("net.mlir", "--objective", "instructions"), "cannot be measured on the device host"),
     (("net.mlir", "--device", "qemu"), "counted for an AArch64 --target"),
     (("net.mlir", "--target", "x86_64-linux-gnu"), "counted for an AArch64 --target"),
-    (("net.mlir", "--target", "aarch64-linux-gnu", "--device", "host"), "counted for an AArch64 --target"),
+    (("net.mlir", "--target", "aarch64-linux-gnu", "--device", "host"), "the device host takes no --target"),
     (("net.mlir", "--target", "aarch64-linux-gnu", "--objective", "time"), "cannot be measured on"),
+    (("net.mlir", "--workers", "2"), "--workers 2 would disturb each other's times on host"),
+    (("net.mlir", "--workers", "2", "--device", "adb:A,adb:B", "--target", "aarch64-linux-android"),
+     "would disturb each other's times on adb:A,adb:B"),
+    (("net.mlir", "--device", "adb:A,toaster", "--target", "aarch64-linux-android"), "found 'toaster'"),
     (("net.mlir", "--time", "soon"), "--time expects a time such as 90s"),
     (("net.mlir", "--html", "/no/such/folder/x.html"), "there is no folder"),
 ])

@@ -12,6 +12,7 @@ import pytest
 from espalier.runtime.executors.vulkan import GpuProgram
 from espalier.runtime.executors.vulkan_program import Dispatch, Kernel, Program, Range
 from support.command_line import CommandLine, one_line
+from support.fake_model import needs_gcc
 from support.vulkan import DRIVERS, lacking, on_each_device, validated
 
 MODEL = """
@@ -199,3 +200,52 @@ def test_bench(driver: str, espalier: CommandLine, monkeypatch: pytest.MonkeyPat
                                (("--threads", "2"), "takes none of --threads"),
                                (("--device", "vulkan:x"), "unknown device 'vulkan:x'")):
         assert one_line(espalier("bench", model, "--target", "vulkan", *arguments), message)
+
+
+@pytest.fixture
+def gpu_phone(phone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A phone whose GPU is lavapipe, and an NDK whose compiler is gcc."""
+    compiler = tmp_path / "ndk/toolchains/llvm/prebuilt/linux-x86_64/bin/x86_64-linux-android26-clang"
+    compiler.parent.mkdir(parents=True)
+    for path, text in ((compiler, 'exec gcc "$@" -O0'), (tmp_path / "bin" / "getprop", "echo x86_64")):
+        path.write_text(f"#!/bin/sh\n{text}\n")
+        path.chmod(0o755)
+    for name, value in (("ANDROID_NDK_HOME", tmp_path / "ndk"), ("VK_ICD_FILENAMES", DRIVERS["lavapipe"]),
+                        ("XDG_CACHE_HOME", tmp_path / "cache")):
+        monkeypatch.setenv(name, str(value))
+    return phone
+
+
+@pytest.mark.slow
+@needs_gcc
+@pytest.mark.skipif(bool(lacking("lavapipe")), reason=lacking("lavapipe") or "-")
+def test_a_phone(gpu_phone: Path, compiled: Path, espalier: CommandLine, tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", np.ones((1, 3, 13, 18), np.float32))
+    here, there = tmp_path / "here.npy", tmp_path / "there.npy"
+    given = ("run", compiled, "--input", tmp_path / "x.npy", "--output")
+    assert espalier(*given, here, "--device", "vulkan").code == 0
+    done = espalier(*given, there, "--device", "adb:R58+vulkan:0", "--check", "--profile", "--repeat", "3")
+    assert done.code == 0, done.err
+    assert "check passed" in done.out
+    assert "adb:R58+vulkan:0" in done.out
+    assert "output" in done.out  # of the profile
+    np.testing.assert_array_equal(np.load(here), np.load(there))
+    assert not list(gpu_phone.iterdir()), "the folder on the phone is gone"
+    assert one_line(espalier(*given, there, "--device", "adb:R58+vulkan:7"), "no Vulkan device 7")
+
+
+@pytest.mark.parametrize(("device", "changes", "message"), [
+    ("adb:R58+vulkan", {"ANDROID_NDK_HOME": ""}, "needs Android's NDK"),
+    ("adb:R58+vulkan", {"ANDROID_NDK_HOME": "/nothing"}, "which has no x86_64-linux-android26-clang"),
+    ("adb:S99+vulkan", {}, "adb:S99: cannot be reached: adb: device 'S99' not found"),
+    ("ssh:board+vulkan", {}, "expected adb:SERIAL+vulkan or adb:SERIAL+vulkan:NUMBER"),
+    ("adb:R58+vulkan:x", {}, "unknown device"),
+    ("adb:R58", {}, "give --device vulkan, or adb:SERIAL+vulkan"),
+])
+@pytest.mark.usefixtures("gpu_phone")
+def test_phones_that_do_not_serve(compiled: Path, espalier: CommandLine, device: str,
+                                  changes: dict[str, str], message: str,
+                                  monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in changes.items():
+        monkeypatch.setenv(name, value)
+    assert one_line(espalier("run", compiled, "--device", device, "--check"), message)

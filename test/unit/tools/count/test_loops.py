@@ -7,8 +7,17 @@ import pytest
 from espalier.errors import EspalierError
 from espalier.programs import lacking
 from espalier.runtime.model_file import ModelFile
-from espalier.tools.count.loops import REFERENCE_CORES, Loop, cycles, inner_loops, share_of_peak
-from espalier.tools.count.static import static_loops, static_table
+from espalier.tools.count import static
+from espalier.tools.count.emulator import Counts
+from espalier.tools.count.loops import (
+    REFERENCE_CORES,
+    Loop,
+    all_cycles,
+    cycles,
+    inner_loops,
+    share_of_peak,
+)
+from espalier.tools.count.static import static_cycles, static_loops, static_table
 
 MULTIPLIES = "\n".join(f"\tfmla\tv{n}.4s, v16.4s, v17.s[0]" for n in range(4))
 NESTED = f"""
@@ -61,6 +70,17 @@ def test_spills_are_what_touches_the_stack_inside_the_loop() -> None:
     assert spilt[0].spills == ("ldr q17, [sp, #64]",)
 
 
+def test_static_cycles_are_of_loops_as_often_as_they_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """8 multiplies an iteration of both loops of ``kernel``: 100 turns; what is outside takes a quarter."""
+    monkeypatch.setattr(static, "all_cycles", lambda loops, model: [5.0, 3.0, 2.0][: len(loops)])
+    layers = [{"name": "a", "functions": ["kernel"]},
+              {"name": "b", "functions": ["other"], "fused_into": "c"}, {"name": "d", "functions": []}]
+    counted = [("a", Counts(1500, 700)), ("c", Counts(40, 20)), ("a", Counts(200, 100)), ("d", Counts(80))]
+    found = static_cycles(counted, layers, NESTED, REFERENCE_CORES["cortex-a76"])
+    inside = 100 * (7 + 6)
+    assert found == {"a": 100 * (5 + 3) + (1700 - inside) // 4, "c": 5 * 2 + (40 - 5 * 6) // 4, "d": 20}
+
+
 needs_mca = pytest.mark.skipif(bool(lacking("llvm-mca")), reason=lacking("llvm-mca"))
 
 
@@ -73,6 +93,7 @@ def test_independent_multiplies_reach_the_peak() -> None:
         model = REFERENCE_CORES[name]
         assert cycles(many, model) == pytest.approx(16 / model.peak, rel=0.05)
         assert share_of_peak([many], model) > 0.95
+        assert all_cycles([many, one, many], model) == [cycles(loop, model) for loop in (many, one, many)]
         assert share_of_peak([one], model) < 0.5 * share_of_peak([many], model)
 
 

@@ -8,7 +8,8 @@ import time
 
 import pytest
 from espalier.errors import EspalierError
-from espalier.tools.tune.apart import CRASH, HANG, IMPOSSIBLE, OK, Outcome, run_apart
+from espalier.runtime.devices import DeviceError, ProgramCrashed
+from espalier.tools.tune.apart import CRASH, HANG, IMPOSSIBLE, LOST, OK, Outcome, run_apart
 
 
 def test_a_value_comes_back() -> None:
@@ -20,6 +21,15 @@ def test_an_error_of_ours_is_its_reason() -> None:
         raise EspalierError("a tile that registers do not hold")
 
     assert run_apart(work, 30) == Outcome(IMPOSSIBLE, None, "a tile that registers do not hold")
+
+
+@pytest.mark.parametrize(("error", "state"), [(DeviceError("offline"), LOST),
+                                              (ProgramCrashed("SIGSEGV"), CRASH)])
+def test_a_device_that_fails_and_a_program_that_does(error: EspalierError, state: str) -> None:
+    def work() -> None:
+        raise error
+
+    assert run_apart(work, 30) == Outcome(state, None, str(error))
 
 
 def test_any_other_error_is_a_crash() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -14,7 +15,7 @@ from espalier.frontends.compile import import_any
 from espalier.pipelines.driver import CompileOptions, compile_linalg
 from espalier.pipelines.target import Target
 from espalier.runtime.executors.vulkan import GpuProgram
-from espalier.runtime.executors.vulkan_program import Program, decode
+from espalier.runtime.executors.vulkan_program import ACTIVATIONS, WEIGHTS, Program, Range, decode
 from support.vulkan import check_spirv, lacking, on_each_device, validated
 from torch import nn
 from torch.nn import functional as F
@@ -174,16 +175,40 @@ def test_words_are_valid(name: str, tmp_path: Any) -> None:
         check_spirv(kernel.words, tmp_path)
 
 
+@cache
+def looked_up() -> Program:
+    return compiled(Function(lambda table, x: 2 * table(x), nn.Embedding(5, 4)), [INDICES])
+
+
 @on_each_device
-def test_indices_beyond_a_table_give_nan(driver: str) -> None:
-    """Nothing outside of it is read, and 64 bits are not cut to others."""
-    program = compiled(Function(lambda table, x: 2 * table(x), nn.Embedding(5, 4)), [INDICES])
-    given = np.array([[0, 5, -1], [1 << 32, -(1 << 32), 4]])
-    with validated(driver) as gpu, GpuProgram(gpu, program) as loaded:
-        (found,) = loaded.run([given])
-    is_nan = np.isnan(found.view(np.float32).reshape(2, 3, 4))
-    np.testing.assert_array_equal(is_nan.all(axis=2), [[False, True, True], [True, True, False]])
-    np.testing.assert_array_equal(is_nan.any(axis=2), is_nan.all(axis=2))
+@pytest.mark.parametrize("staging", [False, True], ids=["in place", "staged"])
+def test_indices_beyond_a_table_are_errors(driver: str, staging: bool) -> None:
+    """Of the run that has them alone; and 64 bits are not cut to others."""
+    small, large = (f"the model stopped: index must be {bound}" for bound in (
+        "larger or equal to 0", "smaller than dim size"))
+    with validated(driver, staging=staging) as gpu, GpuProgram(gpu, looked_up()) as loaded:
+        (right,) = loaded.run([INDICES.numpy()])
+        for wrong, message in ((5, large), (-1, small), (1 << 32, large), (-(1 << 32), small)):
+            given = INDICES.numpy().copy()
+            given[1, 1] = wrong
+            with pytest.raises(EspalierError, match=message):
+                loaded.run([given])
+            assert loaded.run([INDICES.numpy()])[0].tobytes() == right.tobytes()
+
+
+@pytest.mark.skipif(bool(lacking("lavapipe")), reason=lacking("lavapipe") or "-")
+def test_failures_that_are_no_word_of_activations() -> None:
+    good = looked_up()
+    assert good.failures is not None
+    bad = {"failures have 8 bytes; expected 4": Range(ACTIVATIONS, 0, 8),
+           "failures 0 is no aligned range of activations": Range(WEIGHTS, 0, 4)}
+    with validated("lavapipe") as gpu:
+        for message, place in bad.items():
+            with pytest.raises(EspalierError, match=message):
+                GpuProgram(gpu, replace(good, failures=place))
+        unknown = replace(good, messages=good.messages[:0])
+        with GpuProgram(gpu, unknown) as loaded, pytest.raises(EspalierError, match="an unknown assertion"):
+            loaded.run([INDICES.numpy() - 1])
 
 
 @pytest.mark.parametrize(("function", "message"), [
