@@ -25,6 +25,8 @@ def result_of(place: str | Path, name: str, before: str = "") -> Any:
         return function()
     except EspalierError:
         raise
+    except SystemExit as error:
+        raise EspalierError(f"{before}{place}:{name}: it ended the program ({error})") from error
     except Exception as error:  # user code may raise anything: it is input, and its message is what helps
         raise EspalierError(f"{before}{place}:{name}: {type(error).__name__}: {error}") from error
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from ..errors import optional
 from .bench.machine import Machine
-from .commands.common import exit_code, out, progress_bars, show, write_text
+from .commands.common import exit_code, out, progress_bars, show, write_json, write_text
 from .commands.prune import TrainingBar
 from .commands.prune_search import SearchRequest, searched
 from .commands.prune_summary import layers_table, measured, outcome_table, summary_of
@@ -72,7 +72,8 @@ def demo(folder: Path, images: int, epochs: int, speedup: float) -> None:
     out.print(f"4. compiled, equal to PyTorch, timed on {Machine.here()}", markup=False)
     summary = summary_of(outcome, recipe, run.sparsifier.assignment.libraries)
     summary["times"] = measured("vgg", dense, model.eval(), inputs, 1)
-    write_pruned(model, inputs, folder / "pruned.pt2", summary)
+    write_pruned(model, inputs, folder / "pruned.pt2")
+    write_json(folder / "pruned.json", summary)
     write_text(folder / "pruned.html", training_page(
         "VGG on Fashion-MNIST", log, outcome.layers, run.sparsifier.assignment.libraries))
     out.print(f"5. the model, its log and its page: {folder / 'pruned.pt2'}, .csv, .html", markup=False)

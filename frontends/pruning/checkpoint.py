@@ -5,10 +5,12 @@ A file holds tensors and plain values only, so reading it runs no code (``weight
 
 from __future__ import annotations
 
+import io
 import random
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 import numpy as np
 import torch
@@ -24,14 +26,49 @@ PREFIX = "checkpoint-"
 def save_checkpoint(folder: Path, number: int, state: Mapping[str, Any]) -> Path:
     """Writes ``state`` as checkpoint ``number``, which only rises, and removes all but the last two."""
     path = folder / f"{PREFIX}{number:08d}.pt"
-    try:
-        with replacing(path) as file:
-            torch.save({"format": FORMAT, **state}, file)
-    except RuntimeError as error:  # torch's writer reports a full disk so
-        raise EspalierError(f"cannot write '{path}': {str(error).splitlines()[0]}") from error
+    with replacing(path) as file, steady(file) as writer:
+        torch.save({"format": FORMAT, **state}, writer)
     for old in checkpoints(folder)[:-KEPT]:
         old.unlink(missing_ok=True)
     return path
+
+
+class _Steady(io.RawIOBase):
+    """A file for torch's archive writer, which ends the process where writing fails: the first failure is
+    kept in ``error``, and what would follow it is dropped."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        super().__init__()
+        self._file = file
+        self.error: OSError | None = None
+
+    def write(self, data: Any) -> int:
+        size = memoryview(data).nbytes
+        if self.error is None:
+            try:
+                return self._file.write(data)
+            except OSError as error:
+                self.error = error
+        return size
+
+    def writable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        return self._file.seek(offset, whence)
+
+
+@contextmanager
+def steady(file: BinaryIO) -> Iterator[BinaryIO]:
+    """``file`` to hand to ``torch.save`` and ``torch.export.save``; the OSError of a failed write comes at
+    the block's end."""
+    writer = _Steady(file)
+    yield cast(BinaryIO, writer)
+    if writer.error is not None:
+        raise writer.error
 
 
 def checkpoints(folder: Path) -> list[Path]:

@@ -29,7 +29,7 @@ from .checkpoint import (
     set_generators,
     versions,
 )
-from .loop import autocast, check_task, distilled, estimate_batch_norm, evaluate, make_optimizer
+from .loop import autocast, check_task, distilled, drawn, estimate_batch_norm, evaluate, make_optimizer
 from .plan import projected
 from .processes import check_same, digest, rank, world
 from .recipe import Phase, Recipe
@@ -146,7 +146,7 @@ class PruningRun:
     def _epoch(self, epoch: int, resumed: dict[str, Any] | None) -> None:
         phase = self.sparsifier.phase
         for number, batch in self._batches(epoch, resumed):
-            loss = self.stepper.step(batch, self._extra(epoch))
+            loss = self._step(batch, epoch, number)
             if not math.isfinite(loss):
                 raise EspalierError(self._not_finite(loss, epoch, number))
             self._losses.append(loss)
@@ -166,10 +166,20 @@ class PruningRun:
         self.listen(log)
         self._save()
 
+    def _step(self, batch: Any, epoch: int, number: int) -> float:
+        """One step; whatever the user's model, loss and batch raise is one line."""
+        try:
+            return self.stepper.step(batch, self._extra(epoch))
+        except EspalierError:
+            raise
+        except Exception as error:
+            raise EspalierError(f"step {number + 1} of epoch {epoch + 1}: {type(error).__name__}: "
+                                f"{error}") from error
+
     def _batches(self, epoch: int, resumed: dict[str, Any] | None) -> Iterator[tuple[int, Any]]:
         """The epoch's batches with their numbers, from where a checkpoint inside the epoch was taken."""
         seed_generators(self.recipe.seed, epoch, self.task.train)
-        batches = iter(self.task.train)
+        batches = drawn(self.task.train, "train")
         begin = self.sparsifier.step
         for _ in range(begin):
             next(batches)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sized
 from contextlib import AbstractContextManager, nullcontext
 from itertools import islice
 from typing import Any
@@ -19,6 +19,26 @@ from .recipe import Distillation, Optimizer, Precision
 
 BatchNorm = nn.modules.batchnorm._BatchNorm
 ESTIMATED_ON = 50  # batches
+
+
+def drawn(batches: Iterable[Any], part: str) -> Iterator[Any]:
+    """``batches`` in turn. Raises ``EspalierError`` for whatever the user's code raises while it makes them,
+    and where there are more or fewer than their length says."""
+    found = 0
+    expected = len(batches) if isinstance(batches, Sized) else None
+    try:
+        for batch in batches:
+            found += 1
+            if expected is not None and found > expected:
+                break
+            yield batch
+    except EspalierError:
+        raise
+    except Exception as error:
+        raise EspalierError(f"--data: the {part} data: {type(error).__name__}: {error}") from error
+    if expected is not None and found != expected:
+        gave = f"{found} batches" if found < expected else "more batches"
+        raise EspalierError(f"--data: the {part} data gave {gave}, their length says {expected}")
 
 
 def make_optimizer(model: nn.Module, recipe: Optimizer, rate: float) -> torch.optim.Optimizer:
@@ -57,8 +77,11 @@ def own_share(task: Task, batch: Any) -> Any:
 
 
 def device_of(model: nn.Module) -> torch.device:
-    """Where the model's parameters are."""
-    return next(model.parameters()).device
+    """Where the model's parameters are; raises ``EspalierError`` for a model without any."""
+    parameter = next(model.parameters(), None)
+    if parameter is None:
+        raise EspalierError(f"{type(model).__name__} has no weights that could be pruned")
+    return parameter.device
 
 
 def distilled(loss: torch.Tensor, outputs: Any, teacher: Any, recipe: Distillation) -> torch.Tensor:
@@ -88,7 +111,7 @@ def evaluate(model: nn.Module, task: Task, batches: Iterable[Any],
     if world() > 1:  # each process has batch norm statistics of its own
         for buffer in model.buffers():
             distributed.broadcast(buffer, src=0)
-    for batch in batches:
+    for batch in drawn(batches, "validation or test"):
         batch = moved(own_share(task, batch), device)
         with autocast(precision or Precision(), device):
             outputs = model(*task.inputs(batch))
@@ -127,7 +150,7 @@ def estimate_batch_norm(model: nn.Module, task: Task, batches: int = ESTIMATED_O
         norm.momentum = None  # a plain mean
         norm.train()
     device = device_of(model)
-    for batch in islice(iter(task.train), batches):
+    for batch in islice(drawn(task.train, "train"), batches):
         model(*task.inputs(moved(batch, device)))
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum

@@ -236,6 +236,8 @@ def _check_rules(recipe: Recipe, layers: Sequence[Layer], used: set[int]) -> Non
         if selector.type is not None and selector.type not in types:
             raise EspalierError(f"{place}: no layer has type '{selector.type}'{hint(selector.type, types)}")
         names = [layer.name for layer in layers]
+        if not names:
+            raise EspalierError("the model has no layers to prune: convolutions, linear or recurrent ones")
         raise EspalierError(f"{place}: no layer matches '{selector.name}'{hint(selector.name, names)}")
 
 

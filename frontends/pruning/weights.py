@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,9 @@ from torch import nn
 
 from ...errors import EspalierError
 from ...files import replacing
+from ..mlir_file import first_line
+from ..quiet import quiet
+from .checkpoint import steady
 
 
 def load_weights(model: nn.Module, path: Path) -> None:
@@ -37,19 +39,29 @@ def load_weights(model: nn.Module, path: Path) -> None:
     model.load_state_dict(state)
 
 
-def write_pruned(model: nn.Module, inputs: Sequence[Any], output: Path,
-                 summary: dict[str, Any]) -> list[Path]:
-    """Writes the exported program ``output`` (.pt2), and beside it the state dict (.safetensors) and
-    ``summary`` (.json); each appears whole or not at all. Returns the paths."""
-    model = model.eval().cpu()
-    with torch.no_grad():
-        program = torch.export.export(model, tuple(inputs))
-    paths = [output, output.with_suffix(".safetensors"), output.with_suffix(".json")]
-    with replacing(paths[0]) as file:
-        torch.export.save(program, file)
+def exported(model: nn.Module, inputs: Sequence[Any]) -> torch.export.ExportedProgram:
+    """``model`` in inference mode, on the CPU, as a program with the example ``inputs``; raises
+    ``EspalierError`` where they do not run through it, or torch.export cannot trace it."""
+    modes = {part: part.training for part in model.modules()}
+    try:
+        with quiet(), torch.no_grad():
+            return torch.export.export(model.eval().cpu(), tuple(inputs))
+    except Exception as error:  # whatever the user's own code raises
+        raise EspalierError(f"torch.export cannot trace {type(model).__name__} with its example inputs: "
+                            f"{first_line(error)}") from error
+    finally:
+        for part, training in modes.items():
+            part.training = training
+
+
+def write_pruned(model: nn.Module, inputs: Sequence[Any], output: Path) -> list[Path]:
+    """Writes the exported program ``output`` (.pt2), and beside it the state dict (.safetensors); each
+    appears whole or not at all. Returns the paths."""
+    program = exported(model, inputs)
+    paths = [output, output.with_suffix(".safetensors")]
+    with replacing(paths[0]) as file, steady(file) as writer:
+        torch.export.save(program, writer)
     state = {name: value.contiguous().clone() for name, value in model.state_dict().items()}
     with replacing(paths[1]) as file:
         file.write(save(state))
-    with replacing(paths[2]) as file:
-        file.write((json.dumps(summary, indent=1) + "\n").encode())
     return paths

@@ -14,7 +14,7 @@ from ...errors import EspalierError, optional
 from ...files import check_writable
 from ..compiled import Source
 from ..training import training_page
-from .common import DebugOption, SeedOption, StepsOption, err, out, show, write_text
+from .common import DebugOption, SeedOption, StepsOption, err, out, show, write_json, write_text
 from .prune_search import SearchRequest, searched
 from .prune_summary import layers_table, measured, outcome_table, summary_of
 
@@ -64,7 +64,9 @@ def prune_command(
     optional("torch", "espalier prune")
     from ...frontends.pruning.recipe import Recipe
     from ...frontends.pruning.shipped import find_recipe
-    from ...frontends.pruning.weights import load_weights
+    from ...frontends.pruning.sparsifier import unwrapped
+    from ...frontends.pruning.targets import assign
+    from ...frontends.pruning.weights import exported, load_weights
 
     if schema:
         out.print(json_module.dumps(Recipe.model_json_schema(), indent=1), markup=False)
@@ -72,6 +74,7 @@ def prune_command(
     request = SearchRequest(latency, speedup, floor, threads, search_trials)
     request.check(bool(data))
     _check_arguments(model, data, recipe, output, checkpoint, resume, dry_run)
+    _make_folders({"--checkpoint": checkpoint, "--log": log})
     loaded = find_recipe(recipe)
     source = Source(model, None, seed, steps)
     module, inputs = source.load()
@@ -80,6 +83,9 @@ def prune_command(
                             f"path.py:function")
     if weights is not None:
         load_weights(module, weights)
+    module = unwrapped(module)
+    assign(module, loaded)  # what the recipe cannot do here is said before anything is trained
+    exported(module, inputs)
     from ...frontends.pruning.engine import RunOptions
     from ...frontends.tasks.load import load_task
 
@@ -109,8 +115,16 @@ def _check_arguments(model: str, data: str, recipe: str, output: Path | None, ch
         if output.suffix != ".pt2":
             raise EspalierError(f"--output expects a .pt2 file, found '{output}'")
         check_writable(output)
-    if checkpoint is not None:
-        checkpoint.mkdir(parents=True, exist_ok=True)
+
+
+def _make_folders(folders: dict[str, Path | None]) -> None:
+    """Makes what is not there: at the end of a training it is late to hear that it cannot be."""
+    for option, folder in folders.items():
+        try:
+            if folder is not None:
+                folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise EspalierError(f"{option}: cannot make the folder '{folder}': {error.strerror}") from error
 
 
 def _dry_run(module: Any, inputs: tuple[Any, ...], recipe: Any, task: Any) -> None:
@@ -183,9 +197,9 @@ def _prune(name: str, module: Any, inputs: tuple[Any, ...], recipe: Any, task: A
         log_file = output.with_suffix(".csv")
         write_text(output.with_suffix(".html"), training_page(
             name, log_file, outcome.layers, run.sparsifier.assignment.libraries))
-    write_pruned(module, inputs, output, summary)
-    summary["times"] = measured(name, dense, module.eval(), inputs, threads)
-    paths = write_pruned(module, inputs, output, summary)
+    paths = [*write_pruned(module, inputs, output), output.with_suffix(".json")]
+    write_json(paths[-1], summary)  # before what may yet fail
+    write_json(paths[-1], {**summary, "times": measured(name, dense, module.eval(), inputs, threads)})
     out.print(f"wrote {', '.join(str(path) for path in paths)}", markup=False)
 
 

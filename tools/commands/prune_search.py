@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,6 +39,8 @@ class SearchRequest:
                                           ("--floor", self.floor)) if value is not None]
         if len(given) > 1:
             raise EspalierError(f"{' and '.join(given)}: one target at a time")
+        if self.floor is not None and not isfinite(self.floor):
+            raise EspalierError(f"--floor expects a number, found {self.floor}")
         if self.trials and not given:
             raise EspalierError("--search-trials needs --latency, --speedup or --floor")
         if (self.trials or self.floor is not None) and not has_data:

@@ -9,13 +9,14 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from espalier.frontends.pruning.checkpoint import checkpoints, load_checkpoint, save_checkpoint
+from espalier.frontends.pruning.checkpoint import checkpoints, load_checkpoint, save_checkpoint, steady
 from espalier.frontends.pruning.engine import EpochLog, Outcome, PruningRun, RunOptions, Step
 from espalier.frontends.pruning.loop import check_task, estimate_batch_norm, evaluate
 from espalier.frontends.pruning.recipe import Phase, load_recipe
@@ -143,6 +144,50 @@ def test_nothing_half_written_is_left_by_a_full_disk(tmp_path: Path, monkeypatch
     with pytest.raises(EspalierError, match="No space left on device"):
         save_checkpoint(tmp_path, 2, {"a": 2})
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoint-00000001.pt"]
+
+
+def test_torchs_writer_does_not_end_the_process_where_the_disk_is_full() -> None:
+    """A file object that raises would: its destructor writes the archive's end."""
+    class Full:
+        def write(self, data: bytes) -> int:
+            raise OSError(28, "No space left on device")
+
+    with pytest.raises(OSError, match="No space left"), steady(Full()) as writer:  # type: ignore[arg-type]
+        torch.save({"a": torch.zeros(1000)}, writer)
+
+
+class Odd(list[Any]):
+    """Batches whose length is not their number, or that break off."""
+
+    def __init__(self, batches: Any, length: int, error: Exception | None = None) -> None:
+        super().__init__(batches)
+        self.length, self.error = length, error
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __iter__(self) -> Iterator[Any]:
+        yield from super().__iter__()
+        if self.error is not None:
+            raise self.error
+
+
+@pytest.mark.parametrize(("length", "error", "message"), [
+    (9, None, "--data: the train data gave 4 batches, their length says 9"),
+    (2, None, "--data: the train data gave more batches, their length says 2"),
+    (4, ValueError("row 7"), "--data: the train data: ValueError: row 7")])
+def test_data_that_end_too_soon_are_one_line(length: int, error: Exception | None, message: str) -> None:
+    made = task()
+    recipe = {**RECIPE, "method": {"name": "one_shot"}, "retrain": {"epochs": 1}}
+    with pytest.raises(EspalierError, match=message):
+        PruningRun(net(), Task(Odd(made.train, length, error), made.validation), load_recipe(recipe)).run()
+
+
+def test_a_step_that_fails_is_named() -> None:
+    made = task()
+    broken = Task(made.train, made.validation, loss=lambda outputs, batch: outputs.detach().sum())
+    with pytest.raises(EspalierError, match="step 1 of epoch 2: RuntimeError: element 0 of tensors"):
+        PruningRun(net(), broken, load_recipe(RECIPE)).run()
 
 
 def test_a_loss_that_is_no_number_stops_and_names_the_layer(tmp_path: Path) -> None:

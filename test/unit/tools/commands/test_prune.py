@@ -29,6 +29,18 @@ def data():
     return training.task()
 def nothing():
     return 3
+def wrong():
+    return training.net(), (torch.zeros(1, 3, 6, 6),)
+def masked():
+    net = training.net()
+    torch.nn.utils.prune.l1_unstructured(net.second, "weight", 0.5)
+    return net, (torch.zeros(1, 2, 6, 6),)
+def wrapped():
+    return torch.nn.DataParallel(training.net()), (torch.zeros(1, 2, 6, 6),)
+def no_weights():
+    return torch.nn.ReLU(), (torch.zeros(1, 2, 6, 6),)
+def ends():
+    raise SystemExit(3)
 def broken():
     raise ValueError("no such disk")
 """
@@ -103,6 +115,13 @@ def test_tensorboard_gets_every_epoch(folder: Path) -> None:
     (["-o", "pruned.pt"], "--output expects a .pt2 file"), (["--resume"], "--resume needs --checkpoint"),
     (["--weights", "file.py"], "no state dict that can be read safely"),
     (["--weights", "none.pt"], "none.pt: no such file"),
+    (["--log", "file.py"], "--log: cannot make the folder 'file.py': File exists"),
+    (["--checkpoint", "file.py"], "--checkpoint: cannot make the folder 'file.py'"),
+    (["--data", "file.py:ends"], "file.py:ends: it ended the program (3)"),
+    (["--floor", "nan"], "--floor expects a number, found nan"),
+    (["file.py:wrong"], "torch.export cannot trace Net with its example inputs: RuntimeError: Given"),
+    (["file.py:masked"], "layer 'second' computes its weight"),
+    (["file.py:no_weights"], "the model has no layers to prune"),
     (["--latency", "12"], "--latency expects a time such as 12ms, found '12'"),
     (["--latency", "..ms"], "--latency expects a time such as 12ms"),
     (["--latency", "1ms", "--speedup", "2"], "--latency and --speedup: one target at a time"),
@@ -114,7 +133,8 @@ def test_a_mistake_is_one_line_and_leaves_no_file(arguments: list[str], message:
     rest = [part for name, value in defaults.items() if name not in arguments for part in (name, value)]
     if not arguments or "--dry-run" in arguments:
         rest = []
-    code, text = call(*arguments, *rest, *(["file.py:model"] if rest else []))
+    given = arguments[0].startswith("file.py") if arguments else False
+    code, text = call(*arguments, *rest, *(["file.py:model"] if rest and not given else []))
     assert code == 1
     assert message in text
     assert len(text.strip().splitlines()) == 1
