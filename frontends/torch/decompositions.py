@@ -34,6 +34,7 @@ def table() -> dict[Any, Callable[..., Any]]:
         aten._pdist_forward.default: operators.own_distances,
         aten._embedding_bag_forward_only.default: operators.embedding_bag,
         aten._embedding_bag.default: operators.embedding_bag,
+        aten._native_batch_norm_legit_no_training.default: norms.batch_norm,
         aten.var.correction: norms.var, aten.var_mean.correction: norms.var_mean}
     ours |= {aten.argmax.default: extremes.argmax, aten.argmin.default: extremes.argmin,
              aten.max.dim: extremes.max_dim, aten.min.dim: extremes.min_dim}

@@ -1,6 +1,8 @@
 """Variances in the numbers' own type, in two passes; torch-mlir's decomposition goes through f64.
 
-Layer, group and instance norms are made of them by PyTorch's own decompositions.
+Layer, group and instance norms are made of them by PyTorch's own decompositions. A batch norm of inference is
+four operations on the image here, and what its constants need; PyTorch's traces twice as many, for each of
+fifty layers.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ from math import prod
 from typing import Any
 
 import torch
+from torch._decomp import get_decompositions
 
 
 def var(x: torch.Tensor, dim: Sequence[int] | None = None, *, correction: float | None = None,
@@ -33,6 +36,21 @@ def var_mean(x: torch.Tensor, dim: Sequence[int] | None = None, *, correction: f
     return total / _divisor(count, correction), mean.reshape(total.shape)
 
 
+def batch_norm(x: torch.Tensor, weight: torch.Tensor | None, bias: torch.Tensor | None, mean: torch.Tensor,
+               variance: torch.Tensor, momentum: float, eps: float) -> Any:
+    """``aten._native_batch_norm_legit_no_training``, in PyTorch's order; numbers of mixed or narrow types are
+    left to its own decomposition."""
+    if any(part is not None and part.dtype != torch.float32 for part in (x, weight, bias, mean, variance)):
+        operator = torch.ops.aten._native_batch_norm_legit_no_training.default
+        return get_decompositions([operator])[operator](x, weight, bias, mean, variance, momentum, eps)
+    along = [-1] + [1] * (x.dim() - 2)
+    y = (x - mean.view(along)) * torch.reciprocal(torch.sqrt(variance + eps)).view(along)
+    y = y if weight is None else y * weight.view(along)
+    y = y if bias is None else y + bias.view(along)
+    unused = x.new_empty(0)  # statistics, of training alone
+    return y, unused, unused
+
+
 def _squares(x: torch.Tensor, dim: Sequence[int] | None, keepdim: bool) -> Any:
     """The sum of squared differences from the mean, these differences, the mean with all dimensions, how many
     numbers it is of, and along which dimensions."""
@@ -51,4 +69,4 @@ def _divisor(count: int, correction: float | None) -> float:
     return max(0.0, count - (1 if correction is None else correction))
 
 
-__all__ = ["var", "var_mean"]
+__all__ = ["batch_norm", "var", "var_mean"]
