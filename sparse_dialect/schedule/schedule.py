@@ -40,7 +40,8 @@ class Schedule:
     while the one before is computed.
 
     On a GPU ``tile`` is rows and columns of pixels of a thread, which computes them for so many ``filters``;
-    a workgroup has so many ``threads``.
+    a workgroup has so many ``threads``. ``filters_first``: workgroups follow each other through the filters
+    of one place, else through the places of one group of filters.
     """
 
     micro_kernel: str | None = None
@@ -58,6 +59,7 @@ class Schedule:
     prefetch: bool | None = None
     filters: int | None = None
     threads: int | None = None
+    filters_first: bool | None = None
 
     def filled(self, **known: Any) -> Schedule:
         """This schedule with ``known`` values where it says nothing itself."""

@@ -315,13 +315,14 @@ class Work:
     """``owners`` (planes, groups of filters) of ``tiles`` each, a thread a tile; ``batch`` times.
 
     Where an owner has tiles enough, a workgroup belongs to one; else several share one. ``given``: threads of
-    a workgroup, 0 chooses.
+    a workgroup, 0 chooses. ``owners_first``: workgroups follow each other through the owners.
     """
 
     owners: int
     tiles: int
     batch: int = 1
     given: int = 0
+    owners_first: bool = False
 
     @property
     def threads(self) -> int:
@@ -339,14 +340,17 @@ class Work:
     def groups(self) -> tuple[int, int, int]:
         """Workgroups."""
         if self.together == 1:
-            return -(-self.tiles // self.threads), self.owners, self.batch
+            across = -(-self.tiles // self.threads)
+            first = (self.owners, across) if self.owners_first else (across, self.owners)
+            return (*first, self.batch)
         return -(-self.owners // self.together), 1, self.batch
 
     def run(self, e: Emitter, body: Callable[[str, str], None]) -> Kernel:
         """The kernel whose threads run ``body(owner, tile)``; the example of the batch is ``%bz``."""
         if self.together == 1:
-            thread = e.thread()
-            e.when(e.below(thread, self.tiles), lambda: body("%by", thread))
+            owner, at = ("%bx", "%by") if self.owners_first else ("%by", "%bx")
+            thread = e.add(e.times(at, self.threads), "%tx")
+            e.when(e.below(thread, self.tiles), lambda: body(owner, thread))
             return e.kernel(self.groups)
         own, tile = e.divided("%tx", self.tiles)
         owner = e.add(e.times("%bx", self.together), own)

@@ -92,6 +92,7 @@ def convolution_of(op: Any, source: Layout, residual: Layout | None, half: bool,
         half,
         pooled is not None,
         schedule.threads or 0,
+        bool(schedule.filters_first),
     )
     return layer, _arrays(stored, bias.astype(np.float32), half)
 

@@ -84,6 +84,7 @@ class Convolution:
     half: bool = False
     pooled: bool = False  # the target holds maxima of 2 x 2 pixels
     threads: int = 0  # of a workgroup; 0: as many as suit the image
+    filters_first: bool = False  # workgroups go through the filters of a place, else through places
 
     @property
     def image(self) -> tuple[int, int]:
@@ -111,7 +112,8 @@ class Convolution:
         """The groups of filters and their tiles."""
         rows, vectors = self.image
         down, across = -(-rows // self.tile.rows), -(-vectors // self.tile.vectors)
-        return Work(self.groups, self.target.depth * down * across, self.batch, self.threads)
+        return Work(self.groups, self.target.depth * down * across, self.batch, self.threads,
+                    self.filters_first)
 
     def buffers(self) -> list[Buffer]:
         """The kernel's arguments."""

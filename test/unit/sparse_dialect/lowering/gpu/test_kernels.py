@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from espalier.pipelines.driver import CompileOptions, compile_linalg
 from espalier.pipelines.target import Target
 from espalier.runtime.executors.vulkan import GpuProgram
 from espalier.runtime.executors.vulkan_program import Program, decode
-from espalier.sparse_dialect.lowering.gpu import schedule_gpu_layers
+from espalier.sparse_dialect.lowering.gpu import layers, schedule_gpu_layers
 from espalier.sparse_dialect.lowering.gpu.kernels.products import packed_dense, parts
 from espalier.sparse_dialect.schemes import NM, Bcr, Connectivity, Kgs, Scheme, Unstructured
 from support.vulkan import check_spirv, lacking, on_each_device, validated
@@ -222,10 +223,27 @@ def test_long_sums_of_halves_restart() -> None:
     np.testing.assert_allclose(found.view(np.float32).reshape(5, 5)[2, 2], 4608, rtol=1e-3)
 
 
+@pytest.mark.skipif(bool(lacking("lavapipe")), reason=lacking("lavapipe") or "-")
+def test_the_order_of_workgroups_changes_no_bit(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    conv, x = nn.Conv2d(3, 5, 3, padding=1), torch.randn(2, 3, 40, 44)
+    known, found, groups = layers.schedule_of, [], []
+    for first in (False, True):
+        monkeypatch.setattr(layers, "schedule_of", lambda op, first=first: replace(
+            known(op), tile=(1, 4), filters=1, filters_first=first))
+        program = compiled(conv, x)
+        groups.append(program.dispatches[1].groups)
+        with validated("lavapipe") as gpu, GpuProgram(gpu, program) as loaded:
+            found.append(loaded.run([x.numpy()])[0].tobytes())
+    assert groups[0] == (*groups[1][1::-1], 2)
+    assert groups[0][0] != groups[0][1]
+    assert found[0] == found[1]
+
+
 def test_memory_is_shared_by_lifetimes() -> None:
     """Of a chain of layers no more than two neighbours live together."""
-    layers = [nn.Conv2d(8, 8, 3, padding=1) for _ in range(6)]
-    program = compiled(nn.Sequential(*layers), torch.randn(1, 8, 32, 32))
+    chain = [nn.Conv2d(8, 8, 3, padding=1) for _ in range(6)]
+    program = compiled(nn.Sequential(*chain), torch.randn(1, 8, 32, 32))
     tensor = 8 * 32 * 32 * 4
     inputs_and_outputs = sum(one.bytes for one in (*program.inputs, *program.outputs))
     assert program.activation_bytes - inputs_and_outputs <= 1.5 * 2 * tensor  # margins of small images
