@@ -13,6 +13,9 @@ PACKAGES := sparse_dialect pipelines frontends runtime tools
 # mypy names a module by its folder, and the checkout's may be no Python name: it looks through a link called espalier.
 TYPING := $(VENV)/typing
 
+# Some containers set it: then each of the hundreds of processes that tests start compiles all modules again.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: demo demo-prune test fast lint docs clean
 
 demo: $(VENV)/.torch

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 
 import pytest
@@ -10,6 +11,7 @@ from support.fake_adb import phone  # noqa: F401
 
 # Workers are as many as cores: PyTorch's own threads would only wait for one another. Children inherit it.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+gc.set_threshold(20_000, 50, 100)  # as the command line does it
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,7 +16,8 @@ from espalier.errors import EspalierError, MissingPackage
 from espalier.frontends import load_model
 from espalier.frontends.hugging_face import _pixels, _tokens, load_folder
 
-transformers = pytest.importorskip("transformers")
+pytestmark = pytest.mark.skipif(find_spec("transformers") is None,
+                                reason="transformers is not installed (extra hf)")
 LAYER = "resnet.encoder.stages.0.layers.0.layer.0.convolution.weight"
 
 
@@ -23,6 +25,7 @@ LAYER = "resnet.encoder.stages.0.layers.0.layer.0.convolution.weight"
 def saved(tmp_path_factory: pytest.TempPathFactory) -> tuple[torch.nn.Module, Path]:
     folder = tmp_path_factory.mktemp("hf")
     torch.manual_seed(0)
+    transformers = pytest.importorskip("transformers")
     config = transformers.ResNetConfig(embedding_size=8, hidden_sizes=[8], depths=[1], layer_type="basic",
                                        num_labels=4)
     net = transformers.ResNetForImageClassification(config).eval()
@@ -61,6 +64,7 @@ def test_example_inputs_are_told_by_the_configuration(saved: tuple[torch.nn.Modu
 
 
 def test_texts_come_without_a_cache(tmp_path: Path) -> None:
+    transformers = pytest.importorskip("transformers")
     config = transformers.GPT2Config(vocab_size=50, n_positions=16, n_embd=8, n_layer=1, n_head=2,
                                      bos_token_id=0, eos_token_id=0)
     transformers.GPT2LMHeadModel(config).half().save_pretrained(tmp_path)
@@ -118,6 +122,7 @@ def test_bad_folders(saved: tuple[torch.nn.Module, Path], tmp_path: Path, change
 
 
 def test_what_a_configuration_does_not_tell(tmp_path: Path) -> None:
+    transformers = pytest.importorskip("transformers")
     config = transformers.T5Config(vocab_size=20, d_model=8, d_kv=4, d_ff=8, num_layers=1, num_heads=2)
     transformers.T5ForConditionalGeneration(config).save_pretrained(tmp_path)
     with pytest.raises(EspalierError, match="does not tell the inputs of T5ForConditionalGeneration; return"):

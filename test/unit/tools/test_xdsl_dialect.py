@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 import tomllib
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +19,8 @@ from espalier.sparse_dialect import register_dialect
 from espalier.sparse_dialect.dialect.dialect import Sparse
 from espalier.sparse_dialect.ir.mlir import ir
 
-xdsl = pytest.importorskip("xdsl", reason="xdsl is missing: pip install 'espalier-compiler[hosts]'")
-from espalier.tools.xdsl_dialect import sparse_dialect  # noqa: E402
-from xdsl.context import Context  # noqa: E402
-from xdsl.dialects import get_all_dialects  # noqa: E402
-from xdsl.parser import Parser  # noqa: E402
-from xdsl.printer import Printer  # noqa: E402
-from xdsl.utils.exceptions import VerifyException  # noqa: E402
-
+pytestmark = pytest.mark.skipif(find_spec("xdsl") is None,
+                                reason="xdsl is missing: pip install 'espalier-compiler[hosts]'")
 ROOT = Path(espalier.__file__).parent
 NET = """
 func.func @main(%x: tensor<1x4x8x8xf32>) -> tensor<1x8x8x8xf32> {
@@ -46,6 +41,10 @@ func.func @main(%x: tensor<1x4x8x8xf32>) -> tensor<1x8x8x8xf32> {
 
 def new_context() -> Any:
     """A context with all of xDSL's dialects and ours."""
+    from espalier.tools.xdsl_dialect import sparse_dialect
+    from xdsl.context import Context
+    from xdsl.dialects import get_all_dialects
+
     context = Context()
     for name, factory in get_all_dialects().items():
         context.register_dialect(name, factory)
@@ -54,6 +53,8 @@ def new_context() -> Any:
 
 
 def printed(module: Any) -> str:
+    from xdsl.printer import Printer
+
     stream = io.StringIO()
     Printer(stream, print_generic_format=True).print_op(module)
     return stream.getvalue()
@@ -64,6 +65,8 @@ def round_trip(text: str) -> str:
 
     xDSL gives a resource that it reads again another name, for the whole process.
     """
+    from xdsl.parser import Parser
+
     module = Parser(new_context(), text).parse_module()
     module.verify()
     once = printed(module)
@@ -76,6 +79,8 @@ def round_trip(text: str) -> str:
 
 def test_it_is_what_our_classes_are() -> None:
     """The same operations and attributes, with the same names inside."""
+    from espalier.tools.xdsl_dialect import sparse_dialect
+
     ours = {op.OPERATION_NAME for op in Sparse.operations}
     assert {op.name for op in sparse_dialect().operations} == ours
     declared = {op.name: op.get_irdl_definition() for op in sparse_dialect().operations}
@@ -108,6 +113,9 @@ def test_a_prepared_network_round_trips(tmp_path: Path) -> None:
 
 
 def test_what_is_left_out_is_refused() -> None:
+    from xdsl.parser import Parser
+    from xdsl.utils.exceptions import VerifyException
+
     text = (ROOT / "test/dialect/ops.mlir").read_text().partition("// -----")[0]
     module = Parser(new_context(), text).parse_module()
     op = next(op for op in module.walk() if op.name == "sparse.conv")

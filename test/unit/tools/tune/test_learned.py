@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
+from importlib.util import find_spec
 from math import exp, prod
 
 import numpy as np
@@ -26,7 +27,7 @@ from espalier.tools.tune.learned import (
 )
 from espalier.tools.tune.search import Genetic
 
-pytest.importorskip("sklearn")
+pytestmark = pytest.mark.skipif(find_spec("sklearn") is None, reason="sklearn is not installed (extra tune)")
 WINDOW = Window.of((3, 3), (1, 1), (1, 1))
 
 
