@@ -6,10 +6,10 @@ given to the others.
 
 from __future__ import annotations
 
-import threading
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
@@ -85,18 +85,16 @@ class Farm:
         return [outcome or Outcome(LOST, reason=reason) for outcome in queue.outcomes]
 
     def _serve_together(self, queue: _Queue) -> None:
-        threads = [threading.Thread(target=self._serve, args=(worker, queue), daemon=True)
-                   for worker in list(self.workers)]
-        for thread in threads:
-            thread.start()
-        try:
-            for thread in threads:
-                thread.join()
-        except KeyboardInterrupt:
-            queue.left.clear()
-            for thread in threads:
-                thread.join()
-            raise
+        with ThreadPoolExecutor(len(self.workers)) as pool:
+            futures = [pool.submit(self._serve, worker, queue) for worker in self.workers]
+            try:
+                wait(futures)
+            except KeyboardInterrupt:
+                queue.left.clear()
+                wait(futures)
+                raise
+        for future in futures:
+            future.result()
 
     def _serve(self, worker: Worker, queue: _Queue) -> None:
         """Has ``worker`` do what is left, until nothing is or it is lost."""

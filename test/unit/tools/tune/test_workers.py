@@ -81,6 +81,30 @@ def test_all_are_lost() -> None:
     assert found.width == 0
 
 
+def test_ctrl_c_lets_what_runs_end() -> None:
+    class Interrupting(Counting):
+        def measure(self, schedules: Mapping[str, Schedule], seconds: float, at_most: float) -> Outcome:
+            if len(self.done) == 1:
+                signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+            return super().measure(schedules, seconds, at_most)
+
+    judges = Interrupting(takes=0.05), Counting(takes=0.05)
+    before = threading.active_count()
+    with pytest.raises(KeyboardInterrupt):
+        farm(*judges).all(works(100))
+    assert threading.active_count() == before
+    assert 3 <= len(judges[0].done) + len(judges[1].done) < 20
+
+
+def test_what_a_worker_cannot_do_is_not_swallowed() -> None:
+    class Faulty(Counting):
+        def measure(self, schedules: Mapping[str, Schedule], seconds: float, at_most: float) -> Outcome:
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        farm(Faulty(), Counting(takes=0.01)).all(works(8))
+
+
 def test_time_that_is_over() -> None:
     assert {outcome.state for outcome in farm(Counting(), Counting()).all(works(3, -1.0))} == {LATE}
 
