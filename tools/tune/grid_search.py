@@ -11,7 +11,7 @@ import hashlib
 import random
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from statistics import median
 
 from ...sparse_dialect.schedule.database import Database, Place, Trial
@@ -109,7 +109,7 @@ class GridSearch:
 
     def _trial(self, classes: Classes, times: Times, assignment: Assignment, outcome: Outcome) -> Trial:
         """Notes how ``assignment`` ended."""
-        key, text = self._key(classes), ",".join(map(str, assignment))
+        key, text = self._key(classes), _text(assignment)
         if outcome.state != OK:
             times.fail(assignment)
             self.failed += 1
@@ -134,10 +134,9 @@ class GridSearch:
 
     def _confirmed(self, classes: Classes, found: Assignment) -> Verdict | None:
         """The verdict where the whole network is faster on the grids ``found``, which it then takes."""
-        (outcome,) = self._all("confirm", classes, [found], self.budget.confirm_s, self.budget.left)
-        if checked(outcome).state != OK or not outcome.value.faster:
+        verdict = self._known_verdict(classes, found) or self._new_verdict(classes, found)
+        if verdict is None or not verdict.faster:
             return None
-        verdict: Verdict = outcome.value
         chosen = classes.chosen(found)
         keys, _ = self.network.keys_with({})
         entries = {keys[name]: (Schedule(grid=grid), verdict.ratio) for name, grid in chosen.items()
@@ -145,3 +144,22 @@ class GridSearch:
         self.database.confirm(entries, self.place, self.network.name)
         self.network.take_grids(chosen)
         return verdict
+
+    def _known_verdict(self, classes: Classes, found: Assignment) -> Verdict | None:
+        """What an earlier search found out: tiles were measured on what it took."""
+        trials = self.database.trials(self.place, f"{self._key(classes)}, whole", self.measure.objective)
+        return next((Verdict(**trial.features) for trial in trials if trial.reason == _text(found)), None)
+
+    def _new_verdict(self, classes: Classes, found: Assignment) -> Verdict | None:
+        (outcome,) = self._all("confirm", classes, [found], self.budget.confirm_s, self.budget.left)
+        if checked(outcome).state != OK:
+            return None
+        verdict: Verdict = outcome.value
+        trial = Trial(f"{self._key(classes)}, whole", Schedule(), OK, verdict.ratio, verdict.tuned,
+                      self.measure.objective, asdict(verdict), self.network.name, _text(found))
+        self.database.add_trials([trial], self.place)
+        return verdict
+
+
+def _text(assignment: Assignment) -> str:
+    return ",".join(map(str, assignment))
