@@ -3,6 +3,7 @@ what is confirmed is kept."""
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -297,11 +298,17 @@ def test_tiles_that_lose_against_grids_alone_are_not_kept(tmp_path: Path) -> Non
 
 
 def test_two_workers_have_a_round_each(tmp_path: Path) -> None:
+    together = threading.Barrier(2)
+
+    class Meeting(FakeJudge):
+        def measure(self, schedules: Mapping[str, Schedule], seconds: float, at_most: float) -> Outcome:
+            if seconds == ROUND_S:
+                together.wait(60)
+            return super().measure(schedules, seconds, at_most)
+
     network: Any = Network()
-    judges = Slow(0.003), Slow(0.003)
     with Database(tmp_path / "t") as kept:
         limits = Limits(40, "ga", 1)
-        result = Tuner(network, farm(*judges), TIME, kept, PLACE, limits, Budget(100.0)).run()
+        result = Tuner(network, farm(Meeting(), Meeting()), TIME, kept, PLACE, limits, Budget(100.0)).run()
         assert [trial.state for trial in kept.trials(PLACE)] == [OK] * 80
     assert (result.trials, result.failed) == (80, 0)
-    assert min(judge.asked for judge in judges) > 5
