@@ -188,6 +188,7 @@ def test_random_operations_stay_random() -> None:
         assert not torch.equal(fast(x), fast(x))
 
 
+@pytest.mark.slow
 def test_random_operations_are_cut_out_of_a_graph() -> None:
     module = nn.Sequential(nn.Conv2d(3, 8, 3), nn.Dropout(0.5), nn.Conv2d(8, 8, 3)).requires_grad_(False)
     fast = torch.compile(module, backend="espalier")

@@ -190,6 +190,7 @@ def compiled() -> ModelFile:
 
 
 @needs_qemu
+@pytest.mark.slow
 def test_a_model_is_counted_by_statement(compiled: ModelFile, tmp_path: Path) -> None:
     labelled = count_ours(compiled, compiled.sample_inputs)
     labels = list(dict.fromkeys(label for label, _ in labelled))
@@ -212,6 +213,7 @@ def test_a_model_is_counted_by_statement(compiled: ModelFile, tmp_path: Path) ->
 
 
 @needs_qemu
+@pytest.mark.slow
 def test_a_model_that_computes_something_else_is_not_counted(compiled: ModelFile) -> None:
     wrong = replace(compiled, sample_outputs=[y + 1 for y in compiled.sample_outputs])
     with pytest.raises(EspalierError, match=r"our outputs differ from PyTorch's by .* nothing"):
