@@ -69,6 +69,8 @@ def network(name: str) -> tuple[nn.Module, tuple[torch.Tensor, ...]]:
         prune_module(module, CNN)
         return module.eval(), (torch.randn(1, 3, 32, 32),)
     module, inputs = load_model(name, "bcr:rate=8" if name in ("gru", "lstm") else CNN)
+    if name in ("mobilenet_v2", "resnet18"):
+        inputs = tuple(x[..., :64, :64] for x in inputs)
     return module, tuple(x.detach().clone() for x in inputs)  # type: ignore[return-value]
 
 
@@ -83,22 +85,20 @@ def exported(module: nn.Module, inputs: Any, path: Path, opset: int) -> Path:
     return path
 
 
-def compare(name: str, opset: int, folder: Path) -> None:
-    module, inputs = network(name)
-    ours = espalier.compile(module, inputs)
-    theirs = espalier.compile(exported(module, inputs, folder / f"{name}.onnx", opset), inputs)
-    def kept(model: Any) -> list[tuple[Any, ...]]:
-        return [(layer.op, layer.scheme, layer.kernel, layer.macs_packed) for layer in model.layers]
-
-    assert kept(theirs) == kept(ours)
-    x = [value.numpy() for value in inputs]
-    for found, expected in zip(theirs.run(x), ours.run(x), strict=True):
-        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5 * np.abs(expected).max())
-    assert theirs.check() <= 1e-5  # of ONNX Runtime
+def kept(model: Any) -> list[tuple[Any, ...]]:
+    return [(layer.op, layer.scheme, layer.kernel, layer.macs_packed) for layer in model.layers]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("opset", [18, 20])
 @pytest.mark.parametrize("name", ["unet", "squeezenet", "mobilenet_v2", "resnet18", "gru", "lstm"])
-def test_networks(name: str, opset: int, tmp_path: Path) -> None:
-    compare(name, opset, tmp_path)
+def test_networks(name: str, tmp_path: Path) -> None:
+    """In both opsets; what PyTorch's own way gives is compiled once."""
+    module, inputs = network(name)
+    ours = espalier.compile(module, inputs)
+    x = [value.numpy() for value in inputs]
+    for opset in (18, 20):
+        theirs = espalier.compile(exported(module, inputs, tmp_path / f"{name}{opset}.onnx", opset), inputs)
+        assert kept(theirs) == kept(ours), opset
+        for found, expected in zip(theirs.run(x), ours.run(x), strict=True):
+            np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5 * np.abs(expected).max())
+        assert theirs.check() <= 1e-5, opset  # of ONNX Runtime
