@@ -16,8 +16,9 @@ from rich import box
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from ...errors import EspalierError
+from ...errors import EspalierError, optional
 from ...files import DATABASE, check_writable, configuration_folder
+from ...programs import path_of
 from ..bench.machine import Machine
 from ..compiled import Source
 from ..tune.budget import ROUND_S, Budget, Limits
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from ..tune.judge import Verdict
     from ..tune.tuner import Result, Told
 
+NEEDED = {"instructions": {"qemu-aarch64"}, "static-cycles": {"qemu-aarch64", "llvm-mca"}}
 SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 
 
@@ -117,6 +119,11 @@ def _measured(device: str, objective: str, target: str, workers: int, ray: str) 
                             "several count on qemu, or measure on a cluster (--ray)")
     if workers and len(devices) > 1:
         raise EspalierError("--workers is for one device; several have a worker each")
+    if ray:  # what is missing is said before minutes of work
+        optional("ray", "tuning on a cluster")
+    else:
+        for name in sorted(kinds & {"adb"} | NEEDED.get(objective, set())):
+            path_of(name)
     return Crew(devices, workers, ray), objective
 
 

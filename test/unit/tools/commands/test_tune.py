@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import sys
 from pathlib import Path
 
 import pytest
@@ -139,6 +140,19 @@ def test_results_move_from_one_database_to_another(network: str, tmp_path: Path,
 def test_bad_input_is_one_line(network: str, espalier: CommandLine, words: tuple[str, ...],
                                error: str) -> None:
     result = espalier("tune", *words)
+    assert one_line(result, error)
+
+
+@pytest.mark.parametrize(("words", "error"), [
+    (("--device", "adb:R58"), "reaching an Android device needs adb"), (("--ray", "local"), "package ray"),
+    ((), "emulating AArch64 needs qemu-aarch64"),
+    (("--objective", "static-cycles"), "predicting cycles needs llvm-mca"),
+])
+def test_what_is_missing_is_said_at_once(network: str, espalier: CommandLine, words: tuple[str, ...],
+                                         error: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setitem(sys.modules, "ray", None)
+    result = espalier("tune", "net.mlir", "--target", "aarch64-linux-gnu", *words)
     assert one_line(result, error)
 
 
