@@ -32,9 +32,14 @@ def sort(x: torch.Tensor, dim: int = -1, descending: bool = False) -> tuple[torc
     return values, indices
 
 
+def argsort(x: torch.Tensor, dim: int = -1, descending: bool = False) -> torch.Tensor:
+    """``aten.argsort.default``, stable; in inference mode it is not taken apart before it comes here."""
+    return sort(x, dim, descending)[1]
+
+
 OURS: dict[Any, Callable[..., Any]] = {
-    aten.sort.default: sort, aten.topk.default: topk, aten.kthvalue.default: kthvalue,
-    aten.median.dim: median_of}
+    aten.argsort.default: argsort, aten.sort.default: sort, aten.topk.default: topk,
+    aten.kthvalue.default: kthvalue, aten.median.dim: median_of}
 
 
 class StableOrder(TorchDispatchMode):

@@ -91,3 +91,8 @@ def test_other_types(dtype: torch.dtype) -> None:
                                       lambda x: torch.sort(x, dim=-1, stable=True)])
 def test_what_sorts_inside(function: Callable[..., Any]) -> None:
     check(function, numbers(3, 60))
+
+
+def test_equal_numbers_keep_their_order_in_inference_too() -> None:
+    with torch.inference_mode(), StableOrder():
+        assert torch.argsort(torch.zeros(1000)).equal(torch.arange(1000))
