@@ -264,6 +264,20 @@ func.func @rows(%x: memref<64x256xf32>, %y: memref<64xf32>) {
   return
 }
 
+// Where the shortest rows are not the same ones, longer rows are: here an image of each.
+// CHECK-LABEL: func @padded
+// CHECK-COUNT-1: scf.parallel
+// CHECK-NOT: scf.parallel
+// CHECK: return
+func.func @padded(%x: memref<16x8x64xf32>, %y: memref<16x10x64xf32>) {
+  %t = memref.alloc() : memref<16x10x64xf32>
+  %inside = memref.subview %t[0, 1, 0] [16, 8, 64] [1, 1, 1]
+    : memref<16x10x64xf32> to memref<16x8x64xf32, strided<[640, 64, 1], offset: 64>>
+  memref.copy %x, %inside : memref<16x8x64xf32> to memref<16x8x64xf32, strided<[640, 64, 1], offset: 64>>
+  memref.copy %t, %y : memref<16x10x64xf32> to memref<16x10x64xf32>
+  return
+}
+
 // Sums of columns need all rows.
 // CHECK-LABEL: func @columns
 // CHECK-COUNT-2: scf.parallel

@@ -12,8 +12,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, reduce
-from itertools import combinations
+from itertools import accumulate, combinations
 from math import gcd, prod
+from operator import mul
 from typing import Any
 
 from ...ir.mlir import ir
@@ -152,10 +153,12 @@ class Group:
 
     @staticmethod
     def of(steps: Sequence[Step]) -> Group | None:
-        """None where the steps cannot, or should not, run as one."""
-        rows = min(step.most_rows for step in steps)
-        if rows < FEWEST:
-            return None
+        """None where the steps cannot, or should not, run as one; else with the shortest rows that they
+        share."""
+        return next(filter(None, (Group._of(steps, rows) for rows in _row_counts(steps))), None)
+
+    @staticmethod
+    def _of(steps: Sequence[Step], rows: int) -> Group | None:
         cuts = [cut for step in steps if (cut := Cut.of(step, rows)) is not None]
         if len(cuts) < len(steps) or not _apart(cuts):
             return None
@@ -170,6 +173,16 @@ class Group:
     @property
     def count(self) -> int:
         return prod(loop.size for loop in self.cuts[0].outer) // self.together
+
+
+def _row_counts(steps: Sequence[Step]) -> list[int]:
+    """How many rows the leading loops of ``steps`` may have in common, most first."""
+    most = min(step.most_rows for step in steps)
+    found = {most}
+    if not any(step.product for step in steps):  # the rows of a matrix stay whole
+        for step in steps:
+            found |= set(accumulate(step.flat.sizes, mul))
+    return sorted((rows for rows in found if FEWEST <= rows <= most), reverse=True)
 
 
 def _row_bytes(cuts: Sequence[Cut]) -> int:
