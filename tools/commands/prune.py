@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from ...frontends.pruning.plan import PlannedLayer
 
 ModelArgument = Annotated[str, typer.Argument(
-    metavar="MODEL", help="A reference network or path.py:function (which returns a module and its example "
-                          "inputs)", show_default=False)]
+    metavar="MODEL", help="A reference network, path.py:function (which returns a module and its example "
+                          "inputs) or a folder of Hugging Face's", show_default=False)]
 
 
 def prune_command(
@@ -79,8 +79,8 @@ def prune_command(
     source = Source(model, None, seed, steps)
     module, inputs = source.load()
     if not hasattr(module, "named_parameters"):
-        raise EspalierError(f"{model}: prune trains a PyTorch module, so a reference network or "
-                            f"path.py:function")
+        raise EspalierError(f"{model}: prune trains a PyTorch module: a reference network, path.py:function "
+                            "or a folder of Hugging Face's")
     if weights is not None:
         load_weights(module, weights)
     module = unwrapped(module)
