@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from . import borders, extremes, norms, operators, pools
+from . import adaptive_pools, borders, extremes, norms, operators, pools
 from .frames import depthwise_over_frames
 from .linear import linear
 from .recurrent import decompositions as with_recurrent
@@ -42,11 +42,8 @@ def table() -> dict[Any, Callable[..., Any]]:
         ours[pad.default] = borders.reflection_pad
     for pad in (aten.replication_pad1d, aten.replication_pad2d, aten.replication_pad3d):
         ours[pad.default] = borders.replication_pad
-    ours |= {aten.avg_pool1d.default: pools.averages(aten.avg_pool1d.default, 1),
-             aten.avg_pool2d.default: pools.averages(aten.avg_pool2d.default, 2),
-             aten.max_pool2d_with_indices.default: pools.maxima(aten.max_pool2d_with_indices.default, 2),
-             aten.max_pool3d_with_indices.default: pools.maxima(aten.max_pool3d_with_indices.default, 3)}
-    return with_recurrent({**get_decomposition_table(), **ours})
+    return with_recurrent({**get_decomposition_table(), **ours,
+                           **pools.decompositions(), **adaptive_pools.decompositions()})
 
 
 def whole_layers() -> dict[Any, Callable[..., Any]]:

@@ -1,9 +1,12 @@
-"""Pools whose window is larger than the image, which ``ceil_mode`` allows: the window is cut to the image.
+"""Pools whose window is larger than the image, which ``ceil_mode`` allows: the window is cut to the image; and
+pools of one image, which become those of a batch of one.
 
     avg_pool2d(x: 1x2560x7x7, 2560, ceil_mode=True)  ->  avg_pool2d(x, 7, stride=1)
+    avg_pool3d(x: 3x6x6x6, 2)                        ->  squeeze(avg_pool3d(unsqueeze(x, 0), 2), 0)
 
 torch-mlir would pad the image to the window's size, gigabytes of it. PyTorch counts in an average what lies
-in the padded image alone, so nothing changes.
+in the padded image alone, so nothing changes. Pools without a batch torch-mlir refuses; 3-D averages end the
+process.
 """
 
 from __future__ import annotations
@@ -12,12 +15,34 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
+from torch.utils._pytree import tree_map
 
+aten = torch.ops.aten
 Sizes = Sequence[int]
 
 
+def decompositions() -> dict[Any, Callable[..., Any]]:
+    """Operator -> what it becomes."""
+    ours: dict[Any, Callable[..., Any]] = {}
+    for spatial, pool in ((1, aten.avg_pool1d), (2, aten.avg_pool2d), (3, aten.avg_pool3d)):
+        ours[pool.default] = with_a_batch(pool.default, spatial, averages(pool.default, spatial))
+    for spatial, pool in ((2, aten.max_pool2d_with_indices), (3, aten.max_pool3d_with_indices)):
+        ours[pool.default] = with_a_batch(pool.default, spatial, maxima(pool.default, spatial))
+    return ours
+
+
+def with_a_batch(operator: Any, spatial: int, otherwise: Callable[..., Any]) -> Callable[..., Any]:
+    """``operator`` of [C, ...] as that of [1, C, ...]; of a batch ``otherwise``."""
+    def decomposed(x: torch.Tensor, *others: Any, **named: Any) -> Any:
+        if x.dim() != spatial + 1:
+            return otherwise(x, *others, **named)
+        return tree_map(lambda result: result.squeeze(0), operator(x.unsqueeze(0), *others, **named))
+
+    return decomposed
+
+
 def averages(operator: Any, spatial: int) -> Callable[..., Any]:
-    """The decomposition of ``avg_pool1d`` or ``avg_pool2d``."""
+    """The decomposition of ``avg_pool1d``, ``2d`` and ``3d``."""
     def decomposed(x: torch.Tensor, kernel: Sizes, stride: Sizes = (), padding: Sizes = (0,),
                    ceil_mode: bool = False, *others: Any) -> Any:
         cut = _cut(list(x.shape)[-spatial:], kernel, stride or kernel, padding, (1,))
