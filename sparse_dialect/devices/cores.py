@@ -17,7 +17,8 @@ class Shares:
     """The share of the multiply-add peak that convolutions reach, by what filters or weights have in common.
 
     ``groups`` of kernels, ``blocks`` of a matrix, or ``whole`` cuts, of 4 or more filters that share columns;
-    ``pairs`` of 2 or 3; ``single`` weights, each of which loads a vector for one multiply.
+    ``pairs`` of 2 or 3; ``single`` weights, where two filters share what both need; weights ``alone``, each of
+    which loads a vector for one multiply.
     """
 
     dense: float = 0.80
@@ -27,7 +28,8 @@ class Shares:
     whole: float = 0.72
     blocks: float = 0.70
     pairs: float = 0.55
-    single: float = 0.30
+    single: float = 0.45
+    alone: float = 0.30
 
 
 @dataclass(frozen=True)
@@ -111,7 +113,7 @@ CORES: dict[str, Core] = {
     # rest was tried on MobileNet-V2: ``kernel`` of 4 or 12 changes nothing, other blocks of 1x1 kernels cost
     # 1 to 6 %. Matrices and single weights were measured on 2 cores of an EPYC with 32 MB of L3.
     "zen4": replace(_AVX512, multiply=1.0, packed_block=48, wide_windows=False, hertz=3.5e9, stream=25.0,
-                    stream_far=16.0, cached=8 << 20, shares=Shares(single=0.5)),
+                    stream_far=16.0, cached=8 << 20, shares=Shares(single=0.5, alone=0.5)),
     "avx2": replace(_AVX512, registers=16, permutes=False, wide_windows=False, fetch=8.0),
     "sse": replace(_AVX512, registers=16, permutes=False, wide_windows=False, gathers=False, fetch=6.0),
     # LLVM unrolls loops whose turns it can count for the in-order A55, and then spills addresses.

@@ -16,6 +16,7 @@ import numpy as np
 from ..devices.cores import Core
 from ..devices.device import Device
 from ..schemes import Bcr, Connectivity, Dense, Empty, Kgs, Pattern, Scheme, Structured
+from ..schemes.kernels import SingleWeights
 from ..storage import DenseRows, KeptRows, Sell, Storage
 from ..storage.sell import PERMUTED, few_inputs
 
@@ -35,8 +36,9 @@ ROW_MULTIPLY = 1.03  # of a multiply's time in dense rows, where loads hide behi
 MANY, VECTORS = 64, 4
 
 
-def share_of_peak(scheme: Scheme, core: Core) -> float:
-    """The share of the FMA peak that the scheme's convolution kernel reaches."""
+def share_of_peak(scheme: Scheme, core: Core, grouped: bool = False) -> float:
+    """The share of the FMA peak that the scheme's convolution kernel reaches; filters of a ``grouped``
+    convolution share no loads."""
     shares = core.shares
     match scheme:
         case Dense():
@@ -44,7 +46,7 @@ def share_of_peak(scheme: Scheme, core: Core) -> float:
         case Structured():
             return shares.whole
         case Pattern():
-            return shares.patterns if scheme.entries > 1 else shares.single
+            return shares.patterns if scheme.entries > 1 else shares.alone
         case Connectivity():
             return shares.kernels
         case Kgs(filters=rows) | Bcr(rows=rows) if rows in (2, 3):
@@ -53,7 +55,9 @@ def share_of_peak(scheme: Scheme, core: Core) -> float:
             return shares.groups
         case Bcr(rows=rows) if rows >= 4:
             return shares.blocks
-    return shares.single
+        case SingleWeights() if not grouped:
+            return shares.single
+    return shares.alone
 
 
 def convolution_ms(scheme: Scheme, macs: int, device: Device) -> float:
@@ -107,13 +111,15 @@ def filters_per_group(scheme: Scheme, filters: int, places: int) -> int:
     """How many filters share loaded inputs (LRE, filter level).
 
     Pattern kernels share none: two filters rarely keep one pattern at one channel. Pairs of 1x1 kernels
-    share a third of their loads at 3.6x; groups of four share more but have 15 kernel classes, and short
-    runs cost more than that.
+    share a third of their loads at 3.6x, and single weights a quarter at 2x; groups of four share more but
+    have 15 kernel classes (a place), and short runs and long code cost more than that.
     """
     match scheme:
         case Dense():
             most = 4
         case Connectivity() if places == 1:
+            most = 2
+        case SingleWeights():
             most = 2
         case _:
             most = 1

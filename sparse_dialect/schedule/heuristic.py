@@ -107,7 +107,9 @@ class Heuristic:
         if isinstance(scheme, Empty):
             limit = 1.0
         elif layer.convolution is not None:
-            limit = share_of_peak(scheme, self.device.costs) / share_of_peak(Dense(), self.device.costs)
+            grouped = layer.convolution.kind != "plain"
+            limit = (share_of_peak(scheme, self.device.costs, grouped)
+                     / share_of_peak(Dense(), self.device.costs))
         else:
             limit = share * self._matrix_ms(layer, Dense()) / self._matrix_ms(layer, scheme)
         inputs = f" for {layer.inputs} inputs" if (layer.inputs or 1) > 1 else ""

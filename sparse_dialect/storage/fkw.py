@@ -58,8 +58,9 @@ class Fkw(Storage):
         channels, block = shape[1] * self.groups, self._block(shape)
         if self.filters_per_group < 1:
             return f"expected a filters_per_group of 1 or more, found {self.filters_per_group}"
-        if self.filters_per_group > 1 and len(scheme.patterns(shape[2:])) > 1:
-            return f"expected one pattern, for filters share rows, found {len(scheme.patterns(shape[2:]))}"
+        patterns = scheme.patterns(shape[2:])
+        if self.filters_per_group > 1 and len(patterns) > 1 and max(map(len, patterns)) > 1:
+            return f"expected one pattern or single weights, for filters share rows, found {len(patterns)} patterns"
         if self.groups < 1 or shape[0] % self.groups or (self.groups > 1 and self.filters_per_group > 1):
             return f"expected groups that divide {shape[0]} filters, each in a row of its own"
         if block < 1 or channels % block:
@@ -70,13 +71,14 @@ class Fkw(Storage):
 
     def classes(self, scheme: Scheme, kernel: Sequence[int]) -> tuple[Terms, ...]:
         """The kernel classes of kernels of size ``kernel``: one a pattern; where filters share rows, one for
-        each set of filters of a row that keep a channel. Set s holds filter f where bit f is 1."""
+        each pattern and set of filters of a row that keep it at a channel. Set s holds filter f where bit f
+        is 1."""
         assert isinstance(scheme, KernelScheme)
         patterns = scheme.patterns(kernel)
         if self.filters_per_group == 1:
             return tuple(tuple((0, tap) for tap in pattern) for pattern in patterns)
-        return tuple(tuple((f, tap) for tap in patterns[0] for f in range(self.filters_per_group)
-                           if kept >> f & 1) for kept in range(1, 1 << self.filters_per_group))
+        return tuple(tuple((f, tap) for tap in pattern for f in range(self.filters_per_group) if kept >> f & 1)
+                     for pattern in patterns for kept in range(1, 1 << self.filters_per_group))
 
     def arrays(self, weight: np.ndarray, scheme: Scheme, order: np.ndarray | None) -> dict[str, np.ndarray]:
         """``order`` [F] lists the filters as to be stored (FKR).
@@ -174,14 +176,14 @@ class Fkw(Storage):
         return self.channel_block or shape[1] * self.groups
 
     def _stored(self, kept: Kernels, shape: Sequence[int]) -> _Kernels:
-        """The kernels of rows: those of a row's filters at one channel are one stored kernel."""
+        """The kernels of rows: those of a row's filters at one channel, of one pattern, are one stored kernel."""
         if self.filters_per_group == 1:
             return _Kernels(kept.filters, kept.channels, kept.patterns)
-        group = self.filters_per_group
-        sets = np.zeros((self._rows(shape), shape[1]), np.int64)
-        np.add.at(sets, (kept.filters // group, kept.channels), 1 << kept.filters % group)
-        rows, channels = np.nonzero(sets)
-        return _Kernels(rows, channels, sets[rows, channels] - 1)
+        group, patterns = self.filters_per_group, max(int(kept.patterns.max(initial=0)) + 1, 1)
+        sets = np.zeros((self._rows(shape), shape[1], patterns), np.int64)
+        np.add.at(sets, (kept.filters // group, kept.channels, kept.patterns), 1 << kept.filters % group)
+        rows, channels, kinds = np.nonzero(sets)
+        return _Kernels(rows, channels, kinds * ((1 << group) - 1) + sets[rows, channels, kinds] - 1)
 
 
 def _row_order(runs: np.ndarray) -> np.ndarray:

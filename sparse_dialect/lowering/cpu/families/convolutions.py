@@ -24,6 +24,7 @@ from ....ir.values import shape_of
 from ....schedule.candidates import Space, Values
 from ....schedule.schedule import Schedule
 from ....schemes import Connectivity, Dense, Scheme, SharedColumns
+from ....schemes.kernels import SingleWeights
 from ....storage import ColumnGroups, DenseKernels, Fkw, Storage
 from ....storage.chunks import thread_chunks
 from ..kernel_calls import KernelCalls, Value, image_of
@@ -111,7 +112,7 @@ class KernelClasses(Convolutions):
         kernel, known = self._begun(layer, schedule, core)[0], Convolution.of(layer)
         values: Values = {"filters_per_group": [kernel.group]}
         if known.kind == "plain":
-            shares = kernel.dense or isinstance(scheme_of(layer), Connectivity)
+            shares = kernel.dense or isinstance(scheme_of(layer), Connectivity | SingleWeights)
             values["filters_per_group"] = [n for n in (1, 2, 4) if shares and known.filters % n == 0]
             if not kernel.dense:
                 values["channel_block"] = _blocks(known.channels)
