@@ -32,7 +32,8 @@ VECTOR = ("sparse-lower-to-vector", "sparse-eliminate-redundant-loads", "sparse-
 # torch-mlir bufferizes and lowers its own scans, sorts and scatters; a program without them stays as it is.
 TM_BUFFERIZE = ("func.func(tm-tensor-bufferize)", "sparse-adopt-buffers") if HAS_TORCH_PASSES else ()
 TM_LOOPS = ("func.func(tm-tensor-to-loops)",) if HAS_TORCH_PASSES else ()
-BUFFERS = ("sparse-protect-inputs", *TM_BUFFERIZE, "sparse-fuse-elementwise",
+# Nothing may come between bufferizations: CSE would join the moments at which buffers are read.
+BUFFERS = ("sparse-protect-inputs", "sparse-fuse-elementwise", *TM_BUFFERIZE,
            "one-shot-bufferize{allow-unknown-ops=false bufferize-function-boundaries=true "
            "function-boundary-type-conversion=identity-layout-map}",
            "sparse-separate-results",

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from . import adaptive_pools, borders, extremes, norms, operators, pools
+from .bags import embedding_bag
 from .frames import depthwise_over_frames
 from .linear import linear
 from .recurrent import decompositions as with_recurrent
@@ -32,12 +33,19 @@ def table() -> dict[Any, Callable[..., Any]]:
         aten.sort.stable: operators.sort_stable, aten.kthvalue.default: operators.kthvalue,
         aten._cdist_forward.default: operators.distances,
         aten._pdist_forward.default: operators.own_distances,
-        aten._embedding_bag_forward_only.default: operators.embedding_bag,
-        aten._embedding_bag.default: operators.embedding_bag,
+        aten._embedding_bag_forward_only.default: embedding_bag,
+        aten._embedding_bag.default: embedding_bag,
         aten._native_batch_norm_legit_no_training.default: norms.batch_norm,
         aten.var.correction: norms.var, aten.var_mean.correction: norms.var_mean}
     ours |= {aten.argmax.default: extremes.argmax, aten.argmin.default: extremes.argmin,
              aten.max.dim: extremes.max_dim, aten.min.dim: extremes.min_dim}
+    ours |= {aten.rrelu_with_noise.default: operators.rrelu,
+             aten.rrelu_with_noise_functional.default: operators.rrelu_and_noise,
+             aten.scatter_reduce.two: operators.scatter_reduce,
+             aten.index_reduce.default: operators.index_reduce,
+             aten.pow.Tensor_Scalar: operators.power}
+    for operator in (aten.bitwise_and, aten.bitwise_or, aten.bitwise_xor):
+        ours[operator.Scalar] = operators.with_a_tensor(operator.Tensor)
     for pad in (aten.reflection_pad1d, aten.reflection_pad2d, aten.reflection_pad3d):
         ours[pad.default] = borders.reflection_pad
     for pad in (aten.replication_pad1d, aten.replication_pad2d, aten.replication_pad3d):

@@ -22,6 +22,7 @@ from ...sparse_dialect.ir.mlir import ir
 from ..lowering.torch_dialect import new_context, to_linalg
 from ..mlir_file import check_static, first_line
 from ..quiet import ONE_AT_A_TIME, quiet
+from .bags import regular_bags
 from .bfloat16 import carry_bfloat16, round_in_float32
 from .constants import fold_constants
 from .decompositions import table, whole_layers
@@ -90,6 +91,7 @@ def import_program(program: torch.export.ExportedProgram) -> ir.Module:
 
     with quiet(), torch.autocast("cpu", enabled=False):
         try:
+            regular_bags(program)
             if needs_widening(program):
                 program = program.run_decompositions(whole_layers())
                 own_results(program)

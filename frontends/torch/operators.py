@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from math import inf
 from typing import Any
 
@@ -85,41 +85,78 @@ def _norm(difference: torch.Tensor, p: float) -> torch.Tensor:
     if p == inf:
         return size.amax(-1)
     if p == 0:
-        return (size != 0).to(size.dtype).sum(-1)
+        return size.ceil().clamp(max=1).sum(-1)  # NaN stays
     return size.pow(p).sum(-1).pow(1 / p)
 
 
-def embedding_bag(weight: torch.Tensor, indices: torch.Tensor, offsets: torch.Tensor,
-                  scale_grad_by_freq: bool = False, mode: int = 0, sparse: bool = False,
-                  per_sample_weights: torch.Tensor | None = None, include_last_offset: bool = False,
-                  padding_idx: int = -1) -> Any:
-    """``aten._embedding_bag_forward_only``: a sum (mode 0), mean or maximum of the rows of each bag.
-
-    A bag's members are a row of a matrix [bags, indices], so that sums are one product. Only the first of
-    the four results is meant to be read.
-    """
-    places = torch.arange(indices.shape[0], dtype=offsets.dtype)
-    begins = offsets[:-1] if include_last_offset else offsets
-    end = torch.full((1,), indices.shape[0], dtype=offsets.dtype)
-    ends = torch.cat([offsets[1:], end]) if not include_last_offset else offsets[1:]
-    member = (begins[:, None] <= places) & (places < ends[:, None])
-    if padding_idx >= 0:
-        member = member & (indices != padding_idx)
-    rows = weight.index_select(0, indices)
-    if mode == 2:
-        lowest = torch.full((), -inf, dtype=weight.dtype)
-        most = torch.where(member[:, :, None], rows, lowest).amax(1)
-        result = torch.where(member.any(1, keepdim=True), most, torch.zeros((), dtype=weight.dtype))
-    else:
-        share = member.to(weight.dtype)
-        if mode == 1:
-            share = share / share.sum(1, keepdim=True).clamp(min=1)
-        if per_sample_weights is not None:
-            share = share * per_sample_weights
-        result = share @ rows
-    none = indices.new_empty(0)
-    return result, none, none, none
+def rrelu(x: torch.Tensor, noise: torch.Tensor, lower: float = 0.125, upper: float = 1 / 3,
+          training: bool = False, generator: Any = None) -> Any:
+    """``aten.rrelu_with_noise``, whose slope is drawn in training only."""
+    return NotImplemented if training else aten.leaky_relu.default(x, (lower + upper) / 2)
 
 
-__all__ = ["distances", "embedding_bag", "fmod", "kthvalue", "median", "median_of", "own_distances", "roll",
-           "sort_stable"]
+def rrelu_and_noise(x: torch.Tensor, noise: torch.Tensor, lower: float = 0.125, upper: float = 1 / 3,
+                    training: bool = False, generator: Any = None) -> Any:
+    """``aten.rrelu_with_noise_functional``."""
+    return NotImplemented if training else (rrelu(x, noise, lower, upper), noise)
+
+
+def power(x: torch.Tensor, exponent: Any) -> Any:
+    """``aten.pow.Tensor_Scalar`` of whole numbers, as products."""
+    whole = not x.dtype.is_floating_point and isinstance(exponent, int) and not isinstance(exponent, bool)
+    if not whole or x.dtype == torch.bool or exponent < 0:
+        return NotImplemented
+    result = torch.ones_like(x) if exponent == 0 else None
+    while exponent:
+        if exponent & 1:
+            result = x if result is None else result * x
+        exponent >>= 1
+        x = x * x if exponent else x
+    return result
+
+
+def with_a_tensor(operator: Any) -> Callable[[torch.Tensor, Any], torch.Tensor]:
+    """``operator``, of two tensors, for a tensor and a number."""
+    return lambda x, number: operator(x, torch.full((), number, dtype=torch.result_type(x, number)))
+
+
+def scatter_reduce(x: torch.Tensor, dim: int, index: torch.Tensor, source: torch.Tensor, reduce: str, *,
+                   include_self: bool = True) -> Any:
+    """``aten.scatter_reduce.two`` without what was there before: torch-mlir starts from zeros, or from it."""
+    if include_self:
+        return NotImplemented
+    counted = torch.zeros(x.shape).scatter_add(dim, index, torch.ones(index.shape))
+    written = counted > 0
+    start = torch.where(written, torch.full((), _neutral(reduce, x.dtype), dtype=x.dtype), x)
+    if reduce != "mean":
+        return aten.scatter_reduce.two(start, dim, index, source, reduce)
+    total = start.scatter_add(dim, index, source)
+    share = torch.div(total, counted.clamp(min=1).to(x.dtype),
+                      rounding_mode=None if x.dtype.is_floating_point else "floor")
+    return torch.where(written, share, x)
+
+
+def index_reduce(x: torch.Tensor, dim: int, index: torch.Tensor, source: torch.Tensor, reduce: str, *,
+                 include_self: bool = True) -> Any:
+    """``aten.index_reduce`` by ``aten.scatter_reduce``."""
+    dim %= max(x.dim(), 1)
+    shape = [1] * source.dim()
+    shape[dim] = -1
+    places = index.view(shape).expand(source.shape)
+    return aten.scatter_reduce.two(x, dim, places, source, reduce, include_self=include_self)
+
+
+def _neutral(reduce: str, dtype: torch.dtype) -> Any:
+    """What changes nothing: 0, 1, or the last number on the other side."""
+    if reduce in ("sum", "mean"):
+        return 0
+    if reduce == "prod":
+        return 1
+    if dtype.is_floating_point:
+        return -inf if reduce == "amax" else inf
+    limits = torch.iinfo(dtype)
+    return limits.min if reduce == "amax" else limits.max
+
+
+__all__ = ["distances", "fmod", "index_reduce", "kthvalue", "median", "median_of", "own_distances",
+           "power", "roll", "rrelu", "rrelu_and_noise", "scatter_reduce", "sort_stable", "with_a_tensor"]

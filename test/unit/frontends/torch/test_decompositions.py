@@ -118,6 +118,14 @@ class Call(nn.Module):
         return self.function(*inputs)
 
 
+def overwritten(x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """Results of scans, of which copies change before others read them."""
+    total, ordered = x.cumsum(1), x.sort(1)[0]
+    first, second = total.clone(), ordered.clone()
+    first[:, 0], second[0] = 0, 7
+    return first, total.cumprod(1), second, ordered.cumsum(0), second.sort(0)[0]
+
+
 ROWS = torch.randn(5, 7, generator=torch.Generator().manual_seed(0))
 WITH_NAN = ROWS.clone().index_fill_(1, torch.tensor(3), float("nan"))
 TABLE = torch.randn(20, 8, generator=torch.Generator().manual_seed(1))
@@ -134,6 +142,31 @@ FUNCTIONS: dict[str, tuple[Callable[..., Any], tuple[torch.Tensor, ...]]] = {
     "embedding_bag": (lambda i: nn.functional.embedding_bag(i, TABLE, mode="mean", padding_idx=2), (BAGS,)),
     "largest of a bag": (lambda i: nn.functional.embedding_bag(
         i.view(-1), TABLE, torch.tensor([0, 4, 4]), mode="max"), (BAGS,)),
+    "bags of one size": (lambda i: tuple(nn.functional.embedding_bag(i, TABLE, mode=mode)
+                                         for mode in ("sum", "mean", "max")), (BAGS,)),
+    "bags with an end": (lambda i: tuple(nn.functional.embedding_bag(
+        i.view(-1), TABLE, torch.tensor([0, 2, 5]), mode=mode, include_last_offset=True)
+        for mode in ("sum", "mean", "max")), (BAGS,)),
+    "scatter_reduce": (lambda x: tuple(x.scatter_reduce(0, (x > 0).long(), 2 * x, how, include_self=itself)
+                                       for how in ("sum", "prod", "mean", "amax", "amin")
+                                       for itself in (True, False)), (ROWS,)),
+    "sums and what overwrites them": (overwritten, (ROWS,)),
+    "index_reduce": (lambda x: x.index_reduce(1, torch.tensor([2, 0, 2]), x[:, 2:5], "amax",
+                                              include_self=False), (ROWS,)),
+    "bits": (lambda x: (x.long() ^ 5, x.long() | 5, 3 ^ x.long(), (x > 0) ^ True), (ROWS,)),
+    "whole powers": (lambda x: tuple((9 * x).long() ** power for power in (0, 1, 3, 6)), (ROWS,)),
+    "rrelu": (lambda x: nn.functional.rrelu(x), (ROWS,)),
+    "adaptive pools": (lambda x: (nn.functional.adaptive_avg_pool1d(x, 3),
+                                  *nn.functional.adaptive_max_pool1d(x, 3, return_indices=True),
+                                  nn.functional.adaptive_avg_pool2d(x[None], (3, 2)),
+                                  *nn.functional.adaptive_max_pool2d(x[None], (2, 9), return_indices=True),
+                                  nn.functional.adaptive_max_pool2d(x[None], 1)), (ROWS,)),
+    "adaptive pools of NaN": (lambda x: (nn.functional.adaptive_avg_pool1d(x, 3),
+                                         nn.functional.adaptive_max_pool1d(x, 3)), (WITH_NAN,)),
+    "pools without a batch": (lambda x: (nn.functional.avg_pool2d(x[None], 2), nn.functional.max_pool1d(x, 2),
+                                         *nn.functional.max_pool2d(x[None], 2, return_indices=True),
+                                         nn.functional.avg_pool3d(x[None, None], (1, 2, 2)),
+                                         nn.functional.max_pool3d(x[None, None], (1, 2, 2))), (ROWS,)),
     "bytes": (lambda x: (x.max(), x // 3, x.float() / 255, x > 100, x + x, ~x, x - 7, x.sort()[0]), (BYTES,)),
     "bytes from floats": (lambda x: (x.abs() * 60).to(torch.uint8), (ROWS,)),
     "shorts": (lambda x: (x.min(), x * x, x % 7, x.sum()), (SHORTS,)),
