@@ -1,7 +1,7 @@
 """Adaptive pools whose windows differ in length, one dimension after the other.
 
     %y = aten._adaptive_avg_pool2d(%x: [1, 8, 17, 23], [5, 7])
-    -> %w = aten.index_select(%x, 2, 0 1 2 3 3 4 5 6 ...)          # the rows of each window, 5 times 5 of them
+    -> %w = aten.index_select(%x, 2, 0 1 2 3 3 4 5 6 ...)         # the rows of each window, 5 times 5 of them
        %r = aten.sum(where(%inside, view(%w, [1, 8, 5, 5, 23]), 0), [3])
        the same along the last dimension, and a division by the windows' sizes
 
@@ -65,7 +65,7 @@ def maximum(x: torch.Tensor, output_size: Sequence[int]) -> Any:
 
 
 def _places(x: torch.Tensor, best: torch.Tensor, output_size: Sequence[int]) -> torch.Tensor:
-    """Where in its image each of ``best`` stands first; windows side by side: [..., out, window, out, ...]."""
+    """Where in its image each of ``best`` stands first; windows side by side: [..., out, window, out, ...]"""
     spatial = len(output_size)
     image = list(x.shape[-spatial:])
     number = torch.arange(prod(image)).view(image)

@@ -5,8 +5,8 @@
     -> %r = aten.embedding(%table, aten.view(%indices, [6, 5]))
        %b = aten.mean(%r, [1])
 
-Bags of one size (``regular_bags``) are rows side by side; others (``embedding_bag``) add each row to its bag's
-sum, wherever data put the bags' limits.
+Bags of one size (``regular_bags``) are rows side by side; others (``embedding_bag``) add each row to its
+bag's sum, wherever data put the bags' limits.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
-"""Pools whose window is larger than the image, which ``ceil_mode`` allows: the window is cut to the image; and
-pools of one image, which become those of a batch of one.
+"""Pools whose window is larger than the image, which ``ceil_mode`` allows: it is cut to the image; and pools
+of one image, which become those of a batch of one.
 
     avg_pool2d(x: 1x2560x7x7, 2560, ceil_mode=True)  ->  avg_pool2d(x, 7, stride=1)
     avg_pool3d(x: 3x6x6x6, 2)                        ->  squeeze(avg_pool3d(unsqueeze(x, 0), 2), 0)

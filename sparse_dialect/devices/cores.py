@@ -17,8 +17,8 @@ class Shares:
     """The share of the multiply-add peak that convolutions reach, by what filters or weights have in common.
 
     ``groups`` of kernels, ``blocks`` of a matrix, or ``whole`` cuts, of 4 or more filters that share columns;
-    ``pairs`` of 2 or 3; ``single`` weights, where two filters share what both need; weights ``alone``, each of
-    which loads a vector for one multiply.
+    ``pairs`` of 2 or 3; ``single`` weights, where two filters share what both need; weights ``alone``, each
+    of which loads a vector for one multiply.
     """
 
     dense: float = 0.80

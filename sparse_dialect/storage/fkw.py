@@ -60,7 +60,8 @@ class Fkw(Storage):
             return f"expected a filters_per_group of 1 or more, found {self.filters_per_group}"
         patterns = scheme.patterns(shape[2:])
         if self.filters_per_group > 1 and len(patterns) > 1 and max(map(len, patterns)) > 1:
-            return f"expected one pattern or single weights, for filters share rows, found {len(patterns)} patterns"
+            return ("expected one pattern or single weights, for filters share rows, found "
+                    f"{len(patterns)} patterns")
         if self.groups < 1 or shape[0] % self.groups or (self.groups > 1 and self.filters_per_group > 1):
             return f"expected groups that divide {shape[0]} filters, each in a row of its own"
         if block < 1 or channels % block:
@@ -77,7 +78,8 @@ class Fkw(Storage):
         patterns = scheme.patterns(kernel)
         if self.filters_per_group == 1:
             return tuple(tuple((0, tap) for tap in pattern) for pattern in patterns)
-        return tuple(tuple((f, tap) for tap in pattern for f in range(self.filters_per_group) if kept >> f & 1)
+        filters = range(self.filters_per_group)
+        return tuple(tuple((f, tap) for tap in pattern for f in filters if kept >> f & 1)
                      for pattern in patterns for kept in range(1, 1 << self.filters_per_group))
 
     def arrays(self, weight: np.ndarray, scheme: Scheme, order: np.ndarray | None) -> dict[str, np.ndarray]:
@@ -176,7 +178,7 @@ class Fkw(Storage):
         return self.channel_block or shape[1] * self.groups
 
     def _stored(self, kept: Kernels, shape: Sequence[int]) -> _Kernels:
-        """The kernels of rows: those of a row's filters at one channel, of one pattern, are one stored kernel."""
+        """The kernels of rows: those of a row's filters at one channel, of one pattern, are stored as one."""
         if self.filters_per_group == 1:
             return _Kernels(kept.filters, kept.channels, kept.patterns)
         group, patterns = self.filters_per_group, max(int(kept.patterns.max(initial=0)) + 1, 1)

@@ -9,8 +9,8 @@
 torch-mlir's tm-tensor-bufferize allocates a buffer for every result of a scan, sort or scatter and hands it
 on as a tensor, but does not say that nothing else refers to it, which one-shot-bufferize wants to know. It
 asks for the buffer of an operand where the operand is made, and reads the buffer of another scan as it is.
-One-shot-bufferize takes a to_buffer for the moment when the buffer is read, and does not see other reads: it would
-let what lies between write over the operand.
+One-shot-bufferize takes a to_buffer for the moment when the buffer is read, and does not see other reads: it
+would let what lies between write over the operand.
 """
 
 from __future__ import annotations
