@@ -22,14 +22,16 @@ from .retype import call
 aten = torch.ops.aten
 BAGS = (aten.embedding_bag.padding_idx, aten.embedding_bag.default)
 SUM, MEAN, MAXIMUM = range(3)
+JOINED: dict[Any, Any] = {SUM: aten.sum.dim_IntList, MEAN: aten.mean.dim, MAXIMUM: aten.amax.default}
 
 
 def regular_bags(program: torch.export.ExportedProgram) -> None:
     """Rewrites bags that all hold equally many indices, in place; none may be left out (``padding_idx``)."""
     graph = program.graph
     for node in [node for node in graph.nodes if node.target in BAGS]:
-        table, indices, offsets, *rest = node.args
-        _, mode, _, weights, last, padding = (*rest, *(False, SUM, False, None, False, None)[len(rest):])
+        given: list[Any] = list(node.args)
+        given += (False, SUM, False, None, False, None)[len(given) - 3:]
+        table, indices, offsets, _, mode, _, weights, last, padding = given
         size = _size(indices, offsets)
         readers = [user for user in node.users if user.target is operator.getitem]
         if node.kwargs or size is None or last or padding is not None or any(
@@ -41,8 +43,7 @@ def regular_bags(program: torch.export.ExportedProgram) -> None:
             if weights is not None:
                 share = call(graph, aten.view.default, weights, [*shape, 1])
                 rows = call(graph, aten.mul.Tensor, rows, share)
-            joined = {SUM: aten.sum.dim_IntList, MEAN: aten.mean.dim, MAXIMUM: aten.amax.default}[mode]
-            result = call(graph, joined, rows, [1])
+            result = call(graph, JOINED[mode], rows, [1])
         for reader in readers:
             reader.replace_all_uses_with(result)
             graph.erase_node(reader)
@@ -54,9 +55,10 @@ def _size(indices: torch.fx.Node, offsets: torch.fx.Node) -> int | None:
     shape = indices.meta["val"].shape
     if offsets.target is not aten.arange.start_step or len(shape) != 1:
         return None
-    begin, end, size = (*offsets.args, 1)[:3]
+    numbers: tuple[Any, ...] = (*offsets.args, 1)
+    begin, end, size = numbers[:3]
     regular = begin == 0 and end == shape[0] and isinstance(size, int) and size > 0 and shape[0] % size == 0
-    return size if regular and shape[0] else None
+    return int(size) if regular and shape[0] else None
 
 
 def embedding_bag(weight: torch.Tensor, indices: torch.Tensor, offsets: torch.Tensor,
