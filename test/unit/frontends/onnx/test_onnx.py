@@ -179,7 +179,7 @@ def test_free_sizes_are_the_examples(tmp_path: Path) -> None:
         espalier.compile(path, np.ones((4, 3)))
     with pytest.raises(EspalierError, match=r"expected 1 inputs \(x\), found 2"):
         espalier.compile(path, (np.ones((4, 3), np.float32),) * 2)
-    with pytest.raises(EspalierError, match=r"--shape works on \.onnx files only"):
+    with pytest.raises(EspalierError, match=r"--shape works on \.onnx files and Hugging Face"):
         load_model("gru", shapes={"x": (1,)})
 
 
