@@ -28,7 +28,7 @@ class Shares:
     whole: float = 0.72
     blocks: float = 0.70
     pairs: float = 0.55
-    single: float = 0.45
+    single: float = 0.41
     alone: float = 0.30
 
 
