@@ -3,12 +3,14 @@
     %i = arith.index_cast %in : i64 to index         %i = arith.index_cast %in : i64 to index
     %x = tensor.extract %table[%i]               ->  %ok = arith.cmpi ult, %i, %c5 : index
                                                      cf.assert %ok, "an index is out of range ..."
-                                                     %x = tensor.extract %table[%i]
+                                                     %safe = arith.select %ok, %i, %c0 : index
+                                                     %x = tensor.extract %table[%safe]
     tm_tensor.scatter ins(%x, %at) outs(%y)      ->  %own = linalg.generic ins(%at, %sizes) { assert, or 0 }
                                                      tm_tensor.scatter ins(%x, %own) outs(%y)
 
 torch-mlir asserts this of embeddings and ``gather``, not of ``index_select``, ``x[:, i]``, ``take`` and
-scatters. A place is data's where integers that a caller gives, or rounded numbers, reach it from outside of
+scatters. A failed assertion is noted and the run goes on (``sparse-record-assertions``), which must not touch
+other memory: element 0 is read and written in place of one that is out of range. A place is data's where integers that a caller gives, or rounded numbers, reach it from outside of
 the body; one that is made of loops, constants and sorts is the program's own.
 """
 
@@ -38,8 +40,8 @@ class GuardIndicesPass(Pass):
     """
     Asserts that the places of tensor.extract and tm_tensor.scatter are in range where data decide them.
 
-    What is asserted already is left alone. A scatter's place below zero counts from the end, as `x[i] = y`
-    has it; it writes element 0 in place of one that is out of range.
+    What is asserted already is not asserted again, but is in range from then on. A scatter's place below zero
+    counts from the end, as `x[i] = y` has it.
     """
 
     name = "sparse-guard-indices"
@@ -107,16 +109,20 @@ def _is_integer(value: Value) -> bool:
 
 
 def _guard_reads(op: ir.Operation, data: _Data) -> int:
-    """Asserts what a tensor.extract needs; of how many places."""
+    """Asserts what a tensor.extract needs, and lets it read element 0 otherwise; of how many places."""
     source, *places = op.operands
     asserted = _asserted(op.block)
-    wanted = [axis for axis, place in enumerate(places)
-              if _source(place) not in asserted and data.reach(place)]
+    wanted = [axis for axis, place in enumerate(places) if data.reach(place)]
     for axis in wanted:
-        size = _size(op.block.owner.operation, source, axis)
+        body = op.block.owner.operation
+        size = _size(body, source, axis)
+        with ir.InsertionPoint(body), op.location:
+            first = arith.ConstantOp(ir.IndexType.get(), 0).result
         with ir.InsertionPoint(op), op.location:
             inside = arith.CmpIOp(arith.CmpIPredicate.ult, places[axis], size).result
-            cf.AssertOp(inside, _message(source, axis))
+            if _source(places[axis]) not in asserted:
+                cf.AssertOp(inside, _message(source, axis))
+            op.operands[axis + 1] = arith.SelectOp(inside, places[axis], first).result
     return len(wanted)
 
 

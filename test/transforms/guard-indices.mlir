@@ -7,7 +7,8 @@
 // CHECK: %[[PLACE:.*]] = arith.index_cast
 // CHECK: %[[OK:.*]] = arith.cmpi ult, %[[PLACE]], %[[SIZE]] : index
 // CHECK-NEXT: cf.assert %[[OK]], "an index is out of range for dimension 1, which has 5 elements"
-// CHECK-NEXT: tensor.extract
+// CHECK-NEXT: %[[SAFE:.*]] = arith.select %[[OK]], %[[PLACE]], %{{.*}} : index
+// CHECK-NEXT: tensor.extract %{{.*}}[%{{.*}}, %[[SAFE]]]
 // CHECK-NOT: cf.assert
 func.func @selected(%x: tensor<2x5xf32>, %at: tensor<3xi64>) -> tensor<2x3xf32> {
   %empty = tensor.empty() : tensor<2x3xf32>

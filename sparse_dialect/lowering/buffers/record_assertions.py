@@ -1,14 +1,11 @@
-"""``sparse-record-assertions``: a failed assertion is noted and steps over its loop body; nothing aborts.
+"""``sparse-record-assertions``: a failed assertion is noted, and the code goes on; nothing aborts.
 
-    scf.parallel (%i) ... {                        scf.parallel (%i) ... {
-      cf.assert %ok, "index out of range"            scf.if %ok {
-      %x = memref.load %table[%at]           ->        %x = memref.load %table[%at] ...
-      ...                                            } else { memref.store %c1, %failures[%c0] }
-    }                                              }
+    cf.assert %ok, "index out of range"    ->    scf.if %ok { } else { memref.store %c1, %failures[%c0] }
 
 torch-mlir guards the indices that a model computes or is given (embeddings, gathers) with assertions, whose
-upstream lowering ends the process. ``espalier.messages`` on the module lists the texts; the number in
-``failures`` counts them from 1.
+upstream lowering ends the process. What follows must be harmless: ``sparse-guard-indices`` has put the places
+into range. (Stepping over what follows would leave a buffer unwritten that later code takes places from.)
+``espalier.messages`` on the module lists the texts; the number in ``failures`` counts them from 1.
 """
 
 from __future__ import annotations
@@ -29,8 +26,6 @@ scf: Any = bindings("dialects.scf")
 class RecordAssertionsPass(Pass):
     """
     Turns every cf.assert into a branch that stores the assertion's number in a new argument, the failures.
-
-    What follows a failed assertion in a loop body is skipped; outside of loops only the number is stored.
     """
 
     name = "sparse-record-assertions"
@@ -57,25 +52,17 @@ def _blocks(op: ir.Operation) -> Iterator[ir.Block]:
 
 
 def _guard(block: ir.Block, failures: ir.Value, messages: list[str]) -> None:
-    """Replaces the assertions of ``block``, the last first, so that earlier ones enclose later ones."""
-    *body, end = [view.operation for view in block.operations]
-    encloses = not list(end.operands) and end.name != "func.return"
-    for at in reversed(range(len(body))):
-        check = body[at]
-        if check.name != "cf.assert":
-            continue
+    """Replaces the assertions of ``block``."""
+    for check in [view.operation for view in block.operations if view.operation.name == "cf.assert"]:
         text = ir.StringAttr(check.attributes["msg"]).value
         if text not in messages:
             messages.append(text)
         with ir.InsertionPoint(check), check.location:
             branch = scf.IfOp(check.operands[0], has_else=True)
             with ir.InsertionPoint(branch.then_block):
-                last = scf.YieldOp([]).operation
+                scf.YieldOp([])
             with ir.InsertionPoint(branch.else_block):
                 number = arith.ConstantOp(ir.IntegerType.get_signless(32), messages.index(text) + 1).result
                 memref.StoreOp(number, failures, [arith.ConstantOp(ir.IndexType.get(), 0).result])
                 scf.YieldOp([])
-        for op in body[at + 1 :] if encloses else []:
-            op.move_before(last)
         check.erase()
-        body[at:] = [branch.operation] if encloses else [branch.operation, *body[at + 1 :]]
