@@ -10,8 +10,9 @@
 
 torch-mlir asserts this of embeddings and ``gather``, not of ``index_select``, ``x[:, i]``, ``take`` and
 scatters. A failed assertion is noted and the run goes on (``sparse-record-assertions``), which must not touch
-other memory: element 0 is read and written in place of one that is out of range. A place is data's where integers that a caller gives, or rounded numbers, reach it from outside of
-the body; one that is made of loops, constants and sorts is the program's own.
+other memory: element 0 is read and written in place of one that is out of range. A place is data's where
+integers that a caller gives, or rounded numbers, reach it from outside of the body; one that is made of
+loops, constants and sorts is the program's own.
 """
 
 from __future__ import annotations

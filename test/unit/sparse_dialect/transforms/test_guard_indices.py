@@ -48,8 +48,8 @@ def test_indices_in_range() -> None:
 
 
 @pytest.mark.parametrize(("number", "wrong"), [
-    (0, 5), (0, -1), (0, 1 << 40), (1, 5), (1, -6), (2, 10), (2, -11), (3, 5), (3, -1), (3, 1 << 40), (4, 5), (4, -6),
-    (5, 5)])
+    (0, 5), (0, -1), (0, 1 << 40), (1, 5), (1, -6), (2, 10), (2, -11), (3, 5), (3, -1), (3, 1 << 40), (4, 5),
+    (4, -6), (5, 5)])
 def test_indices_out_of_range(number: int, wrong: int) -> None:
     model, expected = indexed()
     given = [one.numpy().copy() for one in GOOD]

@@ -87,8 +87,12 @@ def test_ctrl_c_lets_what_runs_end() -> None:
 
     judges = Interrupting(takes=0.05), Counting(takes=0.05)
     before = threading.active_count()
-    with pytest.raises(KeyboardInterrupt):
-        farm(*judges).all(works(100))
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background ignores it
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            farm(*judges).all(works(100))
+    finally:
+        signal.signal(signal.SIGINT, handler)
     assert threading.active_count() == before
     assert 2 <= len(judges[0].done) + len(judges[1].done) < 100
 
