@@ -1,5 +1,5 @@
 """The fast tier, ``pytest -m "not slow"``: a cross-section of everything that is quick. Of a test with many
-cases it runs a few, and of Hypothesis' examples a tenth."""
+cases it runs one, and of Hypothesis' examples a tenth."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import TypeVar
 
 FAST = "not slow"  # the expression of marks that chooses it
-MOST = 2  # cases of one test
+MOST = 1  # cases of one test
 FEWEST = 5  # examples of one test
 _VARIABLE = "ESPALIER_FAST_TIER"  # for test modules and children
 
@@ -24,9 +24,11 @@ def choose(expression: str) -> None:
 
 
 def spread(cases: Sequence[T], most: int = MOST) -> Sequence[T]:
-    """At most that many of ``cases``, evenly spread, the first and the last among them."""
+    """At most that many of ``cases``, evenly spread with the first and the last; a single one is the middle."""
     if len(cases) <= most:
         return cases
+    if most == 1:
+        return [cases[len(cases) // 2]]
     return [cases[at * (len(cases) - 1) // (most - 1)] for at in range(most)]
 
 
