@@ -24,7 +24,7 @@ def choose(expression: str) -> None:
 
 
 def spread(cases: Sequence[T], most: int = MOST) -> Sequence[T]:
-    """At most that many of ``cases``, evenly spread with the first and the last; a single one is the middle."""
+    """At most that many of ``cases``, evenly spread with the first and the last; one alone is the middle."""
     if len(cases) <= most:
         return cases
     if most == 1:
