@@ -50,7 +50,9 @@ def load_model(spec: str, prune: str | None = None, seed: int = 0, steps: int | 
     if colon and path.endswith(".py"):
         return _from_python(_existing(path), function, prune, names)
     if folder:
-        return _from_folder(Path(spec), shapes, seed, prune, names)
+        from .hugging_face import load_folder
+
+        return _pruned(*load_folder(Path(spec), shapes, seed), prune, names)
     suffix = Path(spec).suffix
     if suffix not in (".pt2", ".onnx", ".mlir"):
         raise unknown("model", spec, [*NETWORKS, "path.py:function", "a .pt2 file", "an .onnx file",
@@ -95,25 +97,17 @@ def _from_python(path: Path, name: str, prune: str | None,
         raise EspalierError(f"{path}:{name}: expected it to return (module, example_inputs), found "
                             f"{type(result).__name__}")
     module, inputs = result
-    inputs = tuple(inputs) if isinstance(inputs, tuple | list) else (inputs,)
+    return _pruned(module, tuple(inputs) if isinstance(inputs, tuple | list) else (inputs,), prune, names)
+
+
+def _pruned(module: nn.Module, inputs: tuple[Any, ...], prune: str | None,
+            names: Names | None) -> tuple[nn.Module, tuple[Any, ...]]:
+    """``module`` in inference mode, pruned where ``prune`` says how, and its ``inputs``."""
     if prune:
         from .pruning.project import prune_module
 
         prune_module(module, prune, names)
     return module.eval(), inputs
-
-
-def _from_folder(folder: Path, shapes: Mapping[str, Sequence[int]] | None, seed: int, prune: str | None,
-                 names: Names | None) -> tuple[nn.Module, tuple[Any, ...]]:
-    """The module in a folder of Hugging Face's, pruned, and its example input."""
-    from .hugging_face import load_folder
-
-    module, inputs = load_folder(folder, shapes, seed)
-    if prune:
-        from .pruning.project import prune_module
-
-        prune_module(module, prune, names)
-    return module, inputs
 
 
 def load_program(path: str | Path, trust: bool = False) -> tuple[ExportedProgram, tuple[Any, ...]]:

@@ -32,14 +32,10 @@ def decompositions() -> dict[Any, Callable[..., Any]]:
 
 def average(x: torch.Tensor, output_size: Sequence[int]) -> Any:
     """``aten.adaptive_avg_pool1d``, ``_adaptive_avg_pool2d``, ``_adaptive_avg_pool3d``."""
-    if not _is_static(x, output_size):
-        return NotImplemented
-    spatial = len(output_size)
-    window = _one_window(x, output_size)
-    if window is not None:
-        return AVERAGE[spatial](x, window, window)
-    for at, wanted in enumerate(output_size):
-        dim = at - spatial
+    ordinary = _ordinary(x, output_size, AVERAGE)
+    if ordinary is not None:
+        return ordinary
+    for dim, wanted in _from_the_end(output_size):
         places, inside = _windows(x.shape[dim], wanted)
         shape = [1] * (-dim + 1)
         shape[0], shape[1] = inside.shape
@@ -51,15 +47,11 @@ def average(x: torch.Tensor, output_size: Sequence[int]) -> Any:
 
 def maximum(x: torch.Tensor, output_size: Sequence[int]) -> Any:
     """``aten.adaptive_max_pool2d`` and ``3d``: maxima, and the place of each in its image."""
-    if not _is_static(x, output_size):
-        return NotImplemented
-    spatial = len(output_size)
-    window = _one_window(x, output_size)
-    if window is not None:
-        return MAXIMUM[spatial](x, window, window)
+    ordinary = _ordinary(x, output_size, MAXIMUM)
+    if ordinary is not None:
+        return ordinary
     best = x
-    for at, wanted in enumerate(output_size):
-        dim = at - spatial
+    for dim, wanted in _from_the_end(output_size):
         best = _gathered(best, dim, _windows(x.shape[dim], wanted)[0]).amax(dim)
     return best, _places(x, best, output_size)
 
@@ -71,9 +63,8 @@ def _places(x: torch.Tensor, best: torch.Tensor, output_size: Sequence[int]) -> 
     number = torch.arange(prod(image)).view(image)
     candidates = x
     shape: list[int] = list(best.shape[:-spatial])
-    for at, wanted in enumerate(output_size):
-        places = _windows(image[at], wanted)[0]
-        dim = at - spatial
+    for dim, wanted in _from_the_end(output_size):
+        places = _windows(image[dim], wanted)[0]
         candidates = candidates.index_select(dim, places.view(-1))
         number = number.index_select(dim, places.view(-1))
         shape += places.shape
@@ -86,16 +77,21 @@ def _places(x: torch.Tensor, best: torch.Tensor, output_size: Sequence[int]) -> 
     return where.amin([2 * at - 2 * spatial + 1 for at in range(spatial)])
 
 
-def _is_static(x: torch.Tensor, output_size: Sequence[int]) -> bool:
-    return all(isinstance(size, int) and size for size in (*x.shape, *output_size))
-
-
-def _one_window(x: torch.Tensor, output_size: Sequence[int]) -> list[int] | None:
-    """The size of all windows, where they have one and do not overlap."""
-    sizes = x.shape[-len(output_size):]
-    if any(size % wanted for size, wanted in zip(sizes, output_size, strict=True)):
+def _ordinary(x: torch.Tensor, output_size: Sequence[int], pools: dict[int, Any]) -> Any:
+    """The one of ``pools`` that it is, where all windows have one size and do not overlap; NotImplemented for
+    sizes that are empty or not known; else None."""
+    if not all(isinstance(size, int) and size for size in (*x.shape, *output_size)):
+        return NotImplemented
+    sizes = list(zip(x.shape[-len(output_size):], output_size, strict=True))
+    if any(size % wanted for size, wanted in sizes):
         return None
-    return [size // wanted for size, wanted in zip(sizes, output_size, strict=True)]
+    window = [size // wanted for size, wanted in sizes]
+    return pools[len(output_size)](x, window, window)
+
+
+def _from_the_end(output_size: Sequence[int]) -> list[tuple[int, int]]:
+    """Each pooled dimension, counted from the end, and its size in the output."""
+    return [(at - len(output_size), wanted) for at, wanted in enumerate(output_size)]
 
 
 def _windows(size: int, wanted: int) -> tuple[torch.Tensor, torch.Tensor]:
