@@ -16,6 +16,7 @@ would let what lies between write over the operand.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from ...errors import op_error
 from ...ir.mlir import ir
@@ -57,36 +58,34 @@ class AdoptBuffersPass(Pass):
 
 def _ask_later(asked: ir.Operation) -> int:
     """One ``asked``, a to_buffer, right before each operation that uses the buffer; how many there are."""
-    count = 0
-    for use in list(asked.results[0].uses):
-        reader = use.owner.operation
-        with ir.InsertionPoint(reader):
-            later = asked.clone().operation
-        if _only_reads(reader, use.operand_number):
-            later.attributes["read_only"] = ir.UnitAttr.get()
-        reader.operands[use.operand_number] = later.results[0]
-        count += 1
+    uses = list(asked.results[0].uses)
+    for use in uses:
+        _ask_before(use, asked.operands[0], "read_only" in asked.attributes or _only_reads(use))
     asked.erase()
-    return count
+    return len(uses)
 
 
 def _ask(adopted: ir.Operation) -> int:
     """Lets those who read the buffer of ``adopted``, a to_tensor, ask for it; how many there are."""
-    count = 0
-    for use in list(adopted.operands[0].uses):
-        reader = use.owner.operation
-        if not _only_reads(reader, use.operand_number):
-            continue
-        with ir.InsertionPoint(reader), reader.location:
-            asked = ir.Operation.create("bufferization.to_buffer", [adopted.operands[0].type],
-                                        [adopted.results[0]], {"read_only": ir.UnitAttr.get()})
-        reader.operands[use.operand_number] = asked.results[0]
-        count += 1
-    return count
+    reads = [use for use in adopted.operands[0].uses if _only_reads(use)]
+    for use in reads:
+        _ask_before(use, adopted.results[0], read_only=True)
+    return len(reads)
 
 
-def _only_reads(op: ir.Operation, operand: int) -> bool:
-    """Whether ``op``, a copy or an operation that writes its ``outs``, leaves a buffer as it is."""
+def _ask_before(use: Any, tensor: Any, read_only: bool) -> None:
+    """The buffer of ``tensor``, asked for right before ``use``, is what is used."""
+    reader, number = use.owner.operation, use.operand_number
+    attributes = {"read_only": ir.UnitAttr.get()} if read_only else {}
+    with ir.InsertionPoint(reader), reader.location:
+        asked = ir.Operation.create("bufferization.to_buffer", [reader.operands[number].type], [tensor],
+                                    attributes)
+    reader.operands[number] = asked.results[0]
+
+
+def _only_reads(use: Any) -> bool:
+    """Whether the user, a copy or an operation that writes its ``outs``, leaves a buffer as it is."""
+    op, operand = use.owner.operation, use.operand_number
     if op.name == "memref.copy":
         return operand == 0
     if "operandSegmentSizes" not in op.attributes or not op.name.startswith(("linalg.", "tm_tensor.")):

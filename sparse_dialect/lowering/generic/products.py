@@ -173,7 +173,6 @@ class Panels:
                        origins=((0, 1),) * len(sizes))
         return made, last - 2, last - 1
 
-
     def _right(self, buffer: Any, sizes: tuple[int, ...], group: int) -> Access:
         """Where tiles find these columns of B: packed in ``buffer``, or, without it, where they are."""
         product, b = self.product, self.product.nest.accesses[self.product.b]

@@ -146,13 +146,15 @@ class Emitter:
     def fail_unless(self, condition: str, number: int) -> None:
         """Where the condition does not hold, notes the assertion ``number`` in the buffer ``failures``, whose
         one word keeps the least of all threads."""
-        fails = self.new(f"arith.xori {condition}, {self.new('arith.constant true')} : i1")
-
         def note() -> None:
             value, type_ = self.new(f"arith.constant {number} : i32"), self.buffers["failures"].type
             self.new(f"memref.atomic_rmw minu {value}, %failures[{self.index(0)}] : (i32, {type_}) -> i32")
 
-        self.when(fails, note)
+        self.when(self.opposite(condition), note)
+
+    def opposite(self, condition: str) -> str:
+        """Whether the condition does not hold."""
+        return self.new(f"arith.xori {condition}, {self.new('arith.constant true')} : i1")
 
     # -- numbers ---
 

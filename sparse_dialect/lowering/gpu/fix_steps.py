@@ -118,11 +118,7 @@ def _fix(root: ir.Operation, function: Any, block: ir.Block, steps: int) -> None
     """Sizes go from the arguments on through what upstream canonicalizes; our layers and concatenations are
     given theirs in between."""
     for argument in filter(_is_free, block.arguments):
-        given = argument.type
-        argument.set_type(_sized(given, steps))
-        with ir.InsertionPoint.at_block_begin(block):
-            cast = tensor.CastOp(given, argument)
-        argument.replace_all_uses_except(cast.result, cast.operation)
+        _give_size(argument, steps, ir.InsertionPoint.at_block_begin(block))
     _retype(function, block)
     layers = [view for view in block.operations if isinstance(view, (PackedLinearOp, *_RECURRENT))
               or view.operation.name == "tensor.concat"]
@@ -158,12 +154,6 @@ def _is_cast(value: Any) -> bool:
     return not isinstance(value.owner, ir.Block) and value.owner.operation.name == "tensor.cast"
 
 
-def _sized(type_: ir.Type, size: int) -> ir.Type:
-    """The type with another first dimension."""
-    return ir.RankedTensorType.get([size, *ir.RankedTensorType(type_).shape[1:]],
-                                   ir.RankedTensorType(type_).element_type)
-
-
 def _give(op: ir.Operation) -> None:
     """An operation's free results get the size of its operands, which are casts."""
     size = 0
@@ -172,11 +162,16 @@ def _give(op: ir.Operation) -> None:
             op.operands[at] = value.owner.operation.operands[0]
             size = shape_of(op.operands[at])[0]
     for result in filter(_is_free, op.results):
-        given = result.type
-        result.set_type(_sized(given, size))
-        with ir.InsertionPoint.after(op):
-            cast = tensor.CastOp(given, result)
-        result.replace_all_uses_except(cast.result, cast.operation)
+        _give_size(result, size, ir.InsertionPoint.after(op))
+
+
+def _give_size(value: Any, size: int, after: ir.InsertionPoint) -> None:
+    """``value`` with a first dimension of ``size``; its users see it cast to what it was."""
+    given = ir.RankedTensorType(value.type)
+    value.set_type(ir.RankedTensorType.get([size, *given.shape[1:]], given.element_type))
+    with after:
+        cast = tensor.CastOp(given, value)
+    value.replace_all_uses_except(cast.result, cast.operation)
 
 
 def _check_slice(op: Any, steps: int) -> None:

@@ -83,8 +83,7 @@ def step(layer: Step) -> Kernel:
         return e.kernel((layer.slices, layer.state.rows, 1))
     live = e.new(f"arith.cmpi ne, {e.load_index('live', e.index(0))}, {e.index(0)} : index")
     e.when(live, lambda: _step(e, layer, before))
-    over = e.new(f"arith.xori {live}, {e.new('arith.constant true')} : i1")
-    e.when(over, lambda: _hand_on(e, layer, before))
+    e.when(e.opposite(live), lambda: _hand_on(e, layer, before))
     return e.kernel((layer.slices, layer.state.rows, 1))
 
 
