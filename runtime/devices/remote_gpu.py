@@ -7,9 +7,7 @@ system's Vulkan loader is linked with the system's libc.
 
 from __future__ import annotations
 
-import hashlib
 import os
-import subprocess
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -17,8 +15,8 @@ from pathlib import Path
 import numpy as np
 
 from ...errors import EspalierError
-from ...files import cache_folder
 from ..c import FLAGS, LIBRARIES, RUNNER, SOURCES, VULKAN_HEADERS, VULKAN_SOURCES
+from ..c.builds import NotBuilt, built_once
 from ..model_file import ModelFile
 from .adb import AdbDevice
 from .device import DeviceRun, run_on
@@ -59,27 +57,13 @@ def run_on_remote_gpu(device: str, path: Path, file: ModelFile, inputs: Sequence
 def build(abi: str) -> Path:
     """The program for an ABI: in the cache by the hash of sources and compiler, built where it is not there.
     ``EspalierError`` where it cannot be built."""
-    compiler = _compiler(abi)
-    key = hashlib.sha256(str(compiler).encode())
-    for source in (*SOURCES, *VULKAN_SOURCES, *VULKAN_HEADERS, RUNNER):
-        key.update(source.read_bytes())
-    program = cache_folder("vulkan") / f"runner-{abi}-{key.hexdigest()[:16]}"
-    if program.exists():
-        return program
-    building = program.with_suffix(f".{os.getpid()}")
-    sources = map(str, (*SOURCES, *VULKAN_SOURCES, RUNNER))
-    command = [str(compiler), *FLAGS, "-O2", "-DESPALIER_VULKAN", *sources, "-o", str(building), "-ldl",
-               *LIBRARIES]
+    compiler = str(_compiler(abi))
+    sources = (*SOURCES, *VULKAN_SOURCES, RUNNER)
     try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-    except OSError as error:
-        raise EspalierError(f"cannot run '{compiler}': {error.strerror or error}") from error
-    if done.returncode != 0:
-        building.unlink(missing_ok=True)
-        line = next((line for line in done.stderr.splitlines() if "error" in line), done.stderr.strip()[:200])
-        raise EspalierError(f"'{compiler}' cannot build the program for the phone: {line}")
-    building.replace(program)
-    return program
+        return built_once(f"runner-{abi}-{{}}", [compiler], (*sources, *VULKAN_HEADERS), [
+            *FLAGS, "-O2", "-DESPALIER_VULKAN", *map(str, sources), "-ldl", *LIBRARIES])
+    except NotBuilt as error:
+        raise EspalierError(f"'{compiler}' cannot build the program for the phone: {error}") from error
 
 
 def _compiler(abi: str) -> Path:

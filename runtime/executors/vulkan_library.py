@@ -7,11 +7,8 @@ machine's, or zig's) and Vulkan's headers; the Vulkan loader itself is opened wh
 from __future__ import annotations
 
 import ctypes
-import hashlib
 import importlib.util
-import os
 import shutil
-import subprocess
 import sys
 from functools import cache
 from pathlib import Path
@@ -19,6 +16,7 @@ from pathlib import Path
 from ...errors import EspalierError
 from ...files import cache_folder
 from ..c import FLAGS, INCLUDE, LIBRARIES, SOURCES, VULKAN_HEADERS, VULKAN_SOURCES
+from ..c.builds import NotBuilt, built_once
 
 # Where the system's headers lie: zig's clang looks at none of its own accord.
 _SYSTEM = Path("/usr/include/vulkan")
@@ -33,27 +31,18 @@ def vulkan_library() -> ctypes.CDLL:
 def build() -> Path:
     """The library's path: in the cache by the hash of sources and compiler, built where it is not there."""
     compiler = _compiler()
-    key = hashlib.sha256(" ".join(compiler).encode())
-    for source in (*SOURCES, *VULKAN_SOURCES, *VULKAN_HEADERS):
-        key.update(source.read_bytes())
-    folder = cache_folder("vulkan")
-    library = folder / f"libespalier_vulkan-{key.hexdigest()[:16]}.so"
-    if library.exists():
-        return library
-    building = library.with_suffix(f".{os.getpid()}")
-    command = [*compiler, *FLAGS, "-O2", "-shared", "-fPIC", *map(str, (*SOURCES, *VULKAN_SOURCES)),
-               "-o", str(building), "-ldl", *LIBRARIES]
+    sources = (*SOURCES, *VULKAN_SOURCES)
+    arguments = [*FLAGS, "-O2", "-shared", "-fPIC", *map(str, sources), "-ldl", *LIBRARIES]
     if compiler[0] == sys.executable and _SYSTEM.exists():
-        command += [f"-I{_linked_headers()}"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        building.unlink(missing_ok=True)
-        if "vulkan_core.h" in done.stderr:
-            raise EspalierError("building the Vulkan runtime needs Vulkan's headers: install libvulkan-dev")
-        line = next((line for line in done.stderr.splitlines() if "error" in line), done.stderr.strip()[:200])
-        raise EspalierError(f"{compiler[0]} cannot build the Vulkan runtime in '{INCLUDE}': {line}")
-    building.replace(library)
-    return library
+        arguments.append(f"-I{_linked_headers()}")
+    try:
+        return built_once("libespalier_vulkan-{}.so", compiler, (*sources, *VULKAN_HEADERS), arguments)
+    except NotBuilt as error:
+        if "vulkan_core.h" in error.said:
+            raise EspalierError("building the Vulkan runtime needs Vulkan's headers: install libvulkan-dev"
+                                ) from error
+        raise EspalierError(f"{compiler[0]} cannot build the Vulkan runtime in '{INCLUDE}': {error}"
+                            ) from error
 
 
 def _compiler() -> list[str]:

@@ -19,9 +19,9 @@ from ...sparse_dialect.schedule.schedule import Schedule
 from .apart import LATE, LOST, OK, Outcome
 from .budget import ROUND_S, Budget, Limits
 from .grids import Assignment, Classes, Times
-from .judge import Measure, Verdict
+from .judge import Kind, Measure, Verdict
 from .network import TunedNetwork
-from .workers import Farm, Kind, Work, checked
+from .workers import Farm, Work, checked
 
 SHARE = 1 / 3  # of the time that is left
 MOST_TRIALS = 24

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from statistics import median
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 
@@ -56,6 +56,9 @@ class Measure:
         return {"time": "s", "static-cycles": "cycles"}.get(self.objective, self.objective)
 
 
+Kind = Literal["measure", "confirm"]
+
+
 class Judge(Protocol):
     """What schedules are judged by."""
 
@@ -65,6 +68,13 @@ class Judge(Protocol):
 
     def confirm(self, schedules: Mapping[str, Schedule], seconds: float, at_most: float) -> Outcome:
         """A ``Verdict`` on the whole network, likewise."""
+
+
+def asked(judge: Judge, kind: Kind, schedules: Mapping[str, Schedule], seconds: float,
+          at_most: float) -> Outcome:
+    """What ``judge`` answers, asked to do ``kind``."""
+    ask = judge.measure if kind == "measure" else judge.confirm
+    return ask(schedules, seconds, at_most)
 
 
 @contextmanager

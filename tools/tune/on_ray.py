@@ -19,7 +19,7 @@ from ...errors import EspalierError, optional
 from ...sparse_dialect.schedule.database import Place
 from .apart import LOST, Outcome
 from .jobs import Crew, Job
-from .judge import judge_of
+from .judge import Kind, asked, judge_of
 from .network import TunedNetwork
 from .workers import Farm, Work, Worker
 
@@ -44,10 +44,9 @@ class Actor:
         """What it measures for."""
         return self.place
 
-    def do(self, kind: str, schedules: Any, seconds: float, at_most: float) -> Outcome:
+    def do(self, kind: Kind, schedules: Any, seconds: float, at_most: float) -> Outcome:
         """The judge's answer."""
-        ask = self._judge.measure if kind == "measure" else self._judge.confirm
-        return ask(schedules, seconds, at_most)
+        return asked(self._judge, kind, schedules, seconds, at_most)
 
     def close(self) -> None:
         """Leaves the device as it was."""

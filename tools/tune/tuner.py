@@ -22,11 +22,11 @@ from ...sparse_dialect.schedule.schedule import Schedule
 from .apart import CRASH, HANG, LATE, LOST, OK, Outcome
 from .budget import ROUND_S, Budget, Limits
 from .grid_search import GridSearch
-from .judge import Costs, Measure, Verdict
+from .judge import Costs, Kind, Measure, Verdict
 from .learned import Ranked
 from .network import TunedNetwork, Unit
 from .search import FAILED, Search, search_of
-from .workers import Farm, Kind, Work, checked
+from .workers import Farm, Work, checked
 
 WORTH = 0.985  # of the default's time: what is slower is left as it is
 WRONG = "wrong"  # the state of a schedule whose outputs are others

@@ -12,16 +12,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Protocol
 
 from ...errors import EspalierError
 from ...sparse_dialect.schedule.schedule import Schedule
 from .apart import LATE, LOST, Outcome
 from .jobs import Crew, Job
-from .judge import Judge, judge_of
+from .judge import Judge, Kind, asked, judge_of
 from .network import TunedNetwork
-
-Kind = Literal["measure", "confirm"]
 
 
 @dataclass(frozen=True)
@@ -57,8 +55,7 @@ class Here:
     name: str
 
     def do(self, work: Work) -> Outcome:
-        ask = self.judge.measure if work.kind == "measure" else self.judge.confirm
-        return ask(work.schedules, work.seconds, work.left)
+        return asked(self.judge, work.kind, work.schedules, work.seconds, work.left)
 
 
 @dataclass
