@@ -16,7 +16,7 @@ from ..sparse_dialect.devices.calibration import calibrations
 from ..sparse_dialect.devices.device import Device
 from ..sparse_dialect.dialect.packed import PackedConvOp
 from ..sparse_dialect.dialect.recurrent import PACKED_LAYERS, inputs_of
-from ..sparse_dialect.dialect.schedules import device_of, record_of
+from ..sparse_dialect.dialect.schedules import device_of, record_of, schedule_of
 from ..sparse_dialect.dialect.schemes import scheme_of
 from ..sparse_dialect.dialect.storages import storage_of
 from ..sparse_dialect.errors import op_error
@@ -116,9 +116,10 @@ def _layer_records(root: ir.Operation, target: Target) -> list[LayerRecord]:
         scheme = scheme_of(layer)
         linear = not isinstance(layer, PackedConvOp)
         places = _output_places(layer)
-        size = prod(weight)
+        size, together = prod(weight), schedule_of(layer).filters_per_group or 1
         predicted = (matrix_ms(storage_of(layer), tuple(weight), known.stored, inputs_of(layer), device)
-                     if linear else convolution_ms(scheme, known.stored * places, device) / clock)
+                     if linear else
+                     convolution_ms(scheme, known.stored * places, device, together) / clock)
         records.append(LayerRecord(
             name=known.layer or f"layer{number}",
             op=layer.operation.name.removeprefix("sparse.packed_"),

@@ -28,7 +28,7 @@ class Shares:
     whole: float = 0.72
     blocks: float = 0.70
     pairs: float = 0.55
-    single: float = 0.41
+    single: float = 0.403  # just above half of dense: 2:4 runs sparse, and nothing that keeps more
     alone: float = 0.30
 
 

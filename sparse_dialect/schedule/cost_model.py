@@ -20,6 +20,8 @@ from ..schemes.kernels import SingleWeights
 from ..storage import DenseRows, KeptRows, Sell, Storage
 from ..storage.sell import PERMUTED, few_inputs
 
+PAIRED_PLACES = 9  # of a kernel whose single weights two filters may share
+
 SMALL_PIXELS = 64  # an image of no more is small
 
 COLUMNS_PER_VISIT = 128
@@ -36,9 +38,9 @@ ROW_MULTIPLY = 1.03  # of a multiply's time in dense rows, where loads hide behi
 MANY, VECTORS = 64, 4
 
 
-def share_of_peak(scheme: Scheme, core: Core, grouped: bool = False) -> float:
-    """The share of the FMA peak that the scheme's convolution kernel reaches; filters of a ``grouped``
-    convolution share no loads."""
+def share_of_peak(scheme: Scheme, core: Core, together: int = 1) -> float:
+    """The share of the FMA peak that the scheme's convolution kernel reaches where ``together`` filters share
+    loaded inputs."""
     shares = core.shares
     match scheme:
         case Dense():
@@ -55,15 +57,15 @@ def share_of_peak(scheme: Scheme, core: Core, grouped: bool = False) -> float:
             return shares.groups
         case Bcr(rows=rows) if rows >= 4:
             return shares.blocks
-        case SingleWeights() if not grouped:
+        case SingleWeights() if together > 1:
             return shares.single
     return shares.alone
 
 
-def convolution_ms(scheme: Scheme, macs: int, device: Device) -> float:
-    """Predicted milliseconds of ``macs`` stored multiply-adds on one core."""
+def convolution_ms(scheme: Scheme, macs: int, device: Device, together: int = 1) -> float:
+    """Predicted milliseconds of ``macs`` stored multiply-adds on one core, as ``share_of_peak``."""
     core = device.costs
-    return 1e3 * core.seconds(macs / device.lanes * core.multiply / share_of_peak(scheme, core))
+    return 1e3 * core.seconds(macs / device.lanes * core.multiply / share_of_peak(scheme, core, together))
 
 
 def matrix_ms(storage: Storage, shape: tuple[int, ...], stored: int, inputs: int | None,
@@ -107,19 +109,20 @@ def matrix_size(storage: Storage, weight: np.ndarray) -> int:
     return int(prod(storage.sizes(weight.shape)))
 
 
-def filters_per_group(scheme: Scheme, filters: int, places: int) -> int:
+def filters_per_group(scheme: Scheme, filters: int, places: int, small: bool = False) -> int:
     """How many filters share loaded inputs (LRE, filter level).
 
     Pattern kernels share none: two filters rarely keep one pattern at one channel. Pairs of 1x1 kernels
     share a third of their loads at 3.6x, and single weights a quarter at 2x; groups of four share more but
-    have 15 kernel classes (a place), and short runs and long code cost more than that.
+    have 15 kernel classes (a place), and short runs and long code cost more than that. So do the 75 classes
+    of pairs of 5x5 kernels, and 27 where the image is ``small``, so that a run multiplies few vectors.
     """
     match scheme:
         case Dense():
             most = 4
         case Connectivity() if places == 1:
             most = 2
-        case SingleWeights():
+        case SingleWeights() if places == 1 or (places <= PAIRED_PLACES and not small):
             most = 2
         case _:
             most = 1

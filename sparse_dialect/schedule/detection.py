@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from math import prod
 from typing import NamedTuple
 
 import numpy as np
@@ -14,7 +15,7 @@ from ..schemes.nearest import nearest
 from ..schemes.scheme import is_nonzero
 from ..schemes.shared_columns import matrix_of, stored_weights
 from ..storage.choice import matrix_storage
-from .cost_model import convolution_ms, matrix_ms, matrix_size
+from .cost_model import convolution_ms, filters_per_group, matrix_ms, matrix_size
 
 REFERENCE = Device()
 
@@ -64,7 +65,9 @@ def predicted_ms(schemes: Mapping[str, Scheme], mask: np.ndarray, device: Device
                  inputs: int | None) -> dict[str, float]:
     """Predicted time of a weight of ``mask`` in each of ``schemes``, a convolution's for one output place."""
     if mask.ndim > 2:
-        return {name: convolution_ms(*_as_run(scheme, mask), device) for name, scheme in schemes.items()}
+        filters, places = len(mask), prod(mask.shape[2:])
+        return {name: convolution_ms(*_as_run(scheme, mask), device, filters_per_group(scheme, filters, places))
+                for name, scheme in schemes.items()}
     storages = {name: matrix_storage(scheme, mask, device.lanes, device.costs, 1, inputs)
                 for name, scheme in schemes.items()}
     known = {storage: matrix_ms(storage, mask.shape, matrix_size(storage, mask), inputs, device)

@@ -21,6 +21,7 @@ from ..storage.choice import matrix_storage
 from ..storage.column_groups import ungrouped
 from ..storage.dense import DenseKernels, DenseRows
 from .cost_model import (
+    SMALL_PIXELS,
     channel_block,
     filters_per_group,
     matrix_ms,
@@ -107,8 +108,8 @@ class Heuristic:
         if isinstance(scheme, Empty):
             limit = 1.0
         elif layer.convolution is not None:
-            grouped = layer.convolution.kind != "plain"
-            limit = (share_of_peak(scheme, self.device.costs, grouped)
+            together = self._together(layer.convolution, scheme)
+            limit = (share_of_peak(scheme, self.device.costs, together)
                      / share_of_peak(Dense(), self.device.costs))
         else:
             limit = share * self._matrix_ms(layer, Dense()) / self._matrix_ms(layer, scheme)
@@ -137,10 +138,16 @@ class Heuristic:
             kept = stored / whole[0].size / len(mask)
             return (scheme.filter_groups(whole).shape[1],
                     shared_channel_block(conv.channels, places, kept, scheme.channels_together))
-        group, block = 1, conv.channels
+        block = conv.channels
         if conv.kind == "plain":
-            group = filters_per_group(scheme, conv.filters, places)
             block = channel_block(scheme, conv.channels, conv.kernel, prod(conv.target), self.device.costs)
         if self.device.arithmetic == "fp16":
             block = shorter_block(block, places * stored / mask.size, LONGEST_FP16_SUM)
-        return group, block
+        return self._together(conv, scheme), block
+
+    @staticmethod
+    def _together(conv: Convolution, scheme: Scheme) -> int:
+        """How many filters share loaded inputs: those of a grouped convolution none."""
+        if conv.kind != "plain":
+            return 1
+        return filters_per_group(scheme, conv.filters, prod(conv.kernel), prod(conv.target) <= SMALL_PIXELS)
