@@ -84,7 +84,8 @@ def compile(model: Any, example_inputs: Any = (), *, target: Target | None = Non
                          [batch] if isinstance(batch, int) else batch)
 
 
-def load(path: str, *, sha256: str = "", verify_key: str = "", mmap: bool = True) -> CompiledModel:
+def load(path: str, *, sha256: str | None = None, verify_key: str | None = None,
+         mmap: bool = True) -> CompiledModel:
     """
     The compiled model in a file that ``CompiledModel.save`` or ``espalier compile`` wrote.
 

@@ -128,6 +128,13 @@ def check_writable(path: str | Path) -> None:
         raise EspalierError(f"cannot write '{path}': no permission in '{target.parent}'")
 
 
+def check_readable(path: str | Path) -> None:
+    """Raises EspalierError where ``path`` has no end: a pipe waits for a writer, ``/dev/zero`` fills the
+    memory. What is missing or cannot be opened is found by who opens it."""
+    if os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path):
+        raise EspalierError(f"cannot read '{path}': expected a file, found a pipe or a device")
+
+
 def cache_folder(*names: str) -> Path:
     """The folder ``names`` of this user's cache, made where it is missing: what it holds may be deleted."""
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"

@@ -303,7 +303,8 @@ class CompiledModel:
         self._file.write(path)
 
     @classmethod
-    def load(cls, path: str | Path, *, sha256: str = "", verify_key: str | Path = "",
+    def load(cls, path: str | Path, *, sha256: str | None = None,
+             verify_key: str | Path | None = None,
              mmap: bool = True) -> CompiledModel:
         """Reads a compiled-model file; weights are mapped, not copied, unless ``mmap`` is False.
 

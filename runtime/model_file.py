@@ -30,7 +30,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from ..errors import EspalierError
-from ..files import replacing
+from ..files import check_readable, replacing
 from .abi import FREE, describe
 from .memory import zeroed
 from .states import RUNS, interface
@@ -143,6 +143,7 @@ class ModelFile:
         these bytes. A file that is truncated, foreign, damaged, of a newer version or not the one that
         ``trust`` means raises an EspalierError that names it.
         """
+        check_readable(path)
         try:
             with open(path, "rb") as file:
                 if mmap and not trust.asked:
@@ -152,6 +153,8 @@ class ModelFile:
             return cls._parse(path, io.BytesIO(data), lambda *span: _copied(data, *span), verify)
         except OSError as error:
             raise EspalierError(f"cannot read '{path}': {error.strerror or error}") from error
+        except MemoryError as error:
+            raise EspalierError(f"cannot read '{path}': out of memory") from error
         except _DAMAGE as error:
             raise EspalierError(f"'{path}' is damaged or truncated: {error}") from error
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import EspalierError, optional
-from ..files import replacing
+from ..files import check_readable, replacing
 
 SUFFIX = ".sig"
 
@@ -26,26 +26,27 @@ SUFFIX = ".sig"
 @dataclass(frozen=True)
 class Trust:
     """
-    What the user knows of the right file; empty fields ask for nothing.
+    What the user knows of the right file; fields that are None ask for nothing. An empty text, as a
+    shell makes of a variable that is not set, fits no file.
 
     ``sha256``: 64 hexadecimal digits; ``key``: the path of a public key (PEM) for the signature in
     ``FILE.sig``.
     """
 
-    sha256: str = ""
-    key: str | Path = ""
+    sha256: str | None = None
+    key: str | Path | None = None
 
     @property
     def asked(self) -> bool:
-        return bool(self.sha256 or self.key)
+        return self.sha256 is not None or self.key is not None
 
     def check(self, data: bytes, path: str | Path) -> None:
         """Raises ``EspalierError`` where ``data``, read from ``path``, is not what the user means."""
-        if self.sha256:
+        if self.sha256 is not None:
             found = hashlib.sha256(data).hexdigest()
             if not hmac.compare_digest(found.encode(), self.sha256.strip().lower().encode()):
                 raise EspalierError(f"'{path}': expected SHA-256 {self.sha256}, found {found}")
-        if self.key:
+        if self.key is not None:
             _verify(data, path, self.key)
 
 
@@ -93,6 +94,7 @@ def _key(path: str | Path, private: bool) -> Any:
 
 def read_file(path: str | Path) -> bytes:
     """The bytes of a file; ``EspalierError`` where there is none."""
+    check_readable(path)
     try:
         return Path(path).read_bytes()
     except OSError as error:

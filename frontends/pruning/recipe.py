@@ -31,6 +31,7 @@ from pydantic_core import PydanticCustomError
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
+from ...files import check_readable
 from ...sparse_dialect.errors import EspalierError
 from .spec import OLD_WORDS, SPECS
 from .words import hint
@@ -286,6 +287,7 @@ def load_recipe(source: str | Path | Mapping[str, Any] | Recipe) -> Recipe:
     if isinstance(source, Mapping):
         return _validated(source, "recipe", {})
     path = Path(source)
+    check_readable(path)
     try:
         text = path.read_text()
     except OSError as error:

@@ -73,6 +73,8 @@ class Gpu:
 
         Raises ``EspalierError`` where there is no such device, or it lacks what we need.
         """
+        if not -1 <= device < _MOST_DEVICES:  # C would take a part of a longer number
+            raise EspalierError(f"there is no Vulkan device {device}; see espalier devices")
         self._handle = ctypes.c_void_p()
         options = _Options(device, validate, staging, loader.encode() if loader else None,
                            bytes(cache) if cache else None, timestamps)

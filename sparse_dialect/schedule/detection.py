@@ -66,7 +66,8 @@ def predicted_ms(schemes: Mapping[str, Scheme], mask: np.ndarray, device: Device
     """Predicted time of a weight of ``mask`` in each of ``schemes``, a convolution's for one output place."""
     if mask.ndim > 2:
         filters, places = len(mask), prod(mask.shape[2:])
-        return {name: convolution_ms(*_as_run(scheme, mask), device, filters_per_group(scheme, filters, places))
+        return {name: convolution_ms(*_as_run(scheme, mask), device,
+                                     filters_per_group(scheme, filters, places))
                 for name, scheme in schemes.items()}
     storages = {name: matrix_storage(scheme, mask, device.lanes, device.costs, 1, inputs)
                 for name, scheme in schemes.items()}

@@ -11,7 +11,9 @@ from pathlib import Path
 
 import pytest
 from espalier.errors import EspalierError
-from espalier.files import replacing, temporary_folder
+from espalier.files import check_readable, replacing, temporary_folder
+from espalier.runtime.model_file import ModelFile
+from espalier.runtime.trust import ANY_FILE, Trust
 
 WRITER = """
 import sys, time
@@ -86,3 +88,15 @@ def test_a_folder_without_permission(tmp_path: Path) -> None:
     tmp_path.chmod(0o555)
     with pytest.raises(EspalierError, match="cannot write"), replacing(tmp_path / "m"):
         pass
+
+
+@pytest.mark.parametrize("trust", [ANY_FILE, Trust("0" * 64)])
+def test_what_has_no_end_is_not_read(tmp_path: Path, trust: Trust) -> None:
+    """A pipe would wait for a writer for ever, a device would fill the memory."""
+    os.mkfifo(tmp_path / "pipe")
+    for path in (str(tmp_path / "pipe"), "/dev/zero"):
+        with pytest.raises(EspalierError, match=f"cannot read '{path}': expected a file, found a pipe or a"):
+            ModelFile.read(path, trust=trust)
+    (tmp_path / "file").touch()
+    check_readable(tmp_path / "file")
+    check_readable(tmp_path / "missing")  # whoever opens it says so

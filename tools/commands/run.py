@@ -15,7 +15,7 @@ from rich import box
 from rich.table import Table
 
 from ...errors import EspalierError
-from ...files import check_writable, replacing, temporary_folder
+from ...files import check_readable, check_writable, replacing, temporary_folder
 from ...runtime.devices import DEVICES, find_device, run_on
 from ...runtime.devices.remote_gpu import is_remote_gpu, run_on_remote_gpu
 from ...runtime.devices.vulkan import is_vulkan, run_on_gpu
@@ -31,9 +31,9 @@ from .common import CpusOption, DebugOption, out, show
 if TYPE_CHECKING:
     from ...runtime.compiled_model import CompiledModel
 
-Sha256Option = Annotated[str, typer.Option(
+Sha256Option = Annotated[str | None, typer.Option(
     "--sha256", metavar="HEX", help="Refuse a FILE with another SHA-256.")]
-VerifyOption = Annotated[str, typer.Option(
+VerifyOption = Annotated[str | None, typer.Option(
     "--verify", metavar="KEY.pem", help="Refuse a FILE that FILE.sig does not prove signed by this key.")]
 FileArgument = Annotated[Path, typer.Argument(metavar="FILE", help="A file that espalier compile wrote.")]
 
@@ -54,7 +54,7 @@ def run_command(
         metavar="DEVICE", help=f"Where to run a model compiled with --target: {DEVICES}.")] = "",
     profile: Annotated[bool, typer.Option(
         "--profile", help="Show where the last run's time went on the device.")] = False,
-    sha256: Sha256Option = "", verify: VerifyOption = "",
+    sha256: Sha256Option = None, verify: VerifyOption = None,
     mmap: Annotated[bool, typer.Option(
         "--mmap/--no-mmap", help="Map FILE, or read it, so that it may change meanwhile.")] = True,
     debug: DebugOption = False,
@@ -181,6 +181,7 @@ def _profile_table(profile: Sequence[tuple[str, float]]) -> Table:
 
 def read_array(path: Path) -> np.ndarray:
     """The array in a .npy file; EspalierError when there is none."""
+    check_readable(path)
     try:
         with path.open("rb") as stream:
             return np.lib.format.read_array(stream, allow_pickle=False)

@@ -19,11 +19,11 @@ def sign_command(
     file: FileArgument,
     key: Annotated[Path | None, typer.Argument(
         metavar="[KEY.pem]", help="A private Ed25519 key (openssl genpkey -algorithm ed25519).")] = None,
-    verify: VerifyOption = "",
+    verify: VerifyOption = None,
     debug: DebugOption = False,
 ) -> None:
     """Sign a compiled model: writes FILE.sig; or check that signature. Nothing in FILE runs."""
-    if bool(key) == bool(verify):
+    if (key is None) == (verify is None):
         raise EspalierError("give a private key to sign with, or --verify and a public key to check with")
     if key is None:
         data = read_file(file)

@@ -57,7 +57,7 @@ def test_sha256(model: Path) -> None:
     digest = hashlib.sha256(model.read_bytes()).hexdigest()
     for text in (digest, digest.upper(), f" {digest}\n"):
         assert ModelFile.read(model, trust=Trust(text)).fingerprint
-    for text in ("0" * 64, digest[:-1], "é"):
+    for text in ("0" * 64, digest[:-1], "é", ""):
         with pytest.raises(EspalierError, match=f"m': expected SHA-256 .*, found {digest}"):
             ModelFile.read(model, trust=Trust(text))
 
@@ -67,6 +67,8 @@ def test_another_file_never_runs(model: Path, never: None, cli: CommandLine) -> 
         espalier.load(str(model), sha256="0" * 64)
     assert one_line(cli("run", model, "--check", "--sha256", "0" * 64), "expected SHA-256 0000")
     assert one_line(cli("run", model, "--check", "--device", "local", "--sha256", "1"), "expected SHA-256 1,")
+    assert one_line(cli("run", model, "--check", "--sha256", ""), "expected SHA-256 ,")  # "$UNSET"
+    assert one_line(cli("run", model, "--check", "--verify", ""))
 
 
 def test_signatures(model: Path, keys: tuple[Path, Path], cli: CommandLine, never: None) -> None:

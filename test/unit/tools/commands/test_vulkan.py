@@ -67,6 +67,7 @@ def test_wrong_uses(driver: str, compiled: Path, espalier: CommandLine, monkeypa
     np.save(tmp_path / "x.npy", np.ones((1, 3, 13, 17), np.float32))
     for arguments, message in (
             (("--check", "--device", "vulkan:9"), "no Vulkan device 9"),
+            (("--check", "--device", f"vulkan:{1 << 32}"), "no Vulkan device 4294967296"),
             (("--check", "--device", "vulkan:one"), "unknown device 'vulkan:one'"),
             (("--check", "--device", "qemu"), "compiled for a GPU"),
             (("--check",), "a GPU (--device vulkan)"),
