@@ -23,6 +23,18 @@ def replication_pad(x: torch.Tensor, padding: Sequence[int]) -> Any:
     return _padded(x, padding, lambda size, distance: 0, lambda size, distance: size - 1)
 
 
+def circular_pad(x: torch.Tensor, padding: Sequence[int]) -> Any:
+    """``aten._pad_circular``: what lies before the first element is the last, and so on."""
+    if not all(isinstance(number, int) and number >= 0 for number in (*x.shape, *padding)):
+        return NotImplemented
+    for back, (low, high) in reversed(list(enumerate(zip(padding[::2], padding[1::2], strict=True)))):
+        dim = x.dim() - 1 - back
+        parts = [x.narrow(dim, x.shape[dim] - low, low), x, x.narrow(dim, 0, high)]
+        used = [part for part, amount in zip(parts, (low, 1, high), strict=True) if amount]
+        x = torch.cat(used, dim) if len(used) > 1 else x
+    return x.clone() if not any(padding) else x
+
+
 def _padded(x: torch.Tensor, padding: Sequence[int], low_place: Any, high_place: Any) -> Any:
     """``x`` with slices before and behind it, the outermost dimension first, whose slices are long."""
     if not all(isinstance(size, int) and size for size in x.shape):
@@ -40,4 +52,4 @@ def _padded(x: torch.Tensor, padding: Sequence[int], low_place: Any, high_place:
     return x.clone() if not any(padding) else x
 
 
-__all__ = ["reflection_pad", "replication_pad"]
+__all__ = ["circular_pad", "reflection_pad", "replication_pad"]

@@ -50,6 +50,7 @@ def table() -> dict[Any, Callable[..., Any]]:
         ours[pad.default] = borders.reflection_pad
     for pad in (aten.replication_pad1d, aten.replication_pad2d, aten.replication_pad3d):
         ours[pad.default] = borders.replication_pad
+    ours[aten._pad_circular.default] = borders.circular_pad
     return with_recurrent({**get_decomposition_table(), **ours,
                            **pools.decompositions(), **adaptive_pools.decompositions()})
 

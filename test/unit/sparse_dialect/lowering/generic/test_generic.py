@@ -118,6 +118,9 @@ OPERATIONS: dict[str, tuple[Function, tuple[int, ...]]] = {
     "padding": (lambda x: F.pad(x, (1, 2, 3, 0)), (2, 3, 5, 7)),
     "reflection": (lambda x: F.pad(x, (1, 2, 3, 0), mode="reflect"), (2, 3, 5, 7)),
     "replication": (lambda x: F.pad(x, (1, 2, 3, 0), mode="replicate"), (2, 3, 5, 7)),
+    "wrapping": (lambda x: F.pad(x, (1, 7, 3, 0), mode="circular"), (2, 3, 5, 7)),
+    "concatenations inside others": (
+        lambda x: torch.cat([x[:, :1].repeat(2, 1), (y := torch.cat([x, x * 2])), y[:, 3:]], 1), (3, 5)),
     "bilinear": (lambda x: F.interpolate(x, scale_factor=2.0, mode="bilinear"), (1, 3, 5, 7)),
     "bilinear aligned": (
         lambda x: F.interpolate(x, (9, 20), mode="bilinear", align_corners=True), (1, 3, 5, 7)),
@@ -267,7 +270,7 @@ def test_the_place_of_the_largest_of_all() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("mode", ["reflect", "replicate"])
+@pytest.mark.parametrize("mode", ["reflect", "replicate", "circular"])
 def test_borders(mode: str) -> None:
     check(lambda x: F.pad(x, (1, 2), mode=mode), numbers(2, 3, 9))
     check(lambda x: F.pad(x, (2, 1, 0, 3), mode=mode), numbers(1, 3, 9, 8))
