@@ -139,10 +139,10 @@ def channel_block(scheme: Scheme, channels: int, kernel: tuple[int, ...], pixels
 
     ``pixels``: output pixels of one channel.
     """
-    if prod(kernel) > 1:
-        target = core.packed_block
+    if pixels <= SMALL_PIXELS:
+        target = core.small_block
     else:
-        target = core.small_block if pixels <= SMALL_PIXELS else core.flat_block
+        target = core.packed_block if prod(kernel) > 1 else core.flat_block
     if isinstance(scheme, Dense | Empty) or channels < 2 * target:
         return channels
     best = max(size for size in range(1, target + 1) if channels % size == 0)

@@ -5,7 +5,7 @@
         pack the tile's input region of the block into scratch      # copies; gathers at borders
         for group in chunk:
           ask for a channel of what is packed next  # if the input is large; it is packed only at borders
-          acc[f][t] = bias[f], or the partial sums of the block before
+          acc[f][t] = bias[f], or the partial sums of the block before   # few: several sums, added at the end
           for class in classes:                     # unrolled: the code is specialised per kernel class
             for k in run of class in (block, group):        # FKW: kernels of one class are neighbours
               c = index[k]
@@ -21,6 +21,7 @@ its own vector here: which loads are redundant is for ``sparse-eliminate-redunda
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -32,6 +33,7 @@ from .tile import TileEmitter, TileKernel, add_function
 
 WEIGHTS_IN_REGISTERS = 8  # with more terms than this a class loads each tap's weights where they are used
 LANE_WEIGHTS = 9  # likewise, in registers, where one holds several weights
+UNDER_WAY = 8  # multiplies that must not wait for each other, to keep the units busy
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,12 @@ class KernelClass:
     weights."""
 
     terms: tuple[tuple[int, int], ...]
+
+    def parts(self, lines: int) -> int:
+        """In how many sums each of ``lines`` output lines of a filter is gathered, so that ``UNDER_WAY``
+        multiplies of one stored kernel wait for no other, if it has as many."""
+        filters = Counter(f for f, _ in self.terms)
+        return min(-(-UNDER_WAY // (lines * len(filters))), max(filters.values())) if filters else 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,6 +96,7 @@ class _Emitter(TileEmitter):
         self.kernel = kernel
         super().__init__(b, plan, arguments)
         self.accumulators = plan.accumulators
+        self.parts = max((kind.parts(len(plan.accumulators)) for kind in kernel.classes), default=1)
 
     def _group(self, group: Value) -> None:
         b, kernel = self.b, self.kernel
@@ -100,10 +109,21 @@ class _Emitter(TileEmitter):
         if kernel.fetches and kernel.reads and not self.plan.direct:
             self._fetch(group)
         self._either_last(lambda: self._claim(channels, lines, first_line))
-        totals = self._start(filters, filters, len(lines))
-        totals = self._dense_run(group, totals) if kernel.dense else self._sparse_runs(row, totals)
+        totals = self._in_parts(self._start(filters, filters, len(lines)),
+                                lambda sums: self._dense_run(group, sums) if kernel.dense
+                                else self._sparse_runs(row, sums))
         self._either_last(lambda: self._finish(channels, lines, self._whole(filters, totals), first_line),
                           lambda: self._keep(filters, totals))
+
+    def _in_parts(self, totals: list[Value], runs: Callable[[list[Value]], list[Value]]) -> list[Value]:
+        """``runs`` of ``totals`` and, where lines are gathered in several parts, of as many zeros for each
+        further part; the sums of all parts."""
+        count = len(totals)
+        sums = runs(totals + [self.b.splat(0.0)] * (count * (self.parts - 1)))
+        while len(sums) > count:
+            *sums, last = sums
+            sums[len(sums) % count] = arith.AddFOp(sums[len(sums) % count], last).result
+        return sums
 
     def _filters(self, places: list[Value]) -> list[Value]:
         """The filters at ``places`` of the storage order: sparse storage has one of its own in every block.
@@ -180,12 +200,15 @@ class _Emitter(TileEmitter):
         # Few weights: they stay in registers and each input line is used up at once. Many: one tap after
         # the other.
         order = sorted(reads, key=lambda r: (0 if few else kind.terms[r[1]][1], r[0]))
+        turns: Counter[int] = Counter()  # of each line's sums, to whose parts multiplies go in turn
         for line, term, t in order:
             splat = weight(term)
             loaded = self._input_line(c, line)
             if self.kernel.group > 1:
                 loaded.owner.attributes["espalier.filter"] = b.integer_attribute(kind.terms[term][0])
-            acc[t] = b.fma(loaded, splat, acc[t])
+            at = t + turns[t] % self.parts * count * self.kernel.group
+            turns[t] += 1
+            acc[at] = b.fma(loaded, splat, acc[at])
         return acc
 
     def _input_line(self, c: Value, line: int) -> Value:

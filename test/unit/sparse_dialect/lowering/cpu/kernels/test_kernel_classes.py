@@ -328,3 +328,15 @@ def test_nothing_before_its_arrays_is_touched() -> None:
         for case in ("pattern", "dense, filters share loads", "dense from planes, as first layers",
                      "unstructured"):
             Run(CASES[case]).check()
+
+
+@pytest.mark.parametrize(("terms", "lines", "parts"), [
+    (((0, 0), (0, 1), (0, 3), (0, 4)), 4, 2),  # a pattern on an image of few lines
+    (((0, 0), (0, 1), (0, 3), (0, 4)), 1, 4),  # no more parts than multiplies
+    (((0, 0), (0, 1), (0, 3), (0, 4)), 8, 1),
+    (((0, 4),), 2, 1),
+    (((0, 4), (1, 4), (0, 5), (1, 5)), 2, 2),  # two filters' sums do not wait for each other
+    ((), 4, 1)])
+def test_few_lines_are_gathered_in_several_sums(terms: tuple[tuple[int, int], ...], lines: int,
+                                                parts: int) -> None:
+    assert KernelClass(terms).parts(lines) == parts
