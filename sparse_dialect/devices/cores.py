@@ -63,7 +63,8 @@ class Core:
     ``shares`` of the peak that convolutions reach.
 
     Channels a block, so that what a visit reads stays near L1: ``packed_block`` for kernels larger than 1x1,
-    ``flat_block`` for 1x1 kernels, ``small_block`` for any on small images, whose tiles are smaller.
+    ``flat_block`` for 1x1 kernels, ``small_block`` for these and patterns on small images, whose tiles
+    are smaller.
     """
 
     registers: int

@@ -137,12 +137,14 @@ def filters_per_group(scheme: Scheme, filters: int, places: int, small: bool = F
 def channel_block(scheme: Scheme, channels: int, kernel: tuple[int, ...], pixels: int, core: Core) -> int:
     """Channels a block (a divisor of ``channels``): a block's tile should stay near L1 while filters pass.
 
-    ``pixels``: output pixels of one channel.
+    ``pixels``: output pixels of one channel. Patterns have a run a pattern, which ends unforeseen: the fewer
+    blocks the better, where that fits.
     """
-    if pixels <= SMALL_PIXELS:
-        target = core.small_block
+    small = pixels <= SMALL_PIXELS
+    if prod(kernel) > 1:
+        target = core.small_block if small and isinstance(scheme, Pattern) else core.packed_block
     else:
-        target = core.packed_block if prod(kernel) > 1 else core.flat_block
+        target = core.small_block if small else core.flat_block
     if isinstance(scheme, Dense | Empty) or channels < 2 * target:
         return channels
     best = max(size for size in range(1, target + 1) if channels % size == 0)
