@@ -7,9 +7,11 @@ as it is.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
+from torch._decomp.decompositions import _grid_sampler_2d
 
 from . import adaptive_pools, borders, extremes, norms, operators, pools
 from .bags import embedding_bag
@@ -50,6 +52,8 @@ def table() -> dict[Any, Callable[..., Any]]:
         ours[pad.default] = borders.reflection_pad
     for pad in (aten.replication_pad1d, aten.replication_pad2d, aten.replication_pad3d):
         ours[pad.default] = borders.replication_pad
+    # places and weights are those of all channels
+    ours[aten.grid_sampler_2d.default] = partial(_grid_sampler_2d, _expand_grid=False)
     ours[aten._pad_circular.default] = borders.circular_pad
     return with_recurrent({**get_decomposition_table(), **ours,
                            **pools.decompositions(), **adaptive_pools.decompositions()})

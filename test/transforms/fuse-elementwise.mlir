@@ -70,3 +70,39 @@ func.func @loop(%x: tensor<8xf32>, %n: index) -> tensor<8xf32> {
   }
   return %0 : tensor<8xf32>
 }
+
+// What asserts goes with what it was fused into; what nobody reads but asserts stays where it was there before.
+// CHECK-LABEL: func @asserted
+// CHECK-COUNT-1: linalg.generic
+// CHECK: cf.assert
+// CHECK: math.tanh
+// CHECK-NOT: linalg.generic
+func.func @asserted(%x: tensor<8xf32>, %e: tensor<8xf32>) -> tensor<8xf32> {
+  %zero = arith.constant 0.0 : f32
+  %0 = linalg.generic {indexing_maps = [affine_map<(i) -> (i)>, affine_map<(i) -> (i)>],
+      iterator_types = ["parallel"]} ins(%x : tensor<8xf32>) outs(%e : tensor<8xf32>) {
+  ^bb0(%in: f32, %out: f32):
+    %ok = arith.cmpf oge, %in, %zero : f32
+    cf.assert %ok, "below zero"
+    %s = math.sqrt %in : f32
+    linalg.yield %s : f32
+  } -> tensor<8xf32>
+  %1 = linalg.tanh ins(%0 : tensor<8xf32>) outs(%e : tensor<8xf32>) -> tensor<8xf32>
+  return %1 : tensor<8xf32>
+}
+
+// CHECK-LABEL: func @only_asserted
+// CHECK: linalg.generic
+// CHECK: cf.assert
+func.func @only_asserted(%x: tensor<8xf32>, %e: tensor<8xf32>) -> tensor<8xf32> {
+  %zero = arith.constant 0.0 : f32
+  %0 = linalg.generic {indexing_maps = [affine_map<(i) -> (i)>, affine_map<(i) -> (i)>],
+      iterator_types = ["parallel"]} ins(%x : tensor<8xf32>) outs(%e : tensor<8xf32>) {
+  ^bb0(%in: f32, %out: f32):
+    %ok = arith.cmpf oge, %in, %zero : f32
+    cf.assert %ok, "below zero"
+    linalg.yield %in : f32
+  } -> tensor<8xf32>
+  %1 = linalg.tanh ins(%x : tensor<8xf32>) outs(%e : tensor<8xf32>) -> tensor<8xf32>
+  return %1 : tensor<8xf32>
+}

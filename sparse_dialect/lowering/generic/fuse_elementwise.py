@@ -54,9 +54,27 @@ class FuseElementwisePass(Pass):
             interpreter.apply_named_sequence(op, sequence, script)
             for view in op.regions[0].blocks[0].operations:
                 if view.operation.name == "func.func" and not _carries_tensors(view.operation):
+                    kept = len(_unread(view.operation))
                     passmanager.PassManager.parse(FUSION).run(view.operation)
+                    if not kept:
+                        _erase_unread(view.operation)
                     with ir.Location.unknown():
                         context.statistics["products split"] += split_products(view.operation)
+
+
+def _unread(function: ir.Operation) -> list[ir.Operation]:
+    """The generic operations whose results nothing reads, last ones first; they assert something."""
+    return [op.operation for block in blocks(function) for op in reversed(list(block.operations))
+            if op.operation.name == "linalg.generic"
+            and not any(list(result.uses) for result in op.operation.results)
+            and any(inner.operation.name == "cf.assert" for inner in op.regions[0].blocks[0].operations)]
+
+
+def _erase_unread(function: ir.Operation) -> None:
+    """Erases what was fused into its readers, which assert what it asserted: upstream leaves it for that."""
+    while unread := _unread(function):
+        for op in unread:
+            op.erase()
 
 
 def _carries_tensors(function: ir.Operation) -> bool:

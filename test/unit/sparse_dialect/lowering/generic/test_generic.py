@@ -121,6 +121,8 @@ OPERATIONS: dict[str, tuple[Function, tuple[int, ...]]] = {
     "wrapping": (lambda x: F.pad(x, (1, 7, 3, 0), mode="circular"), (2, 3, 5, 7)),
     "concatenations inside others": (
         lambda x: torch.cat([x[:, :1].repeat(2, 1), (y := torch.cat([x, x * 2])), y[:, 3:]], 1), (3, 5)),
+    "samples of a grid": (
+        lambda x: F.grid_sample(x, x[:, :2].movedim(1, -1), align_corners=False), (1, 3, 5, 7)),
     "bilinear": (lambda x: F.interpolate(x, scale_factor=2.0, mode="bilinear"), (1, 3, 5, 7)),
     "bilinear aligned": (
         lambda x: F.interpolate(x, (9, 20), mode="bilinear", align_corners=True), (1, 3, 5, 7)),
