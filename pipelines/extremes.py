@@ -44,6 +44,17 @@ def check_extremes(root: ir.Operation) -> None:
                     _check_divisors(op)
 
 
+def check_inlining(root: ir.Operation) -> None:
+    """Raises ``PassError`` for an operation of no known dialect that holds regions: upstream's inliner asks
+    which symbols such a one uses, and goes on without an answer."""
+    for block in blocks(root):
+        for view in block.operations:
+            op = view.operation
+            if len(op.regions) and not root.context.is_registered_operation(op.name):
+                raise op_error(op, "an operation of a known dialect around a region", "an unregistered one",
+                               "leave out inline, or the operation")
+
+
 def _check_operands(op: ir.Operation) -> None:
     """No operand may be the mark."""
     for operand in op.operands:

@@ -7,7 +7,7 @@ from typing import Any
 from ..errors import EspalierError
 from ..runtime.abi import FREE
 from ..runtime.records import TensorSpec
-from ..sparse_dialect.ir.constants import dtype_of
+from ..sparse_dialect.ir.constants import ELEMENTS, dtype_of, has_dtype
 from ..sparse_dialect.ir.mlir import ir
 from ..sparse_dialect.lowering.buffers.arguments import public_functions
 
@@ -52,6 +52,9 @@ def _signature(function: Any, free: bool) -> tuple[list[TensorSpec], list[Tensor
                                     f"export the model with fixed sizes")
             shape = tuple(FREE if entry.is_dynamic_dim(at) else entry.get_dim_size(at)
                           for at in range(entry.rank))
+            if not has_dtype(entry.element_type):
+                raise EspalierError(f"{kind} {number}: expected elements of {ELEMENTS}, found {entry}; cast "
+                                    f"them")
             dtype = dtype_of(entry.element_type).name
             sign = "u" if number in unsigned[kind] else ""
             specs.append(TensorSpec(f"{kind}_{number}", shape, sign + dtype))

@@ -15,9 +15,10 @@ import numpy as np
 from ..sparse_dialect.errors import EspalierError, PassError, location_text
 from ..sparse_dialect.ir.mlir import ir, passmanager
 from ..sparse_dialect.passes import Allocate, PassContext, zeros
+from .extremes import check_inlining
 from .instrument import Instrument, Step
 from .parser import ANY
-from .pipeline import Item, Nest, PassItem, is_upstream
+from .pipeline import Item, Nest, PassItem, UpstreamItem, is_upstream
 
 Progress = Callable[[str, int, int], None]
 NOTE_OF_OP = "see current operation"  # MLIR's note that dumps the whole op: not for one-line messages
@@ -129,6 +130,8 @@ class Runner:
     def _run_upstream(self, step: Step) -> None:
         manager = passmanager.PassManager.parse(str(Nest(step.anchor, step.items)))
         manager.enable_verifier(self.verify)
+        if any(item.name == "inline" for item in step.items if isinstance(item, UpstreamItem)):
+            check_inlining(step.op)
         try:
             manager.run(step.op)
         except ir.MLIRError as error:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..activations import TABLE
+from ..ir.constants import ELEMENTS, has_dtype
 from ..ir.mlir import ext, ir
 from .layouts import EITHER, LanesAttr
 from .schedules import RecordAttr, ScheduleAttr, record_of, schedule_of
@@ -52,6 +53,8 @@ def _check_form(op: Any) -> str | None:
     for value in [*operands, *op.operation.results]:
         if not isinstance(value.type, ir.RankedTensorType) or not _is_static(op, value.type):
             return f"expected tensors of static shape, found {value.type}"
+        if not has_dtype(value.type.element_type):
+            return f"expected tensors of {ELEMENTS}, found {value.type}"
     return None
 
 

@@ -14,10 +14,13 @@ from weakref import WeakKeyDictionary, WeakValueDictionary
 
 import numpy as np
 
-from ..errors import op_error
+from ..errors import EspalierError, op_error
 from .mlir import ir
 
 SMALL = 64  # arrays up to this many elements stay readable in dumps, as dense<...>
+ELEMENTS = "f16, f32, f64, i1, i8, i16, i32 or i64"
+_FLOATS = {"f16": "float16", "f32": "float32", "f64": "float64", "i1": "bool", "index": "int64"}
+_INTEGERS = ("i8", "i16", "i32", "i64")
 RESOURCE_SECTION = 5  # section id in MLIR's bytecode format
 
 
@@ -42,10 +45,17 @@ def element_type(dtype: np.dtype | type) -> ir.Type:
 
 
 def dtype_of(element: ir.Type) -> np.dtype:
-    """The numpy dtype of an MLIR element type (signless integers read as signed)."""
+    """The numpy dtype of an MLIR element type (signless integers read as signed); ``EspalierError`` for one
+    that is none of ``ELEMENTS``."""
     text = str(element)
-    names = {"f16": "float16", "f32": "float32", "f64": "float64", "i1": "bool", "index": "int64"}
-    return np.dtype(names.get(text, "int" + text.lstrip("sui")))
+    if not has_dtype(element):
+        raise EspalierError(f"expected elements of {ELEMENTS}, found {text}; cast them")
+    return np.dtype(_FLOATS.get(text, "int" + text.lstrip("sui")))
+
+
+def has_dtype(element: ir.Type) -> bool:
+    """Whether arrays hold an MLIR element type: bfloat16, quarters and i4 they do not."""
+    return str(element) in _FLOATS or str(element).lstrip("su") in _INTEGERS
 
 
 def attribute_of(array: np.ndarray, name: str = "constant", small: int = SMALL) -> ir.Attribute:

@@ -217,3 +217,13 @@ func.func private @attribute() attributes {scheme = #sparse.pattern<[3, 3]>}
 
 // expected-error @below {{unregistered operation 'sparse.nothing'}}
 "sparse.nothing"() : () -> ()
+
+// -----
+
+func.func @bfloat(%x: tensor<1x2xbf16>, %w: tensor<3x2xbf16>) {
+  // expected-error @below {{'sparse.linear' op expected tensors of f16, f32, f64, i1, i8, i16, i32 or i64, found tensor<1x2xbf16>}}
+  %0 = "sparse.linear"(%x, %w) {activation = "none", scheme = #sparse.dense,
+      operandSegmentSizes = array<i32: 1, 1, 0>,
+        schedule = #sparse.schedule<{}>, record = #sparse.record<{}>} : (tensor<1x2xbf16>, tensor<3x2xbf16>) -> tensor<1x3xbf16>
+  return
+}

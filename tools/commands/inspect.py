@@ -92,5 +92,6 @@ def _layers(layers: list[dict[str, Any]]) -> Table:
         table.add_column(column.replace("_", " "), justify="right" if right else "left")
     for layer in layers:
         *texts, packed = (layer.get(column, "") for column in columns)
-        table.add_row(*(plain(text) for text in texts), size(packed) if packed != "" else "")
+        bytes_ = size(packed) if isinstance(packed, int) else _text(packed)
+        table.add_row(*(plain(text) for text in texts), plain(bytes_))
     return table

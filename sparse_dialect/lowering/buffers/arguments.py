@@ -16,6 +16,7 @@ from __future__ import annotations
 from typing import Any
 
 from ....entry import ARGUMENTS, Argument
+from ...errors import op_error
 from ...ir.mlir import bindings, ir
 
 memref: Any = bindings("dialects.memref")
@@ -131,5 +132,8 @@ def _choices(value: ir.Value) -> list[ir.Value]:
 
 def set_size(module: ir.Operation, name: str, value: int) -> None:
     """Records a size on the module; several functions share the largest."""
-    known = ir.IntegerAttr(module.attributes[name]).value if name in module.attributes else 0
+    found = module.attributes[name] if name in module.attributes else None
+    if found is not None and not isinstance(found, ir.IntegerAttr):
+        raise op_error(module, f"an integer as module attribute '{name}'", str(found), "leave it out")
+    known = 0 if found is None else found.value
     module.attributes[name] = ir.IntegerAttr.get(ir.IntegerType.get_signless(64), max(known, value))

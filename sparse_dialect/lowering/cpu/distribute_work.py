@@ -23,6 +23,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from ...errors import op_error
 from ...ir.mlir import bindings, ir
 from ...passes import Pass, PassContext
 from ..buffers.arguments import (
@@ -88,6 +89,9 @@ class _Distributor:
 
     def run(self) -> None:
         entry = self.function.regions[0].blocks[0]
+        if len(self.function.regions[0].blocks) > 1:
+            raise op_error(self.function, "a function of one block", "branches between several",
+                           "use scf for control flow")
         statements = [view.operation for view in entry.operations]
         with ir.InsertionPoint.at_block_begin(entry):
             zero = arith.ConstantOp(self.index, 0).result

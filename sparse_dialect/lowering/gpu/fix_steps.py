@@ -21,6 +21,7 @@ from ...errors import op_error
 from ...ir.mlir import bindings, ir, passmanager
 from ...ir.values import i64, shape_of, text_of
 from ...passes import Pass, PassContext, option
+from ..buffers.arguments import functions
 
 tensor: Any = bindings("dialects.tensor")
 
@@ -46,16 +47,15 @@ class FixStepsPass(Pass):
 
     def run(self, op: ir.Operation, context: PassContext) -> None:
         with op.context, ir.Location.unknown():
-            functions = [view for view in op.regions[0].blocks[0].operations
-                         if view.operation.name == "func.func"]
-            block = functions[0].regions[0].blocks[0]
-            if len(functions) != 1 or not any(map(_is_free, block.arguments)):
+            known = functions(op)
+            if len(known) != 1 or not any(map(_is_free, known[0].regions[0].blocks[0].arguments)):
                 return
-            steps = self.steps or _example(functions[0])
+            block = known[0].regions[0].blocks[0]
+            steps = self.steps or _example(known[0])
             end = list(block.operations)[-1].operation
             _check(block)
             free = [int(_is_free(value)) for value in (*block.arguments, *end.operands)]
-            _fix(op, functions[0], block, steps)
+            _fix(op, known[0], block, steps)
             op.attributes[MOST_STEPS] = i64(steps)
             op.attributes[FREE] = ir.DenseI64ArrayAttr.get(free)
             for slice_ in (view.operation for view in block.operations):

@@ -81,6 +81,8 @@ class LowerToGpuPass(Pass):
             functions = [view for view in block.operations if view.operation.name == "func.func"]
             if len(functions) != 1:
                 raise op_error(op, "one function", f"{len(functions)}", "make a model of one function")
+            if not functions[0].regions[0].blocks:
+                raise op_error(functions[0], "a function with a body", "a declaration", "give it one")
             lowering = _Lowering(functions[0], context, self.precision == "fp16", profile_named(self.profile),
                                  MOST_STEPS in op.attributes)
             lowered = lowering.module()

@@ -85,6 +85,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
                       folder / "dynamic.pt2")
     (folder / "dynamic.mlir").write_text(DYNAMIC)
     (folder / "static.mlir").write_text(STATIC)
+    (folder / "bfloat.mlir").write_text(STATIC.replace("f32", "bf16"))
     (folder / "typo.mlir").write_text(STATIC.replace("return %x", "return %y"))
     (folder / "binary.mlir").write_bytes(bytes(range(256)))
     (folder / "two.mlir").write_text(STATIC + STATIC.replace("@f", "@g"))
@@ -105,6 +106,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ("truncated.pt2", ["truncated.pt2: not a torch.export program"]),
     ("dynamic.pt2", ["input 'input'", "dimension 0 is dynamic", "expected static shapes", "--batch 1,8"]),
     ("dynamic.mlir", ["dynamic.mlir", "dynamic shape tensor<?x3xf32>"]),
+    ("bfloat.mlir", ["input 0: expected elements of f16, f32", "found tensor<2x3xbf16>"]),
     ("typo.mlir", ["typo.mlir: 1:", "undeclared SSA value"]),
     ("binary.mlir", ["binary.mlir: expected MLIR"]),
     ("two.mlir", ["@f, @g", "make the others private"]),
