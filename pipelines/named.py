@@ -40,7 +40,7 @@ BUFFERS = ("sparse-protect-inputs", "sparse-fuse-elementwise", *TM_BUFFERIZE,
            "buffer-results-to-out-params{hoist-static-allocs=true hoist-dynamic-allocs=true "
            "modify-public-functions=true}",
            "func.func(buffer-hoisting,buffer-loop-hoisting,linalg-generalize-named-ops)",
-           "sparse-place-parts", "sparse-lower-sorts", "sparse-vectorize-loops",
+           "sparse-place-parts", "sparse-lower-sorts", "sparse-lower-scatters", "sparse-vectorize-loops",
            "func.func(convert-linalg-to-parallel-loops)", "sparse-expand-math", *TM_LOOPS, "canonicalize",
            "cse", "sparse-externalize-constants")
 ARENA = ("sparse-expand-copies", "sparse-record-assertions", "sparse-distribute-work", "sparse-plan-memory")

@@ -3,4 +3,4 @@
 ``PASSES`` lists stems in pipeline order.
 """
 
-PASSES = ("fuse-elementwise", "lower-sorts", "vectorize-loops", "expand-math")
+PASSES = ("fuse-elementwise", "lower-sorts", "lower-scatters", "vectorize-loops", "expand-math")

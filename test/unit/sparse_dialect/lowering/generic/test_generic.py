@@ -123,6 +123,8 @@ OPERATIONS: dict[str, tuple[Function, tuple[int, ...]]] = {
         lambda x: torch.cat([x[:, :1].repeat(2, 1), (y := torch.cat([x, x * 2])), y[:, 3:]], 1), (3, 5)),
     "samples of a grid": (
         lambda x: F.grid_sample(x, x[:, :2].movedim(1, -1), align_corners=False), (1, 3, 5, 7)),
+    "rows added where others say": (
+        lambda x: x.index_add(1, (x[0, :3, 0] > 0).long() + 2, 2 * x[:, :3], alpha=3), (2, 5, 21)),
     "bilinear": (lambda x: F.interpolate(x, scale_factor=2.0, mode="bilinear"), (1, 3, 5, 7)),
     "bilinear aligned": (
         lambda x: F.interpolate(x, (9, 20), mode="bilinear", align_corners=True), (1, 3, 5, 7)),
