@@ -43,7 +43,8 @@ BUFFERS = ("sparse-protect-inputs", "sparse-fuse-elementwise", *TM_BUFFERIZE,
            "sparse-place-parts", "sparse-lower-sorts", "sparse-lower-scatters", "sparse-vectorize-loops",
            "func.func(convert-linalg-to-parallel-loops)", "sparse-expand-math", *TM_LOOPS, "canonicalize",
            "cse", "sparse-externalize-constants")
-ARENA = ("sparse-expand-copies", "sparse-record-assertions", "sparse-distribute-work", "sparse-plan-memory")
+ARENA = ("sparse-expand-copies", "sparse-record-assertions", "sparse-distribute-work", "sparse-plan-memory",
+         "sparse-outline-loops")
 # Locations go at last: they name files of the machine that compiles, and labels are made of them by then.
 KERNELS = ("canonicalize", "cse", "convert-scf-to-cf", "convert-vector-to-llvm",
            "expand-strided-metadata", "lower-affine", "convert-math-to-llvm", "convert-math-to-libm",

@@ -4,4 +4,5 @@
 one a file, ``plan/`` what they compute beforehand in numpy, ``emit/`` what they write code with.
 """
 
-PASSES = ("schedule-tiles", "lower-to-vector", "distribute-work", "outline-dispatches", "export-entry")
+PASSES = ("schedule-tiles", "lower-to-vector", "distribute-work", "outline-loops", "outline-dispatches",
+          "export-entry")
