@@ -106,3 +106,52 @@ func.func @only_asserted(%x: tensor<8xf32>, %e: tensor<8xf32>) -> tensor<8xf32> 
   %1 = linalg.tanh ins(%x : tensor<8xf32>) outs(%e : tensor<8xf32>) -> tensor<8xf32>
   return %1 : tensor<8xf32>
 }
+
+// What is looked up is the same for all rows: it is computed, and asserted, once; the sum is not.
+// CHECK-LABEL: func @same_for_all_rows
+// CHECK: %[[AT:.*]] = linalg.generic {{.*}} ins(%{{.*}} : tensor<9xi64>) outs(%{{.*}} : tensor<9xi32>)
+// CHECK: cf.assert
+// CHECK: linalg.generic {{.*}}%[[AT]]{{.*}} outs(%{{.*}} : tensor<8x9xf32>)
+// CHECK-NOT: cf.assert
+// CHECK: tensor.extract
+// CHECK: arith.addf
+func.func @same_for_all_rows(%at: tensor<9xi64>, %x: tensor<8x30xf32>, %y: tensor<8x9xf32>, %e: tensor<8x9xf32>)
+    -> tensor<8x9xf32> {
+  %zero = arith.constant 0 : index
+  %size = arith.constant 30 : index
+  %0 = linalg.generic {indexing_maps = [affine_map<(i, j) -> (j)>, affine_map<(i, j) -> (i, j)>,
+      affine_map<(i, j) -> (i, j)>], iterator_types = ["parallel", "parallel"]}
+      ins(%at, %y : tensor<9xi64>, tensor<8x9xf32>) outs(%e : tensor<8x9xf32>) {
+  ^bb0(%in: i64, %old: f32, %out: f32):
+    %row = linalg.index 0 : index
+    %p = arith.index_cast %in : i64 to index
+    %ok = arith.cmpi ult, %p, %size : index
+    cf.assert %ok, "out of range"
+    %safe = arith.select %ok, %p, %zero : index
+    %v = tensor.extract %x[%row, %safe] : tensor<8x30xf32>
+    %s = arith.addf %v, %old : f32
+    linalg.yield %s : f32
+  } -> tensor<8x9xf32>
+  return %0 : tensor<8x9xf32>
+}
+
+// Three rows are too few.
+// CHECK-LABEL: func @few_rows
+// CHECK-COUNT-1: linalg.generic
+// CHECK-NOT: linalg.generic
+func.func @few_rows(%at: tensor<9xi64>, %x: tensor<3x30xf32>, %e: tensor<3x9xf32>) -> tensor<3x9xf32> {
+  %zero = arith.constant 0 : index
+  %size = arith.constant 30 : index
+  %0 = linalg.generic {indexing_maps = [affine_map<(i, j) -> (j)>, affine_map<(i, j) -> (i, j)>],
+      iterator_types = ["parallel", "parallel"]} ins(%at : tensor<9xi64>) outs(%e : tensor<3x9xf32>) {
+  ^bb0(%in: i64, %out: f32):
+    %row = linalg.index 0 : index
+    %p = arith.index_cast %in : i64 to index
+    %ok = arith.cmpi ult, %p, %size : index
+    cf.assert %ok, "out of range"
+    %safe = arith.select %ok, %p, %zero : index
+    %v = tensor.extract %x[%row, %safe] : tensor<3x30xf32>
+    linalg.yield %v : f32
+  } -> tensor<3x9xf32>
+  return %0 : tensor<3x9xf32>
+}

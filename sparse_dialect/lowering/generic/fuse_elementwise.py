@@ -19,6 +19,7 @@ from ...ir.mlir import bindings, ir, passmanager
 from ...ir.walk import blocks
 from ...passes import Pass, PassContext
 from .split_products import split_products
+from .take_out import take_out_same
 
 interpreter: Any = bindings("dialects.transform.interpreter")
 
@@ -60,6 +61,7 @@ class FuseElementwisePass(Pass):
                         _erase_unread(view.operation)
                     with ir.Location.unknown():
                         context.statistics["products split"] += split_products(view.operation)
+                        context.statistics["taken out"] += take_out_same(view.operation)
 
 
 def _unread(function: ir.Operation) -> list[ir.Operation]:
