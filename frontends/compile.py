@@ -260,6 +260,7 @@ def _outputs_of(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any],
     import torch
     from torch.utils._pytree import tree_leaves
 
+    from .mlir_file import first_line
     from .torch.stable_order import StableOrder
     from .torch.state import check_states, own_states
 
@@ -275,6 +276,11 @@ def _outputs_of(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any],
                 leaves = [leaf for leaf in tree_leaves(answer) if isinstance(leaf, torch.Tensor)]
                 check_states(states, before, current())
                 found += [np.array(array_of(tensor), order="C") for tensor in (*leaves, *current())]
+    except EspalierError:
+        raise
+    except Exception as error:  # the model's own code may raise anything, of what it sees in the data
+        raise EspalierError(f"{type(module).__name__} itself fails for the example inputs in PyTorch: "
+                            f"{first_line(error)}; pass inputs that it accepts") from error
     finally:
         for child, mode in training.items():
             child.training = mode

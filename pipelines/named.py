@@ -21,7 +21,8 @@ class Named:
         return ",".join(self.elements)
 
 
-PREPARE = ("inline", "symbol-dce", "sparse-guard-indices", "convert-elementwise-to-linalg",
+PREPARE = ("inline", "symbol-dce", "sparse-fold-empty", "sparse-guard-indices",
+           "convert-elementwise-to-linalg", "sparse-guard-divisions",
            "sparse-raise-linalg{lone-means=false}", "sparse-lower-to-reference{uncovered=true}",
            "sparse-detect-schemes", "sparse-look-up-schedules", "sparse-schedule-layers",
            "sparse-reorder-filters", "sparse-compress-weights", "sparse-assign-layouts",
@@ -54,8 +55,8 @@ LLVM = ("sparse-export-entry", *KERNELS)
 # Instead of BUFFERS and ARENA, for IREE.
 DISPATCHES = ("sparse-outline-dispatches", "canonicalize", "cse")
 # No schedule-layers and no assign-layouts: those ask the CPU's kernels.
-PREPARE_GPU = ("inline", "symbol-dce", "sparse-guard-indices", "convert-elementwise-to-linalg",
-               "sparse-raise-linalg",
+PREPARE_GPU = ("inline", "symbol-dce", "sparse-fold-empty", "sparse-guard-indices",
+               "convert-elementwise-to-linalg", "sparse-guard-divisions", "sparse-raise-linalg",
                "sparse-detect-schemes", "sparse-schedule-gpu-layers", "sparse-reorder-filters",
                "sparse-compress-weights",
                "func.func(linalg-generalize-named-ops,linalg-fuse-elementwise-ops)")

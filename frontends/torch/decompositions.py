@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch._decomp.decompositions import _grid_sampler_2d
 
-from . import adaptive_pools, borders, extremes, norms, operators, pools
+from . import adaptive_pools, borders, extremes, integers, norms, operators, places, pools
 from .bags import embedding_bag
 from .frames import depthwise_over_frames
 from .linear import linear
@@ -56,7 +56,8 @@ def table() -> dict[Any, Callable[..., Any]]:
     ours[aten.grid_sampler_2d.default] = partial(_grid_sampler_2d, _expand_grid=False)
     ours[aten._pad_circular.default] = borders.circular_pad
     return with_recurrent({**get_decomposition_table(), **ours,
-                           **pools.decompositions(), **adaptive_pools.decompositions()})
+                           **pools.decompositions(), **adaptive_pools.decompositions(),
+                           **integers.decompositions(), **places.decompositions()})
 
 
 def whole_layers() -> dict[Any, Callable[..., Any]]:

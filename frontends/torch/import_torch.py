@@ -26,6 +26,7 @@ from .bags import regular_bags
 from .bfloat16 import carry_bfloat16, round_in_float32
 from .constants import fold_constants
 from .decompositions import table, whole_layers
+from .effects import without_checks
 from .floats import needs_widening, widen_floats
 from .narrow import mark, widen_integers
 from .plain_weights import plain_weights
@@ -93,15 +94,16 @@ def import_program(program: torch.export.ExportedProgram) -> ir.Module:
         try:
             regular_bags(program)
             if needs_widening(program):
-                program = program.run_decompositions(whole_layers())
+                program = without_checks(program.run_decompositions(whole_layers()))
                 own_results(program)
                 widen_floats(program)
-            program = program.run_decompositions(table())
+            program = without_checks(program.run_decompositions(table()))
             states = lift_states(program)
             _check_operations(program)
             drop_constants(program)
             matrices = matrix_names(program)
             tensors = fold_constants(program)
+            _check_dtypes(program, tensors)
             carry_bfloat16(program)
             unsigned = widen_integers(program)
             importer = Importer(context, _arrays(tensors), matrices)
@@ -150,8 +152,6 @@ def _check_program(program: torch.export.ExportedProgram, length: Any) -> None:
                 _check_output(number, result.meta.get("val"), length)
         for tensor in value if isinstance(value, list | tuple) else [value]:
             _check_size(node, tensor)
-            if isinstance(tensor, torch.Tensor) and node.name not in parameters:
-                _check_dtype(f"operation '{node.name}'", tensor.dtype)
 
 
 def _check_size(node: torch.fx.Node, value: object) -> None:
@@ -163,16 +163,32 @@ def _check_size(node: torch.fx.Node, value: object) -> None:
 
 
 def _check_operations(program: torch.export.ExportedProgram) -> None:
-    """Nothing random, and no reshape without elements, whose lowering in torch-mlir would end the process."""
+    """Nothing random, no values for the places of a mask, and no reshape without elements, whose lowering in
+    torch-mlir would end the process."""
     for node in program.graph.nodes:
         if isinstance(node.target, torch._ops.OpOverload) and _RANDOM in node.target.tags:
             raise EspalierError(f"operation '{node.name}' ({node.target}) is random; expected a model that "
                                 "computes the same each time, call .eval() before exporting it")
+        if node.target is torch.ops.aten.index_put.default and any(
+                index is not None and index.meta["val"].dtype == torch.bool for index in node.args[1]):
+            raise EspalierError(f"operation '{node.name}' ({node.target}) assigns as many values as a mask "
+                                "holds places, which only data tell; use torch.where(mask, y, x)")
         if node.target is torch.ops.aten.view.default:
             shape = node.meta["val"].shape
             if any(isinstance(size, int) and size == 0 for size in shape):
                 raise EspalierError(f"operation '{node.name}' reshapes a tensor without elements to "
                                     f"{'x'.join(map(str, shape))}; expected inputs that hold elements")
+
+
+def _check_dtypes(program: torch.export.ExportedProgram, tensors: Mapping[str, torch.Tensor]) -> None:
+    """Dtypes that we know, of what a run computes and of what it reads; weights may be made by others."""
+    for name, tensor in tensors.items():
+        _check_dtype(f"parameter '{name}'", tensor.dtype)
+    for node in program.graph.nodes:
+        value = node.meta.get("val")
+        for tensor in value if isinstance(value, list | tuple) else [value]:
+            if isinstance(tensor, torch.Tensor):
+                _check_dtype(f"operation '{node.name}'", tensor.dtype)
 
 
 def _check_input(name: str, value: object, length: Any) -> None:
@@ -213,10 +229,7 @@ def _check_finite(program: torch.export.ExportedProgram) -> None:
     """No NaN among the program's tensors, and no infinity among trained parameters; masks hold -inf."""
     trained = set(program.graph_signature.parameters)
     for name, tensor in {**program.constants, **program.state_dict}.items():
-        if not isinstance(tensor, torch.Tensor):
-            continue
-        _check_dtype(f"parameter '{name}'", tensor.dtype)
-        if tensor.dtype not in FLOATS or tensor.numel() == 0:
+        if not isinstance(tensor, torch.Tensor) or tensor.dtype not in FLOATS or tensor.numel() == 0:
             continue
         smallest, largest = (float(v) for v in torch.aminmax(tensor.detach()))
         if math.isnan(smallest) or (name in trained and math.isinf(largest - smallest)):

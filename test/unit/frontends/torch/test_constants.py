@@ -15,7 +15,7 @@ from espalier.frontends.torch import constants
 from espalier.frontends.torch.constants import fold_constants
 from torch import nn
 from torch.nn.utils import parametrize
-from torch.nn.utils.parametrizations import spectral_norm, weight_norm
+from torch.nn.utils.parametrizations import orthogonal, spectral_norm, weight_norm
 
 CUT = (torch.rand(16, 16, 1, 1, generator=torch.Generator().manual_seed(0)) < 0.25).float()
 IMAGE = torch.randn(1, 16, 12, 12, generator=torch.Generator().manual_seed(1))
@@ -76,6 +76,11 @@ def adapted() -> nn.Module:
                  a=torch.randn(4, 64), b=torch.randn(32, 4))
 
 
+def spectral() -> nn.Module:
+    return Layer(lambda x, w: F.linear(x, torch.fft.irfft(w, n=64)),
+                 w=torch.randn(32, 33, dtype=torch.cfloat))
+
+
 def quantised() -> nn.Module:
     return Layer(lambda x, q, s: F.linear(x, q.float() * s),
                  q=torch.randint(1, 127, (32, 64), dtype=torch.int8), s=torch.rand(32, 1))
@@ -99,7 +104,9 @@ CASES: list[tuple[Callable[[], nn.Module], torch.Tensor, list[str]]] = [
     (lambda: weight_norm(nn.Conv2d(16, 16, 3)), IMAGE, ["dense"]),
     (lambda: spectral_norm(nn.Conv2d(16, 16, 3)), IMAGE, ["dense"]),
     (lambda: nn.utils.weight_norm(nn.Conv2d(16, 16, 3)), IMAGE, ["dense"]),
-    (adapted, ROWS, ["dense"]), (quantised, ROWS, ["dense"]), (transposed, ROWS, ["dense"]),
+    (lambda: orthogonal(nn.Linear(64, 64), orthogonal_map="cayley"), ROWS, ["dense"]),
+    (spectral, ROWS, ["dense"]), (adapted, ROWS, ["dense"]), (quantised, ROWS, ["dense"]),
+    (transposed, ROWS, ["dense"]),
     (joint, ROWS, ["dense", "dense"])]
 
 

@@ -126,12 +126,31 @@ def overwritten(x: torch.Tensor) -> tuple[torch.Tensor, ...]:
     return first, total.cumprod(1), second, ordered.cumsum(0), second.sort(0)[0]
 
 
+def assigned(x: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+    """Assignments by masks: of numbers, of rows, and added."""
+    y = x.clone()
+    y[y > 0.5] = -2.0
+    y[rows] = torch.arange(7.0)
+    y[:, torch.arange(7) > x[0, 0]] = torch.ones(5, 1)
+    return y.index_put((rows,), torch.tensor(2.0), accumulate=True)
+
+
+def diagonals(x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """Writes to diagonals."""
+    y = x.clone()
+    y.diagonal().fill_(3)
+    y.diagonal(-2).mul_(2)
+    return y, y.t().diagonal_scatter(torch.zeros(5), -1), y.view(5, 1, 7).diagonal_scatter(y[:, :3].sum(1)[
+        None, :5], 1, 0, 2)
+
+
 ROWS = torch.randn(5, 7, generator=torch.Generator().manual_seed(0))
 WITH_NAN = ROWS.clone().index_fill_(1, torch.tensor(3), float("nan"))
 TABLE = torch.randn(20, 8, generator=torch.Generator().manual_seed(1))
 BAGS = torch.tensor([[1, 2, 2], [19, 0, 3]])
 BYTES = torch.tensor([200, 5, 255, 0], dtype=torch.uint8)
 SHORTS = torch.tensor([300, -300, 7, 0], dtype=torch.int16)
+LONGS = torch.tensor([2**62 + 1, -(2**53) - 1, 7, -7, -1])
 FUNCTIONS: dict[str, tuple[Callable[..., Any], tuple[torch.Tensor, ...]]] = {
     "roll": (lambda x: torch.roll(x, (1, -9), (0, 1)) + torch.roll(x, 5), (ROWS,)),
     "fmod": (lambda x: (torch.fmod(x, 0.7), torch.fmod(x.to(torch.int64) * 5, -3)), (ROWS,)),
@@ -170,6 +189,15 @@ FUNCTIONS: dict[str, tuple[Callable[..., Any], tuple[torch.Tensor, ...]]] = {
     "bytes": (lambda x: (x.max(), x // 3, x.float() / 255, x > 100, x + x, ~x, x - 7, x.sort()[0]), (BYTES,)),
     "bytes from floats": (lambda x: (x.abs() * 60).to(torch.uint8), (ROWS,)),
     "shorts": (lambda x: (x.min(), x * x, x % 7, x.sum()), (SHORTS,)),
+    "large integers": (lambda x: (-x, x // 3, x // -2, x // x.clamp(1, 5), -7 // x.clamp(max=-1),
+                                 -7 % x.clamp(1), torch.div(x, 3, rounding_mode="trunc"),
+                                 x << (x.abs() % 4)), (LONGS,)),
+    "remainders of few": (lambda x, y: (x % y, torch.fmod(x, y), torch.div(x, y, rounding_mode="trunc")),
+                          (torch.tensor([7, -7, 8]), torch.tensor([3, -2, -1]))),
+    "assigned by a mask": (assigned, (ROWS, ROWS[:, 0] > 0)),
+    "diagonals": (diagonals, (ROWS,)),
+    "no rows": (lambda x: (x.sum(0), x.prod(0), x.mean(0), x.all(0), nn.functional.linear(
+        x.t(), torch.zeros(4, 0), torch.ones(4))), (torch.zeros(0, 3),)),
     "scalars": (lambda x: x * torch.tensor(0.5) + torch.tensor([2.0])[0], (ROWS,)),
 }
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import espalier
 import numpy as np
 import pytest
 import torch
@@ -122,11 +123,12 @@ def _with_nan() -> nn.Module:
     (Function(lambda x: x if x.sum() > 0 else -x), (IMAGE,), "cannot export Function with torch.export: "),
     (Function(lambda x: x @ x[:, :1, :3]), (IMAGE,), "cannot export Function with torch.export: "),
     (Function(lambda x: x[x > 0]), (IMAGE,), "gives a shape that depends on the data"),
+    (Function(lambda x: x.index_put((x > 0,), torch.ones(9))), (IMAGE,), "use torch.where(mask, y, x)"),
     (Function(lambda x: 3), (IMAGE,), "expected a tensor as output, found numbers or nothing"),
     (nn.Conv2d(3, 4, 3), 3, "example inputs: expected a tensor, a tuple of arguments or a dict of"),
     (Function(lambda x: x.add_(1)), (IMAGE,), "the model overwrites its input"),
     (nn.Linear(3, 2), (torch.empty(0, 4, 3),), "reshapes a tensor without elements to 0x3; expected inputs"),
-], ids=["nan", "complex", "operation", "nonzero", "branch", "shapes", "chosen", "output", "input",
+], ids=["nan", "complex", "operation", "nonzero", "branch", "shapes", "chosen", "assigned", "output", "input",
         "state", "empty"])
 def test_bad_modules_are_one_line(module: nn.Module, inputs: tuple[Any, ...], message: str,
                                   capfd: pytest.CaptureFixture[str]) -> None:
@@ -134,6 +136,19 @@ def test_bad_modules_are_one_line(module: nn.Module, inputs: tuple[Any, ...], me
         import_module(module, inputs)
     assert "\n" not in str(caught.value)
     assert capfd.readouterr().err == ""
+
+
+class Asserting(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        torch._assert_async(x.sum() > 0)
+        return x + 1
+
+
+def test_a_model_that_fails_on_its_example_is_one_line() -> None:
+    with pytest.raises(EspalierError, match=r"^Asserting itself fails for the example inputs") as e:
+        espalier.compile(Asserting(), (torch.zeros(2),))
+    assert "\n" not in str(e.value)
+    assert espalier.compile(Asserting(), (torch.ones(2),)).check() == 0
 
 
 def test_dynamic_shapes_are_rejected() -> None:
