@@ -22,7 +22,8 @@ from ...sparse_dialect.errors import EspalierError
 
 def call_of(example_inputs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """Arguments and keyword arguments that ``example_inputs`` stands for: one tensor, a tuple or list of
-    arguments, or a dict of keyword arguments; numpy arrays in it become tensors."""
+    arguments, or a dict of keyword arguments; numpy arrays in it become tensors. A tensor that comes twice is
+    two inputs: torch.export would take it for one, and the program never look at the second."""
     if isinstance(example_inputs, torch.Tensor | np.ndarray):
         example_inputs = (example_inputs,)
     for value in tree_leaves(example_inputs, is_leaf=lambda value: isinstance(value, PackedSequence)):
@@ -30,11 +31,11 @@ def call_of(example_inputs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
     if isinstance(example_inputs, Mapping):
         if not all(isinstance(name, str) for name in example_inputs):
             raise EspalierError("example inputs: expected the names of keyword arguments as a dict's keys")
-        return (), tree_map(_as_tensor, dict(example_inputs))
+        return (), _apart(tree_map(_as_tensor, dict(example_inputs)))
     if not isinstance(example_inputs, list | tuple):
         raise EspalierError("example inputs: expected a tensor, a tuple of arguments or a dict of keyword "
                             f"arguments, found {type(example_inputs).__name__}")
-    return tuple(tree_map(_as_tensor, list(example_inputs))), {}
+    return tuple(_apart(tree_map(_as_tensor, list(example_inputs)))), {}
 
 
 def _check_plain(value: Any) -> None:
@@ -51,6 +52,21 @@ def _check_plain(value: Any) -> None:
 
 def _as_tensor(value: Any) -> Any:
     return torch.as_tensor(value) if isinstance(value, np.ndarray) else value
+
+
+def _apart(values: Any) -> Any:
+    """``values`` with a copy of each tensor that came before."""
+    seen: set[int] = set()
+
+    def own(value: Any) -> Any:
+        if not isinstance(value, torch.Tensor):
+            return value
+        if id(value) in seen:
+            return value.clone()
+        seen.add(id(value))
+        return value
+
+    return tree_map(own, values)
 
 
 def parameters_of(program: torch.export.ExportedProgram,

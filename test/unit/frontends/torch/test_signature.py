@@ -117,3 +117,9 @@ def test_exported_programs_keep_their_structure() -> None:
 def test_bad_examples_are_one_line(example: Any, message: str) -> None:
     with pytest.raises(EspalierError, match=message):
         espalier.compile(Model(lambda x, other, scale: x[1] if isinstance(x, dict) else x), example)
+
+
+def test_a_tensor_given_twice_is_two_inputs() -> None:
+    x, y = torch.ones(3), torch.full((3,), 5.0)
+    compiled = espalier.compile(Model(lambda a, b, scale: 2 * a + b).eval(), (x, x))
+    assert torch.equal(compiled(x, y), torch.full((3,), 7.0))
