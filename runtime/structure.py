@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import fields, is_dataclass
 from typing import Any
 
 from ..errors import EspalierError
@@ -40,6 +41,9 @@ def structure_of(value: Any) -> Structure:
                                 f"{next(type(key).__name__ for key in value if not isinstance(key, str))}")
         made = {} if type(value) is dict else {"class": _class_name(value)}
         return {"dict": {key: structure_of(item) for key, item in value.items()}, **made}
+    if is_dataclass(value):
+        return {"dict": {key: structure_of(item) for key, item in _fields(value).items()},
+                "class": _class_name(value)}
     if isinstance(value, tuple) and hasattr(value, "_fields"):
         return {"tuple": [structure_of(item) for item in value], "class": _class_name(value)}
     if isinstance(value, list | tuple):
@@ -71,8 +75,8 @@ def _checked(entry: Any) -> Structure:
 def build(structure: Structure, tensors: Sequence[Any]) -> Any:
     """The value of that structure with ``tensors`` in it.
 
-    A named tuple or a dict of a class of its own is of that class where the program has loaded it; else it
-    is a plain tuple or dict.
+    A named tuple, a dataclass or a dict of a class of its own is of that class where the program has loaded
+    it; else it is a plain tuple or dict.
     """
     if "tensor" in structure:
         return tensors[structure["tensor"]]
@@ -126,6 +130,7 @@ def _collect(structure: Structure, value: Any, path: str, found: dict[int, Any])
                                 "compile it again for another")
     elif "dict" in structure:
         items = structure["dict"]
+        value = _fields(value) if is_dataclass(value) and not isinstance(value, Mapping) else value
         if not isinstance(value, Mapping) or set(value) != set(items):
             raise EspalierError(f"input '{path}': expected a dict of {', '.join(items)}, found "
                                 f"{_shown(value)}")
@@ -156,6 +161,11 @@ def _shown(value: Any) -> str:
     return f"{len(value)}" if isinstance(value, list | tuple) else type(value).__name__
 
 
+def _fields(value: Any) -> dict[str, Any]:
+    """What a dataclass holds."""
+    return {field.name: getattr(value, field.name) for field in fields(value)}
+
+
 def _class_name(value: Any) -> str:
     return f"{type(value).__module__}:{type(value).__qualname__}"
 
@@ -166,7 +176,8 @@ def _loaded_class(name: str) -> Any:
     found: Any = sys.modules.get(module)
     for part in path.split("."):
         found = getattr(found, part, None)
-    is_plain = isinstance(found, type) and (issubclass(found, dict) or hasattr(found, "_fields"))
+    is_plain = isinstance(found, type) and (issubclass(found, dict) or hasattr(found, "_fields")
+                                              or is_dataclass(found))
     return found if name and is_plain else None
 
 

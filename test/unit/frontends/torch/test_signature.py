@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,6 +24,17 @@ class Pair(NamedTuple):
 
     first: torch.Tensor
     second: torch.Tensor
+
+
+@dataclass
+class Record:
+    """A tensor and what may be missing."""
+
+    first: torch.Tensor
+    second: torch.Tensor | None = None
+
+
+torch.export.register_dataclass(Record, serialized_type_name="espalier.test.Record")
 
 
 class Model(nn.Module):
@@ -47,6 +59,7 @@ CALLS: list[tuple[Callable[..., Any], Any]] = [
     (lambda x, other, scale: x["a"] - x["b"]["c"], ({"a": X, "b": {"c": 2 * X}},)),
     (lambda x, other, scale: {"sum": x + other, "rest": (x, [None, x * 2, 4])}, (X, X)),
     (lambda x, other, scale: Pair(x + 1, x * 2), (X,)),
+    (lambda x, other, scale: Record(x.first * x.second), (Record(X, X),)),
     (lambda x, other, scale: (x,), (X,)),
     (lambda x, other, scale: [x + 1, x + 1], (X,)),
 ]
