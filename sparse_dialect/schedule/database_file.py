@@ -25,18 +25,22 @@ CREATE INDEX trial_of ON trial (layer, device, threads, compiler, objective);
 NAMES = {"entry", "trial"}
 BESIDE = ("", "-journal", "-wal", "-shm")  # what SQLite keeps with a file
 DAMAGED = ("SQLITE_CORRUPT", "SQLITE_NOTADB")  # beginnings of its errors' names
-PATIENCE_S = 30.0  # while another process writes
+PATIENCE_S = 30.0  # of who writes, while another process does
+LOOK_S = 5.0  # of who reads
 
 
 def connect(path: Path) -> sqlite3.Connection:
-    """The file at ``path``, which is there: to write, or only to read where it may not be written."""
+    """The file at ``path``, which is there: to write, or only to read where it may not be written;
+    ``sqlite3.Error`` where another process keeps it locked."""
     uri = path.absolute().as_uri()
     try:
-        connection = sqlite3.connect(f"{uri}?mode=rw", uri=True, isolation_level=None, timeout=PATIENCE_S)
+        connection = sqlite3.connect(f"{uri}?mode=rw", uri=True, isolation_level=None, timeout=LOOK_S)
         connection.execute("PRAGMA user_version")
         return connection
-    except sqlite3.OperationalError:
-        return sqlite3.connect(f"{uri}?mode=ro", uri=True, isolation_level=None, timeout=PATIENCE_S)
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode == sqlite3.SQLITE_BUSY:
+            raise
+        return sqlite3.connect(f"{uri}?mode=ro", uri=True, isolation_level=None, timeout=LOOK_S)
 
 
 def fault(path: Path) -> str:

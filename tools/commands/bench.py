@@ -86,7 +86,7 @@ def bench_command(
     warmup: Annotated[int, typer.Option(min=0, help="Untimed rounds first.")] = 3,
     runs: Annotated[int, typer.Option(min=1, help="Timed rounds; each runs every engine once.")] = 15,
     every: Annotated[float, typer.Option(
-        min=0, metavar="MS", help="Pause before each run, as between a camera's frames.")] = 0.0,
+        min=0, max=1e9, metavar="MS", help="Pause before each run, as between a camera's frames.")] = 0.0,
     competing: Annotated[int, typer.Option(
         "--busy", min=0, metavar="N", help="Have N processes compete for the cores meanwhile.")] = 0,
     cpus: CpusOption = "",
@@ -125,9 +125,10 @@ def bench_command(
         options = BenchOptions(warmup, runs, gpu_peers(against), layers)
         _bench_gpu(source, Target.vulkan(precision, gpu_profile), device, options, json)
         return
-    if target or mcpu or mattr or accumulate or precision != "fp32":
+    elsewhere = target or mcpu or mattr or accumulate or device != VULKAN
+    if elsewhere or precision != "fp32" or gpu_profile != "generic":
         raise EspalierError("bench measures on this machine, in fp32; --target, --mcpu, --mattr, --precision "
-                            "and --accumulate need --count")
+                            "and --accumulate need --count, --device and --gpu-profile need --target vulkan")
     pin(cpus)
     counts = thread_counts(threads or f"1,{cores()}")
     names = peer_names(against)

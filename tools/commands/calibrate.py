@@ -33,6 +33,8 @@ def calibrate_command(
         raise EspalierError(f"--device expects one of host, adb:SERIAL, ssh:HOST, local, found '{device}'")
     if (kind == "host") == bool(target):
         raise EspalierError(f"the device {device} {'takes no' if target else 'needs a'} --target")
+    if mcpu and not target:
+        raise EspalierError("--mcpu needs --target")
     from ...pipelines.target import Target
     from ...sparse_dialect.devices.calibration import as_text, calibrations
 

@@ -109,7 +109,8 @@ WeightsOption = Annotated[str, typer.Option(
     "--weights", metavar="FILE", help="Trained weights for MODEL: a state dict in .safetensors or .pth.")]
 TrustOption = Annotated[bool, typer.Option(
     "--trust", help="Read a .pt2 file that may run code as it is read (pickled objects).")]
-SeedOption = Annotated[int, typer.Option(help="Seed of a reference network's weights and input.")]
+SeedOption = Annotated[int, typer.Option(
+    min=0, max=(1 << 64) - 1, help="Seed of a reference network's weights and input.")]  # PyTorch's largest
 CpusOption = Annotated[str, typer.Option(
     "--cpus", metavar="LIST", help="Run on these processors only, such as 4-7,2 (a phone's big cores).")]
 DebugOption = Annotated[bool, typer.Option(

@@ -178,7 +178,7 @@ def test_a_file_that_another_process_holds_is_one_line(tmp_path: Path,
     monkeypatch.setattr(database, "PATIENCE_S", 0.05)
     other = sqlite3.connect(path, isolation_level=None)
     other.execute("BEGIN EXCLUSIVE")
-    monkeypatch.setattr(database_file, "PATIENCE_S", 0.05)
+    monkeypatch.setattr(database_file, "LOOK_S", 0.05)
     with pytest.raises(EspalierError, match=r"cannot write the tuner's database .*locked"):
         Database(path)
     with pytest.warns(UserWarning, match=r"cannot be read .*locked.*compiling without it"):

@@ -50,6 +50,7 @@ def test_this_machine_is_measured_and_others_stay(espalier: CommandLine, tmp_pat
     (("--device", "qemu"), "an emulator's times are not those of the processor"),
     (("--device", "adb:R58"), "the device adb:R58 needs a --target"),
     (("--target", "aarch64-linux-gnu"), "the device host takes no --target"),
+    (("--mcpu", "cortex-a76"), "--mcpu needs --target"),
     (("--device", "local", "--target", "vax-linux"), "unknown target 'vax-linux'"),
 ])
 def test_devices_that_cannot_be_measured(espalier: CommandLine, words: tuple[str, ...], error: str) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from espalier.errors import EspalierError
 from support.command_line import CommandLine, Result, one_line
-from support.fake_compiler import FakeCompiler, FakeModel, FakeOptions
+from support.fake_compiler import FakeCompiler, FakeModel, FakeOptions, fake_layer
 
 
 @pytest.fixture
@@ -72,6 +72,10 @@ def test_inspect(cli: CommandLine, compiler: FakeCompiler, tmp_path: Path) -> No
     for text in ("99 B", "target", "x: float32[1, 3]", "sparse 7x2", "5.0 KiB"):
         assert text in result.out
     assert json.loads(cli("inspect", tmp_path / "m", "--json").out)["target"] == {"name": "host"}
+    forged: Any = "\x1b[31m"
+    FakeModel(layers=(fake_layer("0", bytes_packed=forged),)).save(tmp_path / "m")
+    result = cli("inspect", tmp_path / "m")
+    assert (result.code, "\x1b" in result.out) == (0, False)
 
 
 def test_report(cli: CommandLine, compiler: FakeCompiler, tmp_path: Path) -> None:
@@ -176,6 +180,7 @@ def test_bench_against_torch(cli: CommandLine, compiler: FakeCompiler, tmp_path:
     (["bench", "vgg16", "--count"], ["--count needs --target aarch64-..., found ''"]),
     (["bench", "vgg16", "--count", "--target", "x86_64-linux-gnu"], ["found 'x86_64-linux-gnu'"]),
     (["bench", "vgg16", "--target", "aarch64-linux-gnu"], ["--precision and --accumulate need --count"]),
+    (["bench", "vgg16", "--device", "vulkan:1"], ["--device and --gpu-profile need --target vulkan"]),
     (["bench", "vgg16", "--count", "--target", "aarch64-linux-gnu", "--layers"], ["leave out --threads"]),
     (["bench", "vgg16", "--count", "--target", "aarch64-linux-gnu", "--against", "torch"],
      ["--count --against knows ncnn, mnn, litert; found 'torch'"]),
