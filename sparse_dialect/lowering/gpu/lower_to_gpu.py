@@ -108,20 +108,13 @@ class _Lowering:
     def module(self) -> ir.Module:
         """The whole: kernels, weights and the function of launches."""
         body = self._function.regions[0].blocks[0]
-        arguments = [
-            self._take_input(argument, f"%input_{number}") for number, argument in enumerate(body.arguments)
-        ]
+        arguments = [self._take_input(argument, f"%input_{number}")
+                     for number, argument in enumerate(body.arguments)]
         for view in body.operations:
             self._lower(view)
-        results = [
-            value
-            for view in body.operations
-            if view.operation.name == "func.return"
-            for value in view.operation.operands
-        ]
-        arguments += [
-            self._give_output(value, f"%output_{number}") for number, value in enumerate(results)
-        ]
+        results = [value for view in body.operations if view.operation.name == "func.return"
+                   for value in view.operation.operands]
+        arguments += [self._give_output(value, f"%output_{number}") for number, value in enumerate(results)]
         return self._launches.module(arguments)
 
     def _take_input(self, value: Any, name: str) -> str:
