@@ -31,6 +31,7 @@ def table() -> dict[Any, Callable[..., Any]]:
         aten.linear.default: linear, aten.convolution.default: convolution,
         aten.col2im.default: fold, aten.constant_pad_nd.default: constant_pad,
         aten.roll.default: operators.roll, aten.fmod.Scalar: operators.fmod,
+        aten.reciprocal.default: operators.reciprocal,
         aten.median.default: operators.median, aten.median.dim: operators.median_of,
         aten.sort.stable: operators.sort_stable, aten.kthvalue.default: operators.kthvalue,
         aten._cdist_forward.default: operators.distances,

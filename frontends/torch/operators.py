@@ -30,6 +30,11 @@ def fmod(x: torch.Tensor, divisor: Any) -> torch.Tensor:
     return aten.fmod.Tensor(x, torch.full((), divisor, dtype=torch.result_type(x, divisor)))
 
 
+def reciprocal(x: torch.Tensor) -> torch.Tensor:
+    """``aten.reciprocal``, infinite of 0: torch-mlir's ends the run."""
+    return torch.ones((), dtype=torch.result_type(x, 1.0)) / x
+
+
 def median_of(x: torch.Tensor, dim: int, keepdim: bool = False) -> tuple[torch.Tensor, torch.Tensor]:
     """``aten.median.dim``: the lower one of two, NaN where there is any."""
     if x.dim() == 0:
@@ -159,4 +164,5 @@ def _neutral(reduce: str, dtype: torch.dtype) -> Any:
 
 
 __all__ = ["distances", "fmod", "index_reduce", "kthvalue", "median", "median_of", "own_distances",
-           "power", "roll", "rrelu", "rrelu_and_noise", "scatter_reduce", "sort_stable", "with_a_tensor"]
+           "power", "reciprocal", "roll", "rrelu", "rrelu_and_noise", "scatter_reduce", "sort_stable",
+           "with_a_tensor"]

@@ -196,6 +196,7 @@ FUNCTIONS: dict[str, tuple[Callable[..., Any], tuple[torch.Tensor, ...]]] = {
                           (torch.tensor([7, -7, 8]), torch.tensor([3, -2, -1]))),
     "assigned by a mask": (assigned, (ROWS, ROWS[:, 0] > 0)),
     "diagonals": (diagonals, (ROWS,)),
+    "reciprocals": (lambda x: (x.relu().reciprocal(), x.long().reciprocal()), (ROWS,)),
     "no rows": (lambda x: (x.sum(0), x.prod(0), x.mean(0), x.all(0), nn.functional.linear(
         x.t(), torch.zeros(4, 0), torch.ones(4))), (torch.zeros(0, 3),)),
     "scalars": (lambda x: x * torch.tensor(0.5) + torch.tensor([2.0])[0], (ROWS,)),
