@@ -44,7 +44,7 @@ def structure_of(value: Any) -> Structure:
     if is_dataclass(value):
         return {"dict": {key: structure_of(item) for key, item in _fields(value).items()},
                 "class": _class_name(value)}
-    if isinstance(value, tuple) and hasattr(value, "_fields"):
+    if isinstance(value, tuple) and (hasattr(value, "_fields") or _is_struct_sequence(type(value))):
         return {"tuple": [structure_of(item) for item in value], "class": _class_name(value)}
     if isinstance(value, list | tuple):
         return {"list" if isinstance(value, list) else "tuple": [structure_of(item) for item in value]}
@@ -89,7 +89,9 @@ def build(structure: Structure, tensors: Sequence[Any]) -> Any:
     values = [build(item, tensors) for item in _items(structure)]
     if "list" in structure:
         return values
-    return made(*values) if made is not None else tuple(values)
+    if made is None:
+        return tuple(values)
+    return made(values) if _is_struct_sequence(made) else made(*values)
 
 
 def arguments(parameters: Parameters, inputs: Sequence[Any], keywords: Mapping[str, Any]) -> list[Any]:
@@ -177,9 +179,14 @@ def _loaded_class(name: str) -> Any:
     for part in path.split("."):
         found = getattr(found, part, None)
     is_plain = isinstance(found, type) and (issubclass(found, dict) or hasattr(found, "_fields")
-                                              or is_dataclass(found))
+                                              or is_dataclass(found) or _is_struct_sequence(found))
     return found if name and is_plain else None
 
 
 __all__ = ["Parameters", "Slot", "Structure", "answer_from", "arguments", "build", "parameters_from",
            "structure_of"]
+
+
+def _is_struct_sequence(kind: Any) -> bool:
+    """Whether ``kind`` is a tuple whose places have names and that C made: ``torch.return_types``'."""
+    return isinstance(kind, type) and issubclass(kind, tuple) and hasattr(kind, "n_sequence_fields")

@@ -12,6 +12,7 @@ import re
 from ...errors import EspalierError
 from ...sparse_dialect.dialect.dialect import register_dialect
 from ...sparse_dialect.ir.mlir import PACKAGE, bindings, ir, passmanager
+from ...sparse_dialect.ir.walk import blocks
 from ..mlir_file import first_line
 from .nan import keep_nan
 from .recurrent_calls import calls_of_operators, ops_of_calls
@@ -59,10 +60,24 @@ def run(module: ir.Module, pipeline: str) -> None:
             passes = str(passmanager.PassManager.parse(pipeline)).replace(f",{BACKEND_CHECK}", "")
             passmanager.PassManager.parse(passes).run(module.operation)
         except ir.MLIRError as error:
-            raise EspalierError(_unsupported(*complaints[0]) if complaints else first_line(error)) from error
+            raise EspalierError(_complaint(module, complaints) or first_line(error)) from error
         finally:
             handler.detach()
             context.emit_error_diagnostics = False
+
+
+def _complaint(module: ir.Module, complaints: list[tuple[str, str]]) -> str:
+    """The first complaint; if that is of a constant, which a pass left since it left its reader, the first
+    operation that is left."""
+    if not complaints:
+        return ""
+    location, message = complaints[0]
+    if "'torch.constant." in message or "'torch.vtensor.literal'" in message:
+        found = next((op for block in blocks(module.operation) for op in block.operations
+                      if op.operation.name.startswith(("torch.aten.", "torch.prims."))), None)
+        if found is not None:
+            location, message = str(found.operation.location), found.operation.name
+    return _unsupported(location, message)
 
 
 def _check_lowered(module: ir.Module) -> None:

@@ -17,7 +17,7 @@ from torch._decomp import get_decompositions
 
 def var(x: torch.Tensor, dim: Sequence[int] | None = None, *, correction: float | None = None,
         keepdim: bool = False) -> Any:
-    """``aten.var.correction``; exact also where the mean, rounded, is far from zero."""
+    """``aten.var.correction``; exact also where the mean, rounded, is far from zero; NaN of nothing."""
     found = _squares(x, dim, keepdim)
     if found is NotImplemented:
         return found
@@ -58,7 +58,7 @@ def _squares(x: torch.Tensor, dim: Sequence[int] | None, keepdim: bool) -> Any:
         return NotImplemented
     dims = [at % max(x.dim(), 1) for at in dim] if dim else list(range(x.dim()))
     count = prod(x.shape[at] for at in dims)
-    if not dims or not count:
+    if not dims:
         return NotImplemented
     mean = x.mean(dims, keepdim=True)
     centred = x - mean

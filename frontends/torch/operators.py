@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from math import inf
+from math import inf, pi, sqrt
 from typing import Any
 
 import torch
@@ -33,6 +33,29 @@ def fmod(x: torch.Tensor, divisor: Any) -> torch.Tensor:
 def reciprocal(x: torch.Tensor) -> torch.Tensor:
     """``aten.reciprocal``, infinite of 0: torch-mlir's ends the run."""
     return torch.ones((), dtype=torch.result_type(x, 1.0)) / x
+
+
+def gelu(x: torch.Tensor, approximate: str = "none") -> Any:
+    """``aten.gelu`` by tanh; torch-mlir's takes 0.797724 for the root of 2 / pi, which is off by 5e-5."""
+    if approximate != "tanh":
+        return NotImplemented
+    return 0.5 * x * (1 + torch.tanh(sqrt(2 / pi) * (x + 0.044715 * x * x * x)))
+
+
+def hypot(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    """``aten.hypot``, finite where the sum of squares is not."""
+    size, other = x.abs(), y.abs()
+    large, small = torch.maximum(size, other), torch.minimum(size, other)
+    ratio = small / torch.where(large == 0, torch.ones_like(large), large)
+    endless = torch.full((), inf, dtype=large.dtype)
+    return torch.where((size == inf) | (other == inf), endless, large * torch.sqrt(1 + ratio * ratio))
+
+
+def all_along(x: torch.Tensor, dim: Sequence[int] | None = None, keepdim: bool = False) -> torch.Tensor:
+    """``aten.all.dims`` by ``aten.all.dim``."""
+    for at in sorted((at % max(x.dim(), 1) for at in (range(x.dim()) if dim is None else dim)), reverse=True):
+        x = aten.all.dim(x, at, keepdim)
+    return x
 
 
 def median_of(x: torch.Tensor, dim: int, keepdim: bool = False) -> tuple[torch.Tensor, torch.Tensor]:
@@ -163,6 +186,6 @@ def _neutral(reduce: str, dtype: torch.dtype) -> Any:
     return limits.min if reduce == "amax" else limits.max
 
 
-__all__ = ["distances", "fmod", "index_reduce", "kthvalue", "median", "median_of", "own_distances",
-           "power", "reciprocal", "roll", "rrelu", "rrelu_and_noise", "scatter_reduce", "sort_stable",
-           "with_a_tensor"]
+__all__ = ["all_along", "distances", "fmod", "gelu", "hypot", "index_reduce", "kthvalue", "median",
+           "median_of", "own_distances", "power", "reciprocal", "roll", "rrelu", "rrelu_and_noise",
+           "scatter_reduce", "sort_stable", "with_a_tensor"]

@@ -1,4 +1,4 @@
-"""Assignments to places of a tensor that are no rectangle: of a mask, and of a diagonal.
+"""Assignments to places of a tensor that are no rectangle: of a mask, of a diagonal, and at strides.
 
     y[mask] = 2               aten.index_put %y, [%mask], %2      ->   aten.where %mask, %2, %y
     y.diagonal().fill_(3)     aten.diagonal_scatter %y, %threes   ->   aten.where %on_it, %threes, %y
@@ -45,9 +45,25 @@ def diagonal_scatter(x: torch.Tensor, source: torch.Tensor, offset: int = 0, dim
     return torch.where(on_it, by_row.unsqueeze(-1).to(x.dtype), matrix).movedim((-2, -1), (dim1, dim2))
 
 
+def as_strided_scatter(x: torch.Tensor, source: torch.Tensor, size: Sequence[int], stride: Sequence[int],
+                       offset: int | None = None) -> Any:
+    """``aten.as_strided_scatter`` (of ``fill_diagonal_``) into a tensor that memory holds without gaps."""
+    strides = x.stride()
+    order = sorted(range(x.dim()), key=lambda at: strides[at], reverse=True)
+    held = x.permute(order)
+    if not all(isinstance(n, int) for n in (*x.shape, *size, *stride)) or not held.is_contiguous():
+        return NotImplemented
+    places = torch.full((1,), offset or 0)
+    for n, step in zip(size, stride, strict=True):
+        places = (places.unsqueeze(-1) + torch.arange(n) * step).reshape(-1)
+    written = aten.index_put(held.reshape(-1), [places], source.reshape(-1)).view(held.shape)
+    return written.permute([order.index(at) for at in range(x.dim())])
+
+
 def decompositions() -> dict[Any, Callable[..., Any]]:
     """Operator -> what it becomes."""
-    return {aten.index_put.default: index_put, aten.diagonal_scatter.default: diagonal_scatter}
+    return {aten.index_put.default: index_put, aten.diagonal_scatter.default: diagonal_scatter,
+            aten.as_strided_scatter.default: as_strided_scatter}
 
 
 __all__ = ["decompositions"]

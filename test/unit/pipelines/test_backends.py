@@ -23,7 +23,7 @@ def test_the_stages_are_the_named_pipeline(name: str) -> None:
     target = TARGETS[name]
     backend = backend_for(target)
     assert backend.name == name
-    assert str(whole(backend, target, CompileOptions())) == str(named_pipeline(backend.pipeline))
+    assert str(whole(backend, target, CompileOptions(database=""))) == str(named_pipeline(backend.pipeline))
 
 
 def test_options_are_those_of_passes() -> None:

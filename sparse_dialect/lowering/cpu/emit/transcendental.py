@@ -20,8 +20,9 @@ ROOT_HALF_BITS = 0x3F3504F3  # how sqrt(1/2) is held
 # exp(r) for |r| <= ln(2) / 2: 1 + r + r^2 * P(r) (Cephes, expf)
 POLYNOMIAL = (1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1,
               5.0000001201e-1)
-# tanh(x) = x * P(x^2) / Q(x^2), for |x| up to where it rounds to 1 (Eigen's generic_fast_tanh_float)
-ALMOST_ONE = 7.90531110763549805
+# tanh(x) = x * P(x^2) / Q(x^2), for |x| up to where that is 1 exactly (Eigen's generic_fast_tanh_float):
+# nothing may be left of 1 + tanh(-x) for a large x
+IS_ONE = 7.99881172180175781
 TANH_P = (-2.76076847742355e-16, 2.00018790482477e-13, -8.60467152213735e-11, 5.12229709037114e-8,
           1.48572235717979e-5, 6.37261928875436e-4, 4.89352455891786e-3)
 TANH_Q = (1.19825839466702e-6, 1.18534705686654e-4, 2.26843463243900e-3, 4.89352518554385e-3)
@@ -159,7 +160,7 @@ def sigmoid(b: Builder, x: Value) -> Value:
 
 def tanh(b: Builder, x: Value) -> Value:
     """The hyperbolic tangent."""
-    x = b.clamp(x, -ALMOST_ONE, ALMOST_ONE)
+    x = b.clamp(x, -IS_ONE, IS_ONE)
     square = arith.MulFOp(x, x).result
     odd = arith.MulFOp(x, _horner(b, TANH_P, square)).result
     return arith.DivFOp(odd, _horner(b, TANH_Q, square)).result

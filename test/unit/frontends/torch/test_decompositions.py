@@ -197,8 +197,18 @@ FUNCTIONS: dict[str, tuple[Callable[..., Any], tuple[torch.Tensor, ...]]] = {
     "assigned by a mask": (assigned, (ROWS, ROWS[:, 0] > 0)),
     "diagonals": (diagonals, (ROWS,)),
     "reciprocals": (lambda x: (x.relu().reciprocal(), x.long().reciprocal()), (ROWS,)),
-    "no rows": (lambda x: (x.sum(0), x.prod(0), x.mean(0), x.all(0), nn.functional.linear(
-        x.t(), torch.zeros(4, 0), torch.ones(4))), (torch.zeros(0, 3),)),
+    "gelu by tanh": (lambda x: nn.functional.gelu(x, approximate="tanh"),
+                     (torch.tensor([-float("inf"), -1e30, -1e4, -9.0, -3.0, -1.0, 0.0, 1.0, 1e30] * 2),)),
+    "hypot": (lambda x, y: (torch.hypot(x, y), torch.hypot(x, x.flip(0)), torch.hypot(x, x[:1])),
+              (torch.tensor([3e30, 0.0, -3.0, float("inf"), float("nan")]),
+               torch.tensor([4e30, 0.0, 4.0, float("nan"), 1.0]))),
+    "all along several": (lambda x: (torch.all(x[None] > -2, (0, -1), True), torch.all(x > 0, (0, 1))),
+                          (ROWS,)),
+    "filled diagonals": (lambda x: (x.clone().fill_diagonal_(2.0),
+                                    (x.t() * 1).fill_diagonal_(3.0, wrap=True)), (ROWS,)),
+    "no rows": (lambda x: (x.var(0), *torch.var_mean(x, 0, correction=0), x.sum(0), x.prod(0), x.mean(0),
+                           x.all(0), nn.functional.linear(x.t(), torch.zeros(4, 0), torch.ones(4))),
+                (torch.zeros(0, 3),)),
     "scalars": (lambda x: x * torch.tensor(0.5) + torch.tensor([2.0])[0], (ROWS,)),
 }
 

@@ -119,6 +119,8 @@ def _with_nan() -> nn.Module:
     (Function(torch.fft.fft), (IMAGE,), "operation 'fft_fft' has dtype complex64"),
     (nn.Sequential(nn.Identity(), Function(lambda x: torch.linalg.svd(x)[1])), (IMAGE,),
      "layer '1': PyTorch operation 'aten._linalg_svd' is not supported"),
+    (Function(lambda x: torch.copysign(x, -x)), (IMAGE,),  # of what is left the first is a constant
+     "operation 'aten.view.dtype' is not supported"),
     (Function(torch.nonzero), (IMAGE,), "gives a shape that depends on the data"),
     (Function(lambda x: x if x.sum() > 0 else -x), (IMAGE,), "cannot export Function with torch.export: "),
     (Function(lambda x: x @ x[:, :1, :3]), (IMAGE,), "cannot export Function with torch.export: "),
@@ -128,8 +130,8 @@ def _with_nan() -> nn.Module:
     (nn.Conv2d(3, 4, 3), 3, "example inputs: expected a tensor, a tuple of arguments or a dict of"),
     (Function(lambda x: x.add_(1)), (IMAGE,), "the model overwrites its input"),
     (nn.Linear(3, 2), (torch.empty(0, 4, 3),), "reshapes a tensor without elements to 0x3; expected inputs"),
-], ids=["nan", "complex", "operation", "nonzero", "branch", "shapes", "chosen", "assigned", "output", "input",
-        "state", "empty"])
+], ids=["nan", "complex", "operation", "beside a constant", "nonzero", "branch", "shapes", "chosen",
+        "assigned", "output", "input", "state", "empty"])
 def test_bad_modules_are_one_line(module: nn.Module, inputs: tuple[Any, ...], message: str,
                                   capfd: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(EspalierError, match=re.escape(message)) as caught:

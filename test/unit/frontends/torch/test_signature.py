@@ -59,6 +59,7 @@ CALLS: list[tuple[Callable[..., Any], Any]] = [
     (lambda x, other, scale: x["a"] - x["b"]["c"], ({"a": X, "b": {"c": 2 * X}},)),
     (lambda x, other, scale: {"sum": x + other, "rest": (x, [None, x * 2, 4])}, (X, X)),
     (lambda x, other, scale: Pair(x + 1, x * 2), (X,)),
+    (lambda x, other, scale: (x.sort(1), x.max(1)), (X,)),
     (lambda x, other, scale: Record(x.first * x.second), (Record(X, X),)),
     (lambda x, other, scale: (x,), (X,)),
     (lambda x, other, scale: [x + 1, x + 1], (X,)),
