@@ -183,10 +183,10 @@ def _loaded_class(name: str) -> Any:
     return found if name and is_plain else None
 
 
-__all__ = ["Parameters", "Slot", "Structure", "answer_from", "arguments", "build", "parameters_from",
-           "structure_of"]
-
-
 def _is_struct_sequence(kind: Any) -> bool:
     """Whether ``kind`` is a tuple whose places have names and that C made: ``torch.return_types``'."""
     return isinstance(kind, type) and issubclass(kind, tuple) and hasattr(kind, "n_sequence_fields")
+
+
+__all__ = ["Parameters", "Slot", "Structure", "answer_from", "arguments", "build", "parameters_from",
+           "structure_of"]

@@ -19,7 +19,7 @@ from .mlir import ir
 
 SMALL = 64  # arrays up to this many elements stay readable in dumps, as dense<...>
 ELEMENTS = "f16, f32, f64, i1, i8, i16, i32 or i64"
-_FLOATS = {"f16": "float16", "f32": "float32", "f64": "float64", "i1": "bool", "index": "int64"}
+_NAMES = {"f16": "float16", "f32": "float32", "f64": "float64", "i1": "bool", "index": "int64"}
 _INTEGERS = ("i8", "i16", "i32", "i64")
 RESOURCE_SECTION = 5  # section id in MLIR's bytecode format
 
@@ -50,12 +50,12 @@ def dtype_of(element: ir.Type) -> np.dtype:
     text = str(element)
     if not has_dtype(element):
         raise EspalierError(f"expected elements of {ELEMENTS}, found {text}; cast them")
-    return np.dtype(_FLOATS.get(text, "int" + text.lstrip("sui")))
+    return np.dtype(_NAMES.get(text, "int" + text.lstrip("sui")))
 
 
 def has_dtype(element: ir.Type) -> bool:
     """Whether arrays hold an MLIR element type: bfloat16, quarters and i4 they do not."""
-    return str(element) in _FLOATS or str(element).lstrip("su") in _INTEGERS
+    return str(element) in _NAMES or str(element).lstrip("su") in _INTEGERS
 
 
 def attribute_of(array: np.ndarray, name: str = "constant", small: int = SMALL) -> ir.Attribute:

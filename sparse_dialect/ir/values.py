@@ -8,10 +8,21 @@ from typing import Any
 
 from .mlir import ir
 
+_UNKNOWN = 1 << 62  # from here on a number of a type stands for one that only the run knows
+
 
 def shape_of(value: ir.Value) -> list[int]:
     """The sizes of a tensor or buffer."""
     return list(ir.ShapedType(value.type).shape)
+
+
+def static_layout(type_: ir.Type) -> tuple[list[int], int] | None:
+    """Strides and offset of a buffer's type, in elements; None where only a run knows these or its sizes."""
+    shaped = ir.MemRefType(type_)
+    strides, offset = shaped.get_strides_and_offset()
+    if any(abs(number) >= _UNKNOWN for number in (*shaped.shape, *strides, offset)):
+        return None
+    return strides, offset
 
 
 def element_of(type_: ir.Type) -> ir.Type:

@@ -1,8 +1,8 @@
-"""Walks over IR: every block, every operation of a class."""
+"""Walks over IR: every block, every operation, those of a class."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from .mlir import ir
@@ -29,6 +29,19 @@ def operations(root: ir.Operation, *classes: type) -> list[Any]:
                     found.append(op)
                 found += operations(op, *classes)
     return found
+
+
+def with_inner(op: ir.Operation) -> list[ir.Operation]:
+    """``op`` and all operations inside it, outer ones before those inside them."""
+    return [op, *(view.operation for block in blocks(op) for view in block.operations)]
+
+
+def rename_operands(op: ir.Operation, names: Mapping[ir.Value, ir.Value]) -> None:
+    """Replaces the operands of ``op``, and of all inside it, for which there is another in ``names``."""
+    for one in with_inner(op):
+        for at, value in enumerate(one.operands):
+            if value in names:
+                one.operands[at] = names[value]
 
 
 def mentions(root: ir.Operation, prefix: str) -> bool:

@@ -2,9 +2,10 @@
 
     %q = arith.remsi %a, %b : i32        ->        %ok = arith.cmpi ne, %b, %c0 : i32
                                                    cf.assert %ok, "an integer is divided by 0"
-                                                   %one = arith.cmpi ult, %b + 1, %c2 : i32  // 0 or -1
-                                                   %safe = arith.select %one, %c1, %b : i32
-                                                   %q = arith.remsi %a, %safe : i32
+                                                   %safe = arith.select %ok, %b, %c1 : i32
+                                                   %negates = arith.cmpi eq, %b, %c-1 : i32
+                                                   %divisor = arith.select %negates, %c1, %safe : i32
+                                                   %q = arith.remsi %a, %divisor : i32
 
 A processor's division by 0, and of the smallest number by -1, ends the process; so does that of lanes beyond
 a row's end, which hold zeros. A remainder by -1 is that by 1, and a quotient the number times -1.

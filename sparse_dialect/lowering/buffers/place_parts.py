@@ -17,6 +17,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from ...ir.mlir import ir
+from ...ir.walk import with_inner
 from ...passes import Pass, PassContext
 from .arguments import functions, memref, root
 
@@ -92,8 +93,10 @@ def _place(copy: ir.Operation) -> bool:
     if isinstance(alloc, ir.Block) or alloc.operation.name != "memref.alloc":
         return False
     users = _copies_of(source.buffer, copy.block)
+    if not users:
+        return False
     order = {view.operation: at for at, view in enumerate(copy.block.operations)}
-    if not users or any(order[user] > order[copy] for user in users if _writes(user, source.buffer)):
+    if any(order[user] > order[copy] for user in users if _writes(user, source.buffer)):
         return False
     first, last = min(users, key=order.__getitem__), max(users, key=order.__getitem__)
     between = [view.operation for view in copy.block.operations
@@ -136,17 +139,11 @@ def _keeps_off(op: ir.Operation, place: _Box) -> bool:
     """Whether ``op`` does not touch ``place``, for all that can be told."""
     if op.name in ("memref.subview", "memref.alloc"):
         return True
-    values = _buffers_inside(op)
+    values = [value for one in with_inner(op) for value in one.operands
+              if isinstance(value.type, ir.MemRefType)]
     boxes = [_Box.of(value) for value in values if root(value) == place.buffer]
     known = all(box is not None and not box.meets(place) for box in boxes)
     return known and not any(_may_be_any(value) for value in values)
-
-
-def _buffers_inside(op: ir.Operation) -> list[ir.Value]:
-    """The buffers that ``op`` and what is inside it take."""
-    found = [value for value in op.operands if isinstance(value.type, ir.MemRefType)]
-    return found + [value for region in op.regions for block in region.blocks
-                    for inner in block.operations for value in _buffers_inside(inner.operation)]
 
 
 def _may_be_any(value: ir.Value) -> bool:

@@ -21,7 +21,7 @@ from typing import Any
 from ...errors import op_error
 from ...ir.mlir import bindings, ir
 from ...ir.values import i64
-from ...ir.walk import blocks
+from ...ir.walk import blocks, rename_operands, with_inner
 from ..buffers.arguments import ALIASES, functions
 from .export_entry import memref_of
 from .scratch_slots import give_slot, take_slot
@@ -124,22 +124,15 @@ def _copy(op: ir.Operation, known: dict[Value, Value]) -> ir.Operation:
     """A copy of ``op`` at the current insertion point, over the values that are ``known`` there."""
     inner = {result for block in blocks(op) for view in block.operations for result in view.operation.results}
     inner |= {argument for block in blocks(op) for argument in block.arguments}
-    outer = {value: _value(value, known) for one in _with_inner(op) for value in one.operands
+    outer = {value: _value(value, known) for one in with_inner(op) for value in one.operands
              if value not in inner}
     clone = op.clone()
-    for one in _with_inner(clone):
-        for at, value in enumerate(one.operands):
-            if value in outer:
-                one.operands[at] = outer[value]
+    rename_operands(clone, outer)
     return clone
 
 
 def _uses(op: ir.Operation, value: Value) -> bool:
-    return any(value in list(one.operands) for one in _with_inner(op))
-
-
-def _with_inner(op: ir.Operation) -> list[ir.Operation]:
-    return [op, *(view.operation for block in blocks(op) for view in block.operations)]
+    return any(value in list(one.operands) for one in with_inner(op))
 
 
 def _value(value: Value, known: dict[Value, Value]) -> Value:

@@ -25,6 +25,7 @@ from typing import Any
 
 from ...errors import op_error
 from ...ir.mlir import bindings, ir
+from ...ir.walk import with_inner
 from ...passes import Pass, PassContext
 from ..buffers.arguments import (
     ALIASES,
@@ -281,12 +282,8 @@ def _written_operands(module: ir.Operation) -> dict[str, list[int]]:
 
 def _buffers(op: ir.Operation) -> set[Any]:
     """Roots of all memrefs that ``op``, or anything inside it, uses and that are defined outside."""
-    found = set().union(*(roots(v) for v in op.operands if isinstance(v.type, ir.MemRefType)))
-    for region in op.regions:
-        for block in region.blocks:
-            for inner in block.operations:
-                found |= _buffers(inner.operation)
-    return found
+    return set().union(*(roots(value) for one in with_inner(op) for value in one.operands
+                         if isinstance(value.type, ir.MemRefType)))
 
 
 def _is_planned(allocation: ir.Operation) -> bool:

@@ -22,6 +22,7 @@ from itertools import chain
 from typing import Any
 
 from ...ir.mlir import bindings, ir
+from ...ir.walk import rename_operands
 from ...passes import Pass, PassContext
 from ..buffers.arguments import public_functions
 
@@ -147,15 +148,4 @@ def _join(module: ir.Operation, name: str, bodies: Sequence[_Body]) -> None:
         end = func.ReturnOp([])
     for op in first.operations[:-1]:
         op.move_before(end.operation)
-        _rename(op, inside)
-
-
-def _rename(op: ir.Operation, inside: dict[ir.Value, ir.Value]) -> None:
-    """Replaces the operands of ``op``, and of all inside it, that have a value ``inside`` the function."""
-    for at, operand in enumerate(op.operands):
-        if operand in inside:
-            op.operands[at] = inside[operand]
-    for region in op.regions:
-        for block in region.blocks:
-            for inner in block.operations:
-                _rename(inner.operation, inside)
+        rename_operands(op, inside)

@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ...ir.mlir import bindings, ir
+from ...ir.values import static_layout
 from .memory import Memory
 from .nest import Access, Nest, NotVectorized
 
@@ -117,9 +118,10 @@ class Body:
 
     def _sort_load(self, op: ir.Operation) -> None:
         type_ = ir.MemRefType(op.operands[0].type)
-        strides, offset = type_.get_strides_and_offset()
-        if any(abs(n) >= 1 << 62 for n in (*strides, offset, *type_.shape)):
+        layout = static_layout(type_)
+        if layout is None:
             raise NotVectorized("a looked-up buffer's size is known only when it runs")
+        strides, offset = layout
         extent = 1 + sum((size - 1) * stride for size, stride in zip(type_.shape, strides, strict=True))
         if extent >= LARGEST_EXTENT:
             raise NotVectorized("a looked-up buffer is too large")

@@ -19,6 +19,7 @@ from typing import Any
 from ...devices.device import Device
 from ...dialect.schedules import device_of
 from ...ir.mlir import bindings, ir
+from ...ir.values import static_layout
 from ...ir.walk import blocks
 from ...passes import Pass, PassContext
 from .body import clone
@@ -30,7 +31,6 @@ memref: Any = bindings("dialects.memref")
 scf: Any = bindings("dialects.scf")
 
 Value = Any
-UNKNOWN = 1 << 62
 PART = 1024  # elements of a row that one thread takes
 
 
@@ -65,13 +65,12 @@ def _is_of_rows(scatter: ir.Operation, device: Device) -> bool:
     if not all(isinstance(type_, ir.MemRefType) and type_.has_static_shape for type_ in types):
         return False
     updates, indices, target = map(ir.MemRefType, types)
-    layouts = [type_.get_strides_and_offset() for type_ in (updates, target)]
-    if any(abs(number) >= UNKNOWN for strides, offset in layouts for number in (*strides, offset)):
-        return False
+    layouts = map(static_layout, (updates, target))
     axes = list(ir.DenseI64ArrayAttr(scatter.attributes["dimension_map"]))
     body = [view.operation for view in scatter.regions[0].blocks[0].operations]
     return (updates.rank > 1 and updates.shape[-1] >= device.lanes and target.rank - 1 not in axes
-            and all(strides[-1] == 1 for strides, _ in layouts) and indices.shape[1] == len(axes)
+            and all(layout is not None and layout[0][-1] == 1 for layout in layouts)
+            and indices.shape[1] == len(axes)
             and all(op.name.startswith(("arith.", "math.", "tm_tensor.yield")) for op in body))
 
 

@@ -16,6 +16,7 @@ from typing import Any
 
 from ...errors import op_error
 from ...ir.mlir import bindings, ir
+from ...ir.values import static_layout
 from ...ir.walk import blocks
 from ...passes import Pass, PassContext
 from .sort_rows import Row, scratch_type
@@ -121,8 +122,7 @@ def _operands(sort: ir.Operation) -> tuple[ir.Value, ir.Value]:
                        "sort one tensor at a time")
     for value in operands:
         type_ = ir.MemRefType(value.type)
-        strides, offset = type_.get_strides_and_offset() if type_.has_static_shape else ([], 1 << 62)
-        if any(abs(n) >= 1 << 62 for n in (*strides, offset)) or max(type_.shape, default=0) >= LARGEST:
+        if static_layout(type_) is None or max(type_.shape, default=0) >= LARGEST:
             raise op_error(sort, "rows of a fixed size below 2^31", str(type_), "export it with fixed sizes")
     return operands[0], operands[1]
 

@@ -14,6 +14,7 @@ from typing import Any
 from ...ir.mlir import bindings, ir
 from ...ir.walk import blocks
 from .body import clone
+from .generic_op import generic_op, parallel_loops
 from .memory import Value
 
 linalg: Any = bindings("dialects.linalg")
@@ -121,7 +122,7 @@ def _split(op: ir.Operation, factors: Sequence[_Factor]) -> None:
             used.append(map_)
         result = op.operands[len(op.operands) - 1]
         kinds = ir.ArrayAttr(op.attributes["iterator_types"])
-        new = _generic(operands, result, [*used, maps[-1]], kinds)
+        new = generic_op(operands, [result], [*used, maps[-1]], kinds)
         block = new.regions[0].blocks[0]
         product = _owner([view.operation for view in op.regions[0].blocks[0].operations][-1].operands[0],
                          op.regions[0].blocks[0])
@@ -150,9 +151,8 @@ def _apart(op: ir.Operation, factor: _Factor) -> tuple[Value, ir.AffineMap]:
         ir.AffineDimExpr.get(loops.index(ir.AffineDimExpr(result).position))
         if isinstance(result, ir.AffineDimExpr) else result for result in maps[at].results])
         for at in factor.inputs]
-    kinds = ir.ArrayAttr.get([ir.Attribute.parse("#linalg.iterator_type<parallel>")] * len(loops))
-    made = _generic([op.operands[at] for at in factor.inputs], empty,
-                    [*inner, ir.AffineMap.get_identity(len(loops))], kinds)
+    made = generic_op([op.operands[at] for at in factor.inputs], [empty],
+                      [*inner, ir.AffineMap.get_identity(len(loops))], parallel_loops(len(loops)))
     block = made.regions[0].blocks[0]
     arguments = list(op.regions[0].blocks[0].arguments)
     known = {arguments[at]: block.arguments[number] for number, at in enumerate(factor.inputs)}
@@ -163,18 +163,6 @@ def _apart(op: ir.Operation, factor: _Factor) -> tuple[Value, ir.AffineMap]:
         linalg.YieldOp([known[factor.value]])
     place = ir.AffineMap.get(maps[0].n_dims, 0, [ir.AffineDimExpr.get(loop) for loop in loops])
     return made.results[0], place
-
-
-def _generic(inputs: Sequence[Value], output: Value, maps: Sequence[ir.AffineMap],
-             kinds: ir.ArrayAttr) -> ir.Operation:
-    """A linalg.generic without a body, at the current insertion point."""
-    attributes = {"indexing_maps": ir.ArrayAttr.get([ir.AffineMapAttr.get(map_) for map_ in maps]),
-                  "iterator_types": kinds,
-                  "operandSegmentSizes": ir.DenseI32ArrayAttr.get([len(inputs), 1])}
-    made = ir.Operation.create("linalg.generic", [output.type], [*inputs, output], attributes, regions=1)
-    types = [ir.RankedTensorType(value.type).element_type for value in (*inputs, output)]
-    made.regions[0].blocks.append(*types)
-    return made
 
 
 __all__ = ["split_products"]

@@ -16,6 +16,7 @@ from typing import Any
 from ...ir.mlir import bindings, ir
 from ...ir.walk import blocks
 from .body import clone
+from .generic_op import generic_op, parallel_loops
 from .memory import Value
 
 arith: Any = bindings("dialects.arith")
@@ -125,8 +126,8 @@ def _split(op: ir.Operation, maps: Sequence[ir.AffineMap], sizes: Sequence[int],
         read = {operand for own in rest for operand in own.operands}
         used = [at for at, argument in enumerate(arguments) if argument in read]
         place = ir.AffineMap.get(count, 0, [ir.AffineDimExpr.get(at) for at in others])
-        new = _generic([*(op.operands[at] for at in used), *made], [op.operands[len(arguments)]],
-                       [*(maps[at] for at in used), *[place] * len(kept), maps[-1]], count)
+        new = generic_op([*(op.operands[at] for at in used), *made], [op.operands[len(arguments)]],
+                         [*(maps[at] for at in used), *[place] * len(kept), maps[-1]], parallel_loops(count))
         body = list(new.regions[0].blocks[0].arguments)
         known = {arguments[at]: body[number] for number, at in enumerate(used)} | {last: body[-1]}
         with ir.InsertionPoint(new.regions[0].blocks[0]):
@@ -149,8 +150,8 @@ def _once(op: ir.Operation, maps: Sequence[ir.AffineMap], sizes: Sequence[int], 
     outs = [tensor.EmptyOp(list(sizes), type_).result for type_ in types]
     own_maps = [ir.AffineMap.get(count, 0, [_without(result, loop) for result in maps[at].results])
                 for at in used]
-    made = _generic([op.operands[at] for at in used], outs,
-                    [*own_maps, *[ir.AffineMap.get_identity(count)] * len(outs)], count)
+    made = generic_op([op.operands[at] for at in used], outs,
+                      [*own_maps, *[ir.AffineMap.get_identity(count)] * len(outs)], parallel_loops(count))
     block = made.regions[0].blocks[0]
     known = {arguments[at]: block.arguments[number] for number, at in enumerate(used)}
     with ir.InsertionPoint(block):
@@ -178,15 +179,4 @@ def _copy(ops: Sequence[ir.Operation], known: dict[Value, Value]) -> None:
             known[own.results[0]] = clone(own, operands, own.results[0].type)
 
 
-def _generic(inputs: Sequence[Value], outs: Sequence[Value], maps: Sequence[ir.AffineMap],
-             loops: int) -> ir.Operation:
-    """A linalg.generic of parallel loops without a body, at the current insertion point."""
-    kind = ir.Attribute.parse("#linalg.iterator_type<parallel>")
-    attributes = {"indexing_maps": ir.ArrayAttr.get([ir.AffineMapAttr.get(map_) for map_ in maps]),
-                  "iterator_types": ir.ArrayAttr.get([kind] * loops),
-                  "operandSegmentSizes": ir.DenseI32ArrayAttr.get([len(inputs), len(outs)])}
-    made = ir.Operation.create("linalg.generic", [value.type for value in outs], [*inputs, *outs], attributes,
-                               regions=1)
-    made.regions[0].blocks.append(*[ir.RankedTensorType(value.type).element_type
-                                    for value in (*inputs, *outs)])
-    return made
+__all__ = ["take_out_same"]

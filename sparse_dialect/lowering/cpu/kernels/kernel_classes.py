@@ -33,7 +33,7 @@ from .tile import TileEmitter, TileKernel, add_function
 
 WEIGHTS_IN_REGISTERS = 8  # with more terms than this a class loads each tap's weights where they are used
 LANE_WEIGHTS = 9  # likewise, in registers, where one holds several weights
-UNDER_WAY = 8  # multiplies that must not wait for each other, to keep the units busy
+UNDER_WAY = 8  # multiplies that wait for no other, to keep the units busy
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from ....devices.cores import Core
 from ....geometry.layouts import Three, box
 from ....geometry.window import Window
 from ..kernels.column_groups import ColumnsKernel
-from ..kernels.kernel_classes import LANE_WEIGHTS, ConvKernel
+from ..kernels.kernel_classes import LANE_WEIGHTS, UNDER_WAY, ConvKernel
 from ..kernels.tile import TileKernel
 from .conv_plan import is_flat, lengths, plane_shape, side_parts
 
@@ -21,7 +21,6 @@ LINES_IN_FLIGHT, LINES_KEPT = 3, 7  # registers for input lines beside accumulat
 # line of weights takes when it is streamed once more, for the next tile; and cycles until the first packed
 # line of a slice comes, from pages of its own.
 VISIT, STREAM, SLICE = 5.0, 2.0, 20.0
-LATENCY = 8  # multiplies that must be under way to keep the units busy
 BLOCK_BYTES, SUM_BYTES = 512 << 10, 1 << 20  # a block's packed region, and partial sums, that stay in L2
 
 
@@ -158,7 +157,7 @@ def columns_cost(kernel: ColumnsKernel, window: Window, units: int, choice: tupl
         inner = [lengths(*side) for side in zip((depth, rows, width), part, kernel.pool, strict=True)]
         for (a, many_a), (b, many_b), (c, many_c) in product(*inner):
             lines = a * b * c
-            multiplies = max(filters * lines, LATENCY) * core.multiply
+            multiplies = max(filters * lines, UNDER_WAY) * core.multiply
             column = passes * max(multiplies, (weight_loads + lines) * core.line)
             store = kernel.filters * lines * core.store * (2 * kernel.blocks - 1)
             visits = kernel.groups * kernel.blocks * passes * VISIT * core.kernel
