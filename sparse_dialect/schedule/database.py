@@ -20,6 +20,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from ...files import check_readable
 from ..errors import EspalierError
 from .database_file import PATIENCE_S, TABLES, VERSION, connect, fault, set_aside
 from .generator import code_generator
@@ -61,8 +62,9 @@ class Database:
 
     def __init__(self, path: Path) -> None:
         """Opens ``path``, or makes it. A file that is damaged or of another version is set aside, with a
-        warning; raises ``EspalierError`` where a file cannot be made there."""
+        warning; raises ``EspalierError`` where a file cannot be made there, or a pipe or a device lies."""
         self.path = path
+        check_readable(path)
         try:
             reason = fault(path) if path.exists() else ""
             if reason:

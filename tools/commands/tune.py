@@ -17,7 +17,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from rich.table import Table
 
 from ...errors import EspalierError, optional
-from ...files import DATABASE, check_writable, configuration_folder
+from ...files import DATABASE, check_readable, check_writable, configuration_folder
 from ...programs import path_of
 from ..bench.machine import Machine
 from ..compiled import Source
@@ -255,6 +255,7 @@ def _move(path: Path, export: Path | None, import_: Path | None) -> None:
         return
     if import_ is None:
         return
+    check_readable(import_)
     try:
         found = json_.loads(import_.read_text())
         entries = found["entries"] if found["espalier-tuned"] == 1 else None

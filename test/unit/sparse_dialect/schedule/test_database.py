@@ -89,6 +89,12 @@ def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
         Database(tmp_path / "file" / "tuned.sqlite")
 
 
+def test_a_pipe_is_no_database(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(EspalierError, match="expected a file, found a pipe or a device"):
+        Database(tmp_path / "pipe")
+
+
 def test_only_better_entries_are_taken(tmp_path: Path) -> None:
     with Database(tmp_path / "a") as mine, Database(tmp_path / "b") as theirs:
         mine.confirm({"x": (FAST, 0.8), "y": (FAST, 0.9)}, PLACE, "net")
