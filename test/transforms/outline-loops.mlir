@@ -12,7 +12,7 @@
 // CHECK: memref.store %[[Y]], %[[TO]][%[[I]]]
 
 // CHECK-LABEL: func.func @main
-// CHECK-SAME: (%[[A:.*]]: memref<64xf32>, %[[B:.*]]: memref<64xf32>, %[[C:.*]]: memref<64xf32>)
+// CHECK-SAME: (%[[A:.*]]: memref<64xf32>, %[[B:.*]]: memref<64xf32>, %[[C:.*]]: memref<64xf32>, %{{.*}}: index)
 // CHECK: ^bb0(%[[B0:.*]]: index, %[[E0:.*]]: index):
 // CHECK-NEXT: func.call @loop_0(%[[B0]], %[[E0]], %[[A]], %[[B]])
 // CHECK-NEXT: scf.yield
@@ -20,17 +20,22 @@
 // CHECK-NEXT: func.call @loop_0(%[[B1]], %[[E1]], %[[B]], %[[C]])
 // CHECK-NEXT: scf.yield
 
-// Another constant, another operand twice, another order: three loops that stay.
+// Another constant, another operand twice, another order, also of a number from outside and a constant: five
+// loops that stay.
 // CHECK: scf.parallel
 // CHECK: arith.mulf %{{.*}}, %cst{{.*}}
 // CHECK: scf.parallel
 // CHECK: scf.parallel
+// CHECK: scf.parallel
+// CHECK: arith.subi %{{.*}}, %c7
+// CHECK: scf.parallel
+// CHECK: arith.subi %c7{{.*}}, %
 // CHECK-NOT: call @loop
 
 // STATS-DAG: 1 functions
 // STATS-DAG: 2 loops
 func.func private @claim() -> (index, index)
-func.func @main(%a: memref<64xf32>, %b: memref<64xf32>, %c: memref<64xf32>) {
+func.func @main(%a: memref<64xf32>, %b: memref<64xf32>, %c: memref<64xf32>, %n: index) {
   %one = arith.constant 1 : index
   %two = arith.constant 2.0 : f32
   scf.while : () -> (index, index) {
@@ -47,6 +52,7 @@ func.func @main(%a: memref<64xf32>, %b: memref<64xf32>, %c: memref<64xf32>) {
     scf.yield
   }
   %again = arith.constant 1 : index
+  %seven = arith.constant 7 : index
   scf.while : () -> (index, index) {
     %begin, %end = func.call @claim() : () -> (index, index)
     %some = arith.cmpi slt, %begin, %end : index
@@ -97,6 +103,32 @@ func.func @main(%a: memref<64xf32>, %b: memref<64xf32>, %c: memref<64xf32>) {
       %x = memref.load %b[%i] : memref<64xf32>
       %y = arith.mulf %two, %x : f32
       memref.store %y, %c[%i] : memref<64xf32>
+    }
+    scf.yield
+  }
+  scf.while : () -> (index, index) {
+    %begin, %end = func.call @claim() : () -> (index, index)
+    %some = arith.cmpi slt, %begin, %end : index
+    scf.condition(%some) %begin, %end : index, index
+  } do {
+  ^bb0(%begin: index, %end: index):
+    scf.parallel (%i) = (%begin) to (%end) step (%again) {
+      %at = arith.subi %n, %seven : index
+      %x = memref.load %a[%at] : memref<64xf32>
+      memref.store %x, %c[%i] : memref<64xf32>
+    }
+    scf.yield
+  }
+  scf.while : () -> (index, index) {
+    %begin, %end = func.call @claim() : () -> (index, index)
+    %some = arith.cmpi slt, %begin, %end : index
+    scf.condition(%some) %begin, %end : index, index
+  } do {
+  ^bb0(%begin: index, %end: index):
+    scf.parallel (%i) = (%begin) to (%end) step (%again) {
+      %at = arith.subi %seven, %n : index
+      %x = memref.load %a[%at] : memref<64xf32>
+      memref.store %x, %c[%i] : memref<64xf32>
     }
     scf.yield
   }

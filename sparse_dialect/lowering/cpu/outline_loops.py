@@ -59,30 +59,28 @@ class _Body:
     """What a thread does with a chunk that it claimed: the operations of ``block`` but its end, in order.
 
     ``outer`` are the values from outside, the chunk's begin and end first, in the order of their first uses;
-    ``key`` is equal where bodies are, see ``OutlineLoopsPass``: their text without the names of values, and a
-    number for each value that they use or define, in the order in which they do.
+    ``key`` is equal where bodies are, see ``OutlineLoopsPass``: their text without the names of values, and
+    for each value that they use or define, in the order in which they do, a number or what constant it is.
     """
 
     def __init__(self, block: ir.Block) -> None:
         self.block = block
         self.outer: list[ir.Value] = []
         own: set[ir.Value] = set()
-        numbers: dict[ir.Value | str, int] = {}
-        order = []
+        numbers: dict[ir.Value, int] = {}
+        order: list[int | str] = []
         chunk = [(argument, False) for argument in block.arguments]
         for value, is_own in chain(chunk, *map(_values, self.operations)):
             if is_own:
                 own.add(value)
-            known: ir.Value | str = value
-            if value not in own:
-                constant = _constant(value)
-                known = value if constant is None else str(constant.attributes["value"])
+            elif value not in own and value not in self.outer:
                 self.outer.append(value)
-            order.append(numbers.setdefault(known, len(numbers)))
-        self.outer = list(dict.fromkeys(self.outer))
+            constant = None if value in own else _constant(value)
+            order.append(numbers.setdefault(value, len(numbers)) if constant is None
+                         else str(constant.attributes["value"]))
         copies = [op.clone() for op in self.operations]  # to print one in its function numbers all of that
         texts = [NAMES.sub("%", copy.get_asm(use_local_scope=True)) for copy in copies]
-        self.key = (*texts, tuple(order), *(known for known in numbers if isinstance(known, str)))
+        self.key = (*texts, *order)
 
     @property
     def operations(self) -> list[ir.Operation]:
