@@ -56,6 +56,17 @@ def tensor_arguments(module: ir.Operation, function: Any) -> list[int]:
     return [at for at, argument in enumerate(expected_arguments(module, count)) if argument.kind == "tensors"]
 
 
+def scratch_of(function: Any) -> ir.Value | None:
+    """What holds a thread's scratch: the argument behind the inputs, where a pass has added it."""
+    module = function.operation.parent.operation
+    if "espalier.inputs" not in module.attributes:
+        return None
+    arguments = list(function.regions[0].blocks[0].arguments)
+    at = ir.IntegerAttr(module.attributes["espalier.inputs"]).value
+    byte = dynamic_memref(ir.IntegerType.get_signless(8))
+    return arguments[at] if at < len(arguments) and arguments[at].type == byte else None
+
+
 def append_argument(function: Any, type_: ir.Type) -> ir.Value:
     """A new last argument of ``function``."""
     old = ir.FunctionType(ir.TypeAttr(function.operation.attributes["function_type"]).value)

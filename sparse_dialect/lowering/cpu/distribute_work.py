@@ -34,6 +34,7 @@ from ..buffers.arguments import (
     public_functions,
     root,
     roots,
+    scratch_of,
     set_size,
 )
 from ..buffers.lengths import bytes_per_step
@@ -80,6 +81,7 @@ class _Distributor:
         i64, index = ir.IntegerType.get_signless(64), ir.IndexType.get()
         self.module, self.function, self.context = module, function, context
         self.written = _written_operands(module)
+        self.own = {scratch_of(function)}  # no other thread sees it
         self.turn = append_argument(function, dynamic_memref(i64))
         self.stamps = append_argument(function, dynamic_memref(i64))
         self.thread, self.threads = append_argument(function, index), append_argument(function, index)
@@ -249,8 +251,8 @@ class _Distributor:
                 writes = set().union(*(roots(operands[at]) for at in places))
                 reads = set().union(*(roots(v) for at, v in enumerate(operands)
                                       if isinstance(v.type, ir.MemRefType) and at not in places))
-                return reads, writes, root(operands[places[0]])
-        touched = _buffers(op)
+                return reads - self.own, writes, root(operands[places[0]])
+        touched = _buffers(op) - self.own
         return touched, touched, None
 
     def _stamp(self, label: str) -> None:

@@ -192,11 +192,11 @@ def _row_bytes(cuts: Sequence[Cut]) -> int:
         for at, access in enumerate(cut.accesses):
             if not access.is_scalar and cut.outer[-1].strides[at]:
                 key = root(access.value)
-                found[key] = max(found.get(key, 0), cut.extent(at) * _bytes(access.element))
+                found[key] = max(found.get(key, 0), cut.extent(at) * bytes_of(access.element))
     return max(sum(found.values()), 1)
 
 
-def _bytes(element: ir.Type) -> int:
+def bytes_of(element: ir.Type) -> int:
     """Bytes of an element in memory."""
     digits = "".join(filter(str.isdigit, str(element)))
     return -(-int(digits or 64) // 8)

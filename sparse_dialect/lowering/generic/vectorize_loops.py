@@ -7,9 +7,10 @@
            vector.store %1, %y_row[...] } }
 
 Loops that threads share are an scf.parallel (``sparse-distribute-work``). Operations over the same rows are
-one loop (``row_groups``), which the report names by the last of them; a fill before a reduction goes
-(``fills``); products of two computed matrices are packed (``products``). What has no vector form stays
-linalg, with the reason in its location, for the report; upstream's scalar loops take it.
+one loop (``row_groups``), which the report names by the last of them, and keep what lies between them in
+scratch (``private``); a fill before a reduction goes (``fills``); products of two computed matrices are packed
+(``products``). What has no vector form stays linalg, with the reason in its location, for the report;
+upstream's scalar loops take it.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from .fills import fills
 from .loops import Plan, Rows, plans_of
 from .memory import Memory, Value, arith, scf
 from .nest import Nest, NotVectorized
+from .private import in_private, private_buffers
 from .products import Product, Shape, panels_buffer
 from .row_groups import Group, Step, groups_of
 
@@ -94,9 +96,12 @@ class _Emitter:
         with last.location, ir.InsertionPoint(last):
             members = [self._tiles(cut.step.product, last, group.together) if cut.step.product else plans
                        for cut, plans in zip(group.cuts, known, strict=True)]
+            private = private_buffers(group)
+            moved = [in_private(plan, len(cut.outer), private)
+                     for cut, plans in zip(group.cuts, members, strict=True) for plan in plans]
             memory = Memory(self.lanes, ir.InsertionPoint(last))
             with _parallel(memory, group.count) as block:
-                for plan in (plan for plans in members for plan in plans):
+                for plan in moved:
                     _emit_inside(plan, memory, block, plan.count // group.count)
         return True
 
