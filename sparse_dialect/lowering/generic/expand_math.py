@@ -4,7 +4,8 @@
     -> %c = (cut %x) ; %p = vector.fma ... ; %q = vector.fma ... ; %y = arith.divf %p, %q
 
 Vectors and scalars alike, so that an element's value does not depend on where it stands. How exact they are
-is said in ``cpu/emit/transcendental.py``; NaN stays NaN, and infinities go where PyTorch's do.
+is said in ``cpu/emit/transcendental.py``; NaN stays NaN, and infinities go where PyTorch's do. Vectors that a
+loop divides by one number are multiplied by its reciprocal and put right (``divisions``).
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from ...ir.walk import blocks
 from ...passes import Pass, PassContext
 from ..cpu.emit import transcendental
 from ..cpu.emit.builder import Builder, Value, arith
+from .divisions import expand_divisions
 
 vector: Any = bindings("dialects.vector")
 
@@ -33,7 +35,8 @@ LARGEST_POWER = 16  # a constant exponent up to this is a few products, within s
 @dataclass(frozen=True)
 class ExpandMathPass(Pass):
     """
-    Writes exp, expm1, log, log1p, tanh, erf and rsqrt of f32, and powers of small exponents, as arithmetic.
+    Writes exp, expm1, log, log1p, tanh, erf and rsqrt of f32, powers of small exponents, and divisions by one
+    number as arithmetic.
 
     Other functions of the math dialect, and other types, stay: they are instructions, or calls of the C
     library.
@@ -56,6 +59,7 @@ class ExpandMathPass(Pass):
                     result.replace_all_uses_with(value)
                     context.statistics[f"{found.name} expanded"] += 1
                     found.erase()
+            context.statistics["divisions by one number"] += expand_divisions(op)
 
 
 def _functions(root: ir.Operation) -> list[ir.Operation]:
