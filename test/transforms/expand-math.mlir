@@ -47,3 +47,48 @@ func.func @others(%x: f64, %y: f32) -> (f64, f32) {
   %2 = math.sin %1 : f32
   return %0, %2 : f64, f32
 }
+
+// Vectors that a loop divides by one number are multiplied by its reciprocal, where that is a usual number, and
+// put right; a number that the loop itself computes, or whose reciprocal is exact, is left alone.
+// CHECK-LABEL: func @one_number
+// CHECK: %[[N:.*]] = arith.addf
+// CHECK: %[[R:.*]] = arith.divf %{{.*}}, %[[N]] : f32
+// CHECK: scf.for
+// CHECK: scf.if
+// CHECK: %[[TIMES:.*]] = vector.broadcast %[[R]]
+// CHECK: %[[Q:.*]] = arith.mulf %{{.*}}, %[[TIMES]]
+// CHECK-COUNT-2: vector.fma
+// CHECK: else
+// CHECK: arith.divf {{.*}} : vector<16xf32>
+// CHECK-LABEL: func @own_number
+// CHECK-NOT: scf.if
+// CHECK: return
+func.func @one_number(%x: memref<64xf32>, %a: f32) {
+  %c0 = arith.constant 0 : index
+  %c16 = arith.constant 16 : index
+  %c64 = arith.constant 64 : index
+  %n = arith.addf %a, %a : f32
+  scf.for %at = %c0 to %c64 step %c16 {
+    %0 = vector.load %x[%at] : memref<64xf32>, vector<16xf32>
+    %d = vector.broadcast %n : f32 to vector<16xf32>
+    %1 = arith.divf %0, %d : vector<16xf32>
+    vector.store %1, %x[%at] : memref<64xf32>, vector<16xf32>
+  }
+  return
+}
+func.func @own_number(%x: memref<64xf32>) {
+  %c0 = arith.constant 0 : index
+  %c16 = arith.constant 16 : index
+  %c64 = arith.constant 64 : index
+  %four = arith.constant 4.0 : f32
+  scf.for %at = %c0 to %c64 step %c16 {
+    %n = memref.load %x[%at] : memref<64xf32>
+    %0 = vector.load %x[%at] : memref<64xf32>, vector<16xf32>
+    %d = vector.broadcast %n : f32 to vector<16xf32>
+    %1 = arith.divf %0, %d : vector<16xf32>
+    %e = vector.broadcast %four : f32 to vector<16xf32>
+    %2 = arith.divf %1, %e : vector<16xf32>
+    vector.store %2, %x[%at] : memref<64xf32>, vector<16xf32>
+  }
+  return
+}

@@ -310,3 +310,39 @@ func.func @overwritten(%x: memref<65x256xf32>, %t: memref<64x256xf32>) {
   memref.copy %t, %first : memref<64x256xf32> to memref<64x256xf32, strided<[256, 1]>>
   return
 }
+
+// -----
+
+#id = affine_map<(i, j) -> (i, j)>
+#row = affine_map<(i, j) -> (i)>
+
+// What only these rows touch, 4 at a time, lies in the scratch of the thread; what others read does not.
+// CHECK: espalier.scratch = 1024 : i64
+// CHECK-LABEL: func @scratch
+// CHECK-SAME: %[[SCRATCH:[^:]*]]: memref<?xi8>
+// CHECK: %[[OTHER:.*]] = memref.alloc() : memref<64x256xf32>
+// CHECK: memref.view %[[SCRATCH]]{{.*}} to memref<1024xf32>
+// CHECK-NOT: memref.view
+// CHECK-DAG: memref.reinterpret_cast %[[OTHER]]
+// CHECK-DAG: memref.reinterpret_cast %{{.*}} to offset: [0], sizes: [1024]
+// CHECK: scf.parallel
+// CHECK-NOT: scf.parallel
+module attributes {espalier.inputs = 1 : i64, espalier.scratch = 0 : i64} {
+func.func @scratch(%x: memref<64x256xf32>, %scratch: memref<?xi8>, %y: memref<64xf32>) -> memref<64x256xf32> {
+  %t = memref.alloc() : memref<64x256xf32>
+  %other = memref.alloc() : memref<64x256xf32>
+  linalg.generic {indexing_maps = [#id, #id, #id], iterator_types = ["parallel", "parallel"]}
+    ins(%x : memref<64x256xf32>) outs(%t, %other : memref<64x256xf32>, memref<64x256xf32>) {
+  ^bb0(%in: f32, %out: f32, %out2: f32):
+    %0 = math.exp %in : f32
+    linalg.yield %0, %in : f32, f32
+  }
+  linalg.generic {indexing_maps = [#id, #row], iterator_types = ["parallel", "reduction"]}
+    ins(%t : memref<64x256xf32>) outs(%y : memref<64xf32>) {
+  ^bb0(%in: f32, %out: f32):
+    %0 = arith.addf %in, %out : f32
+    linalg.yield %0 : f32
+  }
+  return %other : memref<64x256xf32>
+}
+}

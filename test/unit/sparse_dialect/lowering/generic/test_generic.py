@@ -41,6 +41,7 @@ def check(function: Function, *inputs: torch.Tensor, threads: int = 1) -> None:
         outputs = [guarded(value.shape, value.numpy().dtype, at_end) for value in expected]
         executor = compiled._executor
         executor._arena = guarded(executor._arena.shape, executor._arena.dtype, at_end)
+        executor._scratch = guarded(executor._scratch.shape, executor._scratch.dtype, at_end)
         executor.bind()
         compiled._execute(held, outputs, threads)
         for found, value in zip(outputs, expected, strict=True):
@@ -206,6 +207,14 @@ def test_what_is_computed_of_the_same_rows_runs_as_one(function: Function,
 def test_attention() -> None:
     q, k, v = (numbers(1, 2, 19, 24, seed=seed) for seed in range(3))
     check(F.scaled_dot_product_attention, q, k, v, threads=2)
+
+
+def test_divisions_by_one_number_are_exact() -> None:
+    by = torch.tensor([3.0, -41.0, 1e-40, 3e38, float("inf"), float("nan"), 0.0, -0.0, 2.0**63]).reshape(-1, 1)
+    x = torch.cat([extremes(), torch.arange(100) * 41.0]).repeat(len(by), 1)
+    found = espalier.compile(Calls(torch.div), (x, by))(x, by)
+    torch.testing.assert_close(found, x / by, rtol=0, atol=1e-45, equal_nan=True)
+    assert torch.equal(torch.signbit(found[:, :2]), torch.signbit((x / by)[:, :2]))
 
 
 @pytest.mark.slow
