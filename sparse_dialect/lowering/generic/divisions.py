@@ -1,4 +1,4 @@
-"""Vectors divided by one number, again and again in a loop, without the division: it takes as long as 16 products.
+"""Vectors that a loop divides by one number, without the division, which takes as long as 16 products.
 
     %d = vector.broadcast %n                   %r = arith.divf %one, %n ; %ok = 2^-63 <= |%n| <= 2^63
     scf.for { %q = arith.divf %x, %d }   ->    scf.for { %q = scf.if %ok { x r, put right } else { x / d } }

@@ -1,4 +1,4 @@
-"""A buffer that nobody but one group of rows touches at a time lies in the scratch of the thread that runs it.
+"""A buffer that only one group of rows touches at a time lies in the scratch of the thread that runs it.
 
     %t = memref.alloc() : memref<1024x256xf32>              %t = memref.view %scratch : memref<1024xf32>
     scf.parallel (%i) {                                     scf.parallel (%i) {
@@ -92,8 +92,10 @@ def in_private(plan: Plan, outer: int, buffers: dict[Any, Private]) -> Plan:
         if private is None:
             return access
         strides = (*(0,) * outer, *access.strides[outer:])
-        extent = 1 + sum((size - 1) * stride for size, stride in zip(plan.nest.sizes, strides, strict=True))
+        sizes = plan.nest.sizes
+        extent = 1 + sum((size - 1) * stride for size, stride in zip(sizes, strides, strict=True))
         return replace(access, value=private.view, offset=access.offset - private.first, strides=strides,
                        extent=extent)
 
-    return replace(plan, nest=replace(plan.nest, accesses=tuple(map(moved, plan.nest.accesses))))
+    nest = replace(plan.nest, accesses=tuple(moved(access) for access in plan.nest.accesses))
+    return replace(plan, nest=nest)

@@ -8,8 +8,8 @@
 
 Loops that threads share are an scf.parallel (``sparse-distribute-work``). Operations over the same rows are
 one loop (``row_groups``), which the report names by the last of them, and keep what lies between them in
-scratch (``private``); a fill before a reduction goes (``fills``); products of two computed matrices are packed
-(``products``). What has no vector form stays linalg, with the reason in its location, for the report;
+scratch (``private``); a fill before a reduction goes (``fills``); products of two computed matrices are
+packed (``products``). What has no vector form stays linalg, with the reason in its location, for the report;
 upstream's scalar loops take it.
 """
 
