@@ -86,7 +86,7 @@ def _users(buffer: Any) -> Iterator[ir.Operation]:
 
 
 def in_private(plan: Plan, outer: int, buffers: dict[Any, Private]) -> Plan:
-    """``plan``, whose first ``outer`` loops are those over groups of rows, with ``buffers`` where they are."""
+    """``plan``, whose first ``outer`` loops are those over groups of rows, with ``buffers`` in scratch."""
     def moved(access: Access) -> Access:
         private = None if access.is_scalar else buffers.get(root(access.value))
         if private is None:

@@ -147,9 +147,9 @@ def _with_exponent(b: Builder, exponent: Value) -> Value:
 
 
 def _ratio(b: Builder, above: Value, below: Value) -> Value:
-    """``above`` / ``below`` for a normal ``below`` whose reciprocal is one, within an ulp: dividing vectors takes
-    as long as 16 products. Bits taken from a number guess at the reciprocal, to 12 %; two steps of Newton's
-    take that to 1e-5, and what is left of the division puts the quotient right."""
+    """``above`` / ``below`` for a normal ``below`` whose reciprocal is one, within an ulp; dividing takes as
+    long as 16 products. Bits taken from a number guess at its reciprocal, to 12 %; two steps of Newton's take
+    that to 1e-5, and what is left of the division puts the quotient right."""
     bits = ir.VectorType.get([b.lanes], b.i32)
     guess = arith.SubIOp(b.constant(bits, RECIPROCAL_BITS), vector.BitCastOp(bits, below).result).result
     inverse = vector.BitCastOp(b.vector, guess).result
