@@ -21,7 +21,7 @@ class Named:
         return ",".join(self.elements)
 
 
-PREPARE = ("inline", "symbol-dce", "sparse-fold-empty", "sparse-guard-indices",
+PREPARE = ("inline", "symbol-dce", "sparse-fold-empty", "sparse-split-crops", "sparse-guard-indices",
            "convert-elementwise-to-linalg", "sparse-guard-divisions",
            "sparse-raise-linalg{lone-means=false}", "sparse-lower-to-reference{uncovered=true}",
            "sparse-detect-schemes", "sparse-look-up-schedules", "sparse-schedule-layers",
@@ -55,7 +55,7 @@ LLVM = ("sparse-export-entry", *KERNELS)
 # Instead of BUFFERS and ARENA, for IREE.
 DISPATCHES = ("sparse-outline-dispatches", "canonicalize", "cse")
 # No schedule-layers and no assign-layouts: those ask the CPU's kernels.
-PREPARE_GPU = ("inline", "symbol-dce", "sparse-fold-empty", "sparse-guard-indices",
+PREPARE_GPU = ("inline", "symbol-dce", "sparse-fold-empty", "sparse-split-crops", "sparse-guard-indices",
                "convert-elementwise-to-linalg", "sparse-guard-divisions", "sparse-raise-linalg",
                "sparse-detect-schemes", "sparse-schedule-gpu-layers", "sparse-reorder-filters",
                "sparse-compress-weights",

@@ -7,6 +7,7 @@ Arrays stay out of the protocol buffers: those hold 2 GiB at most, and every acc
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -106,6 +107,17 @@ def attributes_of(node: Any) -> dict[str, Any]:
             for name, value in found.items()}
 
 
+def changed(node: Any, names: Iterable[str] = (), **attributes: Any) -> Any:
+    """A copy of ``node`` without the attributes ``names``, with those given in place of its own."""
+    copy = type(node)()
+    copy.CopyFrom(node)
+    kept = [a for a in node.attribute if a.name not in {*names, *attributes}]
+    del copy.attribute[:]
+    copy.attribute.extend([*kept, *itertools.starmap(optional("onnx").helper.make_attribute,
+                                                     attributes.items())])
+    return copy
+
+
 def name_of(node: Any) -> str:
     """What the layer of a node is called: as the node, or its output where it has no name."""
     return str(node.name or next(filter(None, node.output), node.op_type))
@@ -121,4 +133,4 @@ def node_error(node: Any, message: str) -> EspalierError:
     return EspalierError(f"{where(node)}: {message}")
 
 
-__all__ = ["Builder", "Graph", "attributes_of", "name_of", "node_error", "where"]
+__all__ = ["Builder", "Graph", "attributes_of", "changed", "name_of", "node_error", "where"]

@@ -1,8 +1,8 @@
 """ONNX graphs to linalg on tensors, function ``main``, by torch-mlir's importer and passes.
 
 Ours are the constants, which borrow memory instead of being copied twice, the locations, which carry the
-nodes' names, what is done before (``fold``, ``branches``, ``transposed``, ``matrices``, ``recurrent``), and
-the errors.
+nodes' names, what is done before (``fold``, ``branches``, ``explicit``, ``transposed``, ``matrices``,
+``recurrent``), and the errors.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from ..lowering.torch_dialect import TO_BACKEND, new_context, run, to_linalg
 from ..mlir_file import check_static, first_line
 from ..quiet import quiet
 from .branches import inline_branches
+from .explicit import pad_explicitly, write_out
 from .fold import fold_constants
 from .graph import Graph, name_of
 from .matrices import rewrite_matrices
@@ -50,12 +51,14 @@ def prepared(path: str | Path, shapes: Sequence[tuple[int, ...]] = ()) -> Graph:
     while unknown:  # what folds tells more shapes, and these let more fold
         infer_shapes(graph, str(path))
         fold_constants(graph)
-        if inline_branches(graph):
+        if inline_branches(graph) or pad_explicitly(graph):
             continue
         before, unknown = unknown, sum(graph.shape(name) is None for node in graph.nodes
                                        for name in node.output if name)
         if unknown == before:
             break
+    write_out(graph)
+    infer_shapes(graph, str(path))
     known_shapes(graph)
     for rewrite in (rewrite_transposed, rewrite_recurrent, rewrite_matrices):
         rewrite(graph)

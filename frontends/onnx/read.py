@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,13 @@ QUANTISED = ("QLinear", "Quantize", "Dequantize", "DynamicQuantize", "QGemm", "Q
              "ConvInteger", "MatMulInteger", "MatMulNBits", "DynamicQuantizeMatMul")
 DTYPES = ("float16", "float32", "float64", "bool", "int32", "int64")
 INT4 = 21  # the first of ONNX's element types that numpy lacks, bfloat16 and 8-bit floats apart
+COMPOSED = ("AffineGrid", "Attention", "CenterCropPad", "GroupNormalization",
+            "MeanVarianceNormalization", "NegativeLogLikelihoodLoss", "RMSNormalization", "RotaryEmbedding",
+            "SoftmaxCrossEntropyLoss", "Softsign", "SwiGLU", "Swish")
+LOOPS = ("Loop", "Scan", "SequenceMap")
 OLDEST_OPSET = 9
+WITH_BODIES = 18  # the opset from which on ONNX says what those are
+MODERN = 15  # torch-mlir reads no BatchNormalization that is older
 
 
 def read_onnx(path: str | Path, shapes: Sequence[tuple[int, ...]] = ()) -> Graph:
@@ -31,10 +37,15 @@ def read_onnx(path: str | Path, shapes: Sequence[tuple[int, ...]] = ()) -> Graph
     _check_float(model)
     _check_model(onnx, model, Path(path))
     model = _inlined(onnx, model, Path(path))
-    _check_domains(model)
+    _check_operators(model)
     _set_shapes(model, shapes)
     arrays = dict(_arrays(onnx, model, Path(path)))
+    model = _modern(onnx, model, arrays, Path(path))
+    arrays |= dict(_arrays(onnx, model, Path(path)))
     _constants(onnx, model, arrays)
+    for node in model.graph.node:
+        while node.input and not node.input[-1]:  # operands that are left out, which need not be mentioned
+            del node.input[-1]
     return Graph(model, arrays)
 
 
@@ -98,7 +109,7 @@ def _inlined(onnx: Any, model: Any, path: Path) -> Any:
 
 def _check_float(model: Any) -> None:
     """No quantised operators, no old opset."""
-    opset = next((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), 0)
+    opset = _opset(model)
     if opset < OLDEST_OPSET:
         raise EspalierError(f"expected opset {OLDEST_OPSET} or newer, found {opset}; convert the model with "
                             "onnx.version_converter")
@@ -108,12 +119,63 @@ def _check_float(model: Any) -> None:
                                    "give the float model that it was made from")
 
 
-def _check_domains(model: Any) -> None:
-    """ONNX's own operators alone."""
+def _modern(onnx: Any, model: Any, arrays: Mapping[str, np.ndarray], path: Path) -> Any:
+    """``model`` in opset ``MODERN`` where it is older, by ONNX's converter, and with ``COMPOSED`` operators
+    taken apart, by ONNX's inliner."""
+    opset = _opset(model)
+    composed = [node for node in model.graph.node if node.op_type in COMPOSED]
+    wanted = WITH_BODIES if composed else MODERN
+    if opset >= wanted and not composed:
+        return model
+    for node in composed:  # the inliner does not know what is left out
+        given = {attribute.name for attribute in node.attribute}
+        for name, attribute in onnx.defs.get_schema(node.op_type, max(opset, wanted)).attributes.items():
+            if name not in given and attribute.default_value.name:
+                node.attribute.append(attribute.default_value)
+    known = {value.name for value in model.graph.input}
+    model.graph.input.extend(
+        onnx.helper.make_tensor_value_info(
+            name, onnx.helper.np_dtype_to_tensor_dtype(array.dtype), array.shape)
+        for name, array in arrays.items() if name not in known)
+    try:
+        made = _remade(onnx, model, wanted, sorted({node.op_type for node in composed}))
+    except Exception as error:  # RuntimeError, or whatever lies below it
+        raise EspalierError(f"{path}: cannot convert the model from opset {opset} to {max(opset, wanted)} "
+                            f"and simple operators ({first_line(error)})") from error
+    kept = [value for value in made.graph.input if value.name not in arrays]
+    del made.graph.input[:]
+    made.graph.input.extend(kept)
+    return made
+
+
+def _remade(onnx: Any, model: Any, wanted: int, composed: list[str]) -> Any:
+    from onnx.inliner import inline_selected_functions
+    from onnx.version_converter import convert_version
+
+    opset = _opset(model)
+    if opset < wanted:
+        model = convert_version(model, wanted)
+    for node in model.graph.node:
+        if node.op_type == "Resize" and opset < 11:  # what these opsets mean, which the converter leaves out
+            node.attribute.extend([
+                onnx.helper.make_attribute("coordinate_transformation_mode", "asymmetric"),
+                onnx.helper.make_attribute("nearest_mode", "floor")])
+    return inline_selected_functions(model, [("", name) for name in composed], False, True)
+
+
+def _opset(model: Any) -> int:
+    return next((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), 0)
+
+
+def _check_operators(model: Any) -> None:
+    """ONNX's own operators alone, without loops."""
     for node in model.graph.node:
         if node.domain not in ("", "ai.onnx"):
             raise node_error(node, f"operator {node.domain}.{node.op_type} is not one of ONNX's own; export "
                                    "the model without fused or custom operators")
+        if node.op_type in LOOPS:
+            raise node_error(node, "loops over graphs are not supported; export the model so that each step "
+                                   "is written out, which torch.onnx.export(dynamo=True) does")
 
 
 def _set_shapes(model: Any, shapes: Sequence[tuple[int, ...]]) -> None:
@@ -204,6 +266,8 @@ def _constants(onnx: Any, model: Any, arrays: dict[str, np.ndarray]) -> None:
         value = {a.name: a for a in node.attribute} if node.op_type == "Constant" else {}
         if "value" in value:
             arrays[node.output[0]] = onnx.numpy_helper.to_array(value["value"].t)
+        elif "sparse_value" in value:
+            arrays[node.output[0]] = _dense(onnx, value["sparse_value"].sparse_tensor)[1]
         elif value.keys() & {"value_float", "value_floats"}:
             found = onnx.helper.get_attribute_value(next(iter(value.values())))
             arrays[node.output[0]] = np.array(found, np.float32)

@@ -51,9 +51,11 @@ def _example(value: Any, wanted: Sequence[int] | None, random: np.random.Generat
                                       for dim, size in zip(dims, given, strict=True)):
         raise EspalierError(f"input '{value.name}': expected sizes [{', '.join(map(str, sizes))}], found "
                             f"{'x'.join(map(str, given))}")
-    if dtype.kind == "f":
-        return random.standard_normal(given).astype(dtype)
-    return np.zeros(given, dtype)
+    try:
+        return random.standard_normal(given).astype(dtype) if dtype.kind == "f" else np.zeros(given, dtype)
+    except (MemoryError, ValueError) as error:  # numpy's, of sizes beyond what it counts to
+        raise EspalierError(f"input '{value.name}' [{', '.join(map(str, given))}] does not fit into memory"
+                            ) from error
 
 
 def input_names(path: str | Path) -> list[str]:

@@ -9,6 +9,7 @@ import numpy as np
 
 from ...errors import EspalierError, optional
 from ..mlir_file import first_line
+from .explicit import check_ranges, rounds_up
 from .graph import Graph, node_error
 from .read import dtype_of
 
@@ -19,6 +20,8 @@ def infer_shapes(graph: Graph, what: str) -> None:
     """Finds the shapes of the values in ``graph``, in place; ``EspalierError`` where they do not fit."""
     onnx = optional("onnx")
     model = graph.model
+    check_ranges(graph)
+    strict = not any(map(rounds_up, graph.nodes))
     known = {value.name for value in model.graph.input}
     del model.graph.value_info[:]  # what stands there may be wrong, and need not
     for name, array in graph.arrays.items():  # small arrays stand in the model for that while
@@ -28,7 +31,7 @@ def infer_shapes(graph: Graph, what: str) -> None:
             kind = onnx.helper.np_dtype_to_tensor_dtype(array.dtype)
             model.graph.input.append(onnx.helper.make_tensor_value_info(name, kind, array.shape))
     try:
-        inferred = onnx.shape_inference.infer_shapes(model, strict_mode=True, data_prop=True)
+        inferred = onnx.shape_inference.infer_shapes(model, strict_mode=strict, data_prop=True)
     except Exception as error:  # InferenceError, or what lies below it
         raise EspalierError(f"{what}: shapes do not fit ({first_line(error)})") from error
     kept = [value for value in inferred.graph.input if value.name not in graph.arrays]

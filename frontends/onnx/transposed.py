@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,8 +16,7 @@ from .graph import Builder, Graph, attributes_of
 
 
 def rewrite_transposed(graph: Graph) -> None:
-    """Rewrites the transposed convolutions of constant weights in ``graph``, in place; those whose padding
-    the model leaves to the runtime (``auto_pad``, ``output_shape``) stay."""
+    """Rewrites the transposed convolutions of constant weights in ``graph``, in place."""
     nodes: list[Any] = []
     for node in graph.nodes:
         nodes += _Convolution(graph, node).nodes() if _covered(graph, node) else [node]
@@ -27,11 +26,24 @@ def rewrite_transposed(graph: Graph) -> None:
 def _covered(graph: Graph, node: Any) -> bool:
     if node.op_type != "ConvTranspose":
         return False
-    known = attributes_of(node)
     source, size = graph.shape(node.input[0]), graph.shape(node.output[0])
     constant = all(name in graph.arrays for name in node.input[1:] if name)
-    explicit = known.get("auto_pad", "NOTSET") in ("NOTSET", "VALID") and "output_shape" not in known
-    return constant and explicit and bool(source) and bool(size) and 0 not in (*(source or ()), *(size or ()))
+    return constant and bool(source) and bool(size) and 0 not in (*(source or ()), *(size or ()))
+
+
+def _begins(known: Mapping[str, Any], source: Sequence[int], kernel: Sequence[int],
+            target: Sequence[int]) -> list[int]:
+    """How many rows each dimension's padding takes away at its begin; ``auto_pad`` and ``output_shape`` share
+    out what is too many."""
+    spatial = len(kernel)
+    ones, auto = [1] * spatial, known.get("auto_pad", "NOTSET")
+    if auto not in ("SAME_UPPER", "SAME_LOWER") and "output_shape" not in known:
+        return list(known.get("pads", [0] * spatial)[:spatial])
+    whole = [(size - 1) * stride + (taps - 1) * step + 1 + more for size, stride, taps, step, more in zip(
+        source, known.get("strides", ones), kernel, known.get("dilations", ones),
+        known.get("output_padding", [0] * spatial), strict=True)]
+    amounts = [max(size - wanted, 0) for size, wanted in zip(whole, target, strict=True)]
+    return [amount // 2 if auto == "SAME_UPPER" else amount - amount // 2 for amount in amounts]
 
 
 class _Convolution:
@@ -48,7 +60,8 @@ class _Convolution:
         self._bias = graph.arrays[node.input[2]] if has_bias else None
         self._geometry = Geometry.of(
             self._weight.shape[2:], known.get("strides", [1] * spatial),
-            known.get("pads", [0] * 2 * spatial)[:spatial], known.get("dilations", [1] * spatial), target[2:])
+            _begins(known, self._source[2:], self._weight.shape[2:], target[2:]),
+            known.get("dilations", [1] * spatial), target[2:])
 
     def _ordered(self, weight: np.ndarray) -> np.ndarray:
         """[C, F/G, *kernel] to [F, C/G, *kernel]."""

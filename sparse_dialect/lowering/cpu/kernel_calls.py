@@ -44,7 +44,10 @@ class KernelCalls:
         self.core = core
         self._module, self._kernels, self._context = module, kernels, context
         self._index = ir.IndexType.get()
-        set_size(module, "espalier.inputs", len(function.regions[0].blocks[0].arguments))
+        inputs = len(function.regions[0].blocks[0].arguments)
+        if not inputs:
+            raise op_error(function, "an input", "none", "what it gives is the same each time")
+        set_size(module, "espalier.inputs", inputs)
         self._scratch = append_argument(function, dynamic_memref(ir.IntegerType.get_signless(8)))
         self._scratch_words = 0
         self._joined = JoinedOutputs([layer.output for layer in layers if _writes_lanes(layer)])

@@ -263,3 +263,69 @@ def test_the_package_onnx_is_named_where_it_is_missing(
     monkeypatch.setitem(sys.modules, "onnx", None)
     with pytest.raises(EspalierError, match=r"pip install 'espalier-compiler\[onnx\]'"):
         espalier.compile(tmp_path / "net.onnx")
+
+
+# -- what operators leave to a rule --------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("kind", "shape", "arrays", "known"), [
+    ("Gemm", (5, 7), {"w": weights(7, 4)}, {"alpha": 0.5}),
+    ("Gemm", (7, 5), {"w": weights(4, 7), "b": weights(4)},
+     {"transA": 1, "transB": 1, "alpha": 2.0, "beta": -3.0}),
+    ("MaxPool", (1, 3, 11), {}, {"kernel_shape": [3], "strides": [3], "pads": [1, 1], "ceil_mode": 1}),
+    ("AveragePool", (1, 3, 11), {}, {"kernel_shape": [3], "strides": [3], "pads": [1, 1], "ceil_mode": 1}),
+    ("AveragePool", (1, 3, 10), {}, {"kernel_shape": [3], "strides": [2], "pads": [1, 0], "ceil_mode": 1,
+                                     "count_include_pad": 1}),
+    ("ConvTranspose", (1, 3, 5, 6), {"w": weights(3, 4, 3, 3)},
+     {"auto_pad": "SAME_UPPER", "strides": [2, 2]}),
+    ("ConvTranspose", (1, 3, 5, 6), {"w": weights(3, 4, 4, 4)},
+     {"auto_pad": "SAME_LOWER", "strides": [3, 2]}),
+    ("ConvTranspose", (1, 3, 5, 6), {"w": weights(3, 4, 3, 3)},
+     {"output_shape": [10, 12], "strides": [2, 2]}),
+    ("Conv", (1, 3, 5, 6), {"w": weights(4, 3, 3, 3), "": np.zeros(0, np.float32)}, {}),
+    ("Pad", (3, 5), {"p": np.array([0, -1, 1, -1])}, {}),
+    ("Pad", (3, 5), {"p": np.array([-3, 3, 4, -1])}, {}),
+    ("ReduceL2", (3, 4), {"a": np.zeros(0, np.int64)}, {"noop_with_empty_axes": 1}),
+    ("Softsign", (3, 4), {}, {"opset": 9}), ("Softmax", (2, 3, 4), {}, {"axis": 1, "opset": 11}),
+    ("BatchNormalization", (1, 3, 4),
+     {"s": weights(3), "b": weights(3), "m": weights(3), "v": weights(3) ** 2}, {"opset": 9}),
+    ("Upsample", (1, 3, 4, 5), {"s": np.array([1, 1, 2, 3], np.float32)}, {"mode": "linear", "opset": 9}),
+])
+def test_rules_are_onnx_runtimes(tmp_path: Path, kind: str, shape: tuple[int, ...],
+                                 arrays: dict[str, np.ndarray], known: dict[str, Any]) -> None:
+    opset = known.pop("opset", 18)
+    compiled(save(tmp_path / "net.onnx", [node(kind, ["x", *arrays], **known)],
+                  {name: array for name, array in arrays.items() if name}, shape, opset=opset))
+
+
+def test_the_places_of_a_pool_count_all_numbers(tmp_path: Path) -> None:
+    path = save(tmp_path / "net.onnx", [node("MaxPool", ["x"], ["y", "i"], kernel_shape=[2, 2])], {},
+                (2, 3, 4, 6), ("y", "i"))
+    model = onnx.load(str(path))
+    model.graph.output[1].CopyFrom(helper.make_tensor_value_info("i", onnx.TensorProto.INT64, [2, 3, 3, 5]))
+    onnx.save(model, str(path))
+    compiled(path)
+
+
+@pytest.mark.parametrize(("made", "message"), [
+    (node("Range", ["zero", "many", "one"], ["r"], "count"), r"node 'count' \(Range\): from .* at most"),
+    (node("Scan", ["x", "x"], ["r"], "steps", num_scan_inputs=1, body=helper.make_graph(
+        [node("Add", ["s", "e"], ["t"])], "body",
+        [helper.make_tensor_value_info(name, F32, [3]) for name in "se"],
+        [helper.make_tensor_value_info("t", F32, [3])])), r"node 'steps' \(Scan\): loops over"),
+])
+def test_what_never_ends_is_refused(tmp_path: Path, made: Any, message: str) -> None:
+    path = save(tmp_path / "net.onnx", [node("Add", ["x", "x"])],
+                {"zero": np.array(0.0), "many": np.array(1e12), "one": np.array(1.0)}, (3,))
+    model = onnx.load(str(path))
+    model.graph.node[0].input[1] = "r"
+    model.graph.node.insert(0, made)
+    onnx.save(model, str(path))
+    with pytest.raises(EspalierError, match=message):
+        espalier.compile(path)
+
+
+def test_an_input_beyond_memory_is_one_line(tmp_path: Path) -> None:
+    path = save(tmp_path / "net.onnx", [node("Relu", ["x"])], {}, (1 << 40, 1 << 22))
+    with pytest.raises(EspalierError, match=r"input 'x' .* does not fit into memory"):
+        espalier.compile(path)

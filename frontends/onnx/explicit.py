@@ -1,0 +1,137 @@
+"""What ONNX's operators leave to a rule, written out where torch-mlir or ONNX's inference read it otherwise.
+
+    MaxPool(x, ceil_mode=1)              ->   MaxPool(x, pads: as far as the last window reaches)
+    MaxPool(x) -> y, i                   ->   MaxPool(x) -> y, j; Add(j, n * C * H * W + c * H * W) -> i
+    Gemm(x, w, b, alpha=2, beta=3)       ->   Gemm(x, 2 w, 3 b)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from .graph import Builder, Graph, attributes_of, changed, node_error
+
+POOLS = ("MaxPool", "AveragePool", "LpPool")
+# What reductions along no dimension compute.
+ALONE = {"ReduceL2": "Abs", "ReduceLogSum": "Log", "ReduceLogSumExp": "Identity"}
+RANGE = 1 << 28  # numbers that a Range may hold
+
+
+def rounds_up(node: Any) -> bool:
+    """Whether ``node`` is a pool whose size is rounded up; ONNX's inference counts windows of padding alone,
+    which the operator leaves out."""
+    return node.op_type in POOLS and any(a.name == "ceil_mode" and a.i for a in node.attribute)
+
+
+def pad_explicitly(graph: Graph) -> bool:
+    """Rewrites the first pool of ``graph`` whose size is rounded up, in place; whether there was one whose
+    input is known. The shapes behind it are wrong until they are inferred again."""
+    for at, node in enumerate(graph.nodes):
+        if rounds_up(node):
+            shape = graph.shape(node.input[0])
+            if shape is None:
+                return False
+            nodes = graph.nodes
+            graph.set_nodes([*nodes[:at], *_rounded_down(graph, node, shape), *nodes[at + 1:]])
+            for value in graph.model.graph.output:  # what is declared may come from that inference
+                for size in value.type.tensor_type.shape.dim:
+                    size.Clear()
+            return True
+    return False
+
+
+def _rounded_down(graph: Graph, node: Any, shape: tuple[int, ...]) -> Iterable[Any]:
+    known = attributes_of(node)
+    kernel = known["kernel_shape"]
+    ones = [1] * len(kernel)
+    low, high = (known.get("pads", [0] * 2 * len(kernel))[part:][: len(kernel)] for part in (0, len(kernel)))
+    ends = []
+    for size, taps, stride, step, begin, end in zip(shape[2:], kernel, known.get("strides", ones),
+                                                    known.get("dilations", ones), low, high, strict=True):
+        reach = step * (taps - 1) + 1
+        last = -(-(size + begin + end - reach) // stride)
+        last -= last * stride >= size + begin  # a window of padding alone
+        ends.append(max(last * stride + reach - size - begin, 0))
+    build = Builder(graph, node)
+    source = node.input[0]
+    if known.get("count_include_pad"):  # these count, but not what is beyond them
+        sizes = [size + begin + end for size, begin, end in zip(shape[2:], low, high, strict=True)]
+        pads = build.array(np.array([0, 0, *low, 0, 0, *high], np.int64))
+        source = build.add("Pad", [source, pads], [*shape[:2], *sizes])
+        ends = [max(end - before, 0) for end, before in zip(ends, high, strict=True)]
+        low = [0] * len(kernel)
+    copy = changed(node, ("ceil_mode", "count_include_pad"), pads=[*low, *ends])
+    copy.input[0] = source
+    return [*build.nodes, copy]
+
+
+def check_ranges(graph: Graph) -> None:
+    """Raises ``EspalierError`` for a Range of more numbers than ``RANGE``, which inference would count."""
+    for node in graph.nodes:
+        if node.op_type == "Range" and all(name in graph.arrays for name in node.input):
+            start, limit, step = (graph.arrays[name].reshape(-1)[0] for name in node.input)
+            if step == 0 or not (float(limit) - float(start)) / float(step) <= RANGE:
+                raise node_error(node, f"from {start} to {limit} by {step}: expected at most {RANGE} numbers")
+
+
+def write_out(graph: Graph) -> None:
+    """Rewrites the other operators of ``graph``, in place; what they give is to be inferred again."""
+    nodes: list[Any] = []
+    for node in graph.nodes:
+        if node.op_type == "Gemm":
+            nodes += _unscaled(graph, node)
+        elif node.op_type in ALONE and _is_no_reduction(graph, node):
+            build = Builder(graph, node)
+            build.add(ALONE[node.op_type], node.input[:1], graph.shape(node.output[0]) or (), node.output[0])
+            nodes += build.nodes
+        elif node.op_type == "MaxPool" and len(node.output) > 1 and node.output[1]:
+            nodes += _places(graph, node)
+        else:
+            nodes.append(node)
+    graph.set_nodes(nodes)
+
+
+def _is_no_reduction(graph: Graph, node: Any) -> bool:
+    """Whether ``node`` reduces along no dimension, which ends torch-mlir's passes with a signal."""
+    axes = [graph.arrays[name].size for name in node.input[1:] if name in graph.arrays]
+    return bool(attributes_of(node).get("noop_with_empty_axes", 0)) and sum(axes) == 0
+
+
+def _unscaled(graph: Graph, node: Any) -> Iterable[Any]:
+    """A Gemm without factors; torch-mlir forgets the first where there is no bias."""
+    known = attributes_of(node)
+    factors = {"alpha": 1, "beta": 2}
+    build, copy = Builder(graph, node), changed(node, factors)
+    for key, at in factors.items():
+        name = node.input[at] if at < len(node.input) else ""
+        factor = known.get(key, 1.0)
+        if not name or factor == 1:
+            continue
+        if name in graph.arrays:
+            array = graph.arrays[name]
+            copy.input[at] = build.array(array * np.asarray(factor, array.dtype), name)
+        elif name in graph.shapes:
+            dtype, shape = graph.shapes[name]
+            copy.input[at] = build.add("Mul", [name, build.array(np.asarray(factor, dtype))], shape)
+        else:
+            return [node]
+    return [*build.nodes, copy]
+
+
+def _places(graph: Graph, node: Any) -> Iterable[Any]:
+    """A pool's indices among all numbers of its input; torch-mlir gives those in a channel's plane."""
+    known, shape, size = attributes_of(node), graph.shape(node.input[0]), graph.shape(node.output[0])
+    if known.get("storage_order", 0) or shape is None or size is None:
+        return [node]
+    build, copy = Builder(graph, node), changed(node)
+    planes = np.arange(prod(shape[:2])).reshape(*shape[:2], *[1] * (len(shape) - 2)) * prod(shape[2:])
+    copy.output[1] = f"{node.output[1]}.plane"
+    build.add("Add", [copy.output[1], build.array(planes)], size, node.output[1])
+    return [copy, *build.nodes]
+
+
+__all__ = ["check_ranges", "pad_explicitly", "rounds_up", "write_out"]
