@@ -14,9 +14,10 @@ from ..runtime.abi import FREE
 from ..runtime.records import LayerRecord, StatementRecord, TensorSpec
 from ..sparse_dialect.devices.calibration import calibrations
 from ..sparse_dialect.devices.device import Device
+from ..sparse_dialect.dialect.network import network_device
 from ..sparse_dialect.dialect.packed import PackedConvOp
 from ..sparse_dialect.dialect.recurrent import PACKED_LAYERS, inputs_of
-from ..sparse_dialect.dialect.schedules import device_of, record_of, schedule_of
+from ..sparse_dialect.dialect.schedules import record_of, schedule_of
 from ..sparse_dialect.dialect.schemes import scheme_of
 from ..sparse_dialect.dialect.storages import storage_of
 from ..sparse_dialect.errors import op_error
@@ -108,7 +109,7 @@ def _reference_records(root: ir.Operation) -> list[LayerRecord]:
 
 def _layer_records(root: ir.Operation, target: Target) -> list[LayerRecord]:
     """A record of every packed layer, in program order; of one time step where their number is free."""
-    records, device = [], device_of(root)
+    records, device = [], network_device(root)
     clock = clock_share(target, device)
     for number, layer in enumerate(operations(root, *PACKED_LAYERS)):
         known = record_of(layer)

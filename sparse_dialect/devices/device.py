@@ -16,6 +16,8 @@ class Device:
 
     ``precision``: what weights, and tensors on lane grids, are kept in; ``arithmetic``: what convolutions and
     pools compute in. ``registers``: vector registers that code may use, 0 for all of the core's.
+    ``weights``: bytes of all weights of the network that runs, dense, in fp32, which tell what stays in cache
+    from one run to the next; 0: those of the layer at hand. (``network_device`` adds it up.)
 
     It rides on the module, ``sparse.target = #sparse.target<{lanes = 4 : i64, core = "cortex-a76"}>``;
     a module without it is for the reference core.
@@ -26,6 +28,7 @@ class Device:
     precision: str = "fp32"
     arithmetic: str = "fp32"
     registers: int = 0
+    weights: int = 0
 
     @property
     def costs(self) -> Core:

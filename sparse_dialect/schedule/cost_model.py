@@ -83,7 +83,9 @@ def matrix_ms(storage: Storage, shape: tuple[int, ...], stored: int, inputs: int
         scattered = isinstance(storage, KeptRows) and storage.rows < shape[0]
         work = (stored / storage.lanes * count * core.multiply * ROW_MULTIPLY
                 + outputs * (SCATTERED if scattered else OUTPUT))
-    return 1e3 * core.seconds(max(work, size / (core.stream if size <= core.cached else core.stream_far)))
+    again = not isinstance(storage, KeptRows) and storage.gates > 1  # steps read one matrix again and again
+    stays = max(size, 0 if again else device.weights) <= core.cached
+    return 1e3 * core.seconds(max(work, size / (core.stream if stays else core.stream_far)))
 
 
 def _entries(storage: Sell, entries: float, columns: int, inputs: int, core: Core) -> float:

@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 
 from ..devices.device import Device
+from ..dialect.network import network_device
 from ..dialect.recurrent import WEIGHTED, inputs_of
-from ..dialect.schedules import device_of, record_of, set_record
+from ..dialect.schedules import record_of, set_record
 from ..dialect.schemes import UndetectedAttr, scheme_attribute
 from ..errors import op_error
 from ..ir.constants import weight_of
@@ -40,7 +41,7 @@ class DetectSchemesPass(Pass):
 
     def run(self, op: ir.Operation, context: PassContext) -> None:
         with op.context:
-            device = device_of(op)
+            device = network_device(op)
             for layer in operations(op, *WEIGHTED):
                 if isinstance(layer.scheme, UndetectedAttr):
                     _detect(layer, device, context)

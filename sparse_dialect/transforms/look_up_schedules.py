@@ -15,9 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..dialect.layer_keys import layer_key, tile_key
+from ..dialect.network import network_device
 from ..dialect.packed import PackedConvOp
 from ..dialect.recurrent import WEIGHTED
-from ..dialect.schedules import device_of, schedule_of, set_schedule
+from ..dialect.schedules import schedule_of, set_schedule
 from ..ir.mlir import ir
 from ..ir.walk import operations
 from ..lowering.cpu.schedule_tiles import why_not_tile
@@ -47,7 +48,7 @@ class LookUpSchedulesPass(Pass):
         if not known:
             return
         with op.context:
-            device = device_of(op)
+            device = network_device(op)
             for layer in operations(op, PackedConvOp, *WEIGHTED):
                 packed = isinstance(layer, PackedConvOp)
                 key = tile_key(layer) if packed else layer_key(layer)

@@ -14,9 +14,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+from ..dialect.network import network_device
 from ..dialect.ops import ConvOp
 from ..dialect.recurrent import WEIGHTED, gates_of, inputs_of
-from ..dialect.schedules import device_of, record_of, schedule_of, set_record, set_schedule
+from ..dialect.schedules import record_of, schedule_of, set_record, set_schedule
 from ..dialect.schemes import scheme_attribute, scheme_of
 from ..errors import op_error
 from ..geometry.convolution import Convolution
@@ -48,7 +49,7 @@ class ScheduleLayersPass(Pass):
 
     def run(self, op: ir.Operation, context: PassContext) -> None:
         with op.context:
-            scheduler = Heuristic(device_of(op), self.kernel)
+            scheduler = Heuristic(network_device(op), self.kernel)
             for layer in operations(op, *WEIGHTED):
                 _schedule(layer, scheduler, context)
 

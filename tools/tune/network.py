@@ -20,6 +20,7 @@ from ...runtime.compiled_model import CompiledModel
 from ...runtime.model_file import ModelFile
 from ...sparse_dialect.dialect.layer_keys import layer_key, tile_key
 from ...sparse_dialect.dialect.layouts import layout_of
+from ...sparse_dialect.dialect.network import network_device
 from ...sparse_dialect.dialect.ops import PoolOp
 from ...sparse_dialect.dialect.packed import Packed, PackedConvOp
 from ...sparse_dialect.dialect.recurrent import WEIGHTED
@@ -148,7 +149,7 @@ class TunedNetwork:
         """Layers with a space of more than one schedule, by key: of those that run dense or sparse, both."""
         named = _named(self.module.operation, *WEIGHTED)
         with self.module.context:
-            device = device_of(self.module.operation)
+            device = network_device(self.module.operation)
             others = {name: storage for name, op in named if (storage := other_storage(layer_of(op), device))}
         own = self._spaces({})
         other = self._spaces({name: Schedule(storage=storage) for name, storage in others.items()})

@@ -41,6 +41,16 @@ def test_the_number_of_inputs_enters_the_choice() -> None:
     assert isinstance(chosen[8].scheme, Dense)
 
 
+def test_a_matrix_that_stays_in_cache_is_read_fast_dense() -> None:
+    """Where other weights push it out from run to run, half of it is read in half the time."""
+    random = np.random.default_rng(0)
+    weight = random.standard_normal((512, 256)).astype(np.float32) * (random.random((512, 256)) < 0.5)
+    layer = Layer(weight != 0, Unstructured())
+    alone, among = Device(core="avx512"), Device(core="avx512", weights=50 << 20)
+    assert isinstance(Heuristic(alone).choose(layer, Schedule()).scheme, Dense)
+    assert Heuristic(among).choose(layer, Schedule()).scheme == Unstructured()
+
+
 def test_what_is_left_of_rows_and_columns_runs_as_a_smaller_dense_matrix() -> None:
     weight = np.ones((256, 256), np.float32)
     weight[:100] = 0

@@ -111,7 +111,7 @@ class Network(nn.Module):
 @pytest.mark.slow
 @pytest.mark.parametrize("prune", ["n_m:n=2,m=4", "n_m:n=1,m=4"])
 def test_it_runs_sparse_where_that_pays_and_says_so(prune: str) -> None:
-    """Whether 2:4 pays depends on the core."""
+    """Whether 2:4 pays depends on the core; nothing pays in a matrix that stays in its caches."""
     torch.manual_seed(0)
     module, x = prune_module(Network().eval(), prune), torch.randn(1, 3, 8, 8)
     compiled = espalier.compile(module, (x,))
@@ -123,4 +123,4 @@ def test_it_runs_sparse_where_that_pays_and_says_so(prune: str) -> None:
         record = next(layer for known, layer in layers.items() if name in known)
         assert record.scheme == "n_m"
         assert record.reason.startswith(f"{record.kernel}: ")
-        assert record.kernel == "sparse" or prune == "n_m:n=2,m=4"
+        assert record.kernel == "sparse" or prune == "n_m:n=2,m=4" or name == "head"
