@@ -23,6 +23,7 @@ from .commands.report import report_command
 from .commands.run import run_command
 from .commands.sign import sign_command
 from .commands.tune import tune_command
+from .streams import take_any_text
 
 # torch.export and the passes make millions of objects that stay: Python's default looks through them a
 # thousand times.
@@ -65,6 +66,7 @@ def _warning(message: Warning | str, category: type[Warning], filename: str, lin
 
 def main() -> None:
     """The console script. Exit codes: 0; 1 bad input; 2 usage; 130 Ctrl-C."""
+    take_any_text()
     warnings.formatwarning = _warning
     gc.set_threshold(*COLLECT)
     try:

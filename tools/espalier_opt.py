@@ -10,10 +10,12 @@ import sys
 from collections.abc import Sequence
 
 from ..errors import EspalierError, printable
+from .streams import take_any_text
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The console script: 0, 1 for bad input (one line each on stderr), 130 after Ctrl-C."""
+    take_any_text()
     words = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in words or "-debug" in words
     try:

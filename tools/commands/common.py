@@ -20,6 +20,7 @@ from ...errors import EXTRAS, EspalierError, missing, printable
 from ...files import replacing
 from ..compiled import Progress as Report
 from ..fitting import fitted, natural_width, width_of
+from ..streams import take_any_text
 
 _DEBUG = "espalier.debug"
 
@@ -152,6 +153,7 @@ def batches_of(text: str) -> list[int]:
 def exit_code(work: Callable[[], int | None]) -> int:
     """What ``work`` returns, 0 for nothing; 1 and one line on stderr for an ``EspalierError``, 130 for
     Ctrl-C: for the mains that are no subcommand."""
+    take_any_text()
     try:
         return work() or 0
     except EspalierError as error:
