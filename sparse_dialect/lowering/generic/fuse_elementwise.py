@@ -6,8 +6,9 @@
 
 Upstream's ``linalg-fuse-elementwise-ops`` does it, for generic operations alone. Matrix products and
 convolutions keep their names: fused into one, a producer would be computed again for every product; where
-upstream takes the name away, to move a reshape, ``split_products`` takes the producer out again. Functions
-with loops that carry tensors are left as they are: there fusion replaces the buffer that is carried.
+upstream takes the name away, to move a reshape, ``split_products`` takes the producer out again. A matrix that
+was only transposed for one is read where it lies. Functions with loops that carry tensors are left as they
+are: there fusion replaces the buffer that is carried.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from typing import Any
 from ...ir.mlir import bindings, ir, passmanager
 from ...ir.walk import blocks
 from ...passes import Pass, PassContext
-from .split_products import split_products
+from .split_products import read_transposed, split_products
 from .take_out import take_out_same
 
 interpreter: Any = bindings("dialects.transform.interpreter")
@@ -61,6 +62,7 @@ class FuseElementwisePass(Pass):
                         _erase_unread(view.operation)
                     with ir.Location.unknown():
                         context.statistics["products split"] += split_products(view.operation)
+                        context.statistics["read transposed"] += read_transposed(view.operation)
                         context.statistics["taken out"] += take_out_same(view.operation)
 
 

@@ -1,8 +1,11 @@
-"""What upstream's fusion has drawn into a product of matrices is taken out again, to be computed once.
+"""What upstream's fusion has drawn into a product of matrices is taken out again, to be computed once; what only
+moves elements goes into one.
 
     C[m, n] += f(A[m, k]) * B[k, n]     f for every m, n and k
     -> T[m, k] = f(A[m, k])             f for every m and k
        C[m, n] += T[m, k] * B[k, n]
+
+    T = transpose B ; C = linalg.matmul A, T     -> C[m, n] += A[m, k] * B[n, k]     packed from where it lies
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...ir.mlir import bindings, ir
+from ...ir.values import element_of
 from ...ir.walk import blocks
 from .body import clone
 from .generic_op import generic_op, parallel_loops
@@ -21,6 +25,8 @@ linalg: Any = bindings("dialects.linalg")
 tensor: Any = bindings("dialects.tensor")
 
 PLAIN = ("arith.", "math.")
+# the dimensions of both factors and of the result, by loop; the last loop adds up
+NAMED = {"linalg.matmul": ((0, 2), (2, 1), (0, 1)), "linalg.batch_matmul": ((0, 1, 3), (0, 3, 2), (0, 1, 2))}
 
 
 @dataclass(frozen=True)
@@ -120,21 +126,22 @@ def _split(op: ir.Operation, factors: Sequence[_Factor]) -> None:
                 made, map_ = op.operands[factor.inputs[0]], maps[factor.inputs[0]]
             operands.append(made)
             used.append(map_)
-        result = op.operands[len(op.operands) - 1]
-        kinds = ir.ArrayAttr(op.attributes["iterator_types"])
-        new = generic_op(operands, [result], [*used, maps[-1]], kinds)
-        block = new.regions[0].blocks[0]
-        product = _owner([view.operation for view in op.regions[0].blocks[0].operations][-1].operands[0],
-                         op.regions[0].blocks[0])
-        assert product is not None
-        type_ = product.results[0].type
-        with ir.InsertionPoint(block):
-            left, right, out = block.arguments
-            term = ir.Operation.create("arith.mulf", [type_], [left, right]).result
-            total = ir.Operation.create("arith.addf", [type_], [out, term]).result
-            linalg.YieldOp([total])
+        new = _product(operands, op.operands[len(op.operands) - 1], [*used, maps[-1]],
+                       ir.ArrayAttr(op.attributes["iterator_types"]))
     op.results[0].replace_all_uses_with(new.results[0])
     op.erase()
+
+
+def _product(factors: Sequence[Value], result: Value, maps: Sequence[ir.AffineMap],
+             kinds: ir.ArrayAttr) -> ir.Operation:
+    """Adds the products of both ``factors`` to ``result``."""
+    new = generic_op(factors, [result], maps, kinds)
+    block = new.regions[0].blocks[0]
+    with ir.InsertionPoint(block):
+        left, right, out = block.arguments
+        term = ir.Operation.create("arith.mulf", [out.type], [left, right]).result
+        linalg.YieldOp([ir.Operation.create("arith.addf", [out.type], [out, term]).result])
+    return new
 
 
 def _apart(op: ir.Operation, factor: _Factor) -> tuple[Value, ir.AffineMap]:
@@ -165,4 +172,46 @@ def _apart(op: ir.Operation, factor: _Factor) -> tuple[Value, ir.AffineMap]:
     return made.results[0], place
 
 
-__all__ = ["split_products"]
+def read_transposed(function: ir.Operation) -> int:
+    """Has the products of ``function`` read matrices where they lie that were only transposed for them; how
+    many did."""
+    named = [view.operation for block in blocks(function) for view in block.operations
+             if view.operation.name in NAMED and isinstance(element_of(view.operation.results[0].type), ir.F32Type)]
+    return sum(map(_read_transposed, named))
+
+
+def _read_transposed(op: ir.Operation) -> bool:
+    dims = NAMED[op.name]
+    loops = max(map(max, dims)) + 1
+    maps = [ir.AffineMap.get(loops, 0, [ir.AffineDimExpr.get(loop) for loop in each]) for each in dims]
+    *factors, result = op.operands
+    moves = [_transposition(factor) for factor in factors]
+    if not any(moves):
+        return False
+    for at, move in enumerate(moves):
+        if move is not None:
+            places = [ir.AffineDimExpr(place).position for place in _maps(move)[0].results]
+            maps[at] = ir.AffineMap.get(loops, 0, [maps[at].results[place] for place in places])
+            factors[at] = move.operands[0]
+    kinds = ir.ArrayAttr.get([*parallel_loops(loops - 1), ir.Attribute.parse("#linalg.iterator_type<reduction>")])
+    with ir.InsertionPoint(op), op.location:
+        new = _product(factors, result, maps, kinds)
+    op.results[0].replace_all_uses_with(new.results[0])
+    op.erase()
+    for move in moves:
+        if move is not None:
+            move.erase()
+    return True
+
+
+def _transposition(value: Value) -> ir.Operation | None:
+    """The operation that gives ``value``, to one reader, where it does nothing but move elements."""
+    op = None if isinstance(value.owner, ir.Block) else value.owner.operation
+    if op is None or op.name != "linalg.generic" or len(list(value.uses)) != 1 or len(op.operands) != 2:
+        return None
+    end, maps = next(iter(op.regions[0].blocks[0].operations)).operation, _maps(op)
+    moves = end.name == "linalg.yield" and end.operands[0] == op.regions[0].blocks[0].arguments[0]
+    return op if moves and maps[0].is_permutation and maps[1] == ir.AffineMap.get_identity(maps[1].n_dims) else None
+
+
+__all__ = ["read_transposed", "split_products"]
