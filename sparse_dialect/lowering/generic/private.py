@@ -62,11 +62,15 @@ def private_buffers(group: Group) -> dict[Any, Private]:
     total = 0
     for private in found.values():
         private.offset, total = total, align(total + private.size)
-        type_ = ir.MemRefType.get([private.last - private.first], private.element)
-        private.view = byte_view(scratch, private.offset, type_)
-    if found:
-        set_size(function.parent.operation, "espalier.scratch", total // WORD)
+        private.view = scratch_view(scratch, private.last - private.first, private.element, private.offset)
     return found
+
+
+def scratch_view(scratch: Any, count: int, element: ir.Type, offset: int = 0) -> Any:
+    """``count`` elements, ``offset`` bytes behind where ``scratch`` begins; it is made as long as that takes."""
+    end = align(offset + count * bytes_of(element))
+    set_size(scratch.owner.owner.parent.operation, "espalier.scratch", end // WORD)
+    return byte_view(scratch, offset, ir.MemRefType.get([count], element))
 
 
 def _is_only_in(buffer: Any, ops: Sequence[ir.Operation]) -> bool:

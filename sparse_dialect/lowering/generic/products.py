@@ -6,7 +6,8 @@ registers.
        for panels, for blocks of rows: 14 x 2 vectors of C; for k: 2 vectors of P, 14 numbers of A
 
 As many panels as stay near (``NEAR``) meet a block of rows before the next block comes. A small B whose lines
-are near each other already is read where it lies.
+are near each other already is read where it lies. Where there are many products, each of matrices of its own,
+a thread packs a B into its scratch just before it multiplies (``apart``).
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ memref: Any = bindings("dialects.memref")
 
 NEAR = 1 << 20  # bytes of panels that stay in L2
 NEAR_AS_IT_IS = 96 << 10  # bytes from the first to the last number of a B that needs no packing
+NEAR_APART = 32 << 10  # the same, where one is packed in cache
+FEWEST_MATRICES = 16  # of their own, for threads to share
 FEWEST_ROWS = 8  # with fewer, packing costs more than it gives
 FEWEST_TERMS = 8
 
@@ -44,7 +47,7 @@ class Shape:
 @dataclass(frozen=True)
 class Product:
     """A nest that multiplies matrices: which of its loops and inputs are which; ``others`` are the loops over
-    several matrices."""
+    several matrices. ``apart``: only one B is packed at a time."""
 
     nest: Nest
     m: int
@@ -53,6 +56,7 @@ class Product:
     a: int
     b: int
     others: tuple[int, ...]
+    apart: bool = False
 
     @staticmethod
     def of(nest: Nest) -> Product | None:
@@ -97,13 +101,32 @@ class Product:
         """Whether B is packed: it is large, or its lines do not lie along vectors."""
         b = self.nest.accesses[self.b]
         lines = self.nest.sizes[self.k] * b.strides[self.k]
-        return b.strides[self.n] != 1 or 4 * max(lines, self.nest.sizes[self.n]) > NEAR_AS_IT_IS
+        near = NEAR_APART if self.apart else NEAR_AS_IT_IS
+        return b.strides[self.n] != 1 or 4 * max(lines, self.nest.sizes[self.n]) > near
+
+    @property
+    def matrices(self) -> int:
+        """How many products there are."""
+        return prod(self.nest.sizes[at] for at in self.others)
+
+    @property
+    def packed(self) -> tuple[int, ...]:
+        """The loops over matrices of B that are packed side by side."""
+        return () if self.apart else self.moved
 
     @property
     def packed_size(self) -> int:
         """Elements of B as it is packed."""
         sizes = self.nest.sizes
-        return prod(sizes[at] for at in self.moved) * sizes[self.k] * sizes[self.n]
+        return prod(sizes[at] for at in self.packed) * sizes[self.k] * sizes[self.n]
+
+    def one_by_one(self) -> Product | None:
+        """The same with one B packed at a time, where there are enough for threads to share, and it is small
+        and packed at all."""
+        made = replace(self, apart=True)
+        first = self.others == self.moved == tuple(range(len(self.others)))
+        enough = first and self.matrices >= FEWEST_MATRICES and 4 * made.packed_size <= NEAR
+        return made if enough and made.is_packed else None
 
     def parts(self, width: int) -> list[Panels]:
         """Panels of ``width`` columns, and one of those that are left."""
@@ -130,10 +153,12 @@ class Panels:
         nest, product = self.product.nest, self.product
         source = nest.accesses[product.b]
         step, moved = source.strides[product.n], product.moved
-        sizes = (*(nest.sizes[at] for at in moved), self.count, nest.sizes[product.k], self.width)
+        own = (self.count, nest.sizes[product.k], self.width)
+        sizes = (*(nest.sizes[at] for at in moved), *own)
         strides = (*(source.strides[at] for at in moved), self.width * step, source.strides[product.k], step)
         read = _access(source.value, sizes, strides, source.offset + self.first * step, written=False)
-        written = _access(buffer, sizes, _contiguous(sizes), self.offset, written=True)
+        places = (*(0,) * len(moved), *_contiguous(own)) if product.apart else _contiguous(sizes)
+        written = _access(buffer, sizes, places, self.offset, written=True)
         return Nest(nest.op, sizes, (False,) * len(sizes), (read, written), ((0, 1),) * len(sizes),
                     nest.starts, copies=True)
 
@@ -181,8 +206,8 @@ class Panels:
             steps = (*(b.strides[at] for at in product.others), 0, group * self.width, 0, self.width, 0, 1,
                      b.strides[product.k])
             return _access(b.value, sizes, steps, b.offset + self.first, written=False)
-        packed = dict(zip(product.moved, _contiguous((*(nest.sizes[at] for at in product.moved),
-                                                      self.count * panel)), strict=False))
+        packed = dict(zip(product.packed, _contiguous((*(nest.sizes[at] for at in product.packed),
+                                                       self.count * panel)), strict=False))
         steps = (*(packed.get(at, 0) for at in product.others), 0, group * panel, 0, panel, 0, 1, self.width)
         return _access(buffer, sizes, steps, self.offset, written=False)
 

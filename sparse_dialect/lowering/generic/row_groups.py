@@ -124,9 +124,12 @@ class Cut:
         """Its plans where a turn of the loops over rows takes ``together`` rows."""
         *outer, last = self.outer
         last, rows = last.split(together)
-        nest = self.step.flat
-        return [_inside([*outer, last], plan)
-                for plan in plans_of(nest_of(nest, [rows, *self.inner]), lanes, cut=False)]
+        return plans_inside(self.step.flat, [*outer, last], [rows, *self.inner], lanes)
+
+
+def plans_inside(nest: Nest, outer: Sequence[Any], inner: Sequence[Any], lanes: int) -> list[Plan]:
+    """The plans for the loops ``inner`` of ``nest`` inside its loops ``outer``."""
+    return [_inside(outer, plan) for plan in plans_of(nest_of(nest, inner), lanes, cut=False)]
 
 
 def _inside(outer: Sequence[Any], plan: Plan) -> Plan:

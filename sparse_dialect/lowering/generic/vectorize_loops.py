@@ -15,7 +15,7 @@ upstream's scalar loops take it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -24,14 +24,15 @@ from ...dialect.schedules import device_of
 from ...ir.mlir import ir
 from ...ir.walk import blocks
 from ...passes import Pass, PassContext
+from ..buffers.arguments import scratch_of
 from ..cpu.statements import scalar_location
 from .fills import fills
 from .loops import Plan, Rows, plans_of
 from .memory import Memory, Value, arith, scf
-from .nest import Nest, NotVectorized
-from .private import in_private, private_buffers
-from .products import Product, Shape, panels_buffer
-from .row_groups import Group, Step, groups_of
+from .nest import Nest, NotVectorized, loops_of
+from .private import in_private, private_buffers, scratch_view
+from .products import Panels, Product, Shape, panels_buffer
+from .row_groups import Group, Step, groups_of, plans_inside
 
 
 @dataclass(frozen=True)
@@ -82,8 +83,25 @@ class _Emitter:
         with step.op.location, ir.InsertionPoint(step.op):
             if step.product is None:
                 _emit(plans_of(step.nest, self.lanes), self.lanes, step.op)
-            else:
+            elif not self._one_by_one(step.product, step.op):
                 _emit(self._tiles(step.product, step.op), self.lanes, step.op)
+
+    def _one_by_one(self, product: Product, before: ir.Operation) -> bool:
+        """Many products, each of which packs its matrix into scratch; False where that does not fit."""
+        apart, scratch = product.one_by_one(), scratch_of(before.parent)
+        if apart is None or scratch is None:
+            return False
+        parts = apart.parts(self.shape.vectors * self.lanes)
+        buffer = scratch_view(scratch, apart.packed_size, apart.nest.accesses[apart.b].element)
+        outer = len(apart.others)
+        plans = [plan for part in parts for nest in [part.packing(buffer)] for plan in plans_inside(
+            nest, loops_of(nest)[:outer], loops_of(nest)[outer:], self.lanes)]
+        plans += self._plans(parts, buffer, 0)
+        memory = Memory(self.lanes, ir.InsertionPoint(before))
+        with _parallel(memory, apart.matrices) as matrix:
+            for plan in plans:
+                _emit_inside(plan, memory, matrix, plan.count // apart.matrices)
+        return True
 
     def group(self, group: Group) -> bool:
         """The loops of a group as one, before its last operation; False where one of them has none."""
@@ -112,6 +130,9 @@ class _Emitter:
         if buffer is not None:
             _emit([plan for part in parts for plan in plans_of(part.packing(buffer), self.lanes)], self.lanes,
                   before)
+        return self._plans(parts, buffer, together)
+
+    def _plans(self, parts: Sequence[Panels], buffer: Value, together: int) -> list[Plan]:
         return [Plan(nest, along, tile=tile, together=self.shape.vectors)
                 for part in parts for nest, tile, along in part.tiles(buffer, self.shape, together)]
 
