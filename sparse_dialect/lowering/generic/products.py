@@ -26,22 +26,35 @@ NEAR = 1 << 20  # bytes of panels that stay in L2
 NEAR_AS_IT_IS = 96 << 10  # bytes from the first to the last number of a B that needs no packing
 NEAR_APART = 32 << 10  # the same, where one is packed in cache
 FEWEST_MATRICES = 16  # of their own, for threads to share
+MOST_ROWS = 14  # of a tile
+LONG = 16  # vectors of a line
 FEWEST_ROWS = 8  # with fewer, packing costs more than it gives
 FEWEST_TERMS = 8
 
 
 @dataclass(frozen=True)
-class Shape:
-    """A tile in registers: up to ``rows`` rows of ``vectors`` vectors."""
+class Tiles:
+    """The tiles that so many ``registers`` of ``lanes`` hold."""
 
-    rows: int
-    vectors: int
+    registers: int
+    lanes: int
 
-    @staticmethod
-    def of(registers: int, lanes: int) -> Shape:
-        """The largest, beside the vectors of a panel's line and one number of the other matrix."""
-        vectors = 4 if lanes <= 4 else 2
-        return Shape((registers - 1 - vectors) // vectors, vectors)
+    def rows(self, vectors: int) -> int:
+        """Rows of the largest tile of so many vectors a row, beside the vectors of a panel's line and one
+        number of the other matrix."""
+        return min((self.registers - 1 - vectors) // vectors, MOST_ROWS)
+
+    def widths(self, columns: int) -> list[tuple[int, int]]:
+        """How many panels of how many columns each: wide ones, which load less for each product, where there
+        are many columns, and narrower ones for those that are left."""
+        usual = 4 * self.lanes if self.lanes <= 4 else 2 * self.lanes
+        whole = columns // self.lanes
+        if whole >= LONG and self.registers >= 32 and self.lanes > 4:
+            narrow = -whole % 3
+            found = [((whole - 2 * narrow) // 3, 3 * self.lanes), (narrow, usual), (1, columns % self.lanes)]
+        else:
+            found = [(columns // usual, usual), (1, columns % usual)]
+        return [(count, width) for count, width in found if count and width]
 
 
 @dataclass(frozen=True)
@@ -128,13 +141,12 @@ class Product:
         enough = first and self.matrices >= FEWEST_MATRICES and 4 * made.packed_size <= NEAR
         return made if enough and made.is_packed else None
 
-    def parts(self, width: int) -> list[Panels]:
-        """Panels of ``width`` columns, and one of those that are left."""
-        count, rest = divmod(self.nest.sizes[self.n], width)
-        found = [Panels(self, count, width, 0, 0)] if count else []
-        if rest:
-            done = self.packed_size // self.nest.sizes[self.n] * count * width
-            found.append(Panels(self, 1, rest, count * width, done))
+    def parts(self, tiles: Tiles) -> list[Panels]:
+        """All columns in panels, those of one width together."""
+        columns, found, done = self.nest.sizes[self.n], [], 0
+        for count, width in tiles.widths(columns):
+            found.append(Panels(self, tiles, count, width, done, self.packed_size // columns * done))
+            done += count * width
         return found
 
 
@@ -143,6 +155,7 @@ class Panels:
     """``count`` panels of ``width`` columns each, from column ``first``; packed, they begin at ``offset``."""
 
     product: Product
+    shapes: Tiles
     count: int
     width: int
     first: int
@@ -162,11 +175,16 @@ class Panels:
         return Nest(nest.op, sizes, (False,) * len(sizes), (read, written), ((0, 1),) * len(sizes),
                     nest.starts, copies=True)
 
-    def tiles(self, buffer: Any, shape: Shape, together: int = 0) -> list[tuple[Nest, int, int]]:
+    @property
+    def vectors(self) -> int:
+        """Vectors of a line."""
+        return -(-self.width // self.shapes.lanes)
+
+    def tiles(self, buffer: Any, together: int = 0) -> list[tuple[Nest, int, int]]:
         """The product as nests (matrices, ``together`` rows or all, groups of panels, blocks of rows,
         panels, rows of a tile, columns, terms), each with its loops over a tile's rows and over columns."""
         rows = together or self.product.nest.sizes[self.product.m]
-        height = _height(rows, shape.rows)
+        height = _height(rows, self.shapes.rows(self.vectors))
         blocks, rest = divmod(rows, height)
         found = [self._tiles(buffer, rows, blocks, height, 0)] if blocks else []
         return [*found, self._tiles(buffer, rows, 1, rest, blocks * height)] if rest else found

@@ -31,7 +31,7 @@ from .loops import Plan, Rows, plans_of
 from .memory import Memory, Value, arith, scf
 from .nest import Nest, NotVectorized, loops_of
 from .private import in_private, private_buffers, scratch_view
-from .products import Panels, Product, Shape, panels_buffer
+from .products import Panels, Product, Tiles, panels_buffer
 from .row_groups import Group, Step, groups_of, plans_inside
 
 
@@ -46,7 +46,7 @@ class VectorizeLoopsPass(Pass):
 
     def run(self, op: ir.Operation, context: PassContext) -> None:
         device = device_of(op)
-        shape = Shape.of(core_named(device.core).registers, device.lanes)
+        tiles = Tiles(core_named(device.core).registers, device.lanes)
         with op.context, ir.Location.unknown(op.context):
             steps = list(filter(None, (_step(found, device.lanes, context) for found in _candidates(op))))
             filled = fills(op)
@@ -60,7 +60,7 @@ class VectorizeLoopsPass(Pass):
             for step in steps:
                 if step.op in dropped:
                     step.op.erase()
-            emitter = _Emitter(device.lanes, shape)
+            emitter = _Emitter(device.lanes, tiles)
             for found in groups_of(kept):
                 if not (isinstance(found, Group) and emitter.group(found)):
                     for step in found.steps if isinstance(found, Group) else found:
@@ -71,10 +71,10 @@ class VectorizeLoopsPass(Pass):
 
 @dataclass
 class _Emitter:
-    """Writes loops of vectors of ``lanes`` elements; ``shape`` of a product's tile in registers."""
+    """Writes loops of vectors of ``lanes`` elements; ``tiles`` of products in registers."""
 
     lanes: int
-    shape: Shape
+    tiles: Tiles
 
     def alone(self, step: Step) -> None:
         """The loops of one operation, before it."""
@@ -91,7 +91,7 @@ class _Emitter:
         apart, scratch = product.one_by_one(), scratch_of(before.parent)
         if apart is None or scratch is None:
             return False
-        parts = apart.parts(self.shape.vectors * self.lanes)
+        parts = apart.parts(self.tiles)
         buffer = scratch_view(scratch, apart.packed_size, apart.nest.accesses[apart.b].element)
         outer = len(apart.others)
         plans = [plan for part in parts for nest in [part.packing(buffer)] for plan in plans_inside(
@@ -125,7 +125,7 @@ class _Emitter:
 
     def _tiles(self, product: Product, before: ir.Operation, together: int = 0) -> list[Plan]:
         """Packs a matrix, if that helps, and gives the plans of the product."""
-        parts = product.parts(self.shape.vectors * self.lanes)
+        parts = product.parts(self.tiles)
         buffer = panels_buffer(product) if product.is_packed else None
         if buffer is not None:
             _emit([plan for part in parts for plan in plans_of(part.packing(buffer), self.lanes)], self.lanes,
@@ -133,8 +133,8 @@ class _Emitter:
         return self._plans(parts, buffer, together)
 
     def _plans(self, parts: Sequence[Panels], buffer: Value, together: int) -> list[Plan]:
-        return [Plan(nest, along, tile=tile, together=self.shape.vectors)
-                for part in parts for nest, tile, along in part.tiles(buffer, self.shape, together)]
+        return [Plan(nest, along, tile=tile, together=part.vectors)
+                for part in parts for nest, tile, along in part.tiles(buffer, together)]
 
 
 def _emit_inside(plan: Plan, memory: Memory, block: Value, count: int) -> None:
