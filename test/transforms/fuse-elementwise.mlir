@@ -1,13 +1,28 @@
 // RUN: %espalier-opt --sparse-fuse-elementwise %s | FileCheck %s --enable-var-scope
 
+// A product reads a matrix where it lies that was only transposed for it.
+// CHECK: #[[A:.*]] = affine_map<(d0, d1, d2) -> (d2, d0)>
 // CHECK-LABEL: func @products
-// CHECK-NOT: linalg.transpose
-// CHECK: linalg.generic
-// CHECK: linalg.matmul
+// CHECK-SAME: (%[[X:[^:]*]]:
+// CHECK: linalg.generic {indexing_maps = [#[[A]]{{.*}}"reduction"]} ins(%[[X]],
+// CHECK-NOT: linalg.
+// CHECK: arith.mulf
+// CHECK: return
 func.func @products(%x: tensor<8x4xf32>, %y: tensor<8x8xf32>, %e: tensor<4x8xf32>) -> tensor<4x8xf32> {
   %0 = linalg.transpose ins(%x : tensor<8x4xf32>) outs(%e : tensor<4x8xf32>) permutation = [1, 0]
   %1 = linalg.matmul ins(%0, %y : tensor<4x8xf32>, tensor<8x8xf32>) outs(%e : tensor<4x8xf32>) -> tensor<4x8xf32>
   return %1 : tensor<4x8xf32>
+}
+
+// A matrix that others read too is transposed once.
+// CHECK-LABEL: func @read_twice
+// CHECK: linalg.generic
+// CHECK: linalg.matmul
+func.func @read_twice(%x: tensor<8x4xf32>, %y: tensor<8x8xf32>, %e: tensor<4x8xf32>, %f: tensor<4x8xf32>)
+    -> (tensor<4x8xf32>, tensor<4x8xf32>) {
+  %0 = linalg.transpose ins(%x : tensor<8x4xf32>) outs(%f : tensor<4x8xf32>) permutation = [1, 0]
+  %1 = linalg.matmul ins(%0, %y : tensor<4x8xf32>, tensor<8x8xf32>) outs(%e : tensor<4x8xf32>) -> tensor<4x8xf32>
+  return %0, %1 : tensor<4x8xf32>, tensor<4x8xf32>
 }
 
 // What is fused into a product all the same is taken out again; the sum of products of one row has nothing to share.

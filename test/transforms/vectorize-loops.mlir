@@ -346,3 +346,33 @@ func.func @scratch(%x: memref<64x256xf32>, %scratch: memref<?xi8>, %y: memref<64
   return %other : memref<64x256xf32>
 }
 }
+
+// -----
+
+#left = affine_map<(b, m, n, k) -> (b, m, k)>
+#right = affine_map<(b, m, n, k) -> (b, n, k)>
+#out = affine_map<(b, m, n, k) -> (b, m, n)>
+
+// Many matrices are packed one by one, in scratch, each before its own product.
+// CHECK: espalier.scratch = 512 : i64
+// CHECK-LABEL: func @one_by_one
+// CHECK-SAME: %[[SCRATCH:[^:]*]]: memref<?xi8>
+// CHECK-NOT: memref.alloc
+// CHECK: memref.view %[[SCRATCH]]{{.*}} to memref<512xf32>
+// CHECK: scf.parallel
+// CHECK: vector.shuffle
+// CHECK: vector.fma
+// CHECK-NOT: scf.parallel
+module attributes {espalier.inputs = 2 : i64, espalier.scratch = 0 : i64} {
+func.func @one_by_one(%x: memref<17x9x16xf32>, %y: memref<17x32x16xf32>, %scratch: memref<?xi8>, %z: memref<17x9x32xf32>) {
+  linalg.generic {indexing_maps = [#left, #right, #out],
+                  iterator_types = ["parallel", "parallel", "parallel", "reduction"]}
+    ins(%x, %y : memref<17x9x16xf32>, memref<17x32x16xf32>) outs(%z : memref<17x9x32xf32>) {
+  ^bb0(%a: f32, %b: f32, %c: f32):
+    %0 = arith.mulf %a, %b : f32
+    %1 = arith.addf %c, %0 : f32
+    linalg.yield %1 : f32
+  }
+  return
+}
+}

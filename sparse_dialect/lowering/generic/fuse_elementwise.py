@@ -6,9 +6,9 @@
 
 Upstream's ``linalg-fuse-elementwise-ops`` does it, for generic operations alone. Matrix products and
 convolutions keep their names: fused into one, a producer would be computed again for every product; where
-upstream takes the name away, to move a reshape, ``split_products`` takes the producer out again. A matrix that
-was only transposed for one is read where it lies. Functions with loops that carry tensors are left as they
-are: there fusion replaces the buffer that is carried.
+upstream takes the name away, to move a reshape, ``split_products`` takes the producer out again. A matrix
+that was only transposed for one is read where it lies. Functions with loops that carry tensors are left as
+they are: there fusion replaces the buffer that is carried.
 """
 
 from __future__ import annotations

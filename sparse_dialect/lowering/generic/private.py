@@ -62,12 +62,13 @@ def private_buffers(group: Group) -> dict[Any, Private]:
     total = 0
     for private in found.values():
         private.offset, total = total, align(total + private.size)
-        private.view = scratch_view(scratch, private.last - private.first, private.element, private.offset)
+        count = private.last - private.first
+        private.view = scratch_view(scratch, count, private.element, private.offset)
     return found
 
 
 def scratch_view(scratch: Any, count: int, element: ir.Type, offset: int = 0) -> Any:
-    """``count`` elements, ``offset`` bytes behind where ``scratch`` begins; it is made as long as that takes."""
+    """``count`` elements, ``offset`` bytes behind where ``scratch`` begins, which is made long enough."""
     end = align(offset + count * bytes_of(element))
     set_size(scratch.owner.owner.parent.operation, "espalier.scratch", end // WORD)
     return byte_view(scratch, offset, ir.MemRefType.get([count], element))

@@ -1,5 +1,5 @@
-"""What upstream's fusion has drawn into a product of matrices is taken out again, to be computed once; what only
-moves elements goes into one.
+"""What upstream's fusion has drawn into a product of matrices is taken out again, to be computed once; what
+only moves elements goes into one.
 
     C[m, n] += f(A[m, k]) * B[k, n]     f for every m, n and k
     -> T[m, k] = f(A[m, k])             f for every m and k
@@ -176,8 +176,9 @@ def read_transposed(function: ir.Operation) -> int:
     """Has the products of ``function`` read matrices where they lie that were only transposed for them; how
     many did."""
     named = [view.operation for block in blocks(function) for view in block.operations
-             if view.operation.name in NAMED and isinstance(element_of(view.operation.results[0].type), ir.F32Type)]
-    return sum(map(_read_transposed, named))
+             if view.operation.name in NAMED]
+    return sum(_read_transposed(op) for op in named
+               if isinstance(element_of(op.results[0].type), ir.F32Type))
 
 
 def _read_transposed(op: ir.Operation) -> bool:
@@ -193,7 +194,8 @@ def _read_transposed(op: ir.Operation) -> bool:
             places = [ir.AffineDimExpr(place).position for place in _maps(move)[0].results]
             maps[at] = ir.AffineMap.get(loops, 0, [maps[at].results[place] for place in places])
             factors[at] = move.operands[0]
-    kinds = ir.ArrayAttr.get([*parallel_loops(loops - 1), ir.Attribute.parse("#linalg.iterator_type<reduction>")])
+    adds = ir.Attribute.parse("#linalg.iterator_type<reduction>")
+    kinds = ir.ArrayAttr.get([*parallel_loops(loops - 1), adds])
     with ir.InsertionPoint(op), op.location:
         new = _product(factors, result, maps, kinds)
     op.results[0].replace_all_uses_with(new.results[0])
@@ -209,9 +211,11 @@ def _transposition(value: Value) -> ir.Operation | None:
     op = None if isinstance(value.owner, ir.Block) else value.owner.operation
     if op is None or op.name != "linalg.generic" or len(list(value.uses)) != 1 or len(op.operands) != 2:
         return None
-    end, maps = next(iter(op.regions[0].blocks[0].operations)).operation, _maps(op)
-    moves = end.name == "linalg.yield" and end.operands[0] == op.regions[0].blocks[0].arguments[0]
-    return op if moves and maps[0].is_permutation and maps[1] == ir.AffineMap.get_identity(maps[1].n_dims) else None
+    block, (read, written) = op.regions[0].blocks[0], _maps(op)
+    end = next(iter(block.operations)).operation
+    moves = end.name == "linalg.yield" and end.operands[0] == block.arguments[0]
+    plain = read.is_permutation and written == ir.AffineMap.get_identity(written.n_dims)
+    return op if moves and plain else None
 
 
 __all__ = ["read_transposed", "split_products"]

@@ -168,12 +168,15 @@ def test_products_of_inputs(shapes: tuple[tuple[int, ...], tuple[int, ...]]) -> 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("rows", "inner", "columns"), [(49, 100, 77), (8, 8, 5), (29, 16, 64)], ids=str)
+@pytest.mark.parametrize(("rows", "inner", "columns"), [(49, 100, 77), (8, 8, 5), (29, 16, 64), (9, 8, 277)],
+                         ids=str)
 def test_products_are_packed(rows: int, inner: int, columns: int) -> None:
     a, b = numbers(rows, inner), numbers(inner, columns, seed=1)
     check(torch.mm, a, b, threads=2)
     check(lambda a, b: a @ b.t() + 1, a, b.t().contiguous())
     check(lambda a, b: torch.bmm(a.transpose(1, 2), b), numbers(3, inner, rows), numbers(3, inner, columns))
+    many, others = numbers(17, rows, inner), numbers(17, columns, inner, seed=1)  # one by one, in scratch
+    check(lambda a, b: a @ b.transpose(1, 2), many, others, threads=2)
 
 
 def test_a_product_of_infinities_is_pytorchs() -> None:
