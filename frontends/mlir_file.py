@@ -9,16 +9,23 @@ A file is in linalg already, or in TOSA or torch-mlir's dialect, which upstream'
 from __future__ import annotations
 
 import re
+from math import prod
 from pathlib import Path
 
 from ..pipelines.extremes import check_extremes
 from ..pipelines.upstream import HAS_TORCH_PASSES, reading_context
 from ..sparse_dialect.errors import EspalierError
 from ..sparse_dialect.ir.mlir import bindings, ir
-from ..sparse_dialect.ir.walk import mentions
+from ..sparse_dialect.ir.walk import blocks, mentions
 
 FROM_TOSA = ("builtin.module(func.func(tosa-to-linalg-named,tosa-to-linalg,tosa-to-arith,tosa-to-tensor,"
              "tosa-to-scf),canonicalize)")
+
+
+SIZED = re.compile(r"!torch\.v?tensor<\[[^\]]*\],(?!unk)")
+VIEWS = ("torch.aten.view", "torch.aten.reshape", "torch.aten._unsafe_view")
+EMPTY = re.compile(r"<\[(?:[^\]]*,)?0[,\]]")
+LARGEST = 1 << 60  # elements of a tensor
 
 
 def load_mlir(path: str | Path) -> ir.Module:
@@ -44,9 +51,12 @@ def load_mlir(path: str | Path) -> ir.Module:
         module = ir.Module.parse(source, context)
     except ir.MLIRError as error:
         raise EspalierError(f"{path}: {_diagnostic(error)}") from error
-    _lower(module, str(path))
-    check_static(module, str(path))
-    check_extremes(module.operation)
+    try:
+        _lower(module, str(path))
+        check_static(module, str(path))
+        check_extremes(module.operation)
+    except RecursionError as error:
+        raise EspalierError(f"{path}: its regions are nested too deeply") from error
     return module
 
 
@@ -56,11 +66,27 @@ def _lower(module: ir.Module, what: str) -> None:
 
     try:
         if mentions(module.operation, "torch."):
+            _check_torch(module)
             to_linalg(module)
         if mentions(module.operation, "tosa."):
             run(module, FROM_TOSA)
     except EspalierError as error:
         raise EspalierError(f"{what}: {error}") from error
+
+
+def _check_torch(module: ir.Module) -> None:
+    """Raises ``EspalierError`` for what ends torch-mlir's passes with a signal: tensors without sizes, and
+    views of tensors without elements."""
+    for block in blocks(module.operation):
+        for view in block.operations:
+            op = view.operation
+            for value in (*block.arguments, *op.results):
+                text = str(value.type)
+                if text.startswith(("!torch.vtensor", "!torch.tensor")) and not SIZED.match(text):
+                    raise EspalierError(f"'{op.name}' has a tensor of type {text}; expected its sizes "
+                                        "and dtype")
+                if op.name in VIEWS and EMPTY.search(text):
+                    raise EspalierError(f"'{op.name}' gives {text}; expected tensors that hold elements")
 
 
 def check_static(module: ir.Module, what: str) -> None:
@@ -78,6 +104,8 @@ def check_static(module: ir.Module, what: str) -> None:
         for type_ in types:
             if isinstance(type_, ir.RankedTensorType) and not ir.RankedTensorType(type_).has_static_shape:
                 return f"'{op.name}' has the dynamic shape {type_}; expected static shapes"
+            if isinstance(type_, ir.RankedTensorType) and prod(ir.RankedTensorType(type_).shape) > LARGEST:
+                return f"'{op.name}' has the shape {type_}, which no memory holds"
         inner = (o.operation for r in op.regions for b in r.blocks for o in b.operations)
         return next(filter(None, map(dynamic, inner)), None)
 

@@ -52,13 +52,16 @@ def _signature(function: Any, free: bool) -> tuple[list[TensorSpec], list[Tensor
                                     f"export the model with fixed sizes")
             shape = tuple(FREE if entry.is_dynamic_dim(at) else entry.get_dim_size(at)
                           for at in range(entry.rank))
-            if not has_dtype(entry.element_type):
+            if not has_dtype(entry.element_type) or str(entry.element_type)[0] not in "fi" or (
+                    isinstance(entry.element_type, ir.IndexType)):
                 raise EspalierError(f"{kind} {number}: expected elements of {ELEMENTS}, found {entry}; cast "
                                     f"them")
             dtype = dtype_of(entry.element_type).name
             sign = "u" if number in unsigned[kind] else ""
             specs.append(TensorSpec(f"{kind}_{number}", shape, sign + dtype))
         found.append(specs)
+    if not found[1]:
+        raise EspalierError("expected a function that returns a tensor, found one that returns nothing")
     return found[0], found[1]
 
 

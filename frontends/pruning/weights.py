@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,27 +17,58 @@ from ..mlir_file import first_line
 from ..quiet import quiet
 from .checkpoint import steady
 
+CONTAINERS = ("state_dict", "model_state_dict", "model")  # what training scripts keep a state dict under
+WRAPPERS = ("module.", "_orig_mod.", "model.")  # what wrappers put before every name
+
 
 def load_weights(model: nn.Module, path: Path) -> None:
     """Loads a state dict (``.pt``, read without running code, or ``.safetensors``) into ``model``; raises
-    ``EspalierError`` for what is no state dict or another model's."""
+    ``EspalierError`` for what is no state dict or another model's.
+
+    One that lies in a dict of a training script is found, and names may begin as wrappers have them.
+    """
+    state = _read(path)
+    while isinstance(state, dict) and not _is_state(state):
+        state = next((state[name] for name in CONTAINERS if name in state), None)
+    if not _is_state(state):
+        raise EspalierError(f"--weights: {path}: expected a state dict of tensors")
+    own = model.state_dict()
+    for prefix in WRAPPERS:
+        if not own.keys() & state.keys() and all(name.startswith(prefix) for name in state):
+            state = {name.removeprefix(prefix): value for name, value in state.items()}
+    for name in dict.fromkeys([*own, *state]):
+        here, there = (_about(tensors.get(name)) for tensors in (own, state))
+        if here != there:
+            raise EspalierError(f"--weights: {path}: '{name}' is {there} in the file, {here} in the model")
+    model.load_state_dict(state)
+
+
+def _read(path: Path) -> Any:
     if not path.is_file():
         raise EspalierError(f"--weights: {path}: no such file")
     try:
-        state = load_file(path) if path.suffix == ".safetensors" else torch.load(
+        return load_file(path) if path.suffix == ".safetensors" else torch.load(
             path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise EspalierError(f"--weights: {path}: no state dict that can be read safely; expected what "
+                            "torch.save(module.state_dict(), ...) writes") from error
     except Exception as error:  # damaged files fail in many ways
-        reason = str(error).strip().partition("\n")[0]
-        raise EspalierError(f"--weights: {path}: no state dict that can be read safely: {reason}") from error
-    if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
-        raise EspalierError(f"--weights: {path}: expected a state dict of tensors")
-    own = model.state_dict()
-    for name in dict.fromkeys([*own, *state]):
-        here = list(own[name].shape) if name in own else "not in the model"
-        there = list(state[name].shape) if name in state else "not in the file"
-        if here != there:
-            raise EspalierError(f"--weights: {path}: '{name}' is {there}, in the model {here}")
-    model.load_state_dict(state)
+        raise EspalierError(f"--weights: {path}: no state dict that can be read safely: "
+                            f"{first_line(error)}") from error
+
+
+def _is_state(found: Any) -> bool:
+    return isinstance(found, dict) and all(
+        isinstance(name, str) and isinstance(value, torch.Tensor) for name, value in found.items())
+
+
+def _about(tensor: torch.Tensor | None) -> str:
+    """What must agree: the shape, and what is not plain numbers in memory."""
+    if tensor is None:
+        return "missing"
+    kinds = {"complex": tensor.is_complex(), "quantised": tensor.is_quantized, "meta": tensor.is_meta,
+             "sparse": tensor.layout != torch.strided}
+    return " ".join([str(list(tensor.shape)), *(kind for kind, found in kinds.items() if found)])
 
 
 def exported(model: nn.Module, inputs: Sequence[Any]) -> torch.export.ExportedProgram:

@@ -1,0 +1,35 @@
+"""``.mlir`` files: what would end a process, or is no model, is one line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import espalier
+import pytest
+from espalier.errors import EspalierError
+
+RELU = ("func.func @main(%a: T) -> T {\n %0 = torch.aten.relu %a : T -> T\n return %0 : T\n}")
+SAME = "func.func @main(%a: T) -> T {\n return %a : T\n}"
+VIEW = ("func.func @main(%a: !torch.vtensor<[0,8],f32>) -> !torch.vtensor<[8,0],f32> {\n"
+        " %n = torch.constant.int 8\n %z = torch.constant.int 0\n"
+        " %l = torch.prim.ListConstruct %n, %z : (!torch.int, !torch.int) -> !torch.list<int>\n"
+        " %0 = torch.aten.view %a, %l : !torch.vtensor<[0,8],f32>, !torch.list<int> -> "
+        "!torch.vtensor<[8,0],f32>\n return %0 : !torch.vtensor<[8,0],f32>\n}")
+
+
+@pytest.mark.parametrize(("text", "message"), [
+    (RELU.replace("T", "!torch.vtensor"), "'torch.aten.relu' has a tensor of type .*; expected its sizes"),
+    (VIEW, "'torch.aten.view' gives .*; expected tensors that hold elements"),
+    (SAME.replace("T", "tensor<3xui8>"), "input 0: expected elements of"),
+    (SAME.replace("T", "tensor<3xindex>"), "input 0: expected elements of"),
+    (SAME.replace("T", "tensor<4611686018427387904x4xf32>"), "which no memory holds"),
+    ("func.func @main(%a: tensor<3xf32>) {\n return\n}", "expected a function that returns a tensor"),
+    ("func.func @main() -> tensor<1xf32> {\n %0 = arith.constant dense<1.0> : tensor<1xf32>\n"
+     " return %0 : tensor<1xf32>\n}", "'func.func' expected an input, found none"),
+    ("module {" * 3000 + "}" * 3000, "its regions are nested too deeply"),
+])
+def test_bad_files_are_one_line(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "net.mlir").write_text(text)
+    with pytest.raises(EspalierError, match=message) as caught:
+        espalier.compile(tmp_path / "net.mlir", ())
+    assert len(str(caught.value).splitlines()) == 1
