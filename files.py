@@ -117,8 +117,9 @@ def _remove_stale(folder: Path, prefix: str, suffix: str) -> None:
                 os.close(descriptor)
 
 
-def check_writable(path: str | Path) -> None:
-    """Raises EspalierError when a file at ``path`` could not be created: asked before minutes of work."""
+def check_writable(path: str | Path, *read: str | Path | None) -> None:
+    """Raises EspalierError when a file at ``path`` could not be created: asked before minutes of work.
+    ``read``: what the command was given to read, ``path.py:function`` too; ``path`` is none of these."""
     target = Path(os.path.realpath(path))
     if target.is_dir():
         raise EspalierError(f"cannot write '{path}': it is a folder")
@@ -126,6 +127,10 @@ def check_writable(path: str | Path) -> None:
         raise EspalierError(f"cannot write '{path}': there is no folder '{target.parent}'")
     if not os.access(target.parent, os.W_OK) and not os.access(target, os.W_OK):
         raise EspalierError(f"cannot write '{path}': no permission in '{target.parent}'")
+    for name in filter(None, read):
+        for source in (str(name), str(name).rpartition(":")[0]):
+            if target.is_file() and os.path.isfile(source) and os.path.samefile(source, target):
+                raise EspalierError(f"cannot write '{path}': it is what is read; name another file")
 
 
 def check_readable(path: str | Path) -> None:

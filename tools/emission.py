@@ -35,9 +35,10 @@ class Emission:
     paths: dict[str, Path]
 
     @staticmethod
-    def of(text: str, output: Path, gpu: bool = False) -> Emission:
+    def of(text: str, output: Path, gpu: bool = False, read: Sequence[str | Path | None] = ()) -> Emission:
         """``--emit text -o output``: one kind takes ``output`` as it is, several take its name with a suffix
-        each. Raises ``EspalierError`` for unknown kinds and places that cannot be written."""
+        each. Raises ``EspalierError`` for unknown kinds and places that cannot be written, as are those of
+        files that are ``read``."""
         kinds = text.split(",")
         for kind in kinds:
             if kind not in (FOR_GPU if gpu else ALL_SUFFIXES):
@@ -56,7 +57,7 @@ class Emission:
             if gpu and kind in EMITTED:
                 check_emitted(kind, path)
             if kind not in FOLDERS:
-                check_writable(path)
+                check_writable(path, *read)
         return Emission(paths)
 
     @property

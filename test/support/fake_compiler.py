@@ -50,7 +50,11 @@ class FakeModel:
         return 0.00004
 
     def profile(self, inputs: Sequence[np.ndarray], threads: int = 1) -> list[float]:
-        return [0.001 * (i + 1) for i in range(len(self.layers) + len(self.others))]
+        return [seconds for _, seconds in self.timeline(inputs, threads)]
+
+    def timeline(self, inputs: Sequence[np.ndarray], threads: int = 1) -> list[tuple[str, float]]:
+        labels = [*(layer.name for layer in self.layers), *(other.label for other in self.others)]
+        return [(label, 0.001 * (i + 1)) for i, label in enumerate(labels)]
 
     @property
     def file(self) -> ModelFile:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from espalier.errors import EspalierError
-from espalier.files import check_readable, replacing, temporary_folder
+from espalier.files import check_readable, check_writable, replacing, temporary_folder
 from espalier.runtime.model_file import ModelFile
 from espalier.runtime.trust import ANY_FILE, Trust
 
@@ -100,3 +100,15 @@ def test_what_has_no_end_is_not_read(tmp_path: Path, trust: Trust) -> None:
     (tmp_path / "file").touch()
     check_readable(tmp_path / "file")
     check_readable(tmp_path / "missing")  # whoever opens it says so
+
+
+def test_what_is_read_is_not_written(tmp_path: Path) -> None:
+    """A command's own source survives ``-o net.py``, by whatever name."""
+    source, link = tmp_path / "net.py", tmp_path / "link.py"
+    source.write_text("...")
+    link.symlink_to(source)
+    for read in (source, link, f"{source}:function"):
+        with pytest.raises(EspalierError, match="it is what is read; name another file"):
+            check_writable(source, None, "", read)
+    check_writable(tmp_path / "new.py", source, f"{source}:function")
+    check_writable(source, tmp_path / "other.py", "vgg16")

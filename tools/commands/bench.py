@@ -106,7 +106,7 @@ def bench_command(
 ) -> None:
     """Measure ours sparse, ours dense and PyTorch (and other engines), interleaved in one process."""
     if json is not None:
-        check_writable(json)
+        check_writable(json, model, weights)
     source = Source(model, prune, seed, steps, trust, only, exclude, shapes_of(shape), weights,
                     batch)
     if counted:
@@ -133,7 +133,7 @@ def bench_command(
     counts = thread_counts(threads or f"1,{cores()}")
     names = peer_names(against)
     if trace is not None:
-        check_writable(trace)
+        check_writable(trace, model, weights, json)
     with progress_bars() as progress, temporary_folder("espalier-bench-") as folder:
         field_ = gather(source, names, str(folder), progress, sparse=not dense)
         with busy(competing):
@@ -144,8 +144,8 @@ def bench_command(
         woken = _wake_lines(field_.ours[0], counts, runs) if layers else []
         if trace is not None:
             first = field_.ours[0]
-            seconds = first.compiled.profile(first.inputs, counts[0])
-            write_json(trace, chrome_trace(source.name, first.compiled.layers, seconds))
+            timeline = first.compiled.timeline(first.inputs, counts[0])
+            write_json(trace, chrome_trace(source.name, first.compiled.layers, timeline))
     say(f"{source.name}{f' --prune {prune}' if prune else ''}\n{Machine.here()}\n"
         f"{_conditions(warmup, runs, every, competing)}")
     usable = cores()

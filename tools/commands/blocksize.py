@@ -44,7 +44,7 @@ def blocksize_command(
     """Find the smallest block size that runs nearly as fast as coarse pruning (GRIM's offline search)."""
     for path in (html, json):
         if path is not None:
-            check_writable(path)
+            check_writable(path, model)
     wanted = [Size.parse(text.strip()) for text in sizes.split(",")]
     if len(set(wanted)) < 2:
         raise EspalierError(f"--sizes {sizes}: expected two block sizes or more, to compare")

@@ -102,7 +102,7 @@ def compile_command(
 
     if gpu_profile != "generic" and target != VULKAN:
         raise EspalierError("--gpu-profile needs --target vulkan")
-    emission = Emission.of(emit, output, target == VULKAN)
+    emission = Emission.of(emit, output, target == VULKAN, (model, weights, database))
     if IREE in emission.paths and not target:
         target, mcpu = f"{platform.machine()}-linux-gnu", mcpu or "native"
     batches = _batches(batch, emission)

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from ...frontends.pruning.engine import EpochLog, Step
     from ...frontends.pruning.plan import PlannedLayer
 
+OUTPUTS = (".pt2", ".safetensors", ".json", ".csv", ".html")  # the program, and what is written beside it
+
 ModelArgument = Annotated[str, typer.Argument(
     metavar="MODEL", help="A reference network, path.py:function (which returns a module and its example "
                           "inputs) or a folder of Hugging Face's", show_default=False)]
@@ -74,6 +76,8 @@ def prune_command(
     request = SearchRequest(latency, speedup, floor, threads, search_trials)
     request.check(bool(data))
     _check_arguments(model, data, recipe, output, checkpoint, resume, dry_run)
+    if output is not None:
+        _check_output(output, model, data, recipe, weights)
     _make_folders({"--checkpoint": checkpoint, "--log": log})
     loaded = find_recipe(recipe)
     source = Source(model, None, seed, steps)
@@ -111,10 +115,14 @@ def _check_arguments(model: str, data: str, recipe: str, output: Path | None, ch
         raise EspalierError(f"prune needs {' and '.join(missing)}")
     if resume and checkpoint is None:
         raise EspalierError("--resume needs --checkpoint DIR")
-    if output is not None:
-        if output.suffix != ".pt2":
-            raise EspalierError(f"--output expects a .pt2 file, found '{output}'")
-        check_writable(output)
+
+
+def _check_output(output: Path, *read: str | Path | None) -> None:
+    """Neither ``output`` nor what is written beside it may be what is ``read``."""
+    if output.suffix != OUTPUTS[0]:
+        raise EspalierError(f"--output expects a {OUTPUTS[0]} file, found '{output}'")
+    for suffix in OUTPUTS:
+        check_writable(output.with_suffix(suffix), *read)
 
 
 def _make_folders(folders: dict[str, Path | None]) -> None:

@@ -68,7 +68,7 @@ def report_command(
     """Show what the compiler did with every layer, and how long each takes, and everything else."""
     for path in (html, json):
         if path is not None:
-            check_writable(path)
+            check_writable(path, model, weights)
     source = Source(model, prune, seed, steps, trust, only, exclude, shapes_of(shape), weights,
                     batch)
     if target:

@@ -68,7 +68,7 @@ def run_command(
     if profile and not device:
         raise EspalierError("--profile needs --device; for this machine: espalier bench MODEL --layers")
     for path in output or []:
-        check_writable(path)
+        check_writable(path, file, *input or [])
     arrays = [read_array(path) for path in input or []]
     trust = Trust(sha256, verify)
     if device:

@@ -97,7 +97,7 @@ def tune_command(
         raise EspalierError("give a MODEL to tune, or --export or --import")
     crew, objective = _measured(device, objective, target, workers or 0, ray)
     if html is not None:
-        check_writable(html)
+        check_writable(html, model, path)
     budget = Budget(duration(limit), begin)
     source = Source(model, prune, seed, steps, trust, only, exclude)
     job = Job(source, target, mcpu, objective, threads)
@@ -247,7 +247,7 @@ def _move(path: Path, export: Path | None, import_: Path | None) -> None:
     if export is not None:
         if not path.is_file():
             raise EspalierError(f"there is no database '{path}'; espalier tune makes one")
-        check_writable(export)
+        check_writable(export, path)
         with Database(path) as kept:
             known = kept.exported()
         write_json(export, {"espalier-tuned": 1, "entries": known})

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from espalier.runtime.records import StatementRecord
+from espalier.tools.bench.trace import chrome_trace
 from espalier.tools.report.data import Report, count, factor, milliseconds, size
 from espalier.tools.report.page import report_page
 from espalier.tools.report.table import others_table, reason_lines, report_table
@@ -174,8 +175,12 @@ def test_rows_of_a_real_network(tmp_path: Path) -> None:
     assert "re-layout" in kinds.values()
     assert any("no kernel for aten._softmax" in other.reason or "no kernel for aten.softmax" in other.reason
                for other in compiled.others)
-    labels = {label for label, _ in compiled.timeline([x.numpy()])}
-    assert labels <= {layer.name for layer in compiled.layers} | set(kinds)
+    timeline = compiled.timeline([x.numpy()])
+    assert {label for label, _ in timeline} <= {layer.name for layer in compiled.layers} | set(kinds)
+    events = chrome_trace("net", compiled.layers, timeline)["traceEvents"][1:]
+    assert {event["name"]: event["cat"] for event in events} == {
+        **{label: "other" for label, _ in timeline}, **{layer.name: layer.op for layer in compiled.layers}}
+    assert events[-1]["ts"] + events[-1]["dur"] == pytest.approx(1e6 * sum(spent for _, spent in timeline))
 
 
 # -- real layers: the index of shared columns against CSR's --------------------------------------------------
