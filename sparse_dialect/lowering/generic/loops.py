@@ -22,7 +22,8 @@ from .transposition import TileLanes, tile_loop, transposed
 BLOCK = 2048  # elements of one row where a single long loop is cut into rows
 ROWS = 16  # fewer rows than this, and a long loop is cut
 ACCUMULATORS = 4  # vectors summed side by side, so that additions need not wait for each other
-COLUMNS = 8  # vectors of neighbouring sums: a row of memory is read far enough to be fetched ahead
+COLUMNS = 8  # vectors of neighbouring sums, so that additions need not wait; half as many where what they add
+FAR = 1 << 19  # elements or more takes: it does not stay near, and few lines of a page are fetched ahead better
 SHARED = 4  # rows that read each vector of an operand together, where it is the same for all of them
 LARGE_BODY = 12  # operations: a longer body keeps the pipelines busy with one vector
 
@@ -192,15 +193,25 @@ class Rows:
         if self.plan.joins:
             self._join_lanes(indices, starts)
         elif self.plan.reduces:
-            few = 2 if self.memory.lanes == 8 else ACCUMULATORS  # AVX2 has 16 registers only
-            together = self.plan.together or (COLUMNS if self.plan.tile is None else few)
-            self._each_part(lambda at, real, count: self._add_up(indices, starts, at, real, count), together)
+            self._each_part(lambda at, real, count: self._add_up(indices, starts, at, real, count),
+                            self._together())
         elif self.plan.tile is not None:
             self._each_part(lambda at, real, count: self._tile(indices, starts, at, real), 1)
         else:
             uniform = Uniform(self.body, self.memory, indices, starts)
             self._each_part(lambda at, real, count: self._store(Lanes(uniform, at, real).run(), starts, at,
                                                                 real), 1)
+
+    def _together(self) -> int:
+        """How many vectors of sums stand side by side."""
+        if self.plan.together:
+            return self.plan.together
+        if self.plan.tile is not None:
+            return 2 if self.memory.lanes == 8 else ACCUMULATORS  # AVX2 has 16 registers only
+        loops = (self.plan.along, *self.plan.sums)
+        extent = max((sum((self.nest.sizes[at] - 1) * access.strides[at] for at in loops)
+                      for access in self.nest.inputs), default=0)
+        return COLUMNS // 2 if extent >= FAR else COLUMNS
 
     def _indices(self, row: Value) -> dict[int, Value]:
         """The index of every loop over rows, from the number of the row."""
