@@ -115,17 +115,18 @@ def _owner(value: Value, block: ir.Block) -> ir.Operation | None:
 
 
 def _split(op: ir.Operation, factors: Sequence[_Factor]) -> None:
-    """Computes ``factors`` by operations of their own, and multiplies what they give."""
+    """Computes ``factors`` by operations of their own, the one of the result's rows last, so that it can run
+    with the product over the same rows (``row_groups``), and multiplies what they give."""
     maps = _maps(op)
-    operands, used = [], []
+    columns = [ir.AffineDimExpr(result).position for result in maps[-1].results
+               if isinstance(result, ir.AffineDimExpr)][-1:]
+    made: dict[int, tuple[Value, ir.AffineMap]] = {}
     with ir.InsertionPoint(op), op.location:
-        for factor in factors:
-            if factor.ops:
-                made, map_ = _apart(op, factor)
-            else:
-                made, map_ = op.operands[factor.inputs[0]], maps[factor.inputs[0]]
-            operands.append(made)
-            used.append(map_)
+        for at in sorted(range(len(factors)), key=lambda at: factors[at].loops.isdisjoint(columns)):
+            factor = factors[at]
+            first = factor.inputs[0]
+            made[at] = _apart(op, factor) if factor.ops else (op.operands[first], maps[first])
+        operands, used = zip(*(made[at] for at in range(len(factors))), strict=True)
         new = _product(operands, op.operands[len(op.operands) - 1], [*used, maps[-1]],
                        ir.ArrayAttr(op.attributes["iterator_types"]))
     op.results[0].replace_all_uses_with(new.results[0])
