@@ -22,8 +22,8 @@ from .transposition import TileLanes, tile_loop, transposed
 BLOCK = 2048  # elements of one row where a single long loop is cut into rows
 ROWS = 16  # fewer rows than this, and a long loop is cut
 ACCUMULATORS = 4  # vectors summed side by side, so that additions need not wait for each other
-COLUMNS = 8  # vectors of neighbouring sums, so that additions need not wait; half as many where what they add
-FAR = 1 << 19  # elements or more takes: it does not stay near, and few lines of a page are fetched ahead better
+COLUMNS = 8  # vectors of neighbouring sums, so that additions need not wait
+FAR = 1 << 19  # elements that do not stay near: half as many vectors are fetched ahead better
 SHARED = 4  # rows that read each vector of an operand together, where it is the same for all of them
 LARGE_BODY = 12  # operations: a longer body keeps the pipelines busy with one vector
 
