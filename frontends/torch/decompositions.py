@@ -13,7 +13,19 @@ from typing import Any
 import torch
 from torch._decomp.decompositions import _grid_sampler_2d
 
-from . import adaptive_pools, borders, extremes, integers, norms, operators, places, pools
+from . import (
+    adaptive_pools,
+    antialias,
+    borders,
+    extremes,
+    integers,
+    norms,
+    operators,
+    places,
+    pools,
+    scans,
+    special,
+)
 from .bags import embedding_bag
 from .frames import depthwise_over_frames
 from .linear import linear
@@ -32,7 +44,9 @@ def table() -> dict[Any, Callable[..., Any]]:
         aten.col2im.default: fold, aten.constant_pad_nd.default: constant_pad,
         aten.roll.default: operators.roll, aten.fmod.Scalar: operators.fmod,
         aten.reciprocal.default: operators.reciprocal, aten.gelu.default: operators.gelu,
-        aten.hypot.default: operators.hypot, aten.all.dims: operators.all_along,
+        aten.hypot.default: operators.hypot, aten.angle.default: operators.angle,
+        aten.isfinite.default: operators.isfinite, aten.signbit.default: operators.signbit,
+        aten.copysign.Tensor: operators.copysign, aten.all.dims: operators.all_along,
         aten.median.default: operators.median, aten.median.dim: operators.median_of,
         aten.sort.stable: operators.sort_stable, aten.kthvalue.default: operators.kthvalue,
         aten._cdist_forward.default: operators.distances,
@@ -59,7 +73,9 @@ def table() -> dict[Any, Callable[..., Any]]:
     ours[aten._pad_circular.default] = borders.circular_pad
     return with_recurrent({**get_decomposition_table(), **ours,
                            **pools.decompositions(), **adaptive_pools.decompositions(),
-                           **integers.decompositions(), **places.decompositions()})
+                           **integers.decompositions(), **places.decompositions(),
+                           **scans.decompositions(), **special.decompositions(),
+                           **antialias.decompositions()})
 
 
 def whole_layers() -> dict[Any, Callable[..., Any]]:

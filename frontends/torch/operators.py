@@ -51,6 +51,30 @@ def hypot(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
     return torch.where((size == inf) | (other == inf), endless, large * torch.sqrt(1 + ratio * ratio))
 
 
+def angle(x: torch.Tensor) -> torch.Tensor:
+    """``aten.angle`` of real numbers: pi below 0."""
+    dtype = x.dtype if x.dtype.is_floating_point else torch.get_default_dtype()
+    value = torch.where(x < 0, torch.full((), pi, dtype=dtype), torch.zeros((), dtype=dtype))
+    return torch.where(x.isnan(), x, value) if x.dtype.is_floating_point else value
+
+
+def isfinite(x: torch.Tensor) -> torch.Tensor:
+    """``aten.isfinite``."""
+    return x.abs() < inf if x.dtype.is_floating_point else torch.ones_like(x, dtype=torch.bool)
+
+
+def signbit(x: torch.Tensor) -> torch.Tensor:
+    """``aten.signbit``, by 1 / x for zeros; NaN counts as positive."""
+    return (x < 0) | ((x == 0) & (1 / x < 0)) if x.dtype.is_floating_point else x < 0
+
+
+def copysign(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    """``aten.copysign``: the size of ``x``, the sign of ``y``."""
+    size = x.to(torch.result_type(x, y) if x.dtype.is_floating_point or y.dtype.is_floating_point
+                else torch.get_default_dtype()).abs()
+    return torch.where(signbit(y), -size, size)
+
+
 def all_along(x: torch.Tensor, dim: Sequence[int] | None = None, keepdim: bool = False) -> torch.Tensor:
     """``aten.all.dims`` by ``aten.all.dim``."""
     for at in sorted((at % max(x.dim(), 1) for at in (range(x.dim()) if dim is None else dim)), reverse=True):
@@ -186,6 +210,6 @@ def _neutral(reduce: str, dtype: torch.dtype) -> Any:
     return limits.min if reduce == "amax" else limits.max
 
 
-__all__ = ["all_along", "distances", "fmod", "gelu", "hypot", "index_reduce", "kthvalue", "median",
-           "median_of", "own_distances", "power", "reciprocal", "roll", "rrelu", "rrelu_and_noise",
-           "scatter_reduce", "sort_stable", "with_a_tensor"]
+__all__ = ["all_along", "angle", "copysign", "distances", "fmod", "gelu", "hypot", "index_reduce", "isfinite",
+           "kthvalue", "median", "median_of", "own_distances", "power", "reciprocal", "roll", "rrelu",
+           "rrelu_and_noise", "scatter_reduce", "signbit", "sort_stable", "with_a_tensor"]
