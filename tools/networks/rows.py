@@ -78,6 +78,12 @@ class Row:
         """Multiply-adds of layers, dense over pruned."""
         return _ratio(self.macs, self.pruned_macs)
 
+    @property
+    def sums(self) -> float:
+        """The report's rows over the run, of dense and pruned the one that is further off; 0: neither came."""
+        known = [share for share in (self.dense_sums, self.pruned_sums) if share]
+        return max(known, key=lambda share: abs(share - 1), default=0.0)
+
 
 def read_rows(path: Path) -> list[Row]:
     """The rows of a CSV file, none where it does not exist; columns that it lacks have their defaults."""
@@ -111,11 +117,10 @@ def table(rows: Sequence[Row]) -> str:
 def _cells(row: Row) -> list[str]:
     if row.outcome != EQUAL:
         return [row.network, row.package, *[""] * 11, f"{row.outcome}: {row.note[:160]}".replace("|", "/")]
-    sums = max((row.dense_sums, row.pruned_sums), key=lambda share: abs(share - 1))
     return [row.network, row.package, f"{row.dense_least:.2f} ms", f"{row.torch_least:.2f} ms",
             f"{row.inductor_least:.2f} ms" if row.inductor_least else "", _times(row.against_torch),
             _times(row.against_inductor), f"{row.pruned_least:.2f} ms" if row.pruned_least else "",
-            _times(row.gained), _times(row.reduction), f"{row.dense_loops:.0%}", f"{sums:.3f}",
+            _times(row.gained), _times(row.reduction), f"{row.dense_loops:.0%}", f"{row.sums:.3f}" if row.sums else "",
             f"{row.dense_compile_cpu_s:.0f} s", row.note.replace("|", "/")]
 
 
@@ -127,8 +132,7 @@ def verdicts(rows: Sequence[Row]) -> list[str]:
     inductor = {row.network: row.against_inductor for row in ran if row.against_inductor}
     gained = {row.network: row.gained for row in ran if row.gained}
     kept = {row.network: row.gained / row.reduction for row in ran if row.gained and row.reduction}
-    off = {row.network: max(row.dense_sums, row.pruned_sums, key=lambda share: abs(share - 1)) for row in ran
-           if row.dense_sums and row.pruned_sums}
+    off = {row.network: row.sums for row in ran if row.sums}
     return [f"equal to PyTorch: {len(ran)} of {len(rows)}{_named(faults)}",
             f"dense over PyTorch eager: {_spread(torch)}; slower: {_below(torch, 1.0)}",
             f"dense over torch.compile: {_spread(inductor)}; slower: {_below(inductor, 1.0)}",
