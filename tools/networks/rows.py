@@ -80,7 +80,7 @@ class Row:
 
     @property
     def sums(self) -> float:
-        """The report's rows over the run, of dense and pruned the one that is further off; 0: neither came."""
+        """The report's rows over the run, of dense and pruned the one further off; 0: neither came."""
         known = [share for share in (self.dense_sums, self.pruned_sums) if share]
         return max(known, key=lambda share: abs(share - 1), default=0.0)
 
@@ -120,8 +120,9 @@ def _cells(row: Row) -> list[str]:
     return [row.network, row.package, f"{row.dense_least:.2f} ms", f"{row.torch_least:.2f} ms",
             f"{row.inductor_least:.2f} ms" if row.inductor_least else "", _times(row.against_torch),
             _times(row.against_inductor), f"{row.pruned_least:.2f} ms" if row.pruned_least else "",
-            _times(row.gained), _times(row.reduction), f"{row.dense_loops:.0%}", f"{row.sums:.3f}" if row.sums else "",
-            f"{row.dense_compile_cpu_s:.0f} s", row.note.replace("|", "/")]
+            _times(row.gained), _times(row.reduction), f"{row.dense_loops:.0%}",
+            f"{row.sums:.3f}" if row.sums else "", f"{row.dense_compile_cpu_s:.0f} s",
+            row.note.replace("|", "/")]
 
 
 def verdicts(rows: Sequence[Row]) -> list[str]:
