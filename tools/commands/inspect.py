@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,6 +11,7 @@ import typer
 from rich import box
 from rich.table import Table
 
+from ...errors import EspalierError
 from ...runtime.model_file import ModelFile
 from ...runtime.records import TensorSpec
 from ...runtime.states import interface
@@ -36,6 +38,9 @@ def inspect_command(
     if storage:
         from ..storages import stored_layers  # here: it loads the compiler
 
+        if zipfile.is_zipfile(file):
+            raise EspalierError(f"--storage is for .mlir files, '{file}' is a compiled model: without --storage "
+                                "its layers' bytes are shown")
         show(_storages(stored_layers(file)))
         return
     model = ModelFile.read(file, verify)
