@@ -39,8 +39,8 @@ def inspect_command(
         from ..storages import stored_layers  # here: it loads the compiler
 
         if zipfile.is_zipfile(file):
-            raise EspalierError(f"--storage is for .mlir files, '{file}' is a compiled model: without --storage "
-                                "its layers' bytes are shown")
+            raise EspalierError(f"--storage is for .mlir files, '{file}' is a compiled model: without it its "
+                                "layers' bytes are shown")
         show(_storages(stored_layers(file)))
         return
     model = ModelFile.read(file, verify)
