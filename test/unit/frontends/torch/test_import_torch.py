@@ -119,7 +119,7 @@ def _with_nan() -> nn.Module:
     (Function(torch.fft.fft), (IMAGE,), "operation 'fft_fft' has dtype complex64"),
     (nn.Sequential(nn.Identity(), Function(lambda x: torch.linalg.svd(x)[1])), (IMAGE,),
      "layer '1': PyTorch operation 'aten._linalg_svd' is not supported"),
-    (Function(lambda x: torch.nextafter(x, torch.ones(8))), (IMAGE,),  # of what is left the first is a constant
+    (Function(lambda x: torch.nextafter(x, torch.ones(8))), (IMAGE,),  # a constant is left over before it
      "operation 'aten.nextafter' is not supported"),
     (Function(torch.nonzero), (IMAGE,), "gives a shape that depends on the data"),
     (Function(lambda x: x if x.sum() > 0 else -x), (IMAGE,), "cannot export Function with torch.export: "),
