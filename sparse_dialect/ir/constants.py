@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import io
 import itertools
+from collections import defaultdict
+from collections.abc import Iterator
 from typing import Any
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
@@ -29,7 +31,8 @@ class _Blobs:
 
     def __init__(self) -> None:
         self.arrays: WeakValueDictionary[str, np.ndarray] = WeakValueDictionary()
-        self.numbers = itertools.count()
+        # By name: what a stage in between had in a resource leaves no trace in the names of later ones.
+        self.numbers: defaultdict[str, Iterator[int]] = defaultdict(itertools.count)
 
 
 _blobs: WeakKeyDictionary[ir.Context, _Blobs] = WeakKeyDictionary()
@@ -71,7 +74,8 @@ def attribute_of(array: np.ndarray, name: str = "constant", small: int = SMALL) 
                 array, shape=array.shape, type=type_.element_type)
         return ir.DenseElementsAttr.get(array, shape=array.shape, type=type_.element_type)
     blobs = _blobs.setdefault(type_.context, _Blobs())
-    key = f"{name.replace('.', '_')}_{next(blobs.numbers)}"
+    stem = name.replace(".", "_")
+    key = f"{stem}_{next(blobs.numbers[stem])}"
     attribute = ir.DenseResourceElementsAttr.get_from_buffer(array, key, type_)
     blobs.arrays[resource_key(attribute)] = array
     return attribute

@@ -14,7 +14,7 @@
 // PACKED-SAME: schedule = #sparse.schedule<{{.*}}micro_kernel = "kernel_classes"{{.*}}storage = "fkw"
 // PACKED-SAME: scheme = #sparse.pattern
 // PACKED: sparse.packed_linear
-// PACKED-SAME: schedule = #sparse.schedule<{{.*}}micro_kernel = "sell"
+// PACKED-SAME: schedule = #sparse.schedule<{{.*}}micro_kernel = "dense_rows"
 
 // LOOPS-NOT: "sparse.
 // LOOPS-NOT: "linalg.
@@ -29,11 +29,11 @@
 // CHECK: module attributes {espalier.arena = {{[1-9][0-9]*}} : i64, espalier.arguments = ["inputs", "scratch", "outputs",
 // CHECK-SAME: espalier.inputs = 1 : i64, espalier.labels = ["start", {{.*}}"conv1"
 // CHECK-DAG: llvm.func internal @conv_{{[0-9]+}}(
-// CHECK-DAG: llvm.func internal @slices_{{[0-9]+}}(
+// CHECK-DAG: llvm.func internal @linear_{{[0-9]+}}(
 // CHECK: llvm.func internal @main(
 // CHECK: llvm.call @conv_
 // CHECK: llvm.call @espalier_barrier(
-// CHECK: llvm.call @slices_
+// CHECK: llvm.call @linear_
 // CHECK: llvm.return
 // CHECK: llvm.func @espalier_entry(%{{.*}}: !llvm.ptr, %{{.*}}: !llvm.ptr, %{{.*}}: i64, %{{.*}}: i64)
 // CHECK: llvm.call @main(

@@ -68,12 +68,16 @@ func.func @dense(%x: tensor<1x2xf32>) -> tensor<1x2xf32> {
 
 // -----
 
-// Pairs of 1x1 filters share loads; 128 channels are cut into blocks of 64. Linear layers have no such fields.
+// Pairs of 1x1 filters share loads; 128 channels are cut into blocks of 64. Linear layers have no such fields, and
+// small ones run dense.
 
 // CHECK-LABEL: func.func @pointwise_and_matrix
 // CHECK: "sparse.conv"{{.*}}channel_block = 64 : i64, filters_per_group = 2 : i64, {{.*}}storage = "fkw"
 // CHECK: "sparse.linear"
-// CHECK-SAME: schedule = #sparse.schedule<{micro_kernel = "sell", storage = "sell"}>
+// CHECK-SAME: schedule = #sparse.schedule<{micro_kernel = "dense_rows", storage = "dense_rows"}>
+// SPARSE-LABEL: func.func @pointwise_and_matrix
+// SPARSE: "sparse.linear"
+// SPARSE-SAME: schedule = #sparse.schedule<{micro_kernel = "sell", storage = "sell"}>
 func.func @pointwise_and_matrix(%x: tensor<1x128x16x16xf32>, %v: tensor<1x3xf32>)
     -> (tensor<1x2x16x16xf32>, tensor<1x2xf32>) {
   %zero = arith.constant dense<0.0> : tensor<2x128x1x1xf32>
@@ -150,14 +154,14 @@ func.func @block(%x: tensor<1x4x2x2xf32>) -> tensor<1x4x2x2xf32> {
 
 // -----
 
-// Blocks of which three of four columns stay: not worth it in a convolution, and worth it in a matrix, where bytes count.
+// Blocks of which three of four columns stay: not worth it in a convolution, nor in a matrix that stays in cache.
 
 // CHECK-LABEL: func.func @full_blocks
 // CHECK: "sparse.conv"
 // CHECK-SAME: detected = "bcr"
 // CHECK-SAME: reason = "dense: 75.0% of the multiply-adds, pays below {{[0-9.]+}}%"}>, {{.*}}scheme = #sparse.dense
 // CHECK: "sparse.linear"
-// CHECK-SAME: detected = "bcr", {{.*}}storage = "sell"
+// CHECK-SAME: detected = "bcr", {{.*}}storage = "dense_rows"
 // SPARSE-LABEL: func.func @full_blocks
 // SPARSE: reason = "sparse: asked for"{{.*}}scheme = #sparse.bcr<
 func.func @full_blocks(%x: tensor<1x4x2x2xf32>, %v: tensor<1x4xf32>) -> (tensor<1x2x2x2xf32>, tensor<1x2xf32>) {
