@@ -11,6 +11,7 @@ import pytest
 import torch
 from espalier.errors import EspalierError
 from espalier.frontends.pruning.project import prune_module
+from espalier.pipelines.backends import CompileOptions
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.command_line import CommandLine, one_line
@@ -20,8 +21,8 @@ TOLERANCE = 1e-4  # max abs error over max abs output
 
 
 def compare(module: nn.Module, *inputs: torch.Tensor) -> espalier.CompiledModel:
-    """The compiled ``module``, once it gave PyTorch's numbers."""
-    compiled = espalier.compile(module.eval(), inputs)
+    """The compiled ``module``, once it gave PyTorch's numbers: sparse, whether that pays or not."""
+    compiled = espalier.compile(module.eval(), inputs, options=CompileOptions(sparse="always"))
     with torch.no_grad():
         found = module(*inputs)
     expected = [tensor.numpy() for tensor in (found if isinstance(found, tuple) else (found,))]
