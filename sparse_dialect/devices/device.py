@@ -16,8 +16,6 @@ class Device:
 
     ``precision``: what weights, and tensors on lane grids, are kept in; ``arithmetic``: what convolutions and
     pools compute in. ``registers``: vector registers that code may use, 0 for all of the core's.
-    ``weights``: bytes of all weights of the network that runs, dense, in fp32, which tell what stays in cache
-    from one run to the next; 0: those of the layer at hand. (``network_device`` adds it up.)
 
     It rides on the module, ``sparse.target = #sparse.target<{lanes = 4 : i64, core = "cortex-a76"}>``;
     a module without it is for the reference core.
@@ -28,7 +26,11 @@ class Device:
     precision: str = "fp32"
     arithmetic: str = "fp32"
     registers: int = 0
-    weights: int = 0
+
+    @property
+    def weights(self) -> int:
+        """Bytes of the weights that a run reads beside those of the layer at hand: none is known of."""
+        return 0
 
     @property
     def costs(self) -> Core:
@@ -56,3 +58,11 @@ class Device:
         if (self.precision, self.arithmetic) == ("fp32", "fp16"):
             return "expected precision fp16 where arithmetic is fp16, found fp32"
         return None
+
+
+@dataclass(frozen=True)
+class NetworkDevice(Device):
+    """A device and the ``weights`` of all layers of the network that it runs, in bytes, dense, in fp32: they
+    tell what stays in cache from one run to the next."""
+
+    weights: int = 0

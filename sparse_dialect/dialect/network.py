@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict
 from math import prod
 from typing import Any
 
-from ..devices.device import Device
+from ..devices.device import NetworkDevice
 from ..ir.mlir import ir
 from ..ir.values import integers, shape_of
 from ..ir.walk import operations
@@ -14,10 +14,11 @@ from .recurrent import PACKED_LAYERS, WEIGHTED
 from .schedules import device_of
 
 
-def network_device(module: ir.Operation) -> Device:
+def network_device(module: ir.Operation) -> NetworkDevice:
     """``device_of`` with the bytes that all layers of ``module`` have of weights, packed or not."""
     found = operations(module, *WEIGHTED, *PACKED_LAYERS)
-    return replace(device_of(module), weights=sum(4 * prod(_shape(layer)) for layer in found))
+    weights = sum(4 * prod(_shape(layer)) for layer in found)
+    return NetworkDevice(**asdict(device_of(module)), weights=weights)
 
 
 def _shape(layer: Any) -> tuple[int, ...]:

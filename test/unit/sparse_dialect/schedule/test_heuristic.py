@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from espalier.sparse_dialect.devices.device import Device
+from espalier.sparse_dialect.devices.device import Device, NetworkDevice
 from espalier.sparse_dialect.geometry.convolution import Convolution
 from espalier.sparse_dialect.geometry.window import Window
 from espalier.sparse_dialect.schedule.heuristic import LONGEST_FP16_SUM, Heuristic, Layer, Mode
@@ -46,7 +46,7 @@ def test_a_matrix_that_stays_in_cache_is_read_fast_dense() -> None:
     random = np.random.default_rng(0)
     weight = random.standard_normal((512, 256)).astype(np.float32) * (random.random((512, 256)) < 0.5)
     layer = Layer(weight != 0, Unstructured())
-    alone, among = Device(core="avx512"), Device(core="avx512", weights=50 << 20)
+    alone, among = Device(core="avx512"), NetworkDevice(core="avx512", weights=50 << 20)
     assert isinstance(Heuristic(alone).choose(layer, Schedule()).scheme, Dense)
     assert Heuristic(among).choose(layer, Schedule()).scheme == Unstructured()
 
