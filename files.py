@@ -127,10 +127,10 @@ def check_writable(path: str | Path, *read: str | Path | None) -> None:
         raise EspalierError(f"cannot write '{path}': there is no folder '{target.parent}'")
     if not os.access(target.parent, os.W_OK) and not os.access(target, os.W_OK):
         raise EspalierError(f"cannot write '{path}': no permission in '{target.parent}'")
-    for name in filter(None, read):
-        for source in (str(name), str(name).rpartition(":")[0]):
-            if target.is_file() and os.path.isfile(source) and os.path.samefile(source, target):
-                raise EspalierError(f"cannot write '{path}': it is what is read; name another file")
+    sources = {os.path.realpath(part) for name in filter(None, read)
+               for part in (name, str(name).rpartition(":")[0])}
+    if target.is_file() and str(target) in sources:
+        raise EspalierError(f"cannot write '{path}': it is what is read; name another file")
 
 
 def check_readable(path: str | Path) -> None:

@@ -104,7 +104,8 @@ def convolution(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None
 
 
 def constant_pad(x: torch.Tensor, amounts: Sequence[int], value: float = 0) -> Any:
-    """Negative amounts crop; torch-mlir would lower them to a pad that writes beyond its memory."""
+    """Negative amounts crop, also more than there is where the other side pads (``sparse-split-crops``, which
+    takes what torch-mlir and files leave, refuses that)."""
     if not all(isinstance(size, int) for size in (*x.shape, *amounts)) or min(amounts, default=0) >= 0:
         return NotImplemented
     low, high = list(amounts[::2])[::-1], list(amounts[1::2])[::-1]

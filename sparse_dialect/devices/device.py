@@ -29,7 +29,7 @@ class Device:
 
     @property
     def weights(self) -> int:
-        """Bytes of the weights that a run reads beside those of the layer at hand: none is known of."""
+        """Bytes of the weights of the network that runs (``NetworkDevice``); 0: only a layer is known."""
         return 0
 
     @property
