@@ -127,8 +127,8 @@ def check_writable(path: str | Path, *read: str | Path | None) -> None:
         raise EspalierError(f"cannot write '{path}': there is no folder '{target.parent}'")
     if not os.access(target.parent, os.W_OK) and not os.access(target, os.W_OK):
         raise EspalierError(f"cannot write '{path}': no permission in '{target.parent}'")
-    sources = {os.path.realpath(part) for name in filter(None, read)
-               for part in (name, str(name).rpartition(":")[0])}
+    sources = {os.path.realpath(part) for name in map(str, filter(None, read))
+               for part in (name, name.rpartition(":")[0])}
     if target.is_file() and str(target) in sources:
         raise EspalierError(f"cannot write '{path}': it is what is read; name another file")
 
