@@ -16,6 +16,7 @@ from espalier.sparse_dialect.schedule.schedule import Schedule
 from espalier.tools.calibrate import measure
 from espalier.tools.commands.tune import duration
 from espalier.tools.compiled import Source
+from espalier.tools.tune import judge
 from espalier.tools.tune.network import TunedNetwork
 from support.command_line import CommandLine, one_line
 
@@ -44,8 +45,11 @@ def network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 @pytest.mark.slow
-def test_a_network_is_tuned_and_goes_on(network: str, tmp_path: Path, espalier: CommandLine) -> None:
+def test_a_network_is_tuned_and_goes_on(network: str, tmp_path: Path, espalier: CommandLine,
+                                        monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("torch")
+    # Whether chance finds something faster here must not matter: on other lane grids other trials are known.
+    monkeypatch.setattr(judge.Verdict, "faster", False)
     page = tmp_path / "page.html"
     result = espalier("tune", network, "--trials", "2", "--time", "2m", "--html", page)
     assert result.code == 0, result.err
