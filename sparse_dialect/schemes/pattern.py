@@ -192,16 +192,23 @@ def _frequent(sets: list[tuple[int, ...]], counts: np.ndarray, entries: int) -> 
 
 def _distinct(mask: np.ndarray) -> tuple[list[tuple[int, ...]], np.ndarray, np.ndarray]:
     """The distinct kept-place sets of ``mask`` [..., places], the set of each kernel (flat), their counts."""
-    rows = np.packbits(mask.reshape(-1, mask.shape[-1]), axis=1, bitorder="little")
-    if rows.shape[1] <= 8:
-        codes = np.zeros((len(rows), 8), np.uint8)
-        codes[:, : rows.shape[1]] = rows
-        rows = codes.view(np.uint64)  # sorting integers is far faster than sorting rows of bytes
-    _, first, inverse, counts = np.unique(
-        rows.ravel() if rows.shape[1] == 1 else rows, axis=None if rows.shape[1] == 1 else 0,
-        return_index=True, return_inverse=True, return_counts=True)
     flat = mask.reshape(-1, mask.shape[-1])
-    return [tuple(int(p) for p in np.flatnonzero(flat[row])) for row in first], inverse.ravel(), counts
+    if flat.shape[1] > _COUNTED_PLACES:
+        _, first, inverse, counts = np.unique(np.packbits(flat, axis=1), axis=0, return_index=True,
+                                              return_inverse=True, return_counts=True)
+        return [tuple(np.flatnonzero(flat[row]).tolist()) for row in first], inverse.ravel(), counts
+    codes = np.zeros(len(flat), np.uint16)
+    for place, kept in enumerate(flat.T):
+        codes |= kept.astype(np.uint16) << np.uint16(place)
+    counts = np.bincount(codes, minlength=1 << flat.shape[1])
+    present = np.flatnonzero(counts)
+    numbers = np.zeros(len(counts), np.int64)
+    numbers[present] = np.arange(len(present))
+    sets = [tuple(place for place in range(flat.shape[1]) if code >> place & 1) for code in present.tolist()]
+    return sets, numbers[codes], counts[present]
+
+
+_COUNTED_PLACES = 16  # up to here every set of places has a counter of its own, which is far faster than sorting
 
 
 def _covering(kept: tuple[int, ...], library: Sequence[tuple[int, ...]]) -> int:

@@ -33,7 +33,7 @@ import numpy as np
 
 from ..devices.cores import Core
 from ..errors import EspalierError
-from ..schemes.scheme import Scheme
+from ..schemes.scheme import Scheme, is_nonzero
 from .gates import interleave_gates, separate_gates, unit_groups
 from .storage import FLOATS, WEIGHT, ArrayForm, Count, Packed, Storage
 
@@ -85,7 +85,7 @@ class Sell(Storage):
         rows = interleave_gates(weight, gates, lanes) if gates > 1 else weight
         full = GROUPS[0] * lanes
         run = gates * lanes if gates > 1 else min(UNIT_ROWS, -(-len(rows) // full) * full)
-        kept = rows != 0
+        kept = is_nonzero(rows)
         counts = _group_columns(kept)
         window, group, many = GATHERED, choose_group(counts, LOAD_COST), gates == 1
         if gates > 1 or (inputs is not None and inputs < few_inputs(lanes, group)):
@@ -100,7 +100,7 @@ class Sell(Storage):
     def estimate(self, weight: np.ndarray) -> int:
         """About how many weights ``weight`` takes, those of waiting lanes included; without packing it."""
         rows = interleave_gates(weight, self.gates, self.lanes) if self.gates > 1 else weight
-        kept = int(np.count_nonzero(_grouped(rows != 0, self.group))) * self.group
+        kept = int(np.count_nonzero(_grouped(is_nonzero(rows), self.group))) * self.group
         waits = 1 + WAITS * rows.size / (self.window * max(kept, 1))
         filled = -(-len(rows) // self.rows) * self.padded_rows / len(rows)
         return int(kept * waits * filled)
@@ -135,7 +135,7 @@ class Sell(Storage):
         if order is not None:
             raise EspalierError("storage sell sorts rows by itself: expected no order")
         rows = interleave_gates(weight, self.gates, self.lanes) if self.gates > 1 else weight
-        place, entries = _entries(_grouped(rows != 0, self.group), self)
+        place, entries = _entries(_grouped(is_nonzero(rows), self.group), self)
         work = np.bincount(entries.owner // self.per_unit, minlength=len(place) // self.per_unit)
         counts = np.bincount(entries.owner, minlength=len(place))
         packed = {"edges": _edges(work + 1.0),

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...ir.mlir import bindings, ir, passmanager
-from ...ir.walk import blocks
+from ...ir.walk import blocks, mentions
 from ...passes import Pass, PassContext
 from .split_products import read_transposed, split_products
 from .take_out import take_out_same
@@ -55,15 +55,23 @@ class FuseElementwisePass(Pass):
             sequence = script.body.operations[0]
             interpreter.apply_named_sequence(op, sequence, script)
             for view in op.regions[0].blocks[0].operations:
-                if view.operation.name == "func.func" and not _carries_tensors(view.operation):
-                    kept = len(_unread(view.operation))
-                    passmanager.PassManager.parse(FUSION).run(view.operation)
-                    if not kept:
-                        _erase_unread(view.operation)
-                    with ir.Location.unknown():
-                        context.statistics["products split"] += split_products(view.operation)
-                        context.statistics["read transposed"] += read_transposed(view.operation)
-                        context.statistics["taken out"] += take_out_same(view.operation)
+                if view.operation.name == "func.func" and _to_fuse(view.operation):
+                    _fuse(view.operation, context)
+
+
+def _to_fuse(function: ir.Operation) -> bool:
+    return mentions(function, "linalg.") and not _carries_tensors(function)
+
+
+def _fuse(function: ir.Operation, context: PassContext) -> None:
+    kept = len(_unread(function))
+    passmanager.PassManager.parse(FUSION).run(function)
+    if not kept:
+        _erase_unread(function)
+    with ir.Location.unknown():
+        context.statistics["products split"] += split_products(function)
+        context.statistics["read transposed"] += read_transposed(function)
+        context.statistics["taken out"] += take_out_same(function)
 
 
 def _unread(function: ir.Operation) -> list[ir.Operation]:
