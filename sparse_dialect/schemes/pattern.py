@@ -208,7 +208,7 @@ def _distinct(mask: np.ndarray) -> tuple[list[tuple[int, ...]], np.ndarray, np.n
     return sets, numbers[codes], counts[present]
 
 
-_COUNTED_PLACES = 16  # up to here every set of places has a counter of its own, which is far faster than sorting
+_COUNTED_PLACES = 16  # so far every set of places has a counter: far faster than sorting
 
 
 def _covering(kept: tuple[int, ...], library: Sequence[tuple[int, ...]]) -> int:
