@@ -12,9 +12,11 @@ import re
 from math import prod
 from pathlib import Path
 
+import numpy as np
+
 from ..pipelines.extremes import check_extremes
 from ..pipelines.upstream import HAS_TORCH_PASSES, reading_context
-from ..sparse_dialect.errors import EspalierError
+from ..sparse_dialect.errors import EspalierError, op_error
 from ..sparse_dialect.ir.mlir import bindings, ir
 from ..sparse_dialect.ir.walk import blocks, mentions
 
@@ -69,6 +71,7 @@ def _lower(module: ir.Module, what: str) -> None:
             _check_torch(module)
             to_linalg(module)
         if mentions(module.operation, "tosa."):
+            _check_tosa(module)
             run(module, FROM_TOSA)
     except EspalierError as error:
         raise EspalierError(f"{what}: {error}") from error
@@ -87,6 +90,18 @@ def _check_torch(module: ir.Module) -> None:
                                         "and dtype")
                 if op.name in VIEWS and EMPTY.search(text):
                     raise EspalierError(f"'{op.name}' gives {text}; expected tensors that hold elements")
+
+
+def _check_tosa(module: ir.Module) -> None:
+    """Raises ``EspalierError`` for a crop: TOSA has none, and upstream merges its amounts with others."""
+    for block in blocks(module.operation):
+        for view in block.operations:
+            op = view.operation
+            if op.name == "tosa.pad" and op.operands[1].owner.name == "tosa.const_shape":
+                amounts = np.array(op.operands[1].owner.attributes["values"]).astype(np.int64)
+                if amounts.min(initial=0) < 0:
+                    raise op_error(op, "amounts of 0 or more", str(amounts.tolist()),
+                                   "write a crop as tosa.slice")
 
 
 def check_static(module: ir.Module, what: str) -> None:

@@ -21,7 +21,7 @@ class Named:
         return ",".join(self.elements)
 
 
-PREPARE = ("inline", "symbol-dce", "sparse-fold-empty", "sparse-split-crops", "sparse-guard-indices",
+PREPARE = ("sparse-split-crops", "inline", "symbol-dce", "sparse-fold-empty", "sparse-guard-indices",
            "convert-elementwise-to-linalg", "sparse-guard-divisions",
            "sparse-raise-linalg{lone-means=false}", "sparse-lower-to-reference{uncovered=true}",
            "sparse-detect-schemes", "sparse-look-up-schedules", "sparse-schedule-layers",

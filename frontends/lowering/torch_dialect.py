@@ -14,6 +14,7 @@ from ...sparse_dialect.dialect.dialect import register_dialect
 from ...sparse_dialect.ir.mlir import PACKAGE, bindings, ir, passmanager
 from ...sparse_dialect.ir.walk import blocks
 from ..mlir_file import first_line
+from .crops import split_crops
 from .nan import keep_nan
 from .recurrent_calls import calls_of_operators, ops_of_calls
 
@@ -38,8 +39,9 @@ def to_linalg(module: ir.Module, to_backend: str = TO_BACKEND) -> None:
     """Lowers ``module`` to linalg on tensors, in place; ``to_backend`` is a pipeline that ends in operators
     of PyTorch that torch-mlir can lower. Raises ``EspalierError`` for operations that it cannot (named)."""
     calls_of_operators(module)
-    for pipeline in (to_backend, TO_LINALG):
-        run(module, pipeline)
+    run(module, to_backend)
+    split_crops(module)
+    run(module, TO_LINALG)
     _check_lowered(module)
     ops_of_calls(module)
     keep_nan(module)

@@ -30,7 +30,7 @@ from .bags import embedding_bag
 from .frames import depthwise_over_frames
 from .linear import linear
 from .recurrent import decompositions as with_recurrent
-from .transposed import fold, transposed_convolution, window
+from .transposed import fold, transposed_convolution
 
 aten = torch.ops.aten
 
@@ -41,7 +41,7 @@ def table() -> dict[Any, Callable[..., Any]]:
 
     ours: dict[Any, Callable[..., Any]] = {
         aten.linear.default: linear, aten.convolution.default: convolution,
-        aten.col2im.default: fold, aten.constant_pad_nd.default: constant_pad,
+        aten.col2im.default: fold,
         aten.roll.default: operators.roll, aten.fmod.Scalar: operators.fmod,
         aten.reciprocal.default: operators.reciprocal, aten.gelu.default: operators.gelu,
         aten.hypot.default: operators.hypot, aten.angle.default: operators.angle,
@@ -101,15 +101,6 @@ def convolution(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None
     if spatial == 3 and groups > 1 and weight.shape[1] == 1 and weight.shape[0] == groups:
         return depthwise_over_frames(x, weight, bias, stride, padding, dilation)
     return NotImplemented
-
-
-def constant_pad(x: torch.Tensor, amounts: Sequence[int], value: float = 0) -> Any:
-    """Negative amounts crop, also more than there is where the other side pads (``sparse-split-crops``, which
-    takes what torch-mlir and files leave, refuses that)."""
-    if not all(isinstance(size, int) for size in (*x.shape, *amounts)) or min(amounts, default=0) >= 0:
-        return NotImplemented
-    low, high = list(amounts[::2])[::-1], list(amounts[1::2])[::-1]
-    return window(x, low, high, value)
 
 
 __all__ = ["table", "whole_layers"]

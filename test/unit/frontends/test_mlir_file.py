@@ -16,6 +16,12 @@ VIEW = ("func.func @main(%a: !torch.vtensor<[0,8],f32>) -> !torch.vtensor<[8,0],
         " %0 = torch.aten.view %a, %l : !torch.vtensor<[0,8],f32>, !torch.list<int> -> "
         "!torch.vtensor<[8,0],f32>\n return %0 : !torch.vtensor<[8,0],f32>\n}")
 
+CROP = ("func.func @main(%a: tensor<3xf32>) -> tensor<2xf32> {\n"
+        " %p = tosa.const_shape {values = dense<[-1, 0]> : tensor<2xindex>} : () -> !tosa.shape<2>\n"
+        ' %c = "tosa.const"() <{values = dense<0.0> : tensor<1xf32>}> : () -> tensor<1xf32>\n'
+        " %0 = tosa.pad %a, %p, %c : (tensor<3xf32>, !tosa.shape<2>, tensor<1xf32>) -> tensor<2xf32>\n"
+        " return %0 : tensor<2xf32>\n}")
+
 
 @pytest.mark.parametrize(("text", "message"), [
     (RELU.replace("T", "!torch.vtensor"), "'torch.aten.relu' has a tensor of type .*; expected its sizes"),
@@ -26,6 +32,7 @@ VIEW = ("func.func @main(%a: !torch.vtensor<[0,8],f32>) -> !torch.vtensor<[8,0],
     ("func.func @main(%a: tensor<3xf32>) {\n return\n}", "expected a function that returns a tensor"),
     ("func.func @main() -> tensor<1xf32> {\n %0 = arith.constant dense<1.0> : tensor<1xf32>\n"
      " return %0 : tensor<1xf32>\n}", "'func.func' expected an input, found none"),
+    (CROP, "'tosa.pad' expected amounts of 0 or more, found \\[-1, 0\\]; write a crop as tosa.slice"),
     ("module {" * 3000 + "}" * 3000, "its regions are nested too deeply"),
 ])
 def test_bad_files_are_one_line(tmp_path: Path, text: str, message: str) -> None:

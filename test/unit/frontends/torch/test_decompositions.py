@@ -10,7 +10,6 @@ import espalier
 import pytest
 import torch
 from espalier.frontends.torch import transposed
-from espalier.frontends.torch.decompositions import constant_pad
 from torch import nn
 
 aten = torch.ops.aten
@@ -54,12 +53,6 @@ def test_fold_is_a_sum_of_shifted_images() -> None:
             torch.testing.assert_close(transposed.fold(x, size, kernel, dilation, padding, stride), expected)
 
 
-@pytest.mark.parametrize("amounts", [[-1, 0], [-1, -2, 0, 0], [-1, 2, 1, -1], [3, -5], [0, 0, -2, 1]])
-def test_negative_padding_crops(amounts: list[int]) -> None:
-    x = torch.arange(1.0, 31).reshape(2, 3, 5)
-    torch.testing.assert_close(constant_pad(x, amounts, 0.5), nn.functional.pad(x, amounts, value=0.5))
-
-
 LAYERS = (
     (nn.ConvTranspose1d(8, 6, 4, 2, 1), (8, 10)),
     (nn.ConvTranspose2d(4, 4, 3, 2, 1, 1, dilation=2, groups=2), (1, 4, 7, 6)),
@@ -70,6 +63,9 @@ LAYERS = (
     (nn.Conv3d(6, 6, (5, 1, 1), dilation=(2, 1, 1), padding=(4, 0, 0), groups=6), (1, 6, 8, 4, 4)),
     (nn.Fold((8, 8), 3, padding=1), (1, 36, 64)),
     (nn.ZeroPad2d((-1, 2, 1, -1)), (1, 2, 4, 4)),
+    (nn.ConstantPad1d((3, -5), 0.5), (2, 3, 5)),
+    (nn.ConstantPad2d((0, 0, -2, 1), 0.5), (1, 2, 4, 4)),
+    (nn.Sequential(nn.ZeroPad2d((-1, 0, 2, -1)), nn.Conv2d(2, 3, 3, padding=1)), (1, 2, 4, 4)),
     (nn.Conv2d(3, 4, 3, padding=1, padding_mode="replicate"), (1, 3, 6, 6)),  # constants inside lists
 )
 
