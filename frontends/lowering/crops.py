@@ -3,8 +3,8 @@
     %y = torch.aten.constant_pad_nd %x, [-1, 2]   ->   %s = torch.aten.slice.Tensor %x, 3, 1, 5, 1
                                                        %y = torch.aten.constant_pad_nd %s, [0, 2]
 
-``sparse-split-crops`` comes too late for it: among torch-mlir's passes upstream's canonicalization merges such
-padding with a convolution's behind it (-1, then 1, make 0).
+``sparse-split-crops`` comes too late for it: among torch-mlir's passes upstream's canonicalization merges
+such padding with a convolution's behind it (-1, then 1, make 0).
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ END = 2**63 - 1  # of a slice: the end of a dimension whose size only the run kn
 
 
 def split_crops(module: ir.Module) -> None:
-    """Splits every ``constant_pad_nd`` that crops, in place. Raises ``EspalierError`` where it takes away more
-    than there is."""
+    """Splits every ``constant_pad_nd`` that crops, in place. Raises ``EspalierError`` where it takes away
+    more than there is."""
     with module.context:
         for op in [view.operation for block in blocks(module.operation) for view in block.operations]:
             if op.name == "torch.aten.constant_pad_nd" and min(_amounts(op), default=0) < 0:
@@ -48,7 +48,8 @@ def _split(op: ir.Operation) -> None:
 
 
 def _sliced(x: ir.Value, turn: int, low: int, high: int) -> ir.Value:
-    """``x`` without ``low`` places at the beginning and ``high`` at the end of its ``turn``th last dimension."""
+    """``x`` without ``low`` places at the beginning and ``high`` at the end of its ``turn``th dimension from
+    the last."""
     text = str(x.type)
     found = SIZES.match(text)
     sizes = found[1].split(",") if found else []
@@ -59,7 +60,7 @@ def _sliced(x: ir.Value, turn: int, low: int, high: int) -> ir.Value:
     if sizes[at] != "?":
         end = int(sizes[at]) - high
         if end < low:
-            raise EspalierError(f"padding takes {low + high} of {sizes[at]} places away; correct these amounts")
+            raise EspalierError(f"padding takes {low + high} of {sizes[at]} places away; correct its amounts")
         sizes[at] = str(end - low)
     type_ = ir.Type.parse(SIZES.sub(f"!torch.vtensor<[{','.join(sizes)}]", text))
     numbers = [_integer(value) for value in (at, low, end, 1)]
