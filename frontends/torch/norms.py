@@ -14,26 +14,45 @@ from typing import Any
 import torch
 from torch._decomp import get_decompositions
 
+NEAR = 4096  # numbers that stay in L1 between their mean and their variance
+
 
 def var(x: torch.Tensor, dim: Sequence[int] | None = None, *, correction: float | None = None,
         keepdim: bool = False) -> Any:
     """``aten.var.correction``; exact also where the mean, rounded, is far from zero; NaN of nothing."""
-    found = _squares(x, dim, keepdim)
-    if found is NotImplemented:
-        return found
-    total, centred, _, count, dims = found
-    shift = centred.sum(dims, keepdim=keepdim)
+    dims = _reduced(x, dim)
+    if dims is None:
+        return NotImplemented
+    total, centred, _ = _squares(x, dims, keepdim)
+    shift, count = centred.sum(dims, keepdim=keepdim), prod(x.shape[at] for at in dims)
     return (total - shift * shift / count) / _divisor(count, correction)
 
 
 def var_mean(x: torch.Tensor, dim: Sequence[int] | None = None, *, correction: float | None = None,
              keepdim: bool = False) -> Any:
-    """``aten.var_mean.correction``, of which PyTorch makes norms: exact to what the mean is rounded by."""
-    found = _squares(x, dim, keepdim)
-    if found is NotImplemented:
-        return found
-    total, _, mean, count, _ = found
-    return total / _divisor(count, correction), mean.reshape(total.shape)
+    """``aten.var_mean.correction``, of which PyTorch makes norms: exact to what the mean is rounded by. Long
+    rows are read once: the variances of parts, and that of their means, give that of the whole (Chan, Golub
+    and LeVeque, American Statistician 37, 1983)."""
+    dims = _reduced(x, dim)
+    if dims is None:
+        return NotImplemented
+    count = prod(x.shape[at] for at in dims)
+    part = _part(count) if dims == list(range(dims[0], x.dim())) else count
+    if part == count:
+        total, _, mean = _squares(x, dims, keepdim)
+        return total / _divisor(count, correction), mean.reshape(total.shape)
+    within, _, means = _squares(x.reshape(*x.shape[:dims[0]], count // part, part), [-1])
+    between, _, mean = _squares(means.squeeze(-1), [-1])
+    variance = (within.sum(-1) + between * part) / _divisor(count, correction)
+    shape = (*x.shape[:dims[0]], *(1,) * len(dims)) if keepdim else variance.shape
+    return variance.reshape(shape), mean.reshape(shape)
+
+
+def _part(count: int) -> int:
+    """How many of ``count`` numbers, which it divides, are near; ``count`` where they are few or nothing
+    fits."""
+    parts = [part for part in range(NEAR, NEAR // 4, -1) if count % part == 0]
+    return parts[0] if parts and count > 2 * NEAR else count
 
 
 def batch_norm(x: torch.Tensor, weight: torch.Tensor | None, bias: torch.Tensor | None, mean: torch.Tensor,
@@ -51,18 +70,19 @@ def batch_norm(x: torch.Tensor, weight: torch.Tensor | None, bias: torch.Tensor 
     return y, unused, unused
 
 
-def _squares(x: torch.Tensor, dim: Sequence[int] | None, keepdim: bool) -> Any:
-    """The sum of squared differences from the mean, these differences, the mean with all dimensions, how many
-    numbers it is of, and along which dimensions."""
+def _reduced(x: torch.Tensor, dim: Sequence[int] | None) -> list[int] | None:
+    """Along which dimensions of ``x`` a variance is; None where it is left to PyTorch."""
     if x.dtype not in (torch.float32, torch.float64) or not all(isinstance(size, int) for size in x.shape):
-        return NotImplemented
-    dims = [at % max(x.dim(), 1) for at in dim] if dim else list(range(x.dim()))
-    count = prod(x.shape[at] for at in dims)
-    if not dims:
-        return NotImplemented
+        return None
+    return [at % max(x.dim(), 1) for at in dim] if dim else list(range(x.dim())) or None
+
+
+def _squares(x: torch.Tensor, dims: Sequence[int], keepdim: bool = False) -> tuple[
+        torch.Tensor, torch.Tensor, torch.Tensor]:
+    """The sum of squared differences from the mean, these differences, and the mean with all dimensions."""
     mean = x.mean(dims, keepdim=True)
     centred = x - mean
-    return (centred * centred).sum(dims, keepdim=keepdim), centred, mean, count, dims
+    return (centred * centred).sum(dims, keepdim=keepdim), centred, mean
 
 
 def _divisor(count: int, correction: float | None) -> float:

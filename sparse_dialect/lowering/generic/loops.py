@@ -96,7 +96,10 @@ def _with_turns(plan: Plan) -> Plan:
 
 
 def _plans(nest: Nest, lanes: int, cut: bool) -> list[Plan]:
-    plan = _plan(merged(nest, indexed_loops(nest)), lanes)
+    flat = merged(nest, indexed_loops(nest))
+    if not flat.sizes and not cut:
+        flat = nest_of(nest, loops_of(nest)[:1])  # one element, between others of its row
+    plan = _plan(flat, lanes)
     along = plan.along
     tile = tile_loop(plan.nest, along, lanes)
     if tile is not None:
