@@ -21,7 +21,7 @@ from .transposition import TileLanes, tile_loop, transposed
 
 BLOCK = 2048  # elements of one row where a single long loop is cut into rows
 ROWS = 16  # fewer rows than this, and a long loop is cut
-ACCUMULATORS = 4  # vectors summed side by side, so that additions need not wait for each other
+ACCUMULATORS = 8  # vectors summed side by side, so that additions need not wait for each other
 COLUMNS = 8  # vectors of neighbouring sums, so that additions need not wait
 FAR = 1 << 19  # elements that do not stay near: half as many vectors are fetched ahead better
 SHARED = 4  # rows that read each vector of an operand together, where it is the same for all of them
@@ -210,7 +210,7 @@ class Rows:
         if self.plan.together:
             return self.plan.together
         if self.plan.tile is not None:
-            return 2 if self.memory.lanes == 8 else ACCUMULATORS  # AVX2 has 16 registers only
+            return 2 if self.memory.lanes == 8 else 4  # AVX2 has 16 registers only
         loops = (self.plan.along, *self.plan.sums)
         extent = max((sum((self.nest.sizes[at] - 1) * access.strides[at] for at in loops)
                       for access in self.nest.inputs), default=0)
@@ -353,7 +353,7 @@ class Rows:
         memory, lanes = self.memory, self.memory.lanes
         outputs = len(self.nest.outputs)
         short = len(list(self.nest.body.operations)) <= LARGE_BODY
-        together = min(ACCUMULATORS if short else 1, max(self.size // lanes, 1))
+        together = min(max(ACCUMULATORS // outputs, 1) if short else 1, max(self.size // lanes, 1))
         carried = [memory.splat(access.element, joins.neutral) for _ in range(together)
                    for joins, access in zip(self.plan.joins, self.nest.outputs, strict=True)]
 
@@ -364,9 +364,7 @@ class Rows:
 
         values = self._nested(self.plan.sums, dict(indices), carried, terms)
         for number, (joins, access) in enumerate(zip(self.plan.joins, self.nest.outputs, strict=True)):
-            total = values[number]
-            for part in range(1, together):
-                total = joins.join(total, values[part * outputs + number])
+            total = joins.all(values[number::outputs])
             start = starts[len(self.nest.inputs) + number]
             memory.put(access, start, joins.join(joins.across(total), memory.scalar(access, start)))
 

@@ -6,7 +6,7 @@ value with the one so far, in any order.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,6 +54,13 @@ class Joins:
 
     def join(self, a: Value, b: Value) -> Value:
         return clone(self.op, [a, b], a.type)
+
+    def all(self, values: Sequence[Value]) -> Value:
+        """All of ``values`` joined, two by two."""
+        while len(values) > 1:
+            pairs = [self.join(a, b) for a, b in zip(values[::2], values[1::2], strict=False)]
+            values = [*pairs, *values[2 * len(pairs):]]
+        return values[0]
 
     def across(self, lanes: Value) -> Value:
         """All lanes of a vector joined, half with half."""
