@@ -48,18 +48,26 @@ func.func @others(%x: f64, %y: f32) -> (f64, f32) {
   return %0, %2 : f64, f32
 }
 
-// Vectors that a loop divides by one number are multiplied by its reciprocal, where that is a usual number, and
-// put right; a number that the loop itself computes, or whose reciprocal is exact, is left alone.
+// Vectors that a loop divides by one number are multiplied by its reciprocal in two parts, where that is a usual
+// number; a number that the loop itself computes, or whose reciprocal is exact, is left alone. A constant's
+// reciprocal is known.
 // CHECK-LABEL: func @one_number
 // CHECK: %[[N:.*]] = arith.addf
 // CHECK: %[[R:.*]] = arith.divf %{{.*}}, %[[N]] : f32
+// CHECK: %[[FIRST:.*]] = arith.bitcast %{{.*}} : i32 to f32
+// CHECK: %[[SECOND:.*]] = arith.mulf %{{.*}}, %[[R]] : f32
 // CHECK: scf.for
 // CHECK: scf.if
-// CHECK: %[[TIMES:.*]] = vector.broadcast %[[R]]
-// CHECK: %[[Q:.*]] = arith.mulf %{{.*}}, %[[TIMES]]
-// CHECK-COUNT-2: vector.fma
+// CHECK: %[[HIGH:.*]] = vector.broadcast %[[FIRST]]
+// CHECK: %[[LOW:.*]] = vector.broadcast %[[SECOND]]
+// CHECK: %[[REST:.*]] = arith.mulf %[[X:.*]], %[[LOW]]
+// CHECK: vector.fma %[[X]], %[[HIGH]], %[[REST]]
 // CHECK: else
 // CHECK: arith.divf {{.*}} : vector<16xf32>
+// CHECK-LABEL: func @constant
+// CHECK-NOT: arith.divf
+// CHECK: vector.fma
+// CHECK: return
 // CHECK-LABEL: func @own_number
 // CHECK-NOT: scf.if
 // CHECK: return
@@ -75,6 +83,11 @@ func.func @one_number(%x: memref<64xf32>, %a: f32) {
     vector.store %1, %x[%at] : memref<64xf32>, vector<16xf32>
   }
   return
+}
+func.func @constant(%x: vector<16xf32>) -> vector<16xf32> {
+  %three = arith.constant dense<3.0> : vector<16xf32>
+  %0 = arith.divf %x, %three : vector<16xf32>
+  return %0 : vector<16xf32>
 }
 func.func @own_number(%x: memref<64xf32>) {
   %c0 = arith.constant 0 : index

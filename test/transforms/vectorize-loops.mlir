@@ -58,7 +58,7 @@ func.func @uniform(%x: memref<32x24xf32>, %s: memref<32xf32>, %y: memref<32x24xf
 // CHECK-LABEL: func @columns
 // CHECK-DAG: arith.constant -0.000000e+00 : f32
 // CHECK: scf.parallel
-// CHECK: scf.for {{.*}} iter_args(%{{.*}}, %{{.*}}, %{{.*}}, %{{.*}}) -> (vector<8xf32>, vector<8xf32>, vector<8xf32>, vector<8xf32>)
+// CHECK: %{{.*}}:8 = scf.for {{.*}} iter_args({{.*}}) -> (vector<8xf32>, {{.*}}vector<8xf32>)
 // CHECK: vector.shuffle {{.*}} [4, 5, 6, 7] : vector<8xf32>, vector<8xf32>
 // CHECK: vector.extract {{.*}}[0] : f32 from vector<1xf32>
 func.func @columns(%x: memref<32x64xf32>, %y: memref<32xf32>) {
@@ -375,4 +375,42 @@ func.func @one_by_one(%x: memref<17x9x16xf32>, %y: memref<17x32x16xf32>, %scratc
   }
   return
 }
+}
+
+// -----
+
+#id = affine_map<(i, j) -> (i, j)>
+#row = affine_map<(i, j) -> (i)>
+#one = affine_map<(i) -> (i)>
+
+// Rows so long that a turn takes one: what is one element of a row runs between the others.
+// CHECK-LABEL: func @long_rows
+// CHECK: scf.parallel
+// CHECK-NOT: scf.reduce
+// CHECK: math.sqrt
+// CHECK-NOT: scf.reduce
+// CHECK: arith.mulf
+// CHECK: scf.reduce
+// CHECK-NOT: scf.parallel
+// CHECK: return
+func.func @long_rows(%x: memref<32x8192xf32>, %z: memref<32xf32>, %y: memref<32x8192xf32>) {
+  linalg.generic {indexing_maps = [#id, #row], iterator_types = ["parallel", "reduction"]}
+    ins(%x : memref<32x8192xf32>) outs(%z : memref<32xf32>) {
+  ^bb0(%in: f32, %out: f32):
+    %0 = arith.addf %in, %out : f32
+    linalg.yield %0 : f32
+  }
+  linalg.generic {indexing_maps = [#one, #one], iterator_types = ["parallel"]}
+    ins(%z : memref<32xf32>) outs(%z : memref<32xf32>) {
+  ^bb0(%in: f32, %out: f32):
+    %0 = math.sqrt %in : f32
+    linalg.yield %0 : f32
+  }
+  linalg.generic {indexing_maps = [#id, #row, #id], iterator_types = ["parallel", "parallel"]}
+    ins(%x, %z : memref<32x8192xf32>, memref<32xf32>) outs(%y : memref<32x8192xf32>) {
+  ^bb0(%a: f32, %b: f32, %c: f32):
+    %0 = arith.mulf %a, %b : f32
+    linalg.yield %0 : f32
+  }
+  return
 }

@@ -15,7 +15,7 @@ LARGEST = 88.0  # exp of it is finite in f32
 LOG2E = 1.44269504088896341
 LN2_HIGH, LN2_LOW = 0.693359375, -2.12194440e-4  # their sum is ln 2; a small integer times the first is exact
 ROUND = 1.5 * 2**23  # adding it rounds to an integer, which the lowest bits of the sum hold
-EXPONENT = 23  # where the exponent begins among the bits of f32
+EXPONENT, BIAS = 23, 127  # where the exponent begins among the bits of f32, and what that of 1 is
 RECIPROCAL_BITS = 0x7EF311C3  # less the bits of x > 0: those of 1 / x, nearly
 ROOT_HALF_BITS = 0x3F3504F3  # how sqrt(1/2) is held
 # exp(r) = 1 + r * P(r) for |r| <= ln(2) / 2, within 2e-8 (least largest error of exp, by Lawson's iteration)
@@ -41,21 +41,19 @@ HALF_LN2 = 0.34657359
 
 def exponential(b: Builder, x: Value) -> Value:
     """exp(x), of ``x`` cut to [-87, 88]."""
-    rounded, rest = _reduced(b, b.clamp(x, -LARGEST + 1, LARGEST))
-    return arith.MulFOp(_horner(b, (*EXP_P, 1.0), rest), _two_to_the(b, rounded)).result
+    held, rest = _reduced(b, b.clamp(x, -LARGEST + 1, LARGEST), BIAS)
+    power = vector.BitCastOp(b.vector, _moved_up(b, held, EXPONENT)).result
+    return arith.MulFOp(_horner(b, (*EXP_P, 1.0), rest), power).result
 
 
 def exp(b: Builder, x: Value) -> Value:
     """exp(x) of any x: 0 and infinity where it is out of range. Two factors keep the exponents in theirs."""
-    rounded, rest = _reduced(b, b.clamp(x, -104.0, 89.0))
-    bits = ir.VectorType.get([b.lanes], b.i32)
-    held = vector.BitCastOp(bits, rounded).result
-    power = arith.ShLIOp(held, b.constant(bits, EXPONENT)).result  # nothing of ROUND is left
-    half = arith.ShLIOp(held, b.constant(bits, EXPONENT - 1)).result
-    half = arith.AndIOp(half, b.constant(bits, -1 << EXPONENT)).result
+    held, rest = _reduced(b, b.clamp(x, -104.0, 89.0), 2 * BIAS)
+    half = _moved_up(b, held, EXPONENT - 1)
+    half = arith.AndIOp(half, b.constant(half.type, -1 << EXPONENT)).result
     series = _horner(b, (*EXP_P, 1.0), rest)
-    for part in (half, arith.SubIOp(power, half).result):
-        series = arith.MulFOp(series, _with_exponent(b, part)).result
+    for part in (half, arith.SubIOp(_moved_up(b, held, EXPONENT), half).result):
+        series = arith.MulFOp(series, vector.BitCastOp(b.vector, part).result).result
     return series
 
 
@@ -118,11 +116,18 @@ def rsqrt(b: Builder, x: Value) -> Value:
     return arith.DivFOp(b.splat(1.0), root).result
 
 
-def _reduced(b: Builder, x: Value) -> tuple[Value, Value]:
-    """``x`` as n ln 2 + rest: ``ROUND`` + n, whose lowest bits hold n, and the rest."""
-    rounded = b.fma(x, b.splat(LOG2E), b.splat(ROUND))
-    power = arith.SubFOp(rounded, b.splat(ROUND)).result
-    return rounded, b.fma(power, b.splat(-LN2_LOW), b.fma(power, b.splat(-LN2_HIGH), x))
+def _reduced(b: Builder, x: Value, bias: int) -> tuple[Value, Value]:
+    """``x`` as n ln 2 + rest: a number whose lowest bits hold n + ``bias``, and the rest."""
+    rounding = b.splat(ROUND + bias)
+    held = b.fma(x, b.splat(LOG2E), rounding)
+    power = arith.SubFOp(held, rounding).result
+    return held, b.fma(power, b.splat(-LN2_LOW), b.fma(power, b.splat(-LN2_HIGH), x))
+
+
+def _moved_up(b: Builder, x: Value, places: int) -> Value:
+    """The bits of ``x``, ``places`` further up; nothing of ``ROUND`` is left from ``EXPONENT - 1`` on."""
+    bits = ir.VectorType.get([b.lanes], b.i32)
+    return arith.ShLIOp(vector.BitCastOp(bits, x).result, b.constant(bits, places)).result
 
 
 def _is_less(a: Value, b: Value) -> Value:
@@ -131,19 +136,6 @@ def _is_less(a: Value, b: Value) -> Value:
 
 def _absolute(b: Builder, x: Value) -> Value:
     return ir.Operation.create("math.absf", results=[b.vector], operands=[x]).result
-
-
-def _two_to_the(b: Builder, rounded: Value) -> Value:
-    """2^n, where the lowest bits of ``rounded`` hold the integer n: moves them to the exponent's place."""
-    bits = ir.VectorType.get([b.lanes], b.i32)
-    held = vector.BitCastOp(bits, rounded).result
-    return _with_exponent(b, arith.ShLIOp(held, b.constant(bits, EXPONENT)).result)
-
-
-def _with_exponent(b: Builder, exponent: Value) -> Value:
-    """2^n, where n stands at the exponent's place."""
-    return vector.BitCastOp(b.vector, arith.AddIOp(exponent, b.constant(
-        exponent.type, 127 << EXPONENT)).result).result
 
 
 def _ratio(b: Builder, above: Value, below: Value) -> Value:
