@@ -3,10 +3,10 @@
     %d = vector.broadcast %n                   %high, %low = 1 / %n in two parts ; %ok = 2^-63 <= |%n| <= 2^63
     scf.for { %q = arith.divf %x, %d }   ->    scf.for { %q = scf.if %ok { x high + (x low) } else { x / d } }
 
-The reciprocal is exact to 2^-45, so that the sum, rounded once, is the quotient's nearest number, but where that
-is a matter of a millionth of an ulp (Brisebarre and Muller, IEEE Transactions on Computers 57, 2008); where x
-is below 2^-100, within one ulp. ``high`` is the smaller part of the reciprocal's size, so that both products
-have one sign: infinities and zeros are the quotient's.
+The reciprocal is exact to 2^-45, so that the sum, rounded once, is the number nearest to the quotient but where
+that is a matter of a millionth of an ulp (Brisebarre and Muller, IEEE Transactions on Computers 57, 2008);
+where x is below 2^-100, within one ulp. ``high`` is no larger than the reciprocal, so that both products have
+one sign: infinities and zeros are the quotient's.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ def _is_power_of_two(made: ir.Operation) -> bool:
 
 
 def _constant_parts(made: ir.Operation) -> Parts | None:
-    """The reciprocal of a constant in all lanes; None for others, and where it is no usual number, or exact."""
+    """The reciprocal of a constant in all lanes; None for others, and where it is not usual, or exact."""
     if made.name != "arith.constant" or not ir.DenseElementsAttr(made.attributes["value"]).is_splat:
         return None
     number = ir.FloatAttr(ir.DenseElementsAttr(made.attributes["value"]).get_splat_value()).value
