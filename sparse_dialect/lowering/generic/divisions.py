@@ -3,7 +3,7 @@
     %d = vector.broadcast %n                   %high, %low = 1 / %n in two parts ; %ok = 2^-63 <= |%n| <= 2^63
     scf.for { %q = arith.divf %x, %d }   ->    scf.for { %q = scf.if %ok { x high + (x low) } else { x / d } }
 
-The reciprocal is exact to 2^-45, so that the sum, rounded once, is the number nearest to the quotient but where
+The reciprocal is exact to 2^-45, so that the sum, rounded once, is the quotient, rounded, but where
 that is a matter of a millionth of an ulp (Brisebarre and Muller, IEEE Transactions on Computers 57, 2008);
 where x is below 2^-100, within one ulp. ``high`` is no larger than the reciprocal, so that both products have
 one sign: infinities and zeros are the quotient's.
