@@ -77,7 +77,7 @@ def _reduced(x: torch.Tensor, dim: Sequence[int] | None) -> list[int] | None:
     return [at % max(x.dim(), 1) for at in dim] if dim else list(range(x.dim())) or None
 
 
-def _squares(x: torch.Tensor, dims: Sequence[int], keepdim: bool = False) -> tuple[
+def _squares(x: torch.Tensor, dims: list[int], keepdim: bool = False) -> tuple[
         torch.Tensor, torch.Tensor, torch.Tensor]:
     """The sum of squared differences from the mean, these differences, and the mean with all dimensions."""
     mean = x.mean(dims, keepdim=True)
