@@ -133,6 +133,16 @@ def check_writable(path: str | Path, *read: str | Path | None) -> None:
         raise EspalierError(f"cannot write '{path}': it is what is read; name another file")
 
 
+def check_apart(*paths: str | Path | None) -> None:
+    """Raises EspalierError when two outputs are one file, of which the last would win; devices may be."""
+    seen: set[str] = set()
+    for path in filter(None, paths):
+        place = os.path.realpath(path)
+        if place in seen and (not os.path.exists(place) or os.path.isfile(place) or os.path.isdir(place)):
+            raise EspalierError(f"cannot write '{path}': two outputs are to be this file; name another")
+        seen.add(place)
+
+
 def check_readable(path: str | Path) -> None:
     """Raises EspalierError where ``path`` has no end: a pipe waits for a writer, ``/dev/zero`` fills the
     memory. What is missing or cannot be opened is found by who opens it."""

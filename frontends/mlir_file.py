@@ -18,7 +18,7 @@ from ..pipelines.extremes import check_extremes
 from ..pipelines.upstream import HAS_TORCH_PASSES, reading_context
 from ..sparse_dialect.errors import EspalierError, op_error
 from ..sparse_dialect.ir.mlir import bindings, ir
-from ..sparse_dialect.ir.walk import blocks, mentions
+from ..sparse_dialect.ir.walk import blocks, mentions, with_inner
 
 FROM_TOSA = ("builtin.module(func.func(tosa-to-linalg-named,tosa-to-linalg,tosa-to-arith,tosa-to-tensor,"
              "tosa-to-scf),canonicalize)")
@@ -54,6 +54,7 @@ def load_mlir(path: str | Path) -> ir.Module:
     except ir.MLIRError as error:
         raise EspalierError(f"{path}: {_diagnostic(error)}") from error
     try:
+        check_calls(module, str(path))
         _lower(module, str(path))
         check_static(module, str(path))
         check_extremes(module.operation)
@@ -102,6 +103,23 @@ def _check_tosa(module: ir.Module) -> None:
                 if amounts.min(initial=0) < 0:
                     raise op_error(op, "amounts of 0 or more", str(amounts.tolist()),
                                    "write a crop as tosa.slice")
+
+
+def check_calls(module: ir.Module, what: str) -> None:
+    """No function that calls itself, through others or not: code has no stack that grows."""
+    calls = {ir.StringAttr(function.operation.attributes["sym_name"]).value:
+             {ir.FlatSymbolRefAttr(op.attributes["callee"]).value
+              for op in with_inner(function.operation) if op.name == "func.call"}
+             for function in module.body.operations if function.operation.name == "func.func"}
+    for name in calls:
+        reached: set[str] = set()
+        waiting = [name]
+        while waiting:
+            new = calls.get(waiting.pop(), set()) - reached
+            reached |= new
+            waiting += new
+        if name in reached:
+            raise EspalierError(f"{what}: function @{name} calls itself; write its steps out, or as a loop")
 
 
 def check_static(module: ir.Module, what: str) -> None:

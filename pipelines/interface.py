@@ -31,9 +31,9 @@ def _entry(root: ir.Operation) -> Any:
     """The one public function."""
     functions = public_functions(root)
     if len(functions) != 1:
-        names = ", ".join(f"@{ir.StringAttr(f.operation.attributes['sym_name']).value}"
-                          for f in functions) or "none"
-        raise EspalierError(f"expected one public function, found {names}; make the others private")
+        names = ", ".join(f"@{ir.StringAttr(f.operation.attributes['sym_name']).value}" for f in functions)
+        rest = f"{names}; make the others private" if names else "private ones alone"
+        raise EspalierError(f"expected one public function, found {rest}")
     return functions[0]
 
 

@@ -160,6 +160,10 @@ class CompiledModel:
             outputs = list(self.run([self._array(at, value) for at, value in enumerate(flat)]))
             if any(hasattr(value, "detach") for value in flat):
                 outputs = self.tensors(outputs)
+        return self.answer_of(outputs)
+
+    def answer_of(self, outputs: Sequence[Any]) -> Any:
+        """``outputs``, one for each of the model's, in the structure that calling the model gives."""
         if self._answer is not None:
             return build(self._answer, outputs)
         return outputs[0] if len(outputs) == 1 else tuple(outputs)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import EspalierError, unknown
-from ..files import check_writable
+from ..files import check_apart, check_writable
 from ..pipelines.codegen import IREE, SUFFIXES
 from ..pipelines.codegen.spirv_folder import EMITTED, check_emitted
 
@@ -102,6 +102,7 @@ class Show:
         from ..pipelines.reproducer import Reproducer
         from ..pipelines.stage_files import StageFiles, StageFolder
 
+        check_apart(*emission.paths.values(), self.reproducer, self.dump)
         instruments: list[Instrument] = []
         if self.reproducer is not None:
             check_writable(self.reproducer)

@@ -15,6 +15,7 @@ Whatever Espalier does not take runs in PyTorch, with one warning that names it:
 from __future__ import annotations
 
 import warnings
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -23,12 +24,15 @@ import torch
 from ...errors import EspalierError, unknown
 from ...pipelines.driver import CompileOptions
 from ...runtime.compiled_model import CompiledModel
+from ...runtime.structure import Slot
 from ..compile import compile_model
 from .graph_cache import compiled, key_of, noted
 from .import_torch import export_module
 from .partition import eager_nodes, functional, split
+from .sharing import placed, places_of, shares_memory
 
 OPTIONS = ("sparse", "eliminate_redundant_loads", "threads", "strict", "cache")
+WATCHED = 1 << 14  # bytes of a buffer that are looked at: BatchNorm writes its statistics without a trace
 MODES = ("default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")
 
 
@@ -60,31 +64,45 @@ class _Runner:
                  strict: bool, cache: bool) -> None:
         self._graph, self._options = graph, options
         self._threads, self._strict, self._cache = threads, strict, cache
-        self._known: dict[tuple[Any, ...], tuple[Callable[..., Any], list[tuple[torch.Tensor, int]]]] = {}
+        self._shares = shares_memory(graph)
+        self._asks = _asks(graph)
+        self._known: dict[tuple[Any, ...], tuple[Callable[..., Any], list[tuple[Any, ...]]]] = {}
         self._warned: set[str] = set()
 
     def __call__(self, *arguments: Any) -> Any:
         """The graph's outputs, for the arguments in the order of its placeholders."""
-        if reason := _unfit(arguments):
+        if reason := self._asks or _unfit(arguments):
             return self._eagerly(reason)(*arguments)
-        key = tuple(None if _is_weight(a) else (tuple(a.shape), a.dtype) if isinstance(a, torch.Tensor) else a
-                    for a in arguments)
-        weights = [(a, _version(a)) for a in arguments if _is_weight(a)]
+        key = tuple(None if _is_weight(a) else self._kind(a) for a in arguments)
+        weights = [(a, *_version(a)) for a in arguments if _is_weight(a)]
         known = self._known.get(key)
-        if known is None or any(a is not b or v != w
-                                for (a, v), (b, w) in zip(weights, known[1], strict=True)):
+        if known is None or (known[0] is not self._graph and any(
+                a[0] is not b[0] or a[1:] != b[1:] for a, b in zip(weights, known[1], strict=True))):
             known = self._known[key] = (self._made(arguments), weights)
         return known[0](*arguments)
+
+    def _kind(self, argument: Any) -> tuple[Any, ...]:
+        """What of an argument decides about the code."""
+        if not isinstance(argument, torch.Tensor):
+            return type(argument), argument
+        return tuple(argument.shape), argument.dtype, argument.stride() if self._shares else ()
 
     def _made(self, arguments: Sequence[Any]) -> Callable[..., Any]:
         """What runs the graph with these weights and sizes."""
         fixed = [None if _is_input(a) else a for a in arguments]
         try:
-            return self._compiled(self._graph, fixed, arguments)
+            places = places_of(self._graph, arguments) if self._shares else None
+        except EspalierError as error:
+            return self._eagerly(str(error))
+        try:
+            run = self._compiled(self._graph, fixed, arguments)
         except EspalierError as error:
             if self._strict:
                 raise
-            return self._in_parts(arguments, error)
+            run = self._in_parts(arguments, error)
+        if places is None or run is self._graph:
+            return run
+        return lambda *values: placed(run(*values), places, values)
 
     def _compiled(self, graph: torch.fx.GraphModule, fixed: Sequence[Any],
                   arguments: Sequence[Any]) -> Callable[..., Any]:
@@ -105,11 +123,14 @@ class _Runner:
             raise EspalierError(f"the graph overwrites '{model.states[0].name}' when it runs, which is "
                                 "PyTorch's; espalier.compile makes a model with states of its own")
         places = [at for at, stays in enumerate(fixed) if stays is None]
+        results = model.answer_of([Slot(number) for number in range(len(model.outputs))])
+        results = results if isinstance(results, tuple | list) else [results]
 
-        def run(*values: Any) -> list[torch.Tensor]:
-            arrays = [values[at].detach().numpy() for at in places]
+        def run(*values: Any) -> list[Any]:
+            arrays = [values[at].detach().resolve_neg().numpy() for at in places]
             outputs = model.run(arrays, self._threads or torch.get_num_threads())
-            return [torch.from_numpy(output) for output in outputs]
+            return [torch.from_numpy(outputs[result.number]) if isinstance(result, Slot) else result
+                    for result in results]
 
         return run
 
@@ -125,7 +146,7 @@ class _Runner:
             if whole is None or not eager or len(eager) == len(calls):
                 return self._eagerly(str(error))
             split(whole, eager, lambda part, weights: _Lazy(part, weights, self._compiled))
-            with torch.no_grad():
+            with torch.no_grad(), torch.random.fork_rng(devices=[]):
                 whole(*inputs)  # now every part is compiled
         except EspalierError as second:
             return self._eagerly(f"{error}; {second}" if str(second) != str(error) else str(error))
@@ -207,13 +228,29 @@ def _is_input(argument: Any) -> bool:
     return isinstance(argument, torch.Tensor) and not _is_weight(argument)
 
 
-def _version(tensor: torch.Tensor) -> int:
-    """How often ``tensor`` was written to; inference tensors do not count."""
-    return -1 if tensor.is_inference() else tensor._version
+def _version(tensor: torch.Tensor) -> tuple[int, ...]:
+    """What tells that ``tensor`` was written to or replaced; writes to its ``.data``, and to inference
+    tensors, are not seen."""
+    written = -1 if tensor.is_inference() else tensor._version
+    if isinstance(tensor, torch.nn.Parameter) or tensor.nbytes > WATCHED or not tensor.numel():
+        return written, tensor.data_ptr()
+    return written, tensor.data_ptr(), zlib.crc32(tensor.detach().reshape(-1).view(torch.uint8).numpy())
+
+
+def _asks(graph: torch.fx.GraphModule) -> str:
+    """What the graph turns on that Espalier does not do; empty where there is nothing."""
+    for node in graph.graph.nodes:
+        if node.target is torch._C._set_grad_enabled and node.args[0] and not torch.is_grad_enabled():
+            return "it turns gradients on"
+        if node.target is torch.amp.autocast_mode._enter_autocast and node.args[2]:
+            return "it turns autocast on"
+    return ""
 
 
 def _unfit(arguments: Sequence[Any]) -> str:
     """Why this call is PyTorch's; empty where it is not."""
+    if torch.is_autocast_enabled("cpu"):
+        return "autocast is on, whose dtypes it does not compute in"
     for argument in arguments:
         if not isinstance(argument, torch.Tensor):
             continue

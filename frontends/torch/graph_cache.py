@@ -38,7 +38,8 @@ def key_of(graph: torch.fx.GraphModule, weights: Sequence[torch.Tensor | None], 
     def tell(*words: Any) -> None:
         digest.update(json.dumps([str(word) for word in words]).encode())
 
-    tell(_versions(), graph.code, sorted(asdict(options).items()))
+    codes = [part.code for part in graph.modules() if isinstance(part, torch.fx.GraphModule)]
+    tell(_versions(), *codes, torch.get_default_dtype(), sorted(asdict(options).items()))
     tell(*((x.dtype, tuple(x.shape)) if isinstance(x, torch.Tensor) else x for x in inputs))
     for name, tensor in graph.state_dict().items():
         _tell_tensor(tell, digest, name, tensor)

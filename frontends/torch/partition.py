@@ -19,6 +19,7 @@ from torch.fx.passes.operator_support import OperatorSupportBase
 
 from ...errors import EspalierError
 from ..compile import import_any
+from ..mlir_file import first_line
 from ..quiet import quiet
 from .decompositions import table
 
@@ -27,9 +28,13 @@ FREE = ("getitem", "view", "alias", "detach", "_assert_tensor_metadata")
 
 
 def functional(program: torch.export.ExportedProgram) -> torch.fx.GraphModule | None:
-    """The program decomposed, as a module; None where it writes to its weights, buffers or inputs."""
+    """The program decomposed, as a module; None where it writes to its weights, buffers or inputs.
+    ``EspalierError`` where PyTorch cannot."""
     with quiet():
-        program = program.run_decompositions(table())
+        try:
+            program = program.run_decompositions(table())
+        except Exception as error:  # inputs that overlap end in an AssertionError, for one
+            raise EspalierError(f"PyTorch cannot take the program apart: {first_line(error)}") from error
         signature = program.graph_signature
         if signature.buffers_to_mutate or signature.user_inputs_to_mutate:
             return None
@@ -112,7 +117,10 @@ def _imports(graph: torch.fx.GraphModule, node: Node, weights: Container[str]) -
 
     def stand_in(source: Node) -> Node:
         if source.op == "get_attr":
-            return constant(_attribute(graph, str(source.target)).detach())
+            held = _attribute(graph, str(source.target))
+            if not isinstance(held, torch.Tensor):
+                raise EspalierError("a graph of its own, as of torch.cond")
+            return constant(held.detach())
         value = source.meta.get("val")
         if not isinstance(value, torch.Tensor) or not all(isinstance(size, int) for size in value.shape):
             raise EspalierError("not a tensor of a known shape")

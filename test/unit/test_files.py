@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from espalier.errors import EspalierError
-from espalier.files import check_readable, check_writable, replacing, temporary_folder
+from espalier.files import check_apart, check_readable, check_writable, replacing, temporary_folder
 from espalier.runtime.model_file import ModelFile
 from espalier.runtime.trust import ANY_FILE, Trust
 
@@ -112,3 +112,13 @@ def test_what_is_read_is_not_written(tmp_path: Path) -> None:
             check_writable(source, None, "", read)
     check_writable(tmp_path / "new.py", source, f"{source}:function")
     check_writable(source, tmp_path / "other.py", "vgg16")
+
+
+def test_two_outputs_are_two_files(tmp_path: Path) -> None:
+    """The last one would win, without a word."""
+    link = tmp_path / "link.json"
+    link.symlink_to(tmp_path / "one.json")
+    for other in (tmp_path / "one.json", f"{tmp_path}/../{tmp_path.name}/one.json", link):
+        with pytest.raises(EspalierError, match="two outputs are to be this file; name another"):
+            check_apart(tmp_path / "one.json", None, other)
+    check_apart(tmp_path / "one.json", tmp_path / "two.json", None, None, "/dev/null", "/dev/null")

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from ...errors import EspalierError, unknown
-from ...files import check_writable, temporary_folder
+from ...files import check_apart, check_writable, temporary_folder
 from ...pipelines.target import VULKAN, Target
 from ...runtime.devices.vulkan import device_number
 from ...runtime.executors.team import cores
@@ -105,6 +105,7 @@ def bench_command(
     trust: TrustOption = False, debug: DebugOption = False,
 ) -> None:
     """Measure ours sparse, ours dense and PyTorch (and other engines), interleaved in one process."""
+    check_apart(json, trace)
     if json is not None:
         check_writable(json, model, weights)
     source = Source(model, prune, seed, steps, trust, only, exclude, shapes_of(shape), weights,
@@ -133,7 +134,7 @@ def bench_command(
     counts = thread_counts(threads or f"1,{cores()}")
     names = peer_names(against)
     if trace is not None:
-        check_writable(trace, model, weights, json)
+        check_writable(trace, model, weights)
     with progress_bars() as progress, temporary_folder("espalier-bench-") as folder:
         field_ = gather(source, names, str(folder), progress, sparse=not dense)
         with busy(competing):

@@ -11,7 +11,7 @@ from rich.bar import Bar
 from rich.table import Table
 
 from ...errors import EspalierError
-from ...files import check_writable
+from ...files import check_apart, check_writable
 from ..blocksize import Curve, Size, curve_page, search
 from ..compiled import Source
 from .common import (
@@ -42,6 +42,7 @@ def blocksize_command(
     trust: TrustOption = False, debug: DebugOption = False,
 ) -> None:
     """Find the smallest block size that runs nearly as fast as coarse pruning (GRIM's offline search)."""
+    check_apart(html, json)
     for path in (html, json):
         if path is not None:
             check_writable(path, model)

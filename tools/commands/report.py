@@ -11,7 +11,7 @@ import numpy as np
 import typer
 
 from ...errors import EspalierError
-from ...files import check_writable
+from ...files import check_apart, check_writable
 from ...pipelines.target import VULKAN, Target
 from ...runtime.records import LayerRecord
 from ..bench.machine import Machine
@@ -66,6 +66,7 @@ def report_command(
     trust: TrustOption = False, debug: DebugOption = False,
 ) -> None:
     """Show what the compiler did with every layer, and how long each takes, and everything else."""
+    check_apart(html, json)
     for path in (html, json):
         if path is not None:
             check_writable(path, model, weights)

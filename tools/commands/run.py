@@ -15,7 +15,7 @@ from rich import box
 from rich.table import Table
 
 from ...errors import EspalierError
-from ...files import check_readable, check_writable, replacing, temporary_folder
+from ...files import check_apart, check_readable, check_writable, replacing, temporary_folder
 from ...runtime.devices import DEVICES, find_device, run_on
 from ...runtime.devices.remote_gpu import is_remote_gpu, run_on_remote_gpu
 from ...runtime.devices.vulkan import is_vulkan, run_on_gpu
@@ -67,6 +67,7 @@ def run_command(
         raise EspalierError("--output needs --input")
     if profile and not device:
         raise EspalierError("--profile needs --device; for this machine: espalier bench MODEL --layers")
+    check_apart(*output or [])
     for path in output or []:
         check_writable(path, file, *input or [])
     arrays = [read_array(path) for path in input or []]

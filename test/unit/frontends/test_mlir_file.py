@@ -33,6 +33,10 @@ CROP = ("func.func @main(%a: tensor<3xf32>) -> tensor<2xf32> {\n"
     ("func.func @main() -> tensor<1xf32> {\n %0 = arith.constant dense<1.0> : tensor<1xf32>\n"
      " return %0 : tensor<1xf32>\n}", "'func.func' expected an input, found none"),
     (CROP, "'tosa.pad' expected amounts of 0 or more, found \\[-1, 0\\]; write a crop as tosa.slice"),
+    ("func.func @main(%a: T) -> T {\n %0 = call @g(%a) : (T) -> T\n return %0 : T\n}\n"
+     "func.func private @g(%a: T) -> T {\n %0 = call @main(%a) : (T) -> T\n return %0 : T\n}"
+     .replace("T", "tensor<3xf32>"), "function @main calls itself; write its steps out, or as a loop"),
+    (SAME.replace("T", "tensor<3xf32>").replace("func @", "func private @"), "found private ones alone"),
     ("module {" * 3000 + "}" * 3000, "its regions are nested too deeply"),
 ])
 def test_bad_files_are_one_line(tmp_path: Path, text: str, message: str) -> None:

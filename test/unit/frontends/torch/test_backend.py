@@ -234,6 +234,97 @@ def test_refusals_say_why(call: Callable[[], None], message: str) -> None:
     assert message in str(error.value)
 
 
+# -- memory, modes and what is not a tensor -----------------------------------------------------------
+
+
+def halves(x: torch.Tensor) -> Any:
+    """Views of the input, and of one result, which change after a graph break; sizes beside them."""
+    rows, doubled = x[1:].t(), x * 2
+    first, last = doubled.split(2, 1)
+    size = x.shape[0] * 3
+    torch._dynamo.graph_break()
+    last.add_(1)
+    rows.mul_(3)
+    return x, rows, doubled, first, size
+
+
+@pytest.mark.slow
+def test_views_share_memory() -> None:
+    fast = torch.compile(halves, backend="espalier")
+    for x in (torch.randn(3, 4), torch.randn(4, 3).t()):
+        ours, theirs = fast(x.clone()), halves(x.clone())
+        assert ours[-1] == theirs[-1]
+        for got, expected in zip(ours[:-1], theirs[:-1], strict=True):
+            same(got, expected)
+
+
+class Scaled(nn.Module):
+    """A layer beside a buffer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(4, 4)
+        self.register_buffer("mean", torch.zeros(4))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.layer(x) + self.mean
+
+
+def test_weights_that_change_without_a_trace(compilations: mock.Mock) -> None:
+    """New ``.data``, and statistics that BatchNorm writes, count no version."""
+    module, x = Scaled().eval(), torch.randn(2, 4)
+    fast = torch.compile(module, backend="espalier", options={"cache": False})
+    with torch.no_grad():
+        fast(x)
+        module.layer.weight.data = module.layer.weight.data * 2
+        same(fast(x), module(x))
+        nn.functional.batch_norm(torch.ones(2, 4), module.mean, torch.ones(4), training=True)
+        same(fast(x), module(x))
+        assert compilations.call_count == 3
+
+
+def test_modes_that_change_dtypes_and_gradients() -> None:
+    module, x = Scaled().eval(), torch.randn(2, 4)
+    fast = torch.compile(module, backend="espalier")
+
+    @torch.compile(backend="espalier")
+    def slope(x: torch.Tensor) -> torch.Tensor:
+        with torch.enable_grad():
+            return module(x) * 2
+
+    with torch.no_grad(), pytest.warns(UserWarning, match="autocast is on|turns gradients on"):
+        assert slope(x).requires_grad
+        same(fast(x), module(x))
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            assert fast(x).dtype == module(x).dtype
+        same(fast(x), module(x))
+
+
+def test_a_training_graph_is_exported_once() -> None:
+    """Its buffers change at each call; what runs in PyTorch does not depend on them."""
+    module, x = nn.BatchNorm1d(4).train(), torch.randn(3, 4)
+    fast = torch.compile(module, backend="espalier")
+    with torch.no_grad(), pytest.warns(UserWarning, match="overwrites"), mock.patch.object(
+            backend, "export_module", wraps=backend.export_module) as exports:
+        for _ in range(3):
+            fast(x)
+    assert exports.call_count == 1
+
+
+@pytest.mark.slow
+def test_branches_are_part_of_a_graph() -> None:
+    """Their code is, for the cache; tensors whose sign is to be turned are."""
+    x = torch.randn(3, 4)
+    for step in (1, 2):
+        def choose(x: torch.Tensor, step: int = step) -> torch.Tensor:
+            return torch.cond(x.sum() > 0, lambda y: y + step, lambda y: y - step, (x,)) * 2
+
+        same(torch.compile(choose, backend="espalier")(x), choose(x))
+    turned = torch.fft.fft(x).conj().imag
+    assert turned.is_neg()
+    same(torch.compile(lambda x: x * 2, backend="espalier")(turned), turned * 2)
+
+
 # -- graphs on disk ----------------------------------------------------------------------------------
 
 
