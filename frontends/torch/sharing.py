@@ -105,4 +105,4 @@ def _storage(value: Any) -> int | None:
     return value.untyped_storage()._cdata if isinstance(value, torch.Tensor) else None
 
 
-__all__ = ["Place", "places_of", "placed", "shares_memory"]
+__all__ = ["Place", "placed", "places_of", "shares_memory"]

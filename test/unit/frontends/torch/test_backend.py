@@ -292,10 +292,11 @@ def test_modes_that_change_dtypes_and_gradients() -> None:
         with torch.enable_grad():
             return module(x) * 2
 
-    with torch.no_grad(), pytest.warns(UserWarning, match="autocast is on|turns gradients on"):
-        assert slope(x).requires_grad
+    with torch.no_grad():
+        with pytest.warns(UserWarning, match="turns gradients on"):
+            assert slope(x).requires_grad
         same(fast(x), module(x))
-        with torch.autocast("cpu", dtype=torch.bfloat16):
+        with torch.autocast("cpu", dtype=torch.bfloat16), pytest.warns(UserWarning, match="autocast is on"):
             assert fast(x).dtype == module(x).dtype
         same(fast(x), module(x))
 
@@ -304,11 +305,12 @@ def test_a_training_graph_is_exported_once() -> None:
     """Its buffers change at each call; what runs in PyTorch does not depend on them."""
     module, x = nn.BatchNorm1d(4).train(), torch.randn(3, 4)
     fast = torch.compile(module, backend="espalier")
-    with torch.no_grad(), pytest.warns(UserWarning, match="overwrites"), mock.patch.object(
-            backend, "export_module", wraps=backend.export_module) as exports:
-        for _ in range(3):
+    with torch.no_grad():
+        with pytest.warns(UserWarning, match="overwrites"):
             fast(x)
-    assert exports.call_count == 1
+        with mock.patch.object(backend, "export_module") as exports:
+            fast(x)
+    assert not exports.called
 
 
 @pytest.mark.slow
