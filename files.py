@@ -136,7 +136,7 @@ def check_writable(path: str | Path, *read: str | Path | None) -> None:
 def check_apart(*paths: str | Path | None) -> None:
     """Raises EspalierError when two outputs are one file, of which the last would win; devices may be."""
     seen: set[str] = set()
-    for path in filter(None, paths):
+    for path in (path for path in paths if path is not None):
         place = os.path.realpath(path)
         if place in seen and (not os.path.exists(place) or os.path.isfile(place) or os.path.isdir(place)):
             raise EspalierError(f"cannot write '{path}': two outputs are to be this file; name another")

@@ -234,7 +234,7 @@ def _version(tensor: torch.Tensor) -> tuple[int, ...]:
     written = -1 if tensor.is_inference() else tensor._version
     if isinstance(tensor, torch.nn.Parameter) or tensor.nbytes > WATCHED or not tensor.numel():
         return written, tensor.data_ptr()
-    return written, tensor.data_ptr(), zlib.crc32(tensor.detach().reshape(-1).view(torch.uint8).numpy())
+    return written, tensor.data_ptr(), zlib.crc32(tensor.detach().reshape(-1).view(torch.uint8).numpy().data)
 
 
 def _asks(graph: torch.fx.GraphModule) -> str:
