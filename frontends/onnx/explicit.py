@@ -3,6 +3,8 @@
     MaxPool(x, ceil_mode=1)              ->   MaxPool(x, pads: as far as the last window reaches)
     MaxPool(x) -> y, i                   ->   MaxPool(x) -> y, j; Add(j, n * C * H * W + c * H * W) -> i
     Gemm(x, w, b, alpha=2, beta=3)       ->   Gemm(x, 2 w, 3 b)
+    Pad(x, [1, 2], mode="wrap")          ->   Gather(x, [3, 0, 1, 2, 3, 0, 1])
+    Pow(integers, 3)                     ->   Mul(Mul(x, x), x)
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from .graph import Builder, Graph, attributes_of, changed, node_error
 POOLS = ("MaxPool", "AveragePool", "LpPool")
 # What reductions along no dimension compute.
 ALONE = {"ReduceL2": "Abs", "ReduceLogSum": "Log", "ReduceLogSumExp": "Identity"}
+MOST_FACTORS = 16  # of a power of integers
 RANGE = 1 << 28  # numbers that a Range may hold
 
 
@@ -88,6 +91,10 @@ def write_out(graph: Graph) -> None:
             build = Builder(graph, node)
             build.add(ALONE[node.op_type], node.input[:1], graph.shape(node.output[0]) or (), node.output[0])
             nodes += build.nodes
+        elif node.op_type == "Pad":
+            nodes += _wrapped(graph, node)
+        elif node.op_type == "Pow":
+            nodes += _multiplied(graph, node)
         elif node.op_type == "MaxPool" and len(node.output) > 1 and node.output[1]:
             nodes += _places(graph, node)
         else:
@@ -120,6 +127,45 @@ def _unscaled(graph: Graph, node: Any) -> Iterable[Any]:
         else:
             return [node]
     return [*build.nodes, copy]
+
+
+def _wrapped(graph: Graph, node: Any) -> Iterable[Any]:
+    """A Pad that goes round, which torch-mlir has not, as the places that it reads."""
+    if attributes_of(node).get("mode") != "wrap":
+        return [node]
+    name, shape = node.input[0], graph.shape(node.input[0])
+    given = [graph.arrays.get(name) for name in node.input[1:4:2] if name]
+    if not shape or 0 in shape or name not in graph.shapes or any(array is None for array in given):
+        return [node]
+    axes = [int(axis) % len(shape) for axis in (given[1] if given[1:] else range(len(shape)))]
+    pads = dict(zip(axes, np.asarray(given[0]).reshape(2, -1).T.tolist(), strict=True))
+    wanted = [axis for axis, (low, high) in pads.items() if low or high] or axes[:1]
+    build, sizes = Builder(graph, node), list(shape)
+    for axis in wanted:
+        low, high = pads[axis]
+        places = build.array(np.arange(-low, shape[axis] + high) % shape[axis])
+        sizes[axis] += low + high
+        output = node.output[0] if axis == wanted[-1] else f"{node.output[0]}.wrap.{axis}"
+        graph.shapes[output] = graph.shapes[node.input[0]][0], tuple(sizes)
+        name = build.add("Gather", [name, places], sizes, output, axis=axis)
+    return build.nodes
+
+
+def _multiplied(graph: Graph, node: Any) -> Iterable[Any]:
+    """A power of integers, which torch-mlir computes of floats alone, as products."""
+    name, exponents = node.input[0], graph.arrays.get(node.input[1])
+    dtype, shape = graph.shapes.get(name, (np.dtype(np.float32), ()))
+    if dtype.kind not in "iu" or exponents is None or exponents.size != 1 or exponents.ndim > len(shape):
+        return [node]
+    exponent = float(exponents.reshape(-1)[0])
+    if exponent not in range(2, MOST_FACTORS + 1):
+        return [node]
+    build, product = Builder(graph, node), name
+    for count in range(2, int(exponent) + 1):
+        output = node.output[0] if count == exponent else f"{node.output[0]}.power.{count}"
+        graph.shapes[output] = dtype, shape
+        product = build.add("Mul", [product, name], shape, output)
+    return build.nodes
 
 
 def _places(graph: Graph, node: Any) -> Iterable[Any]:

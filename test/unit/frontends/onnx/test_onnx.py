@@ -298,6 +298,17 @@ def test_rules_are_onnx_runtimes(tmp_path: Path, kind: str, shape: tuple[int, ..
                   {name: array for name, array in arrays.items() if name}, shape, opset=opset))
 
 
+def test_padding_that_goes_round_and_powers_of_integers(tmp_path: Path) -> None:
+    """Along chosen dimensions, once and more than once round; floats and integers."""
+    arrays = {"pads": np.array([1, 2, 0, 5]), "axes": np.array([-1, 1]), "three": np.array(3)}
+    to_integers = node("Cast", ["round"], ["whole"], to=onnx.TensorProto.INT64)
+    path = save(tmp_path / "net.onnx", [
+        node("Pad", ["x", "pads", "", "axes"], ["round"], mode="wrap"), to_integers,
+        node("Pow", ["whole", "three"], ["cubes"]), node("Cast", ["cubes"], ["z"], to=F32),
+        node("Add", ["round", "z"])], arrays, [2, 3, 4], opset=21)
+    compiled(path)
+
+
 def test_the_places_of_a_pool_count_all_numbers(tmp_path: Path) -> None:
     path = save(tmp_path / "net.onnx", [node("MaxPool", ["x"], ["y", "i"], kernel_shape=[2, 2])], {},
                 (2, 3, 4, 6), ("y", "i"))
