@@ -134,8 +134,8 @@ def _wrapped(graph: Graph, node: Any) -> Iterable[Any]:
     if attributes_of(node).get("mode") != "wrap":
         return [node]
     name, shape = node.input[0], graph.shape(node.input[0])
-    given = [graph.arrays.get(name) for name in node.input[1:4:2] if name]
-    if not shape or 0 in shape or name not in graph.shapes or any(array is None for array in given):
+    given = [graph.arrays[part] for part in node.input[1:4:2] if part in graph.arrays]
+    if not shape or 0 in shape or name not in graph.shapes or len(given) < len([*filter(None, node.input[1:4:2])]):
         return [node]
     axes = [int(axis) % len(shape) for axis in (given[1] if given[1:] else range(len(shape)))]
     pads = dict(zip(axes, np.asarray(given[0]).reshape(2, -1).T.tolist(), strict=True))

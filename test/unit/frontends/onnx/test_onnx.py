@@ -304,7 +304,7 @@ def test_padding_that_goes_round_and_powers_of_integers(tmp_path: Path) -> None:
     to_integers = node("Cast", ["round"], ["whole"], to=onnx.TensorProto.INT64)
     path = save(tmp_path / "net.onnx", [
         node("Pad", ["x", "pads", "", "axes"], ["round"], mode="wrap"), to_integers,
-        node("Pow", ["whole", "three"], ["cubes"]), node("Cast", ["cubes"], ["z"], to=F32),
+        node("Pow", ["whole", "three"], ["cubes"]), node("Cast", ["cubes"], ["z"], "back", to=F32),
         node("Add", ["round", "z"])], arrays, [2, 3, 4], opset=21)
     compiled(path)
 
