@@ -134,18 +134,19 @@ def _wrapped(graph: Graph, node: Any) -> Iterable[Any]:
     if attributes_of(node).get("mode") != "wrap":
         return [node]
     name, shape = node.input[0], graph.shape(node.input[0])
-    given = [graph.arrays[part] for part in node.input[1:4:2] if part in graph.arrays]
-    if not shape or 0 in shape or name not in graph.shapes or len(given) < len([*filter(None, node.input[1:4:2])]):
+    wanted = [part for part in node.input[1:4:2] if part]  # pads, axes
+    given = [graph.arrays[part] for part in wanted if part in graph.arrays]
+    if not shape or 0 in shape or name not in graph.shapes or len(given) < len(wanted):
         return [node]
     axes = [int(axis) % len(shape) for axis in (given[1] if given[1:] else range(len(shape)))]
     pads = dict(zip(axes, np.asarray(given[0]).reshape(2, -1).T.tolist(), strict=True))
-    wanted = [axis for axis, (low, high) in pads.items() if low or high] or axes[:1]
+    changing = [axis for axis, (low, high) in pads.items() if low or high] or axes[:1]
     build, sizes = Builder(graph, node), list(shape)
-    for axis in wanted:
+    for axis in changing:
         low, high = pads[axis]
         places = build.array(np.arange(-low, shape[axis] + high) % shape[axis])
         sizes[axis] += low + high
-        output = node.output[0] if axis == wanted[-1] else f"{node.output[0]}.wrap.{axis}"
+        output = node.output[0] if axis == changing[-1] else f"{node.output[0]}.wrap.{axis}"
         graph.shapes[output] = graph.shapes[node.input[0]][0], tuple(sizes)
         name = build.add("Gather", [name, places], sizes, output, axis=axis)
     return build.nodes
