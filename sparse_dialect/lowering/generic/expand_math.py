@@ -4,13 +4,14 @@
     -> %c = (cut %x) ; %p = vector.fma ... ; %q = vector.fma ... ; %y = arith.divf %p, %q
 
 Vectors and scalars alike, so that an element's value does not depend on where it stands. How exact they are
-is said in ``cpu/emit/transcendental.py``; NaN stays NaN, and infinities go where PyTorch's do. Vectors that a
+is said in ``cpu/emit/transcendental.py``; NaN stays NaN, and infinities go where PyTorch's do. log1p and expm1
+of f64, where upstream adds or subtracts 1, are put right by log and exp (``_accurate``). Vectors that a
 loop divides by one number are multiplied by its reciprocal and put right (``divisions``).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,6 +30,7 @@ FUNCTIONS: dict[str, Callable[[Builder, Value], Value]] = {
     "math.exp": transcendental.exp, "math.expm1": transcendental.expm1, "math.log": transcendental.log,
     "math.log1p": transcendental.log1p, "math.tanh": transcendental.tanh, "math.erf": transcendental.erf,
     "math.rsqrt": transcendental.rsqrt}
+ACCURATE = ("math.log1p", "math.expm1")
 LARGEST_POWER = 16  # a constant exponent up to this is a few products, within some ulp
 
 
@@ -48,7 +50,7 @@ class ExpandMathPass(Pass):
         core = core_named(device_of(op).core)
         with op.context, ir.Location.unknown(op.context):
             builders: dict[Any, Builder] = {}
-            for found in _functions(op):
+            for found in _of(op, (*FUNCTIONS, "math.powf", "math.fpowi"), ir.F32Type):
                 result = found.results[0]
                 entry = _entry(found)
                 lanes = ir.VectorType(result.type).shape[0] if _is_vector(result) else 1
@@ -59,21 +61,52 @@ class ExpandMathPass(Pass):
                     result.replace_all_uses_with(value)
                     context.statistics[f"{found.name} expanded"] += 1
                     found.erase()
+            for found in _of(op, ACCURATE, ir.F64Type):
+                with found.location, ir.InsertionPoint(found):
+                    found.results[0].replace_all_uses_with(_accurate(found.name, found.operands[0]))
+                found.erase()
             context.statistics["divisions by one number"] += expand_divisions(op)
 
 
-def _functions(root: ir.Operation) -> list[ir.Operation]:
-    """The operations of f32 that may be written as arithmetic."""
-    names = (*FUNCTIONS, "math.powf", "math.fpowi")
+def _of(root: ir.Operation, names: Collection[str], element: type[ir.Type]) -> list[ir.Operation]:
+    """The operations ``names`` of scalars, or vectors, of ``element``."""
     return [op.operation for block in blocks(root) for op in block.operations
-            if op.operation.name in names and _is_f32(op.operation.results[0].type)]
+            if op.operation.name in names and _holds(op.operation.results[0].type, element)]
 
 
-def _is_f32(type_: ir.Type) -> bool:
+def _holds(type_: ir.Type, element: type[ir.Type]) -> bool:
     if isinstance(type_, ir.VectorType):
         vector_type = ir.VectorType(type_)
-        return vector_type.rank == 1 and isinstance(vector_type.element_type, ir.F32Type)
-    return isinstance(type_, ir.F32Type)
+        return vector_type.rank == 1 and isinstance(vector_type.element_type, element)
+    return isinstance(type_, element)
+
+
+def _accurate(name: str, x: Value) -> Value:
+    """log1p or expm1 of f64 ``x``: what rounding takes from 1 + x, or exp(x), is put right by what it leaves
+    (Kahan; Higham, Accuracy and Stability of Numerical Algorithms, 1.14)."""
+    def call(function: str, value: Value) -> Value:
+        return ir.Operation.create(function, results=[x.type], operands=[value]).result
+
+    def number(value: float) -> Value:
+        attribute = ir.FloatAttr.get(ir.F64Type.get(), value)
+        return arith.ConstantOp(x.type, ir.DenseElementsAttr.get_splat(x.type, attribute) if _is_vector(x)
+                                else attribute).result
+
+    def where(same: Value, value: Value, then: Value, other: Value) -> Value:
+        return arith.SelectOp(arith.CmpFOp(arith.CmpFPredicate.OEQ, same, value).result, then, other).result
+
+    one = number(1.0)
+    if name == "math.log1p":
+        rounded = arith.AddFOp(one, x).result
+        far = call("math.log", rounded)
+        value = arith.MulFOp(far, arith.DivFOp(x, arith.SubFOp(rounded, one).result).result).result
+    else:
+        rounded = far = call("math.exp", x)
+        left = arith.SubFOp(rounded, one).result
+        value = arith.MulFOp(left, arith.DivFOp(x, call("math.log", rounded)).result).result
+        value = where(left, number(-1.0), left, value)
+    value = where(rounded, number(float("inf")), far, value)
+    return where(rounded, one, x, value)
 
 
 def _is_vector(value: Value) -> bool:

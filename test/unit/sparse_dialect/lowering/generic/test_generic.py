@@ -226,6 +226,15 @@ def test_divisions_by_one_number_are_exact() -> None:
         assert torch.equal(torch.signbit(own[:, :2]), torch.signbit(exact[:, :2]))
 
 
+def test_small_doubles_keep_their_digits() -> None:
+    small = 10.0 ** torch.linspace(-300, -1, 41, dtype=torch.float64)
+    x = torch.cat([small, -small, torch.tensor([0.0, -0.0, 40, -40, 800, -800, -1, -2, 1e300, torch.inf,
+                                                -torch.inf, torch.nan], dtype=torch.float64)])
+    found = espalier.compile(Calls(lambda x: (torch.log1p(x), torch.expm1(x))), (x,))(x)
+    for own, exact in zip(found, (torch.log1p(x), torch.expm1(x)), strict=True):
+        torch.testing.assert_close(own, exact, rtol=1e-15, atol=0, equal_nan=True)
+
+
 @pytest.mark.slow
 def test_look_up() -> None:
     table = nn.Embedding(11, 37)
