@@ -4,9 +4,9 @@
     -> %c = (cut %x) ; %p = vector.fma ... ; %q = vector.fma ... ; %y = arith.divf %p, %q
 
 Vectors and scalars alike, so that an element's value does not depend on where it stands. How exact they are
-is said in ``cpu/emit/transcendental.py``; NaN stays NaN, and infinities go where PyTorch's do. log1p and expm1
-of f64, where upstream adds or subtracts 1, are put right by log and exp (``_accurate``). Vectors that a
-loop divides by one number are multiplied by its reciprocal and put right (``divisions``).
+is said in ``cpu/emit/transcendental.py``; NaN stays NaN, and infinities go where PyTorch's do. Of f64,
+log1p and expm1 are put right by log and exp: upstream adds or subtracts 1. Vectors that a loop divides by one
+number are multiplied by its reciprocal (``divisions``).
 """
 
 from __future__ import annotations
