@@ -15,6 +15,8 @@ from ....ir.mlir import ir
 from ..plan.conv_plan import ConvPlan
 from .builder import Builder, Value, arith, memref, vector
 
+NEAR_BYTES = 24 << 10  # of what is packed at a time: as much is read, and both stay in L1
+
 Item = dict[str, Value]  # the fields of a work item (conv_plan.ITEM_FIELDS), loaded
 
 
@@ -97,7 +99,27 @@ class Packer:
         b.loop(0, self.channels, channel)
 
     def _pack_border(self, item: Item, first_channel: Value) -> None:
-        """Lines outside, channels inside: what a line needs is decided once for all channels."""
+        """Lines outside, some channels inside: what a line needs is decided once for all of these, and what
+        several lines read of them stays in L1."""
+        b, together = self.b, self._together()
+
+        def some(first: Value) -> None:
+            self._pack_lines(item, first_channel, first, b.add(first, together))
+
+        if together == self.channels:
+            some(b.index(0))
+        else:
+            b.loop(0, self.channels, some, step=together)
+
+    def _together(self) -> int:
+        """How many channels, a divisor of all, are packed at a time: each stored line is read for several
+        packed ones where any is gathered."""
+        region = len(self.plan.region) * self.b.line_bytes(self._source)
+        most = max(1, NEAR_BYTES // region) if len(self.plan.gathers) else self.channels
+        return max(count for count in range(1, min(most, self.channels) + 1) if self.channels % count == 0)
+
+    def _pack_lines(self, item: Item, first_channel: Value, first: Value, last: Value) -> None:
+        """All lines of packed channels ``first`` to ``last``."""
         b = self.b
         offsets = b.index(ir.MemRefType(self.borders.type).shape[0] - 1)
 
@@ -110,9 +132,9 @@ class Packer:
                     self._copy(c, place, item, b.add(first_channel, c), code, range(known))
 
                 with b.when(b.compare("eq", length, b.index(known))):
-                    b.loop(0, self.channels, run)
+                    b.loop(first, last, run)
             with b.when(b.compare("slt", code, b.index(0))):
-                self._halo(item, first_channel, place, arith.SubIOp(b.index(-1), code).result)
+                self._halo(item, first_channel, (first, last), place, arith.SubIOp(b.index(-1), code).result)
 
         b.loop(0, len(self.plan.region), line)
 
@@ -126,13 +148,14 @@ class Packer:
             for line, value in enumerate(values, at):
                 self._put(c, b.add(to, line), value)
 
-    def _halo(self, item: Item, first_channel: Value, at: Value, row: Value) -> None:
+    def _halo(self, item: Item, first_channel: Value, channels: tuple[Value, Value], at: Value,
+              row: Value) -> None:
         """Line ``at`` from row ``row`` of the gather table; a shuffle where one stored line holds it all."""
         b, zero = self.b, self.b.index(0)
 
         def gather() -> None:
             places = b.places(self.gathers, row, zero)
-            b.loop(0, self.channels, lambda c: self._put(
+            b.loop(*channels, lambda c: self._put(
                 c, at, b.gather(self._source, [item["image"], b.add(first_channel, c)], places, 0.0)))
 
         if not self.plan.shuffles:
@@ -146,7 +169,7 @@ class Packer:
                 self._put(c, at, vector.ShuffleOp(stored, b.splat(0.0), mask).result)
 
             with b.when(b.compare("eq", number, b.index(known))):
-                b.loop(0, self.channels, shuffled)
+                b.loop(*channels, shuffled)
         if (self.plan.permuted[:, 0] < 0).any():
             with b.when(b.compare("slt", number, zero)):
                 gather()
