@@ -64,7 +64,7 @@ class Core:
 
     Channels a block, so that what a visit reads stays near L1: ``packed_block`` for kernels larger than 1x1,
     ``flat_block`` for 1x1 kernels, ``small_block`` for these and patterns on small images, whose tiles
-    are smaller.
+    are smaller; ``mixed_block`` where one run has all of a filter's kernels, 0: none has.
     """
 
     registers: int
@@ -77,6 +77,7 @@ class Core:
     packed_block: int = 32
     flat_block: int = 64
     small_block: int = 128
+    mixed_block: int = 0
     lane_weights: bool = False
     gathers: bool = True
     permutes: bool = False
@@ -110,7 +111,7 @@ _A76 = Core(registers=32, multiply=0.5, line=0.5, pack=1.5, store=1.3, kernel=6.
 
 CORES: dict[str, Core] = {
     # Matrices were measured on a Sapphire Rapids core, whose L2 has 2 MB.
-    "avx512": replace(_AVX512, stream=40.0, cached=5 << 18, entry=2.0),
+    "avx512": replace(_AVX512, stream=40.0, cached=5 << 18, entry=2.0, mixed_block=16),
     # AMD's: 512 bits go through the multipliers in two halves. 64 channels are fastest as one block. The
     # rest was tried on MobileNet-V2: ``kernel`` of 4 or 12 changes nothing, other blocks of 1x1 kernels cost
     # 1 to 6 %. Matrices and single weights were measured on 2 cores of an EPYC with 32 MB of L3.

@@ -112,7 +112,8 @@ def _check_packed(op: Any) -> str | None:
 def check_as_packed(op: Any) -> str | None:
     """What the schedule says about the storage is what the weight is kept in."""
     schedule, storage = schedule_of(op), storage_of(op)
-    for name, packed in (("storage", storage.name), *stored_fields(storage).items()):
+    mixed = getattr(storage, "mixed", False)
+    for name, packed in (("storage", storage.name), ("mixed", mixed), *stored_fields(storage).items()):
         said = getattr(schedule, name)
         if said is not None and said != packed:
             return f"expected a schedule with {name} = {packed}, as the weight is packed, found {said}"
@@ -121,6 +122,6 @@ def check_as_packed(op: Any) -> str | None:
 
 def stored_fields(storage: Storage) -> dict[str, int]:
     """The fields of a schedule that a packed weight settles."""
-    names = ("filters_per_group", "channel_block", "window")
+    names = ("filters_per_group", "channel_block", "window", "mixed")
     known = {name: getattr(storage, name, 0) for name in names}
     return {name: size for name, size in known.items() if size}  # a channel_block of 0: one block

@@ -16,13 +16,14 @@ import numpy as np
 from ..devices.cores import Core
 from ..devices.device import Device
 from ..schemes import Bcr, Connectivity, Dense, Empty, Kgs, Pattern, Scheme, Structured
-from ..schemes.kernels import SingleWeights
+from ..schemes.kernels import KernelScheme, SingleWeights
 from ..storage import DenseRows, KeptRows, Sell, Storage
 from ..storage.sell import PERMUTED, few_inputs
 
 PAIRED_PLACES = 9  # of a kernel whose single weights two filters may share
 
 SMALL_PIXELS = 64  # an image of no more is small
+FEW_KEPT = 1 / 3  # of single weights, so many are few
 
 COLUMNS_PER_VISIT = 128
 
@@ -136,14 +137,30 @@ def filters_per_group(scheme: Scheme, filters: int, places: int, small: bool = F
     return min(range(most, 0, -1), key=cost)
 
 
-def channel_block(scheme: Scheme, channels: int, kernel: tuple[int, ...], pixels: int, core: Core) -> int:
+def one_run(scheme: KernelScheme, kernel: tuple[int, ...], kept: float, strides: int, core: Core) -> bool:
+    """Whether the kernels of all classes should come in one run (``Schedule.mixed``).
+
+    A run a class ends unforeseen, one run shares no lines. A step of ``strides`` pixels (a product) leaves
+    the few taps of a pattern no line in common. Of single weights two filters share the more lines the larger
+    a share of them is ``kept``.
+    """
+    lengths = list(map(len, scheme.patterns(kernel)))
+    if not core.mixed_block or len(lengths) < 2 or len(set(lengths)) > 1:
+        return False
+    return kept <= FEW_KEPT if isinstance(scheme, SingleWeights) else strides >= lengths[0]
+
+
+def channel_block(scheme: Scheme, channels: int, kernel: tuple[int, ...], pixels: int, core: Core,
+                  mixed: bool = False) -> int:
     """Channels a block (a divisor of ``channels``): a block's tile should stay near L1 while filters pass.
 
-    ``pixels``: output pixels of one channel. Patterns have a run a pattern, which ends unforeseen: the fewer
-    blocks the better, where that fits.
+    ``pixels``: output pixels of one channel. ``mixed``: kernels of all classes come in one run. Patterns have
+    a run a pattern, which ends unforeseen: the fewer blocks the better, where that fits.
     """
     small = pixels <= SMALL_PIXELS
-    if prod(kernel) > 1:
+    if mixed:
+        target = 2 * core.mixed_block if small else core.mixed_block
+    elif prod(kernel) > 1:
         target = core.small_block if small and isinstance(scheme, Pattern) else core.packed_block
     else:
         target = core.small_block if small else core.flat_block

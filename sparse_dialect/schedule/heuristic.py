@@ -17,6 +17,7 @@ import numpy as np
 from ..devices.device import Device
 from ..geometry.convolution import Convolution
 from ..schemes import Dense, Empty, Scheme, SharedColumns
+from ..schemes.kernels import KernelScheme
 from ..storage.choice import matrix_storage
 from ..storage.column_groups import ungrouped
 from ..storage.dense import DenseKernels, DenseRows
@@ -26,6 +27,7 @@ from .cost_model import (
     filters_per_group,
     matrix_ms,
     matrix_size,
+    one_run,
     share_of_peak,
     shared_channel_block,
     shorter_block,
@@ -89,7 +91,8 @@ class Heuristic:
         scheme, reason = self._scheme(layer, given)
         schedule = given.filled(**natural(layer.convolution, scheme, layer.steps))
         if layer.convolution is not None:
-            group, block = self._group_and_block(layer, layer.convolution, scheme)
+            schedule = schedule.filled(mixed=self._mixed(layer, layer.convolution, scheme) or None)
+            group, block = self._group_and_block(layer, layer.convolution, scheme, bool(schedule.mixed))
             schedule = schedule.filled(filters_per_group=group, channel_block=block)
         return Choice(scheme, reason, schedule)
 
@@ -129,7 +132,15 @@ class Heuristic:
         stored = matrix_size(storage, layer.mask)
         return matrix_ms(storage, layer.mask.shape, stored, layer.inputs, self.device)
 
-    def _group_and_block(self, layer: Layer, conv: Convolution, scheme: Scheme) -> tuple[int, int]:
+    def _mixed(self, layer: Layer, conv: Convolution, scheme: Scheme) -> bool:
+        """Whether the kernels of all classes come in one run."""
+        if conv.kind != "plain" or not isinstance(scheme, KernelScheme):
+            return False
+        kept = scheme.multiply_adds(layer.mask) / layer.mask.size
+        return one_run(scheme, conv.kernel, kept, prod(conv.window.strides), self.device.costs)
+
+    def _group_and_block(self, layer: Layer, conv: Convolution, scheme: Scheme,
+                         mixed: bool) -> tuple[int, int]:
         """Filters that share loaded inputs, and channels that stay in cache together."""
         mask, places = layer.mask, prod(conv.kernel)
         stored = scheme.multiply_adds(mask)
@@ -140,10 +151,11 @@ class Heuristic:
                     shared_channel_block(conv.channels, places, kept, scheme.channels_together))
         block = conv.channels
         if conv.kind == "plain":
-            block = channel_block(scheme, conv.channels, conv.kernel, prod(conv.target), self.device.costs)
+            block = channel_block(scheme, conv.channels, conv.kernel, prod(conv.target), self.device.costs,
+                                  mixed)
         if self.device.arithmetic == "fp16":
             block = shorter_block(block, places * stored / mask.size, LONGEST_FP16_SUM)
-        return self._together(conv, scheme), block
+        return 1 if mixed else self._together(conv, scheme), block
 
     @staticmethod
     def _together(conv: Convolution, scheme: Scheme) -> int:

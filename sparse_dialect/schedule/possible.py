@@ -7,13 +7,14 @@ from math import prod
 from ..devices.device import Device
 from ..geometry.convolution import Convolution
 from ..schemes import Dense, Empty, SharedColumns
+from ..storage.fkw import Fkw
 from ..storage.sell import GROUPS, windows
 from .candidates import TILE_FIELDS
 from .families import natural
 from .heuristic import Heuristic, Layer
 from .schedule import Schedule
 
-OF_CONVOLUTIONS = ("channel_block", "filter_order", "grid", "by_chunk", "chunks")
+OF_CONVOLUTIONS = ("channel_block", "mixed", "filter_order", "grid", "by_chunk", "chunks")
 MOST_TOGETHER = 4  # filters that share loads, where nothing else groups them
 
 
@@ -37,6 +38,8 @@ def why_not(layer: Layer, schedule: Schedule, device: Device) -> str:
         return f"channel_block {block} of {conv.channels} channels"
     if group > (conv.filters if isinstance(scheme, SharedColumns) else MOST_TOGETHER):
         return f"filters_per_group {group} of {conv.filters} filters"
+    if schedule.mixed and (unfit := Fkw(group, block, mixed=True).why_not(scheme, layer.mask.shape)):
+        return f"mixed kernels: {unfit}"
     if schedule.filter_order is not None and set(schedule.filter_order) != set(range(conv.filters)):
         return f"a filter_order of other than {conv.filters} filters"
     if schedule.grid is not None and prod(schedule.grid) != device.grid_lanes:

@@ -30,6 +30,9 @@ class Schedule:
     stay in cache together, a divisor of the layer's. ``filter_order``: the filters as they are stored (FKR;
     PatDNN, ASPLOS 2020), where filters share columns group by group.
 
+    ``mixed``: the kernels of all classes (patterns) of a filter come in one run, whose taps find their lines
+    in a table, instead of a run a class, whose taps share lines.
+
     Of a sparse matrix ``filters_per_group`` rows share the inputs that are picked, each from a ``window`` of
     so many neighbours.
 
@@ -49,6 +52,7 @@ class Schedule:
     filters_per_group: int | None = None
     channel_block: int | None = None
     window: int | None = None
+    mixed: bool | None = None
     filter_order: tuple[int, ...] | None = None
     grid: tuple[int, ...] | None = None
     tile: tuple[int, ...] | None = None

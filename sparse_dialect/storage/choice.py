@@ -21,7 +21,7 @@ from .storage import Storage
 
 
 def convolution_storage(scheme: Scheme, shape: Sequence[int], groups: int, filters_per_group: int,
-                        channel_block: int) -> Storage:
+                        channel_block: int, mixed: bool = False) -> Storage:
     """What the kernels of a convolution of ``groups`` groups and a weight of ``shape`` [F, C/groups, *kernel]
     read."""
     depthwise = groups == shape[0] and shape[1] == 1
@@ -30,7 +30,7 @@ def convolution_storage(scheme: Scheme, shape: Sequence[int], groups: int, filte
     if isinstance(scheme, SharedColumns):
         unit = gcd(scheme.channels_together, channel_block)
         return ColumnGroups(filters_per_group, unit, channel_block, groups)
-    return Fkw(filters_per_group, channel_block, groups)
+    return Fkw(filters_per_group, channel_block, groups, mixed)
 
 
 def matrix_storage(scheme: Scheme, weight: np.ndarray, lanes: int, core: Core, gates: int,

@@ -45,11 +45,13 @@ class _Kernels(NamedTuple):
 @dataclass(frozen=True)
 class Fkw(Storage):
     """FKW of a convolution of ``groups`` groups, in blocks of ``channel_block`` of all its channels (0: one
-    block), ``filters_per_group`` filters a row."""
+    block), ``filters_per_group`` filters a row. ``mixed``: a row's classes run as one, so that rows of
+    equally many kernels are neighbours, whatever their classes."""
 
     filters_per_group: int = 1
     channel_block: int = 0
     groups: int = 1
+    mixed: bool = False
     name: ClassVar[str] = "fkw"
 
     def why_not(self, scheme: Scheme, shape: Sequence[int]) -> str:
@@ -62,6 +64,8 @@ class Fkw(Storage):
         if self.filters_per_group > 1 and len(patterns) > 1 and max(map(len, patterns)) > 1:
             return ("expected one pattern or single weights, for filters share rows, found "
                     f"{len(patterns)} patterns")
+        if self.mixed and (self.filters_per_group > 1 or len(set(map(len, patterns))) != 1):
+            return "expected rows of one filter and patterns of equally many places, for all run as one"
         if self.groups < 1 or shape[0] % self.groups or (self.groups > 1 and self.filters_per_group > 1):
             return f"expected groups that divide {shape[0]} filters, each in a row of its own"
         if block < 1 or channels % block:
@@ -103,7 +107,7 @@ class Fkw(Storage):
         block = absolute // channel_block
         runs = np.zeros((blocks, groups, len(classes)), np.int64)
         np.add.at(runs, (block, kernels.groups, kernels.classes), 1)
-        rows = _row_order(runs)
+        rows = _row_order(runs.sum(axis=2, keepdims=True) if self.mixed else runs)
 
         # where each filter group comes in its block, and with that the row of each kernel
         place = np.empty((blocks, groups), np.int64)

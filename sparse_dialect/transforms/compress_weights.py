@@ -100,7 +100,7 @@ def _storage_of_convolution(layer: ConvOp, weight: np.ndarray) -> tuple[Storage,
     else:
         shared = schedule.filters_per_group or 1
     block = schedule.channel_block or weight.shape[1] * groups
-    storage = convolution_storage(scheme, weight.shape, groups, shared, block)
+    storage = convolution_storage(scheme, weight.shape, groups, shared, block, bool(schedule.mixed))
     return storage, None if isinstance(scheme, Dense) else order
 
 

@@ -39,7 +39,7 @@ func.func @unnamed(%x: tensor<1x4x2x2xf32>, %o: tensor<3xi32>, %r: tensor<2xi32>
 // -----
 
 func.func @fields(%x: tensor<1x4x2x2xf32>, %o: tensor<3xi32>, %r: tensor<2xi32>, %s: tensor<2x2xi16>, %i: tensor<5xi16>, %w: tensor<5xf32>) {
-  // expected-error @below {{'sparse.packed_conv' op expected a packing that is known: expected filters_per_group, channel_block, groups, found channel_block}}
+  // expected-error @below {{'sparse.packed_conv' op expected a packing that is known: expected filters_per_group, channel_block, groups, mixed, found channel_block}}
   %y = "sparse.packed_conv"(%x, %o, %r, %s, %i, %w) {packing = {storage = "fkw", channel_block = 4}, storage_names = ["offset", "reorder", "stride", "index", "weight"], weight_shape = [2, 4, 1, 1], strides = [1, 1],
       padding_low = [0, 0], padding_high = [0, 0], dilations = [1, 1], groups = 1, activation = "none", pool = [1, 1], input_layout = #sparse.plain, output_layout = #sparse.plain,
       scheme = #sparse.connectivity<[1, 1]>, operandSegmentSizes = array<i32: 1, 0, 0, 1, 1, 1, 1, 1, 0, 0, 0>,
@@ -52,7 +52,7 @@ func.func @fields(%x: tensor<1x4x2x2xf32>, %o: tensor<3xi32>, %r: tensor<2xi32>,
 
 func.func @kind(%x: tensor<1x4x2x2xf32>, %o: tensor<3xi32>, %r: tensor<2xi32>, %s: tensor<2x2xi16>, %i: tensor<5xi16>, %w: tensor<5xf32>) {
   // expected-error @below {{'sparse.packed_conv' op expected a packing that is known: expected groups to be IntegerAttr, found "1"}}
-  %y = "sparse.packed_conv"(%x, %o, %r, %s, %i, %w) {packing = {storage = "fkw", filters_per_group = 1, channel_block = 4, groups = "1"}, storage_names = ["offset", "reorder", "stride", "index", "weight"], weight_shape = [2, 4, 1, 1], strides = [1, 1],
+  %y = "sparse.packed_conv"(%x, %o, %r, %s, %i, %w) {packing = {storage = "fkw", filters_per_group = 1, channel_block = 4, groups = "1", mixed = false}, storage_names = ["offset", "reorder", "stride", "index", "weight"], weight_shape = [2, 4, 1, 1], strides = [1, 1],
       padding_low = [0, 0], padding_high = [0, 0], dilations = [1, 1], groups = 1, activation = "none", pool = [1, 1], input_layout = #sparse.plain, output_layout = #sparse.plain,
       scheme = #sparse.connectivity<[1, 1]>, operandSegmentSizes = array<i32: 1, 0, 0, 1, 1, 1, 1, 1, 0, 0, 0>,
         schedule = #sparse.schedule<{filters_per_group = 1}>, record = #sparse.record<{}>}
@@ -64,7 +64,7 @@ func.func @kind(%x: tensor<1x4x2x2xf32>, %o: tensor<3xi32>, %r: tensor<2xi32>, %
 
 func.func @block(%x: tensor<1x4x2x2xf32>, %o: tensor<3xi32>, %r: tensor<2xi32>, %s: tensor<2x2xi16>, %i: tensor<5xi16>, %w: tensor<5xf32>) {
   // expected-error @below {{'sparse.packed_conv' op expected a channel_block that divides 4 channels, found 3}}
-  %y = "sparse.packed_conv"(%x, %o, %r, %s, %i, %w) {packing = {storage = "fkw", filters_per_group = 1, channel_block = 3, groups = 1}, storage_names = ["offset", "reorder", "stride", "index", "weight"], weight_shape = [2, 4, 1, 1], strides = [1, 1],
+  %y = "sparse.packed_conv"(%x, %o, %r, %s, %i, %w) {packing = {storage = "fkw", filters_per_group = 1, channel_block = 3, groups = 1, mixed = false}, storage_names = ["offset", "reorder", "stride", "index", "weight"], weight_shape = [2, 4, 1, 1], strides = [1, 1],
       padding_low = [0, 0], padding_high = [0, 0], dilations = [1, 1], groups = 1, activation = "none", pool = [1, 1], input_layout = #sparse.plain, output_layout = #sparse.plain,
       scheme = #sparse.connectivity<[1, 1]>, operandSegmentSizes = array<i32: 1, 0, 0, 1, 1, 1, 1, 1, 0, 0, 0>,
         schedule = #sparse.schedule<{filters_per_group = 1}>, record = #sparse.record<{}>}
@@ -76,7 +76,7 @@ func.func @block(%x: tensor<1x4x2x2xf32>, %o: tensor<3xi32>, %r: tensor<2xi32>, 
 
 func.func @scheme(%x: tensor<1x4x2x2xf32>, %o: tensor<3xi32>, %r: tensor<2xi32>, %s: tensor<2x2xi16>, %i: tensor<5xi16>, %w: tensor<5xf32>) {
   // expected-error @below {{'sparse.packed_conv' op expected a convolution whose kernels follow patterns, found bcr [2, 4, 1, 1]}}
-  %y = "sparse.packed_conv"(%x, %o, %r, %s, %i, %w) {packing = {storage = "fkw", filters_per_group = 1, channel_block = 4, groups = 1}, storage_names = ["offset", "reorder", "stride", "index", "weight"], weight_shape = [2, 4, 1, 1], strides = [1, 1],
+  %y = "sparse.packed_conv"(%x, %o, %r, %s, %i, %w) {packing = {storage = "fkw", filters_per_group = 1, channel_block = 4, groups = 1, mixed = false}, storage_names = ["offset", "reorder", "stride", "index", "weight"], weight_shape = [2, 4, 1, 1], strides = [1, 1],
       padding_low = [0, 0], padding_high = [0, 0], dilations = [1, 1], groups = 1, activation = "none", pool = [1, 1], input_layout = #sparse.plain, output_layout = #sparse.plain,
       scheme = #sparse.bcr<2, 2>, operandSegmentSizes = array<i32: 1, 0, 0, 1, 1, 1, 1, 1, 0, 0, 0>,
         schedule = #sparse.schedule<{filters_per_group = 1}>, record = #sparse.record<{}>}
@@ -88,7 +88,7 @@ func.func @scheme(%x: tensor<1x4x2x2xf32>, %o: tensor<3xi32>, %r: tensor<2xi32>,
 
 func.func @names(%x: tensor<1x4x2x2xf32>, %o: tensor<3xi32>, %r: tensor<2xi32>, %s: tensor<2x2xi16>, %i: tensor<5xi16>, %w: tensor<5xf32>) {
   // expected-error @below {{'sparse.packed_conv' op expected storage arrays offset, reorder, stride, index, weight, found offset, reorder, stride, weight, index}}
-  %y = "sparse.packed_conv"(%x, %o, %r, %s, %i, %w) {packing = {storage = "fkw", filters_per_group = 1, channel_block = 4, groups = 1}, storage_names = ["offset", "reorder", "stride", "weight", "index"], weight_shape = [2, 4, 1, 1], strides = [1, 1],
+  %y = "sparse.packed_conv"(%x, %o, %r, %s, %i, %w) {packing = {storage = "fkw", filters_per_group = 1, channel_block = 4, groups = 1, mixed = false}, storage_names = ["offset", "reorder", "stride", "weight", "index"], weight_shape = [2, 4, 1, 1], strides = [1, 1],
       padding_low = [0, 0], padding_high = [0, 0], dilations = [1, 1], groups = 1, activation = "none", pool = [1, 1], input_layout = #sparse.plain, output_layout = #sparse.plain,
       scheme = #sparse.connectivity<[1, 1]>, operandSegmentSizes = array<i32: 1, 0, 0, 1, 1, 1, 1, 1, 0, 0, 0>,
         schedule = #sparse.schedule<{filters_per_group = 1}>, record = #sparse.record<{}>}
@@ -100,7 +100,7 @@ func.func @names(%x: tensor<1x4x2x2xf32>, %o: tensor<3xi32>, %r: tensor<2xi32>, 
 
 func.func @rows(%x: tensor<1x4x2x2xf32>, %o: tensor<3xi32>, %r: tensor<2xi32>, %s: tensor<2x2xi16>, %i: tensor<5xi16>, %w: tensor<5xf32>) {
   // expected-error @below {{'sparse.packed_conv' op expected storage array 'offset' of 5 int32, found 3 int32}}
-  %y = "sparse.packed_conv"(%x, %o, %r, %s, %i, %w) {packing = {storage = "fkw", filters_per_group = 1, channel_block = 2, groups = 1}, storage_names = ["offset", "reorder", "stride", "index", "weight"], weight_shape = [2, 4, 1, 1], strides = [1, 1],
+  %y = "sparse.packed_conv"(%x, %o, %r, %s, %i, %w) {packing = {storage = "fkw", filters_per_group = 1, channel_block = 2, groups = 1, mixed = false}, storage_names = ["offset", "reorder", "stride", "index", "weight"], weight_shape = [2, 4, 1, 1], strides = [1, 1],
       padding_low = [0, 0], padding_high = [0, 0], dilations = [1, 1], groups = 1, activation = "none", pool = [1, 1], input_layout = #sparse.plain, output_layout = #sparse.plain,
       scheme = #sparse.connectivity<[1, 1]>, operandSegmentSizes = array<i32: 1, 0, 0, 1, 1, 1, 1, 1, 0, 0, 0>,
         schedule = #sparse.schedule<{filters_per_group = 1}>, record = #sparse.record<{}>}
@@ -112,7 +112,7 @@ func.func @rows(%x: tensor<1x4x2x2xf32>, %o: tensor<3xi32>, %r: tensor<2xi32>, %
 
 func.func @type(%x: tensor<1x4x2x2xf32>, %o: tensor<3xi32>, %r: tensor<2xi32>, %s: tensor<2x2xi16>, %i: tensor<5xi16>, %w: tensor<5xf32>) {
   // expected-error @below {{'sparse.packed_conv' op expected storage array 'weight' of 5 float32 or float16, found 5 int16}}
-  %y = "sparse.packed_conv"(%x, %o, %r, %s, %i, %i) {packing = {storage = "fkw", filters_per_group = 1, channel_block = 4, groups = 1}, storage_names = ["offset", "reorder", "stride", "index", "weight"], weight_shape = [2, 4, 1, 1], strides = [1, 1],
+  %y = "sparse.packed_conv"(%x, %o, %r, %s, %i, %i) {packing = {storage = "fkw", filters_per_group = 1, channel_block = 4, groups = 1, mixed = false}, storage_names = ["offset", "reorder", "stride", "index", "weight"], weight_shape = [2, 4, 1, 1], strides = [1, 1],
       padding_low = [0, 0], padding_high = [0, 0], dilations = [1, 1], groups = 1, activation = "none", pool = [1, 1], input_layout = #sparse.plain, output_layout = #sparse.plain,
       scheme = #sparse.connectivity<[1, 1]>, operandSegmentSizes = array<i32: 1, 0, 0, 1, 1, 1, 1, 1, 0, 0, 0>,
         schedule = #sparse.schedule<{filters_per_group = 1}>, record = #sparse.record<{}>}
@@ -124,7 +124,7 @@ func.func @type(%x: tensor<1x4x2x2xf32>, %o: tensor<3xi32>, %r: tensor<2xi32>, %
 
 func.func @classes(%x: tensor<1x4x2x2xf32>, %o: tensor<3xi32>, %r: tensor<2xi32>, %s: tensor<2x2xi16>, %i: tensor<5xi16>, %w: tensor<5xf32>) {
   // expected-error @below {{'sparse.packed_conv' op expected storage array 'stride' of 2 x 3 int16, found 2 x 2 int16}}
-  %y = "sparse.packed_conv"(%x, %o, %r, %s, %i, %w) {packing = {storage = "fkw", filters_per_group = 1, channel_block = 4, groups = 1}, storage_names = ["offset", "reorder", "stride", "index", "weight"], weight_shape = [2, 4, 1, 1], strides = [1, 1],
+  %y = "sparse.packed_conv"(%x, %o, %r, %s, %i, %w) {packing = {storage = "fkw", filters_per_group = 1, channel_block = 4, groups = 1, mixed = false}, storage_names = ["offset", "reorder", "stride", "index", "weight"], weight_shape = [2, 4, 1, 1], strides = [1, 1],
       padding_low = [0, 0], padding_high = [0, 0], dilations = [1, 1], groups = 1, activation = "none", pool = [1, 1], input_layout = #sparse.plain, output_layout = #sparse.plain,
       scheme = #sparse.pattern<[1, 1], [[0], [0]]>, operandSegmentSizes = array<i32: 1, 0, 0, 1, 1, 1, 1, 1, 0, 0, 0>,
         schedule = #sparse.schedule<{filters_per_group = 1}>, record = #sparse.record<{}>}
@@ -136,7 +136,7 @@ func.func @classes(%x: tensor<1x4x2x2xf32>, %o: tensor<3xi32>, %r: tensor<2xi32>
 
 func.func @count(%x: tensor<1x4x2x2xf32>, %o: tensor<3xi32>, %r: tensor<2xi32>, %s: tensor<2x2xi16>, %i: tensor<5xi16>, %w: tensor<5xf32>) {
   // expected-error @below {{'sparse.packed_conv' op expected one storage name for each of 4 storage operands, found ['offset', 'reorder', 'stride', 'index', 'weight']}}
-  %y = "sparse.packed_conv"(%x, %o, %r, %s, %i) {packing = {storage = "fkw", filters_per_group = 1, channel_block = 4, groups = 1}, storage_names = ["offset", "reorder", "stride", "index", "weight"], weight_shape = [2, 4, 1, 1], strides = [1, 1],
+  %y = "sparse.packed_conv"(%x, %o, %r, %s, %i) {packing = {storage = "fkw", filters_per_group = 1, channel_block = 4, groups = 1, mixed = false}, storage_names = ["offset", "reorder", "stride", "index", "weight"], weight_shape = [2, 4, 1, 1], strides = [1, 1],
       padding_low = [0, 0], padding_high = [0, 0], dilations = [1, 1], groups = 1, activation = "none", pool = [1, 1], input_layout = #sparse.plain, output_layout = #sparse.plain,
       scheme = #sparse.connectivity<[1, 1]>, operandSegmentSizes = array<i32: 1, 0, 0, 1, 1, 1, 1, 0, 0, 0, 0>,
         schedule = #sparse.schedule<{filters_per_group = 1}>, record = #sparse.record<{}>}

@@ -74,7 +74,7 @@ func.func @patterns(%x: tensor<2x2x2x3xf32>) -> tensor<2x2x1x4xf32> {
   %index = arith.constant dense<[0, 1, 1, 0]> : tensor<4xi16>
   %weight = arith.constant dense<[1.0, 2.0, 3.0, 4.0]> : tensor<4xf32>
   %y = "sparse.packed_conv"(%x, %offset, %reorder, %stride, %index, %weight) {
-      packing = {storage = "fkw", filters_per_group = 1, channel_block = 0, groups = 1},
+      packing = {storage = "fkw", filters_per_group = 1, channel_block = 0, groups = 1, mixed = false},
       storage_names = ["offset", "reorder", "stride", "index", "weight"], weight_shape = [2, 2, 1, 2], strides = [1, 1],
       padding_low = [0, 0], padding_high = [0, 0], dilations = [1, 1], groups = 1, activation = "none",
       scheme = #sparse.pattern<[1, 2], [[0], [1]]>, pool = [1, 1],

@@ -376,3 +376,10 @@ def each_group(b: Builder, count: Value | int, together: int, body: Callable[[li
     whole = b.multiply(arith.DivUIOp(count, b.index(together)).result, together)
     groups(0, whole, together)
     groups(whole, count, 1)
+
+
+def flat(buffer: Value) -> Value:
+    """All elements of a contiguous buffer as one row."""
+    size = math.prod(ir.MemRefType(buffer.type).shape)
+    type_ = ir.MemRefType.get([size], element_of(buffer.type))
+    return memref.ReinterpretCastOp(type_, buffer, [], [], [], [0], [size], [1]).result

@@ -112,10 +112,11 @@ class Packer:
             b.loop(0, self.channels, some, step=together)
 
     def _together(self) -> int:
-        """How many channels, a divisor of all, are packed at a time: each stored line is read for several
-        packed ones where any is gathered."""
+        """How many channels, a divisor of all, are packed at a time: where most lines are gathered, a stored
+        line is read for several of them."""
         region = len(self.plan.region) * self.b.line_bytes(self._source)
-        most = max(1, NEAR_BYTES // region) if len(self.plan.gathers) else self.channels
+        gathered = (self.plan.borders[:, :, 0] < 0).mean() > 0.5
+        most = max(1, NEAR_BYTES // region) if gathered else self.channels
         return max(count for count in range(1, min(most, self.channels) + 1) if self.channels % count == 0)
 
     def _pack_lines(self, item: Item, first_channel: Value, first: Value, last: Value) -> None:

@@ -118,7 +118,7 @@ class KernelClasses(Convolutions):
                 values["channel_block"] = _blocks(known.channels)
         values |= _fused(schedule, kernel)
         values |= _sides("tile", kernel, known.window)
-        if isinstance(kernel.source, LaneGrid):  # rows of an image are read as they come
+        if isinstance(kernel.source, LaneGrid) and not kernel.mixed:  # rows of an image are read as they come
             values["prefetch"] = [False, True]
 
         def why_not(found: Schedule) -> str:
@@ -244,7 +244,7 @@ def conv_operands(conv: PackedConvOp, planned: PlannedConv, plan: ConvPlan,
                   output: Value | None) -> list[Any]:
     """The operands of the kernel of ``plan``; ``output`` is None where it is a chunk in scratch."""
     bias, residual = bias_and_residual(conv)
-    tables = [constant(table, "plan") for table in planned.tables(plan)]
+    tables = [constant(table, "plan") for table in planned.tables(conv, plan)]
     return [image_of(conv.input, planned.kernel.source), output, *residual, bias, *tables, *conv.storage]
 
 

@@ -33,8 +33,7 @@ import numpy as np
 from ....devices.cores import Core
 from ....geometry.layouts import LaneGrid, Three, box
 from ....ir.mlir import ir
-from ....ir.values import element_of
-from ..emit.builder import Builder, Value, memref
+from ..emit.builder import Builder, Value, flat
 from ..plan.conv_plan import ITEM_FIELDS, ConvPlan, cut
 from .tile import TileEmitter, TileKernel, add_function
 
@@ -126,7 +125,7 @@ class _Emitter(TileEmitter):
         super().__init__(b, plan, arguments)
         (self.table, self.sub_tiles, self.slices, self.starts, self.reorder, self.gap, self.weight,
          *self.before) = self.storage
-        self.flat = _flat(self.input if plan.direct else self.packer.scratch)
+        self.flat = flat(self.input if plan.direct else self.packer.scratch)
 
     def _group(self, group: Value) -> None:
         b, kernel = self.b, self.kernel
@@ -215,10 +214,3 @@ class _SubTile:
     first_line: Value
     position: Value
     run: Run
-
-
-def _flat(buffer: Value) -> Value:
-    """All elements of a contiguous buffer as one row."""
-    size = prod(ir.MemRefType(buffer.type).shape)
-    type_ = ir.MemRefType.get([size], element_of(buffer.type))
-    return memref.ReinterpretCastOp(type_, buffer, [], [], [], [0], [size], [1]).result

@@ -15,7 +15,9 @@
 
 A *kernel class* is what one stored kernel multiplies: terms (filter of the group, kernel place). A pattern
 is a class with one filter; the full kernel of a dense layer is one class with all filters of the group; a
-1x1 kernel shared by some filters of a group is a class a subset (filter-level LRE). Every multiply loads
+1x1 kernel shared by some filters of a group is a class a subset (filter-level LRE). Where taps share no lines
+(stride 2, single weights) the kernels of all classes come in one run (``mixed``): a table names each tap's
+line, and no run ends unforeseen. Every multiply loads
 its own vector here: which loads are redundant is for ``sparse-eliminate-redundant-loads`` to find.
 """
 
@@ -25,9 +27,12 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
+
 from ....devices.cores import Core
 from ....ir.mlir import ir
-from ..emit.builder import Builder, Value, arith
+from ....storage.storage import as_u16, from_u16
+from ..emit.builder import Builder, Value, arith, flat
 from ..plan.conv_plan import ConvPlan
 from .tile import TileEmitter, TileKernel, add_function
 
@@ -58,6 +63,7 @@ class ConvKernel(TileKernel):
     classes: tuple[KernelClass, ...]
     dense: bool
     fetches: bool = False  # asks for a tile's input while the one before is computed
+    mixed: bool = False  # one run of all classes, each term's line from a table
 
     @property
     def groups(self) -> int:
@@ -76,12 +82,24 @@ class ConvKernel(TileKernel):
         return plan.source_offsets[-1] + 1 | 1 if self.in_place(plan) else super().pitch(plan)
 
 
+def mixed_lines(kernel: ConvKernel, plan: ConvPlan, stride: np.ndarray, index: np.ndarray) -> np.ndarray:
+    """The packed line of every term of every stored kernel, relative to that of the output line's first
+    tap: [kernels * terms], i16 (uint16 bits) where they fit, else i32. ``stride`` and ``index`` are FKW's."""
+    taps = plan.window.taps
+    places = np.array([[plan.line_of[taps[place]] for _, place in kind.terms] for kind in kernel.classes])
+    runs = np.diff(from_u16(stride), axis=1)
+    kinds = np.repeat(np.tile(np.arange(len(kernel.classes)), len(runs)), runs.ravel())
+    lines = from_u16(index)[: len(kinds), None] * kernel.pitch(plan) + places[kinds]
+    lines = lines if lines.size else np.zeros((1, 1), np.int64)
+    return as_u16(lines.ravel()) if lines.max() < 1 << 16 else lines.ravel().astype(np.int32)
+
+
 def emit_conv_kernel(module: ir.Operation, name: str, kernel: ConvKernel, plan: ConvPlan,
                      operand_types: list[ir.Type], core: Core) -> None:
     """Adds ``func.func private @name`` to ``module``.
 
-    Its arguments: input, output, [residual,] bias [F], items, borders, gathers, permuted, the storage
-    arrays (dense: weight [F/G, C, terms]; else offset [B * F/G + 1], reorder [B * F], stride [B * F/G,
+    Its arguments: input, output, [residual,] bias [F], items, borders, gathers, permuted, [mixed_lines,] the
+    storage arrays (dense: weight [F/G, C, terms]; else offset [B * F/G + 1], reorder [B * F], stride [B * F/G,
     classes + 1], index [K] (the channel inside its block) and weight, for B channel blocks; [start [B *
     F/G] where classes differ in their terms]), scratch (memref<?xi8>), begin and end of the units (item,
     chunk of groups).
@@ -96,6 +114,7 @@ class _Emitter(TileEmitter):
         self.kernel = kernel
         super().__init__(b, plan, arguments)
         self.accumulators = plan.accumulators
+        self.lines = self.storage.pop(0) if kernel.mixed else None
         self.parts = max((kind.parts(len(plan.accumulators)) for kind in kernel.classes), default=1)
 
     def _group(self, group: Value) -> None:
@@ -111,6 +130,7 @@ class _Emitter(TileEmitter):
         self._either_last(lambda: self._claim(channels, lines, first_line))
         totals = self._in_parts(self._start(filters, filters, len(lines)),
                                 lambda sums: self._dense_run(group, sums) if kernel.dense
+                                else self._mixed_run(row, sums) if kernel.mixed
                                 else self._sparse_runs(row, sums))
         self._either_last(lambda: self._finish(channels, lines, self._whole(filters, totals), first_line),
                           lambda: self._keep(filters, totals))
@@ -175,6 +195,27 @@ class _Emitter(TileEmitter):
 
             *totals, position = self._run(at, lower, bound, body, [*totals, position])
         return totals
+
+    def _mixed_run(self, row: Value, totals: list[Value]) -> list[Value]:
+        """One loop over all kernels of a row. No class's run ends where nobody expects it, but its taps share
+        no lines: each term's line comes from the table."""
+        b, plan, count = self.b, self.plan, len(self.accumulators)
+        offset, _, _, _, weight = self.storage
+        terms, region = len(self.kernel.classes[0].terms), flat(self.packer.scratch)
+        reads = [plan.line_read(accumulator, (0, 0, 0)) * b.lanes for accumulator in self.accumulators]
+
+        def body(k: Value, *carried: Value) -> list[Value]:
+            acc, first = list(carried), b.multiply(k, terms)
+            weights = b.weights(weight, [], first, terms)
+            for term in range(terms):
+                line = b.integer(self.lines, b.add(first, term))
+                at, splat = b.multiply(line, b.lanes), weights(term)
+                for t, read in enumerate(reads):
+                    turn = t + term % self.parts * count
+                    acc[turn] = b.fma(b.load(region, b.add(at, read)), splat, acc[turn])
+            return acc
+
+        return self._run(0, b.integer(offset, row), b.integer(offset, b.add(row, 1)), body, totals)
 
     def _run(self, kind: int, lower: Value, bound: Value, body: Callable[..., list[Value]],
              carried: list[Value]) -> list[Value]:

@@ -26,7 +26,7 @@ from ....ir.values import shape_of
 from ....schedule.schedule import Schedule
 from ....storage import ColumnGroups, DenseKernels, Fkw
 from ..kernels.column_groups import ColumnsKernel, columns_tables, emit_columns_kernel, unit_visits
-from ..kernels.kernel_classes import ConvKernel, KernelClass, emit_conv_kernel
+from ..kernels.kernel_classes import ConvKernel, KernelClass, emit_conv_kernel, mixed_lines
 from .conv_plan import ConvPlan, cut, plan_conv, plane_shape, tables
 
 
@@ -43,9 +43,14 @@ class PlannedConv:
             return partial(emit_columns_kernel, kernel=self.kernel, plan=plan)
         return partial(emit_conv_kernel, kernel=self.kernel, plan=plan)
 
-    def tables(self, plan: ConvPlan) -> list[np.ndarray]:
+    def tables(self, conv: PackedConvOp, plan: ConvPlan) -> list[np.ndarray]:
         """The i32 tables that come before the storage arrays among the kernel's operands."""
-        own = columns_tables(self.kernel, plan) if isinstance(self.kernel, ColumnsKernel) else []
+        own = []
+        if isinstance(self.kernel, ColumnsKernel):
+            own = columns_tables(self.kernel, plan)
+        elif self.kernel.mixed:
+            stride, index = (weight_of(conv, array) for array in list(conv.storage)[2:4])
+            own = [mixed_lines(self.kernel, plan, stride, index)]
         return [*tables(plan), *own]
 
     def visits(self, conv: PackedConvOp, plan: ConvPlan) -> list[int]:
@@ -58,6 +63,7 @@ class PlannedConv:
         else:  # stored kernels of each class, from the ``stride`` array [rows, classes + 1]
             stride = weight_of(conv, storage[2]).view(np.uint16).astype(np.int64)
             each = [int(runs) for runs in np.diff(stride, axis=1).sum(axis=0)]
+        each = [sum(each)] if kernel.mixed else each
         return [visits * len(plan.items) for visits in each]
 
 
@@ -109,12 +115,15 @@ def _columns_kernel(conv: PackedConvOp, common: dict[str, Any], schedule: Schedu
 
 def _conv_kernel(conv: PackedConvOp, storage: Fkw | DenseKernels, known: Convolution, common: dict[str, Any],
                  schedule: Schedule) -> ConvKernel:
+    mixed = isinstance(storage, Fkw) and storage.mixed
     classes = tuple(KernelClass(terms) for terms in storage.classes(scheme_of(conv), known.kernel))
     return ConvKernel(**common, group=storage.filters_per_group, classes=classes,
-                      dense=isinstance(storage, DenseKernels), fetches=bool(schedule.prefetch))
+                      dense=isinstance(storage, DenseKernels), mixed=mixed,
+                      fetches=bool(schedule.prefetch) and not mixed)
 
 
 def fetches(conv: PackedConvOp, kernel: ConvKernel | ColumnsKernel, core: Core) -> bool:
     """Whether tiles mostly copy stored lines, of an input that lies beyond L2."""
     size = prod(shape_of(conv.input)[1:]) * ir.ShapedType(conv.input.type).element_type.width // 8
-    return kernel.source == kernel.target and 0 < core.fetch_above < size
+    mixed = isinstance(kernel, ConvKernel) and kernel.mixed  # its table knows packed lines alone
+    return not mixed and kernel.source == kernel.target and 0 < core.fetch_above < size

@@ -21,6 +21,7 @@ LINES_IN_FLIGHT, LINES_KEPT = 3, 7  # registers for input lines beside accumulat
 # line of weights takes when it is streamed once more, for the next tile; and cycles until the first packed
 # line of a slice comes, from pages of its own.
 VISIT, STREAM, SLICE = 5.0, 2.0, 20.0
+NEAR_BYTES = 48 << 10  # a block's packed region that stays in L1
 BLOCK_BYTES, SUM_BYTES = 512 << 10, 1 << 20  # a block's packed region, and partial sums, that stay in L2
 
 
@@ -50,7 +51,7 @@ def _most_accumulators(kernel: ConvKernel, core: Core, flat: bool) -> int:
         if weights > LANE_WEIGHTS:  # one tap after the other, for which lines stay
             weights, lines = 1, LINES_KEPT
         return max(1, (core.registers - weights - lines) // kernel.group)
-    if flat and not kernel.dense:  # a vector serves few multiplies: keep the block's lines in L1
+    if kernel.mixed or (flat and not kernel.dense):  # a vector serves few multiplies: keep its block in L1
         return max(1, core.registers // 2 // kernel.group)
     terms = max((len(kind.terms) for kind in kernel.classes[:1]), default=0)
     weights = kernel.group if kernel.dense else min(terms, 4)
@@ -68,12 +69,19 @@ def tile_cost(kernel: ConvKernel, window: Window, stored: int, tile: Three, core
     for (depth, slabs), (rows, bands), (columns, parts) in product(*sides):
         accumulators, shapes = depth * rows * columns, shapes + 1
         lines = window.lines_read((depth, rows, columns))
-        read = min(lines, accumulators * terms)
-        visit = accumulators * terms * core.multiply + read * core.line + core.kernel
+        visit = _visit(kernel, lines, accumulators * terms, core)
         pack = lines * kernel.channels * core.pack if packs else 0.0
         store = accumulators * kernel.filters * core.store * (2 * kernel.blocks - 1)
         total += slabs * bands * parts * (stored * visit + pack + store)
     return total * (1 + 0.03 * shapes)
+
+
+def _visit(kernel: ConvKernel, lines: int, multiplies: float, core: Core) -> float:
+    """Modelled cycles of one stored kernel: so many ``multiplies`` of a region of so many ``lines``."""
+    if not kernel.mixed:
+        return multiplies * core.multiply + min(lines, multiplies) * core.line + core.kernel
+    near = lines * kernel.channel_block * 4 * kernel.target.lanes <= NEAR_BYTES
+    return multiplies * (core.multiply if near else 2 * core.line) + core.kernel / 4
 
 
 def columns_candidates(kernel: ColumnsKernel, window: Window, core: Core,

@@ -9,7 +9,7 @@ from espalier.sparse_dialect.geometry.convolution import Convolution
 from espalier.sparse_dialect.geometry.window import Window
 from espalier.sparse_dialect.schedule.heuristic import LONGEST_FP16_SUM, Heuristic, Layer, Mode
 from espalier.sparse_dialect.schedule.schedule import Schedule
-from espalier.sparse_dialect.schemes import Dense, Structured, Unstructured
+from espalier.sparse_dialect.schemes import Dense, Pattern, Structured, Unstructured
 
 
 def matrix(kept: int) -> Layer:
@@ -94,3 +94,25 @@ def test_what_a_schedule_says_is_kept() -> None:
     given = Schedule(tile=(1, 2), chunks=None)
     assert given.filled(tile=(4, 4), chunks=3) == Schedule(tile=(1, 2), chunks=3)
     assert given.missing("tile", "chunks", "grid") == ["chunks", "grid"]
+
+
+@pytest.mark.parametrize(("stride", "taps", "core", "mixed"), [
+    (2, 4, "avx512", True), (1, 4, "avx512", None), (1, 1, "avx512", True), (1, 5, "avx512", None),
+    (2, 4, "cortex-a76", None)])
+def test_kernels_that_share_no_lines_come_in_one_run(stride: int, taps: int, core: str,
+                                                     mixed: bool | None) -> None:
+    """Patterns of 4 at stride 2, and few single weights; of many two filters share lines."""
+    mask = np.zeros((64, 64, 9), bool)
+    mask[:, ::4, :taps] = True
+    mask[:, 1::4, 4 : 4 + taps] = True
+    if taps != 4:  # single weights: ``taps`` of 9
+        mask[:, :, :taps] = True
+    scheme = Pattern((3, 3), ((0, 1, 2, 3), (4, 5, 6, 7))) if taps == 4 else Unstructured()
+    size = 28 // stride
+    convolution = Convolution(batch=1, channels=64, filters=64, groups=1, kernel=(3, 3),
+                              window=Window.of((3, 3), (stride, stride), (1, 1)), source=(1, 28, 28),
+                              target=(1, size, size))
+    layer = Layer(mask.reshape(64, 64, 3, 3), scheme, convolution)
+    found = Heuristic(Device(core=core), "sparse").choose(layer, Schedule()).schedule
+    assert found.mixed == mixed
+    assert found.filters_per_group == (2 if taps == 5 else 1)

@@ -14,6 +14,7 @@ from espalier.sparse_dialect.lowering.cpu.kernels.kernel_classes import (
     ConvKernel,
     KernelClass,
     emit_conv_kernel,
+    mixed_lines,
 )
 from espalier.sparse_dialect.lowering.cpu.plan.conv_plan import ConvPlan
 from espalier.sparse_dialect.schemes import Connectivity, Dense, Pattern, Scheme, Unstructured
@@ -30,10 +31,12 @@ from support.tiers import examples
 
 @dataclass(frozen=True)
 class Case(ConvCase):
-    """``group`` filters share loads; ``fetches``: what is packed next is asked for ahead."""
+    """``group`` filters share loads; ``fetches``: what is packed next is asked for ahead; ``mixed``: the kernels
+    of all classes come in one run."""
 
     group: int = 1
     fetches: bool = False
+    mixed: bool = False
 
 
 class Run(ConvRun):
@@ -47,7 +50,8 @@ class Run(ConvRun):
 
     def pack(self, seed: int) -> tuple[np.ndarray, list[np.ndarray]]:
         weight, self.scheme = make_weight(self.case, seed)
-        return weight, pack(self.case, weight, self.scheme)
+        self.arrays = pack(self.case, weight, self.scheme)
+        return weight, self.arrays
 
     def make_kernel(self, common: dict[str, Any]) -> ConvKernel:
         case = self.case
@@ -55,7 +59,10 @@ class Run(ConvRun):
         terms = storage.classes(self.scheme, case.window.kernel)
         return ConvKernel(**common, group=case.group, classes=tuple(map(KernelClass, terms)),
                           dense=isinstance(storage, DenseKernels), fetches=case.fetches,
-                          chunks=thread_chunks(case.filters // case.group))
+                          mixed=case.mixed, chunks=thread_chunks(case.filters // case.group))
+
+    def tables(self, plan: ConvPlan) -> list[np.ndarray]:
+        return [mixed_lines(self.kernel, plan, *self.arrays[2:4])] if self.case.mixed else []
 
     def emitter(self, plan: ConvPlan) -> Emit:
         return lambda *to: emit_conv_kernel(*to[:2], self.kernel, plan, *to[2:])
@@ -88,7 +95,7 @@ def storage_of(case: Case) -> Fkw | DenseKernels:
     """What the case's kernel reads."""
     if case.scheme == "dense":
         return DenseKernels(case.group)
-    return Fkw(case.group, case.block or case.channels, case.groups)
+    return Fkw(case.group, case.block or case.channels, case.groups, case.mixed)
 
 
 def pack(case: Case, weight: np.ndarray, scheme: Scheme) -> list[np.ndarray]:
@@ -155,6 +162,12 @@ CASES = {
     "1 x 1, stride 2": replace(POINTWISE, window=Window.of((1, 1), (2, 2)), group=2, tile=(2, 2)),
     "1 x 1, dense": replace(POINTWISE, scheme="dense", group=4),
     "3 x 3, pairs of filters": Case("connectivity", group=2),
+    "mixed": Case("pattern", mixed=True),
+    "mixed, stride 2, blocks, another grid": Case(
+        "pattern", replace(SAME, strides=(1, 2, 2)), height=15, width=14, source_high=1, block=2, mixed=True),
+    "mixed, few lines, residual": Case("unstructured", tile=(1, 1), residual=True, mixed=True),
+    "mixed, 4 lanes, by lane": Case(
+        "pattern", lanes=4, source_high=2, target_high=1, core="cortex-a76", mixed=True),
     "grouped": Case("grouped", groups=2),
     "grouped by 4, stride 2": Case("grouped", replace(SAME, strides=(1, 2, 2)), groups=4),
     "loads as they come": Case("pattern", level="none"),
