@@ -214,7 +214,7 @@ def test_index_and_stride_count_beyond_32767() -> None:
     (Fkw(0), Connectivity((3, 3)), None, "expected a filters_per_group of 1 or more, found 0"),
     (Fkw(2), Pattern((3, 3), CORNERS), None,
      "expected one pattern or single weights, for filters share rows, found 4 patterns"),
-    (Fkw(2, mixed=True), Connectivity((3, 3)), None, "expected rows of one filter and patterns of equally many"),
+    (Fkw(2, mixed=True), Connectivity((3, 3)), None, "expected rows of one filter and patterns of equally"),
     (Fkw(1, 3), Pattern((3, 3), CORNERS), None, "expected a channel_block that divides 4 channels, found 3"),
     (Fkw(groups=3), Pattern((3, 3), CORNERS), None, "expected groups that divide 4 filters")])
 def test_what_fkw_cannot_keep_is_a_clear_error(storage: Fkw, scheme: Scheme, order: list[int] | None,

@@ -31,8 +31,8 @@ from support.tiers import examples
 
 @dataclass(frozen=True)
 class Case(ConvCase):
-    """``group`` filters share loads; ``fetches``: what is packed next is asked for ahead; ``mixed``: the kernels
-    of all classes come in one run."""
+    """``group`` filters share loads; ``fetches``: what is packed next is asked for ahead; ``mixed``: the
+    kernels of all classes come in one run."""
 
     group: int = 1
     fetches: bool = False
