@@ -99,9 +99,9 @@ def emit_conv_kernel(module: ir.Operation, name: str, kernel: ConvKernel, plan: 
     """Adds ``func.func private @name`` to ``module``.
 
     Its arguments: input, output, [residual,] bias [F], items, borders, gathers, permuted, [mixed_lines,]
-    the storage arrays (dense: weight [F/G, C, terms]; else offset [B * F/G + 1], reorder [B * F], stride [B * F/G,
-    classes + 1], index [K] (the channel inside its block) and weight, for B channel blocks; [start [B *
-    F/G] where classes differ in their terms]), scratch (memref<?xi8>), begin and end of the units (item,
+    the storage arrays (dense: weight [F/G, C, terms]; else offset [B * F/G + 1], reorder [B * F], stride
+    [B * F/G, classes + 1], index [K] (the channel inside its block) and weight, for B channel blocks; [start
+    [B * F/G] where classes differ in their terms]), scratch (memref<?xi8>), begin and end of the units (item,
     chunk of groups).
     """
     add_function(module, name, _Emitter, kernel, plan, operand_types, core)
