@@ -61,7 +61,8 @@ def table() -> dict[Any, Callable[..., Any]]:
              aten.rrelu_with_noise_functional.default: operators.rrelu_and_noise,
              aten.scatter_reduce.two: operators.scatter_reduce,
              aten.index_reduce.default: operators.index_reduce,
-             aten.pow.Tensor_Scalar: operators.power}
+             aten.pow.Tensor_Scalar: operators.power,
+             aten.rsub.Scalar: operators.rsub}
     for operator in (aten.bitwise_and, aten.bitwise_or, aten.bitwise_xor):
         ours[operator.Scalar] = operators.with_a_tensor(operator.Tensor)
     for pad in (aten.reflection_pad1d, aten.reflection_pad2d, aten.reflection_pad3d):

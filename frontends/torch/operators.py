@@ -7,6 +7,7 @@ from math import inf, pi, sqrt
 from typing import Any
 
 import torch
+from torch._decomp import get_decompositions
 
 aten = torch.ops.aten
 
@@ -167,6 +168,15 @@ def power(x: torch.Tensor, exponent: Any) -> Any:
     return result
 
 
+def rsub(x: torch.Tensor, number: Any, alpha: Any = 1) -> Any:
+    """``aten.rsub.Scalar``: ``number`` - ``alpha`` x; PyTorch's decomposition has numbers in f32, of doubles
+    too."""
+    if x.dtype != torch.float64:
+        operator = torch.ops.aten.rsub.Scalar
+        return get_decompositions([operator])[operator](x, number, alpha)
+    return torch.full((), number, dtype=x.dtype) - (x if alpha == 1 else x * alpha)
+
+
 def with_a_tensor(operator: Any) -> Callable[[torch.Tensor, Any], torch.Tensor]:
     """``operator``, of two tensors, for a tensor and a number."""
     return lambda x, number: operator(x, torch.full((), number, dtype=torch.result_type(x, number)))
@@ -212,4 +222,4 @@ def _neutral(reduce: str, dtype: torch.dtype) -> Any:
 
 __all__ = ["all_along", "angle", "copysign", "distances", "fmod", "gelu", "hypot", "index_reduce", "isfinite",
            "kthvalue", "median", "median_of", "own_distances", "power", "reciprocal", "roll", "rrelu",
-           "rrelu_and_noise", "scatter_reduce", "signbit", "sort_stable", "with_a_tensor"]
+           "rrelu_and_noise", "rsub", "scatter_reduce", "signbit", "sort_stable", "with_a_tensor"]

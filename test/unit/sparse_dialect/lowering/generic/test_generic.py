@@ -230,8 +230,12 @@ def test_small_doubles_keep_their_digits() -> None:
     small = 10.0 ** torch.linspace(-300, -1, 41, dtype=torch.float64)
     x = torch.cat([small, -small, torch.tensor([0.0, -0.0, 40, -40, 800, -800, -1, -2, 1e300, torch.inf,
                                                 -torch.inf, torch.nan], dtype=torch.float64)])
-    found = espalier.compile(Calls(lambda x: (torch.log1p(x), torch.expm1(x))), (x,))(x)
-    for own, exact in zip(found, (torch.log1p(x), torch.expm1(x)), strict=True):
+
+    def functions(x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        return torch.log1p(x), torch.expm1(x), 0.1 - x, torch.rsub(x, 0.1, alpha=0.3)
+
+    found = espalier.compile(Calls(functions), (x,))(x)
+    for own, exact in zip(found, functions(x), strict=True):
         torch.testing.assert_close(own, exact, rtol=1e-15, atol=0, equal_nan=True)
 
 
