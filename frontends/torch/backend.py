@@ -128,8 +128,8 @@ class _Runner:
 
         def run(*values: Any) -> list[Any]:
             arrays = [values[at].detach().resolve_neg().numpy() for at in places]
-            outputs = model.run(arrays, self._threads or torch.get_num_threads())
-            return [torch.from_numpy(outputs[result.number]) if isinstance(result, Slot) else result
+            outputs = model.tensors(model.run(arrays, self._threads or torch.get_num_threads()))
+            return [outputs[result.number] if isinstance(result, Slot) else result
                     for result in results]
 
         return run

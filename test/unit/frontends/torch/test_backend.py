@@ -315,13 +315,14 @@ def test_a_training_graph_is_exported_once() -> None:
 
 @pytest.mark.slow
 def test_branches_are_part_of_a_graph() -> None:
-    """Their code is, for the cache; tensors whose sign is to be turned are."""
+    """Their code is, for the cache; bfloat16 stays so, and a tensor whose sign is to be turned is."""
     x = torch.randn(3, 4)
     for step in (1, 2):
         def choose(x: torch.Tensor, step: int = step) -> torch.Tensor:
             return torch.cond(x.sum() > 0, lambda y: y + step, lambda y: y - step, (x,)) * 2
 
         same(torch.compile(choose, backend="espalier")(x), choose(x))
+    assert torch.compile(lambda x: x.bfloat16() * 2, backend="espalier")(x).dtype == torch.bfloat16
     turned = torch.fft.fft(x).conj().imag
     assert turned.is_neg()
     same(torch.compile(lambda x: x * 2, backend="espalier")(turned), turned * 2)
