@@ -41,8 +41,8 @@ def table() -> dict[Any, Callable[..., Any]]:
 
     ours: dict[Any, Callable[..., Any]] = {
         aten.linear.default: linear, aten.convolution.default: convolution,
-        aten.col2im.default: fold,
-        aten.roll.default: operators.roll, aten.fmod.Scalar: operators.fmod,
+        aten.col2im.default: fold, aten.roll.default: operators.roll,
+        aten.fmod.Scalar: operators.fmod_by_number, aten.fmod.Tensor: operators.fmod,
         aten.reciprocal.default: operators.reciprocal, aten.gelu.default: operators.gelu,
         aten.hypot.default: operators.hypot, aten.angle.default: operators.angle,
         aten.isfinite.default: operators.isfinite, aten.signbit.default: operators.signbit,

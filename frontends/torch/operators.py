@@ -26,9 +26,18 @@ def roll(x: torch.Tensor, shifts: Sequence[int], dims: Sequence[int] = ()) -> An
     return x.clone() if not shifts else x
 
 
-def fmod(x: torch.Tensor, divisor: Any) -> torch.Tensor:
+def fmod_by_number(x: torch.Tensor, divisor: Any) -> torch.Tensor:
     """``aten.fmod.Scalar`` by ``aten.fmod.Tensor``."""
     return aten.fmod.Tensor(x, torch.full((), divisor, dtype=torch.result_type(x, divisor)))
+
+
+def fmod(x: torch.Tensor, y: torch.Tensor) -> Any:
+    """``aten.fmod.Tensor``: the remainder of magnitudes, which is exact, with the sign of ``x``; torch-mlir's
+    rounds x / y, so that it gives 0 for fmod(-4.2, 0.7)."""
+    if not torch.result_type(x, y).is_floating_point:
+        return NotImplemented
+    left = torch.remainder(x.abs(), y.abs())
+    return torch.where(x < 0, -left, left)
 
 
 def reciprocal(x: torch.Tensor) -> torch.Tensor:
@@ -220,6 +229,7 @@ def _neutral(reduce: str, dtype: torch.dtype) -> Any:
     return limits.min if reduce == "amax" else limits.max
 
 
-__all__ = ["all_along", "angle", "copysign", "distances", "fmod", "gelu", "hypot", "index_reduce", "isfinite",
-           "kthvalue", "median", "median_of", "own_distances", "power", "reciprocal", "roll", "rrelu",
-           "rrelu_and_noise", "rsub", "scatter_reduce", "signbit", "sort_stable", "with_a_tensor"]
+__all__ = ["all_along", "angle", "copysign", "distances", "fmod", "fmod_by_number", "gelu", "hypot",
+           "index_reduce", "isfinite", "kthvalue", "median", "median_of", "own_distances", "power",
+           "reciprocal", "roll", "rrelu", "rrelu_and_noise", "rsub", "scatter_reduce", "signbit", "sort_stable",
+           "with_a_tensor"]
