@@ -149,7 +149,8 @@ SHORTS = torch.tensor([300, -300, 7, 0], dtype=torch.int16)
 LONGS = torch.tensor([2**62 + 1, -(2**53) - 1, 7, -7, -1])
 FUNCTIONS: dict[str, tuple[Callable[..., Any], tuple[torch.Tensor, ...]]] = {
     "roll": (lambda x: torch.roll(x, (1, -9), (0, 1)) + torch.roll(x, 5), (ROWS,)),
-    "fmod": (lambda x: (torch.fmod(x, 0.7), torch.fmod(torch.round(x * 6) * 0.7, 0.7), torch.fmod(x.to(torch.int64) * 5, -3)), (ROWS,)),
+    "fmod": (lambda x: (torch.fmod(x, 0.7), torch.fmod(torch.round(x * 6) * 0.7, 0.7),
+                        torch.fmod(x.to(torch.int64) * 5, -3)), (ROWS,)),
     "median": (lambda x: (x.median(), x.median(0)[0], x.median(1, keepdim=True)[0]), (ROWS,)),
     "median of NaN": (lambda x: (x.median(), x.median(0)[0]), (WITH_NAN,)),
     "cdist": (lambda x: (torch.cdist(x, x[1:]), torch.cdist(x, x, p=1.5), torch.cdist(x, x, p=0)), (ROWS,)),
