@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from espalier.frontends import load_model
+from espalier.frontends.pruning.search import search
 from espalier.frontends.pruning.shipped import find_recipe, shipped_recipes
 from espalier.frontends.pruning.targets import assign
 from espalier.tools.espalier import app
@@ -142,8 +143,12 @@ def test_a_mistake_is_one_line_and_leaves_no_file(arguments: list[str], message:
 
 
 @pytest.mark.slow
-def test_rates_for_a_speedup_are_found_and_kept(folder: Path) -> None:
-    """Times mean nothing on so small a network; that a target is read, kept and trained at is what counts."""
+def test_rates_for_a_speedup_are_found_and_kept(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Measured times mean nothing on so small a network, predicted ones stand in: that a target is read, kept
+    and trained at is what counts."""
+    measured = search.network_times
+    monkeypatch.setattr(search, "network_times",
+                        lambda *given, **options: measured(*given, **options | {"runs": 0}))
     arguments = ("file.py:model", "--recipe", "recipe.yaml", "--data", "file.py:data", "--speedup", "1.1")
     code, text = call(*arguments, "-o", "pruned.pt2")
     assert code == 0, text
