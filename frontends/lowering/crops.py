@@ -31,9 +31,15 @@ def split_crops(module: ir.Module) -> None:
 
 def _amounts(op: ir.Operation) -> list[int]:
     """The known amounts, the last dimension's first; those that the run gives count as nothing."""
-    parts = [value.owner for value in op.operands[1].owner.operands]
-    return [ir.IntegerAttr(part.attributes["value"]).value if part.name == "torch.constant.int" else 0
-            for part in parts]
+    listed = op.operands[1].owner
+    values = listed.operands if _is_made_by(listed, "torch.prim.ListConstruct") else ()
+    return [ir.IntegerAttr(value.owner.attributes["value"]).value
+            if _is_made_by(value.owner, "torch.constant.int") else 0 for value in values]
+
+
+def _is_made_by(owner: ir.Operation | ir.Block, name: str) -> bool:
+    """Whether the ``owner`` of a value is an operation ``name``; that of an argument is a block."""
+    return not isinstance(owner, ir.Block) and owner.name == name
 
 
 def _split(op: ir.Operation) -> None:
