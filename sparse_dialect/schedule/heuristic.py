@@ -91,7 +91,8 @@ class Heuristic:
         scheme, reason = self._scheme(layer, given)
         schedule = given.filled(**natural(layer.convolution, scheme, layer.steps))
         if layer.convolution is not None:
-            schedule = schedule.filled(mixed=self._mixed(layer, layer.convolution, scheme) or None)
+            if given.filters_per_group in (None, 1):  # rows of several filters cannot be
+                schedule = schedule.filled(mixed=self._mixed(layer, layer.convolution, scheme) or None)
             group, block = self._group_and_block(layer, layer.convolution, scheme, bool(schedule.mixed))
             schedule = schedule.filled(filters_per_group=group, channel_block=block)
         return Choice(scheme, reason, schedule)

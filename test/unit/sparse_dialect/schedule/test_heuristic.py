@@ -116,3 +116,5 @@ def test_kernels_that_share_no_lines_come_in_one_run(stride: int, taps: int, cor
     found = Heuristic(Device(core=core), "sparse").choose(layer, Schedule()).schedule
     assert found.mixed == mixed
     assert found.filters_per_group == (2 if taps == 5 else 1)
+    tuned = Heuristic(Device(core=core), "sparse").choose(layer, Schedule(filters_per_group=2)).schedule
+    assert tuned.mixed is None  # rows of several filters do not run so
