@@ -34,7 +34,7 @@ def replacing(path: str | Path) -> Iterator[BinaryIO]:
     """
     target = Path(os.path.realpath(path))
     try:
-        if target.exists() and not target.is_file() and not target.is_dir():
+        if _is_special(target):
             with target.open("wb") as device:
                 yield device
             return
@@ -138,7 +138,7 @@ def check_apart(*paths: str | Path | None) -> None:
     seen: set[str] = set()
     for path in (path for path in paths if path is not None):
         place = os.path.realpath(path)
-        if place in seen and (not os.path.exists(place) or os.path.isfile(place) or os.path.isdir(place)):
+        if place in seen and not _is_special(place):
             raise EspalierError(f"cannot write '{path}': two outputs are to be this file; name another")
         seen.add(place)
 
@@ -146,8 +146,13 @@ def check_apart(*paths: str | Path | None) -> None:
 def check_readable(path: str | Path) -> None:
     """Raises EspalierError where ``path`` has no end: a pipe waits for a writer, ``/dev/zero`` fills the
     memory. What is missing or cannot be opened is found by who opens it."""
-    if os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path):
+    if _is_special(path):
         raise EspalierError(f"cannot read '{path}': expected a file, found a pipe or a device")
+
+
+def _is_special(path: str | Path) -> bool:
+    """Whether ``path`` is there, and is a pipe or a device."""
+    return os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path)
 
 
 def cache_folder(*names: str) -> Path:

@@ -181,7 +181,7 @@ def rsub(x: torch.Tensor, number: Any, alpha: Any = 1) -> Any:
     """``aten.rsub.Scalar``: ``number`` - ``alpha`` x; PyTorch's decomposition has numbers in f32, of doubles
     too."""
     if x.dtype != torch.float64:
-        operator = torch.ops.aten.rsub.Scalar
+        operator = aten.rsub.Scalar
         return get_decompositions([operator])[operator](x, number, alpha)
     return torch.full((), number, dtype=x.dtype) - (x if alpha == 1 else x * alpha)
 

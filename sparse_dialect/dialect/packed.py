@@ -112,8 +112,7 @@ def _check_packed(op: Any) -> str | None:
 def check_as_packed(op: Any) -> str | None:
     """What the schedule says about the storage is what the weight is kept in."""
     schedule, storage = schedule_of(op), storage_of(op)
-    mixed = getattr(storage, "mixed", False)
-    for name, packed in (("storage", storage.name), ("mixed", mixed), *stored_fields(storage).items()):
+    for name, packed in {"storage": storage.name, "mixed": False, **stored_fields(storage)}.items():
         said = getattr(schedule, name)
         if said is not None and said != packed:
             return f"expected a schedule with {name} = {packed}, as the weight is packed, found {said}"

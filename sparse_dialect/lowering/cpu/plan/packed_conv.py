@@ -25,6 +25,7 @@ from ....ir.mlir import ir
 from ....ir.values import shape_of
 from ....schedule.schedule import Schedule
 from ....storage import ColumnGroups, DenseKernels, Fkw
+from ....storage.storage import from_u16
 from ..kernels.column_groups import ColumnsKernel, columns_tables, emit_columns_kernel, unit_visits
 from ..kernels.kernel_classes import ConvKernel, KernelClass, emit_conv_kernel, mixed_lines
 from .conv_plan import ConvPlan, cut, plan_conv, plane_shape, tables
@@ -44,7 +45,7 @@ class PlannedConv:
         return partial(emit_conv_kernel, kernel=self.kernel, plan=plan)
 
     def tables(self, conv: PackedConvOp, plan: ConvPlan) -> list[np.ndarray]:
-        """The i32 tables that come before the storage arrays among the kernel's operands."""
+        """The integer tables that come before the storage arrays among the kernel's operands."""
         own = []
         if isinstance(self.kernel, ColumnsKernel):
             own = columns_tables(self.kernel, plan)
@@ -61,7 +62,7 @@ class PlannedConv:
         if kernel.dense:
             each = [kernel.channels * kernel.groups]
         else:  # stored kernels of each class, from the ``stride`` array [rows, classes + 1]
-            stride = weight_of(conv, storage[2]).view(np.uint16).astype(np.int64)
+            stride = from_u16(weight_of(conv, storage[2]))
             each = [int(runs) for runs in np.diff(stride, axis=1).sum(axis=0)]
         each = [sum(each)] if kernel.mixed else each
         return [visits * len(plan.items) for visits in each]
