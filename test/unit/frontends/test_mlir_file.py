@@ -18,7 +18,8 @@ VIEW = ("func.func @main(%a: !torch.vtensor<[0,8],f32>) -> !torch.vtensor<[8,0],
 
 GIVEN = ("func.func @main(%a: !torch.vtensor<[3],f32>, %p: !torch.list<int>) -> !torch.vtensor<[2],f32> {\n"
          " %f = torch.constant.float 0.0\n %0 = torch.aten.constant_pad_nd %a, %p, %f : "
-         "!torch.vtensor<[3],f32>, !torch.list<int>, !torch.float -> !torch.vtensor<[2],f32>\n return %0 : !torch.vtensor<[2],f32>\n}")
+         "!torch.vtensor<[3],f32>, !torch.list<int>, !torch.float -> "
+         "!torch.vtensor<[2],f32>\n return %0 : !torch.vtensor<[2],f32>\n}")
 CROP = ("func.func @main(%a: tensor<3xf32>) -> tensor<2xf32> {\n"
         " %p = tosa.const_shape {values = dense<[-1, 0]> : tensor<2xindex>} : () -> !tosa.shape<2>\n"
         ' %c = "tosa.const"() <{values = dense<0.0> : tensor<1xf32>}> : () -> tensor<1xf32>\n'
