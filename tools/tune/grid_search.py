@@ -148,7 +148,11 @@ class GridSearch:
     def _known_verdict(self, classes: Classes, found: Assignment) -> Verdict | None:
         """What an earlier search found out: tiles were measured on what it took."""
         trials = self.database.trials(self.place, f"{self._key(classes)}, whole", self.measure.objective)
-        return next((Verdict(**trial.features) for trial in trials if trial.reason == _text(found)), None)
+        known = [Verdict(**trial.features) for trial in trials if trial.reason == _text(found)]
+        if not known:
+            return None
+        self.reused += 1
+        return known[0]
 
     def _new_verdict(self, classes: Classes, found: Assignment) -> Verdict | None:
         (outcome,) = self._all("confirm", classes, [found], self.budget.confirm_s, self.budget.left)
@@ -158,6 +162,7 @@ class GridSearch:
         trial = Trial(f"{self._key(classes)}, whole", Schedule(), OK, verdict.ratio, verdict.tuned,
                       self.measure.objective, asdict(verdict), self.network.name, _text(found))
         self.database.add_trials([trial], self.place)
+        self.done += 1
         return verdict
 
 
