@@ -1,6 +1,7 @@
 """``python -m espalier.tools.differential --first 0 --count 10000 --jobs 2``: long runs by hand.
 
-Each bundle runs in a child, so that a crash is a line as well. Ends with 1 where there was a fault.
+Each bundle runs in a child, so that a crash is a line as well. How far it is goes to stderr. Ends with 1
+where there was a fault.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ import torch
 
 from .compare import MODES, Outcome, compare
 
-BUNDLE = 8  # layers that are compiled together
+BUNDLE = 20  # layers that are compiled together; no multiple of the ways they run, which take turns
+TOLD = 500  # layers between two lines of progress
 
 
 def _work(seeds: Sequence[int], mode: int | None, to: Connection) -> None:
@@ -67,6 +69,8 @@ def main(words: Sequence[str] | None = None) -> int:
                 faults += one.fault
                 if one.kind != "equal":
                     print(f"{one.seed}: {one.kind}: {one.words}", flush=True)
+            if (done := counts.total()) // TOLD > (done - len(found)) // TOLD:
+                print(f"{done} of {given.count} layers, {faults} faults", file=sys.stderr, flush=True)
     print(", ".join(f"{count} {kind}" for kind, count in counts.most_common()))
     return int(faults > 0)
 
