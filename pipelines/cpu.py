@@ -55,7 +55,8 @@ class CpuBackend(Backend):
         weights = take_weights(root)
         sizes = {name: ir.IntegerAttr(root.attributes[f"espalier.{name}"]).value
                  for name in SIZES if f"espalier.{name}" in root.attributes}
-        return Made(bytecode_of(root), weights, fingerprint_of(f"{target} {root}".encode()), sizes)
+        code = bytecode_of(root)
+        return Made(code, weights, fingerprint_of(str(target).encode() + code), sizes)
 
 
 def _read_layers(records: Records, root: ir.Operation) -> None:

@@ -248,17 +248,23 @@ def _entries(lists: np.ndarray, slices: Sell) -> tuple[np.ndarray, _Entries]:
     place, member = _sorted_lanes(counts, slices)
     bounds = np.concatenate([[0], np.cumsum(counts)])
     following, end = (bounds[np.minimum(member + at, len(lists))] for at in (0, 1))
-    base, limit = np.zeros(len(place), np.int64), max(width - slices.window, 0)
+    active, before = np.arange(len(place)), np.zeros(len(place), np.int64)
+    limit = max(width - slices.window, 0)
     turns = []
-    while (active := np.flatnonzero((following < end).any(axis=1))).size:
-        here, before = following[active], base[active]
-        found = np.where(here < end[active], column[here], width)
-        wanted = np.minimum(found.min(axis=1) // ALIGNMENT * ALIGNMENT, limit)
-        base[active] = now = np.minimum(wanted, before + LARGEST_ADVANCE)
-        used = (found < width) & (found < (now + slices.window)[:, None])
-        following[active] += used
+    while len(active):
+        found = np.where(following < end, column[following], width)
+        nearest = found.min(axis=1)
+        going_on = nearest < width
+        if not going_on.all():
+            active, following, end, before = (each[going_on] for each in (active, following, end, before))
+            continue
+        wanted = np.minimum(nearest // ALIGNMENT * ALIGNMENT, limit)
+        now = np.minimum(wanted, before + LARGEST_ADVANCE)
+        used = found < np.minimum(now + slices.window, width)[:, None]
+        following += used
         index = np.where(used, found - now[:, None], 0).astype(np.uint8)
         turns.append((active, now - before, now, index, used))
+        before = now
     if not turns:
         none = np.zeros(0, np.int64)
         return place, _Entries(none, none, none, np.zeros((0, slices.lanes), np.uint8),

@@ -9,6 +9,8 @@ dense, and ``reason`` says why.
 
 from __future__ import annotations
 
+import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -24,7 +26,9 @@ from ..ir.constants import weight_of
 from ..ir.mlir import ir
 from ..ir.walk import operations
 from ..passes import Pass, PassContext
-from ..schedule.detection import explain_scheme
+from ..schedule.detection import Detection, explain_scheme
+
+THREADS = min(4, os.cpu_count() or 1)  # numpy lets go of the interpreter's lock; each takes memory
 
 
 @dataclass(frozen=True)
@@ -42,17 +46,19 @@ class DetectSchemesPass(Pass):
     def run(self, op: ir.Operation, context: PassContext) -> None:
         with op.context:
             device = network_device(op)
-            for layer in operations(op, *WEIGHTED):
-                if isinstance(layer.scheme, UndetectedAttr):
-                    _detect(layer, device, context)
+            layers = [layer for layer in operations(op, *WEIGHTED)
+                      if isinstance(layer.scheme, UndetectedAttr)]
+            with ThreadPoolExecutor(THREADS) as pool:
+                found = list(pool.map(lambda layer: _detected(layer, device), layers))
+            for layer, (scheme, reason) in zip(layers, found, strict=True):
+                layer.operation.attributes["scheme"] = scheme_attribute(scheme)
+                set_record(layer, replace(record_of(layer), reason=reason))
+                context.statistics[f"{scheme.name} layers"] += 1
 
 
-def _detect(layer: Any, device: Device, context: PassContext) -> None:
+def _detected(layer: Any, device: Device) -> Detection:
     weight = weight_of(layer, layer.weight)
-    if not np.isfinite(weight).all():
+    if not np.isfinite([weight.min(initial=0), weight.max(initial=0)]).all():
         found = "NaN" if np.isnan(weight).any() else "infinity"
         raise op_error(layer, "finite weights", found, "repair the weights before compiling")
-    scheme, reason = explain_scheme(weight, (), device, None if weight.ndim > 2 else inputs_of(layer))
-    layer.operation.attributes["scheme"] = scheme_attribute(scheme)
-    set_record(layer, replace(record_of(layer), reason=reason))
-    context.statistics[f"{scheme.name} layers"] += 1
+    return explain_scheme(weight, (), device, None if weight.ndim > 2 else inputs_of(layer))

@@ -138,6 +138,8 @@ class _Scan:
             if isinstance(argument.type, ir.VectorType):
                 self.live[argument] = [-1, -1]
         operations = [view.operation for view in self.block.operations]
+        if not any(op.name == "vector.load" for op in operations):
+            return
         self.end = len(operations)
         for position, op in enumerate(operations):
             self._visit(op, op.name, position)
