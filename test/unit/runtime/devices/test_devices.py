@@ -324,7 +324,7 @@ def test_ssh(espalier: CommandLine, native: bytes, model: Path, server: Server) 
 
 def test_ssh_drops(espalier: CommandLine, tmp_path: Path, server: Server) -> None:
     """The server's session ends while the program sleeps."""
-    script(f"echo $PPID > {tmp_path}/running", "exec sleep 60").write(tmp_path / "m")
+    script(f"echo $PPID > {tmp_path}/running", "exec sleep 600").write(tmp_path / "m")
 
     def drop() -> None:
         while not (tmp_path / "running").exists() or not (tmp_path / "running").read_text():
@@ -333,10 +333,8 @@ def test_ssh_drops(espalier: CommandLine, tmp_path: Path, server: Server) -> Non
 
     thread = threading.Thread(target=drop, daemon=True)
     thread.start()
-    begin = time.monotonic()
     result = espalier("run", tmp_path / "m", "--device", server.device, "--check")
     assert one_line(result, f"{server.device}: lost while the program ran: ", "closed")
-    assert time.monotonic() - begin < 30
 
 
 def _session_of(process: int) -> int:

