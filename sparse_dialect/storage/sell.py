@@ -50,6 +50,7 @@ PERMUTED_LANES = 16
 GATHERED = 256  # the window that a byte reaches
 ENTRIES_AT_ONCE = 1 << 15
 WAITS = 1.5  # columns of a window that a lane finds empty while others are at work there
+FAR = 1 << 30  # a column behind all others
 SHARES = 240  # pieces of about equal work: many threads get equal parts of it
 
 # What fetching the inputs of an entry costs, in vectors of weights multiplied.
@@ -246,40 +247,40 @@ def _entries(lists: np.ndarray, slices: Sell) -> tuple[np.ndarray, _Entries]:
     """
     width, (counts, column) = lists.shape[1], _columns(lists)
     place, member = _sorted_lanes(counts, slices)
-    bounds = np.concatenate([[0], np.cumsum(counts)])
-    following, end = (bounds[np.minimum(member + at, len(lists))] for at in (0, 1))
-    active, before = np.arange(len(place)), np.zeros(len(place), np.int64)
+    following = np.concatenate([[0], np.cumsum(counts + 1)])[np.minimum(member, len(counts))]
+    active, base = np.arange(len(place)), np.zeros(len(place), np.int32)
     limit = max(width - slices.window, 0)
     turns = []
     while len(active):
-        found = np.where(following < end, column[following], width)
+        found = column[following]
         nearest = found.min(axis=1)
-        going_on = nearest < width
+        going_on = nearest < FAR
         if not going_on.all():
-            active, following, end, before = (each[going_on] for each in (active, following, end, before))
+            active, following, base = (each[going_on] for each in (active, following, base))
             continue
-        wanted = np.minimum(nearest // ALIGNMENT * ALIGNMENT, limit)
-        now = np.minimum(wanted, before + LARGEST_ADVANCE)
-        used = found < np.minimum(now + slices.window, width)[:, None]
+        base = np.minimum(np.minimum(nearest - nearest % ALIGNMENT, limit), base + LARGEST_ADVANCE)
+        used = found < (base + slices.window)[:, None]
         following += used
-        index = np.where(used, found - now[:, None], 0).astype(np.uint8)
-        turns.append((active, now - before, now, index, used))
-        before = now
+        turns.append((active, base, found, used))
     if not turns:
         none = np.zeros(0, np.int64)
         return place, _Entries(none, none, none, np.zeros((0, slices.lanes), np.uint8),
                                np.zeros((0, slices.lanes), bool))
-    fields = [np.concatenate(parts) for parts in zip(*turns, strict=True)]
-    order = np.argsort(fields[0], kind="stable")
-    return place, _Entries(*(field[order] for field in fields))
+    owner, base, found, used = (np.concatenate(parts) for parts in zip(*turns, strict=True))
+    order = np.argsort(owner, kind="stable")
+    owner, base, found, used = owner[order], base[order], found[order], used[order]
+    first = np.diff(owner, prepend=-1) > 0
+    advance = np.where(first, base, np.diff(base, prepend=0))
+    index = np.where(used, found - base[:, None], 0).astype(np.uint8)
+    return place, _Entries(owner, advance, base, index, used)
 
 
 def _columns(lists: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """How many columns each group keeps, and those of all groups, i32; at last what a lane that is through
-    finds."""
-    columns = [np.flatnonzero(kept).astype(np.int32) for kept in lists]
-    return np.array([len(each) for each in columns]), np.concatenate(
-        [*columns, np.array([lists.shape[1]], np.int32)])
+    """How many columns each group keeps, and those of all groups, i32, with ``FAR`` behind each group's and
+    at last, for lanes of no group."""
+    far = np.array([FAR], np.int32)
+    columns = [part for kept in lists for part in (np.flatnonzero(kept).astype(np.int32), far)]
+    return np.count_nonzero(lists, axis=1), np.concatenate([*columns, far])
 
 
 def _sorted_lanes(counts: np.ndarray, slices: Sell) -> tuple[np.ndarray, np.ndarray]:
