@@ -50,7 +50,7 @@ ARENA = ("sparse-expand-copies", "sparse-record-assertions", "sparse-distribute-
 KERNELS = ("canonicalize", "cse", "convert-scf-to-cf", "convert-vector-to-llvm",
            "expand-strided-metadata", "lower-affine", "convert-math-to-llvm", "convert-math-to-libm",
            "finalize-memref-to-llvm", "convert-to-llvm", "reconcile-unrealized-casts", "canonicalize", "cse",
-           "strip-debuginfo")
+           "sparse-check-code", "strip-debuginfo")
 LLVM = ("sparse-export-entry", *KERNELS)
 # Instead of BUFFERS and ARENA, for IREE.
 DISPATCHES = ("sparse-outline-dispatches", "canonicalize", "cse")

@@ -5,4 +5,4 @@ one a file, ``plan/`` what they compute beforehand in numpy, ``emit/`` what they
 """
 
 PASSES = ("schedule-tiles", "lower-to-vector", "distribute-work", "outline-loops", "outline-dispatches",
-          "export-entry")
+          "export-entry", "check-code")
