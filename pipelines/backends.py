@@ -19,6 +19,7 @@ import numpy as np
 from ..sparse_dialect.devices.device import Device
 from ..sparse_dialect.ir.mlir import ir
 from ..sparse_dialect.passes import Pass
+from .options import check_fields
 from .parser import parse_items
 from .pipeline import Item, PassItem
 from .records import Records
@@ -41,6 +42,9 @@ class CompileOptions:
     check: bool = True
     kernels: int | None = None
     database: str | None = None
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
 
 @dataclass(frozen=True)

@@ -89,6 +89,24 @@ def parse_options(cls: type[Pass], text: str) -> Pass:
         raise OptionError(f"pass '{cls.name}': {error}", 0) from error
 
 
+def check_fields(value: Any) -> None:
+    """Raises ``EspalierError`` where a field of ``value``, a dataclass of options from Python, is not of the
+    type that it declares."""
+    for name, type_ in typing.get_type_hints(type(value)).items():
+        found = getattr(value, name)
+        if not _fits(type_, found):
+            raise EspalierError(f"option '{name}' expected {_describe(type_)}, found {found!r:.40}")
+
+
+def _fits(type_: Any, value: Any) -> bool:
+    origin, arguments = typing.get_origin(type_), typing.get_args(type_)
+    if origin in (Union, types.UnionType):
+        return any(_fits(argument, value) for argument in arguments)
+    if origin is Literal:
+        return isinstance(value, str) and value in arguments
+    return type(value) is type_  # a bool is no number here
+
+
 def print_options(value: Pass) -> str:
     """``{name=value ...}`` with the options that differ from their defaults; empty when none does."""
     parts = []

@@ -17,23 +17,43 @@ from __future__ import annotations
 import warnings
 import zlib
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass, fields
+from typing import Any, Literal
 
 import torch
 
 from ...errors import EspalierError, unknown
 from ...pipelines.driver import CompileOptions
+from ...pipelines.options import check_fields
 from ...runtime.compiled_model import CompiledModel
 from ...runtime.structure import Slot
+from ...runtime.tensors import checked_threads
 from ..compile import compile_model
 from .graph_cache import compiled, key_of, noted
 from .import_torch import export_module
 from .partition import eager_nodes, functional, split
 from .sharing import placed, places_of, shares_memory
 
-OPTIONS = ("sparse", "eliminate_redundant_loads", "threads", "strict", "cache")
 WATCHED = 1 << 14  # bytes of a buffer that are looked at: BatchNorm writes its statistics without a trace
 MODES = ("default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What ``options=`` may say; see ``espalier``."""
+
+    threads: int | None = None
+    sparse: bool | Literal["always"] = True
+    eliminate_redundant_loads: bool = True
+    strict: bool = False
+    cache: bool = True
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        checked_threads(self.threads or 0)
+
+
+OPTIONS = tuple(field.name for field in fields(Settings))
 
 
 def espalier(graph: torch.fx.GraphModule, example_inputs: Sequence[Any], *,
@@ -44,7 +64,8 @@ def espalier(graph: torch.fx.GraphModule, example_inputs: Sequence[Any], *,
     ``options``: ``threads`` (default: PyTorch's number), ``sparse`` and ``eliminate_redundant_loads`` as in
     ``CompileOptions``; ``strict`` (False: what Espalier does not take runs in PyTorch, with a warning; True:
     it raises ``EspalierError``); ``cache`` (True: compiled graphs are kept on disk). ``mode``: PyTorch's,
-    which all mean the same here. Raises ``EspalierError`` for other options and modes.
+    which all mean the same here. Raises ``EspalierError`` for other options, values of other types and other
+    modes.
     """
     chosen = dict(options or {})
     for name in chosen:
@@ -52,18 +73,16 @@ def espalier(graph: torch.fx.GraphModule, example_inputs: Sequence[Any], *,
             raise unknown("option", name, OPTIONS, " of torch.compile")
     if mode not in (None, *MODES):
         raise unknown("mode", str(mode), MODES, " of torch.compile")
-    settings = {name: chosen.pop(name, default) for name, default in
-                (("threads", None), ("strict", False), ("cache", True))}
-    return _Runner(graph, CompileOptions(**chosen), **settings)
+    return _Runner(graph, Settings(**chosen))
 
 
 class _Runner:
     """One graph, compiled for each set of sizes that it is called with."""
 
-    def __init__(self, graph: torch.fx.GraphModule, options: CompileOptions, threads: int | None,
-                 strict: bool, cache: bool) -> None:
-        self._graph, self._options = graph, options
-        self._threads, self._strict, self._cache = threads, strict, cache
+    def __init__(self, graph: torch.fx.GraphModule, settings: Settings) -> None:
+        self._graph, self._settings = graph, settings
+        self._options = CompileOptions(sparse=settings.sparse,
+                                       eliminate_redundant_loads=settings.eliminate_redundant_loads)
         self._shares = shares_memory(graph)
         self._asks = _asks(graph)
         self._known: dict[tuple[Any, ...], tuple[Callable[..., Any], list[tuple[Any, ...]]]] = {}
@@ -97,7 +116,7 @@ class _Runner:
         try:
             run = self._compiled(self._graph, fixed, arguments)
         except EspalierError as error:
-            if self._strict:
+            if self._settings.strict:
                 raise
             run = self._in_parts(arguments, error)
         if places is None or run is self._graph:
@@ -112,7 +131,7 @@ class _Runner:
         def make() -> CompiledModel:
             return compile_model(_Frozen(graph, fixed), inputs, options=self._options)
 
-        if self._cache:
+        if self._settings.cache:
             weights = [a if isinstance(a, torch.Tensor) else None for a in fixed]
             numbers = [None if isinstance(a, torch.Tensor) else a for a in fixed]
             key = key_of(graph, weights, [*inputs, *numbers], self._options)
@@ -128,7 +147,7 @@ class _Runner:
 
         def run(*values: Any) -> list[Any]:
             arrays = [values[at].detach().resolve_neg().numpy() for at in places]
-            outputs = model.tensors(model.run(arrays, self._threads or torch.get_num_threads()))
+            outputs = model.tensors(model.run(arrays, self._settings.threads or torch.get_num_threads()))
             return [outputs[result.number] if isinstance(result, Slot) else result
                     for result in results]
 
@@ -162,14 +181,14 @@ class _Runner:
 
     def _eager_nodes(self, whole: torch.fx.GraphModule, fixed: Sequence[Any],
                      inputs: Sequence[Any]) -> Mapping[str, str]:
-        if not self._cache:
+        if not self._settings.cache:
             return eager_nodes(whole)
         numbers = [None if isinstance(a, torch.Tensor) else a for a in fixed]
         return noted(key_of(whole, [], [*inputs, *numbers], self._options), lambda: eager_nodes(whole))
 
     def _eagerly(self, reason: str) -> Callable[..., Any]:
         """The graph as it is, in PyTorch; an error where that was ruled out."""
-        if self._strict:
+        if self._settings.strict:
             raise EspalierError(f"backend 'espalier': {reason}")
         self._warn(f"a graph runs in PyTorch: {reason}")
         return self._graph

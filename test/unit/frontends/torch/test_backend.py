@@ -201,6 +201,13 @@ def unknown_option() -> None:
     torch.compile(small(), backend="espalier", options={"thread": 11})(torch.randn(1, 3, 9, 11))
 
 
+def with_option(**options: Any) -> Callable[[], None]:
+    def call() -> None:
+        backend.espalier(torch.fx.symbolic_trace(small()), [], options=options)
+
+    return call
+
+
 def unknown_mode() -> None:
     backend.espalier(torch.fx.symbolic_trace(small()), [], mode="fast")
 
@@ -226,6 +233,10 @@ def unsupported_operation() -> None:
 @pytest.mark.parametrize(("call", "message"), [
     (gradients, "under torch.no_grad()"),
     (unknown_option, "unknown option 'thread' of torch.compile: did you mean threads?"),
+    (with_option(cache="no"), "option 'cache' expected bool, found 'no'"),
+    (with_option(sparse="never"), "option 'sparse' expected bool|always, found 'never'"),
+    (with_option(threads=True), "option 'threads' expected int|none, found True"),
+    (with_option(threads=-1), "found -1"),
     (unknown_mode, "unknown mode 'fast'"), (training_mode, "call .eval()"),
     (unsupported_operation, "linalg_eigh")])
 def test_refusals_say_why(call: Callable[[], None], message: str) -> None:
