@@ -27,7 +27,8 @@ def operations(root: ir.Operation, *classes: type) -> list[Any]:
             for op in block.operations:
                 if isinstance(op, classes):
                     found.append(op)
-                found += operations(op, *classes)
+                if len(op.operation.regions):
+                    found += operations(op, *classes)
     return found
 
 

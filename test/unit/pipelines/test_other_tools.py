@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +37,7 @@ class Net(nn.Module):
 
 @pytest.fixture(scope="module")
 def dumps(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """The whole module behind every stage, in generic form."""
+    """The whole module behind every stage, in generic form, and on tensors as we print it."""
     torch.manual_seed(0)
     net = Net().eval()
     espalier.prune(net, "pattern:entries=4,patterns=4,connectivity=2", only="second")
@@ -45,12 +47,16 @@ def dumps(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         Runner(parse_pipeline(f"builtin.module({','.join(elements)})"), verify=False).run(module.operation)
         found[name] = folder / f"{name}.mlir"
         found[name].write_text(module.operation.get_asm(print_generic_op_form=True))
+        if name == "sparse":
+            found["pretty"] = folder / "pretty.mlir"
+            found["pretty"].write_text(module.operation.get_asm())
     return found
 
 
 def tool(*names: str) -> str:
     """The path of a tool; the test is skipped, saying so, where it is missing."""
-    found = next(filter(None, map(shutil.which, names)), None)
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])  # a wheel's are beside Python
+    found = next(filter(None, (shutil.which(name, path=path) for name in names)), None)
     if found is None:
         pytest.skip(f"{' or '.join(names)} is missing")
     return found
@@ -61,13 +67,13 @@ def reads(command: list[Any]) -> None:
     assert done.returncode == 0, done.stderr[:2000]
 
 
-@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("stage", ["pretty", *STAGES])
 def test_mlir_opt(stage: str, dumps: dict[str, Path]) -> None:
     """LLVM 22's (Debian: mlir-22-tools), as it is."""
     reads([tool("mlir-opt-22"), f"--irdl-file={espalier.irdl_path()}", dumps[stage], "-o", "/dev/null"])
 
 
-@pytest.mark.parametrize("stage", ["sparse"])
+@pytest.mark.parametrize("stage", ["pretty", "sparse", "vector", "buffers", "arena"])
 def test_iree_opt(stage: str, dumps: dict[str, Path]) -> None:
-    """IREE's, of the wheel iree-base-compiler."""
+    """IREE's, of the wheel iree-base-compiler: up to bufferization. Its LLVM dialect wants other constants."""
     reads([tool("iree-opt"), f"--irdl-file={espalier.irdl_path()}", dumps[stage], "-o", "/dev/null"])
