@@ -54,8 +54,8 @@ def dumps(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 def tool(*names: str) -> str:
-    """The path of a tool; the test is skipped, saying so, where it is missing."""
-    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])  # a wheel's are beside Python
+    """The path of a tool, beside Python or on PATH; the test is skipped, saying so, where it is missing."""
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     found = next(filter(None, (shutil.which(name, path=path) for name in names)), None)
     if found is None:
         pytest.skip(f"{' or '.join(names)} is missing")
@@ -75,5 +75,5 @@ def test_mlir_opt(stage: str, dumps: dict[str, Path]) -> None:
 
 @pytest.mark.parametrize("stage", ["pretty", "sparse", "vector", "buffers", "arena"])
 def test_iree_opt(stage: str, dumps: dict[str, Path]) -> None:
-    """IREE's, of the wheel iree-base-compiler: up to bufferization. Its LLVM dialect wants other constants."""
+    """IREE's wheel, up to bufferization: its LLVM dialect wants other constants."""
     reads([tool("iree-opt"), f"--irdl-file={espalier.irdl_path()}", dumps[stage], "-o", "/dev/null"])
