@@ -47,6 +47,16 @@ def to_linalg(module: ir.Module, to_backend: str = TO_BACKEND) -> None:
     keep_nan(module)
 
 
+def mark_unsigned(module: ir.Module, unsigned: tuple[list[int], list[int]]) -> None:
+    """Sets ``espalier.unsigned`` of the function ``main`` to the positions of inputs and outputs."""
+    with module.context:
+        main = next(op for op in module.body.operations if op.operation.name == "func.func"
+                    and ir.StringAttr(op.attributes["sym_name"]).value == "main")
+        pairs = zip(("input", "output"), unsigned, strict=True)
+        main.attributes["espalier.unsigned"] = ir.DictAttr.get(
+            {kind: ir.DenseI64ArrayAttr.get(places) for kind, places in pairs})
+
+
 def run(module: ir.Module, pipeline: str) -> None:
     """Runs a pass pipeline; a failure becomes one line that names the operation and the layer."""
     complaints: list[tuple[str, str]] = []
@@ -106,4 +116,4 @@ def _unsupported(location: str, message: str) -> str:
     return f"{where}torch-mlir cannot lower the program: {message.strip().splitlines()[0]}"
 
 
-__all__ = ["new_context", "run", "to_linalg"]
+__all__ = ["mark_unsigned", "new_context", "run", "to_linalg"]

@@ -21,12 +21,14 @@ from ...errors import EspalierError, optional
 class Graph:
     """
     ``model``: without initializers, its nodes in an order in which they can run. ``arrays``: the values that
-    are known, by name. ``shapes``: (dtype, shape) of the values that shape inference knows.
+    are known, by name. ``shapes``: (dtype, shape) of the values that shape inference knows. ``unsigned``: the
+    positions of the inputs and outputs that hold the bits of unsigned integers.
     """
 
     model: Any
     arrays: dict[str, np.ndarray]
     shapes: dict[str, tuple[np.dtype, tuple[int, ...]]] = field(default_factory=dict)
+    unsigned: tuple[list[int], list[int]] = field(default_factory=lambda: ([], []))
 
     @property
     def nodes(self) -> list[Any]:

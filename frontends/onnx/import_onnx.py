@@ -1,8 +1,8 @@
 """ONNX graphs to linalg on tensors, function ``main``, by torch-mlir's importer and passes.
 
 Ours are the constants, which borrow memory instead of being copied twice, the locations, which carry the
-nodes' names, what is done before (``fold``, ``branches``, ``explicit``, ``transposed``, ``matrices``,
-``recurrent``), and the errors.
+nodes' names, what is done before (``fold``, ``branches``, ``explicit``, ``narrow``, ``transposed``,
+``matrices``, ``recurrent``), and the errors.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 from ...errors import EspalierError, optional
 from ...pipelines.extremes import check_extremes
 from ...sparse_dialect.ir.mlir import ir
-from ..lowering.torch_dialect import TO_BACKEND, new_context, run, to_linalg
+from ..lowering.torch_dialect import TO_BACKEND, mark_unsigned, new_context, run, to_linalg
 from ..mlir_file import check_static, first_line
 from ..quiet import quiet
 from .branches import inline_branches
@@ -23,6 +23,7 @@ from .explicit import pad_explicitly, write_out
 from .fold import fold_constants
 from .graph import Graph, name_of
 from .matrices import rewrite_matrices
+from .narrow import widen_integers
 from .read import read_onnx
 from .recurrent import rewrite_recurrent
 from .shapes import check_static as known_shapes
@@ -60,6 +61,8 @@ def prepared(path: str | Path, shapes: Sequence[tuple[int, ...]] = ()) -> Graph:
     write_out(graph)
     infer_shapes(graph, str(path))
     known_shapes(graph)
+    if widen_integers(graph):
+        infer_shapes(graph, str(path))
     for rewrite in (rewrite_transposed, rewrite_recurrent, rewrite_matrices):
         rewrite(graph)
     fold_constants(graph)  # what nobody reads any more goes
@@ -73,6 +76,7 @@ def module_of(graph: Graph, what: str) -> ir.Module:
     try:
         run(module, TO_TORCH)
         to_linalg(module, TO_BACKEND)
+        mark_unsigned(module, graph.unsigned)
     except EspalierError as error:
         raise _with_operator(error, kinds) from error
     check_static(module, what)

@@ -14,7 +14,7 @@ from .graph import Graph, node_error
 
 QUANTISED = ("QLinear", "Quantize", "Dequantize", "DynamicQuantize", "QGemm", "QAttention", "QEmbed",
              "ConvInteger", "MatMulInteger", "MatMulNBits", "DynamicQuantizeMatMul")
-DTYPES = ("float16", "float32", "float64", "bool", "int32", "int64")
+DTYPES = ("float16", "float32", "float64", "bool", "int8", "int32", "int64", "uint8")
 INT4 = 21  # the first of ONNX's element types that numpy lacks, bfloat16 and 8-bit floats apart
 COMPOSED = ("AffineGrid", "Attention", "CenterCropPad", "GroupNormalization",
             "MeanVarianceNormalization", "NegativeLogLikelihoodLoss", "RMSNormalization", "RotaryEmbedding",

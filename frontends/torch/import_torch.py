@@ -19,7 +19,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 
 from ...sparse_dialect.errors import EspalierError
 from ...sparse_dialect.ir.mlir import ir
-from ..lowering.torch_dialect import new_context, to_linalg
+from ..lowering.torch_dialect import mark_unsigned, new_context, to_linalg
 from ..mlir_file import check_static, first_line
 from ..quiet import ONE_AT_A_TIME, quiet
 from .bags import regular_bags
@@ -28,7 +28,7 @@ from .constants import fold_constants
 from .decompositions import table, whole_layers
 from .effects import without_checks
 from .floats import needs_widening, widen_floats
-from .narrow import mark, widen_integers
+from .narrow import widen_integers
 from .plain_weights import plain_weights
 from .recurrent import free_length, keep_whole, mark_steps
 from .signature import call_of, constant_inputs, drop_constants
@@ -114,7 +114,7 @@ def import_program(program: torch.export.ExportedProgram) -> ir.Module:
             raise EspalierError(f"cannot import the program: {first_line(error)}") from error
     module = importer.module
     to_linalg(module)
-    mark(module, unsigned)
+    mark_unsigned(module, unsigned)
     mark_states(module, states)
     round_in_float32(module)
     if length is None:

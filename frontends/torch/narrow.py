@@ -18,7 +18,6 @@ import torch
 from torch.fx import Node
 from torch.utils._pytree import tree_leaves, tree_map
 
-from ...sparse_dialect.ir.mlir import ir
 from .retype import call, convert, evaluated, set_results, set_value
 
 aten = torch.ops.aten
@@ -59,16 +58,6 @@ def widen_integers(program: torch.export.ExportedProgram) -> tuple[list[int], li
                 results[at] = convert(graph, results[at], _signed(dtype))
     set_results(program, results)
     return unsigned
-
-
-def mark(module: ir.Module, unsigned: tuple[list[int], list[int]]) -> None:
-    """Sets ``espalier.unsigned`` of the function ``main`` to the positions of inputs and outputs."""
-    with module.context:
-        main = next(op for op in module.body.operations if op.operation.name == "func.func"
-                    and ir.StringAttr(op.attributes["sym_name"]).value == "main")
-        pairs = zip(("input", "output"), unsigned, strict=True)
-        main.attributes["espalier.unsigned"] = ir.DictAttr.get(
-            {kind: ir.DenseI64ArrayAttr.get(places) for kind, places in pairs})
 
 
 def _narrow(node: Any) -> torch.dtype | None:
@@ -136,4 +125,4 @@ def _widened(leaf: Any) -> Any:
     return WIDE if isinstance(leaf, torch.dtype) and leaf in NARROW else leaf
 
 
-__all__ = ["mark", "widen_integers"]
+__all__ = ["widen_integers"]

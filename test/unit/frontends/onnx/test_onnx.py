@@ -340,3 +340,45 @@ def test_an_input_beyond_memory_is_one_line(tmp_path: Path) -> None:
     path = save(tmp_path / "net.onnx", [node("Relu", ["x"])], {}, (1 << 40, 1 << 22))
     with pytest.raises(EspalierError, match=r"input 'x' .* does not fit into memory"):
         espalier.compile(path)
+
+
+# -- bytes ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int8])
+def test_images_of_bytes(tmp_path: Path, dtype: type) -> None:
+    kind = helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
+    shape = [1, 6, 6, 3]
+    graph = helper.make_graph(
+        [node("Transpose", ["x"], ["t"], perm=[0, 3, 1, 2]), node("Cast", ["t"], ["f"], to=F32),
+         node("Conv", ["f", "w"]), node("Add", ["x", "big"], ["sum"]), node("Greater", ["x", "big"], ["g"])],
+        "net", [helper.make_tensor_value_info("x", kind, shape)],
+        [helper.make_tensor_value_info("y", F32, [1, 4, 4, 4]),
+         helper.make_tensor_value_info("sum", kind, shape),
+         helper.make_tensor_value_info("g", onnx.TensorProto.BOOL, shape)],
+        [onnx.numpy_helper.from_array(weights(4, 3, 3, 3), "w"),
+         onnx.numpy_helper.from_array(np.array(np.iinfo(dtype).max - 9, dtype), "big")])
+    path = tmp_path / "net.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
+    limits = np.iinfo(dtype)
+    x = np.linspace(limits.min, limits.max, 108).astype(dtype).reshape(shape)
+    y, total, greater = espalier.compile(path).run([x])
+    with np.errstate(over="ignore"):
+        big = np.array(limits.max - 9, dtype)
+        assert np.array_equal(total, x + big)
+    assert (total.dtype, greater.dtype) == (dtype, np.bool_)
+    assert np.array_equal(greater, x > big)
+    np.testing.assert_allclose(y, outputs_of(path, [x])[0], rtol=1e-5, atol=1e-4)
+
+
+@pytest.mark.parametrize(("dtype", "made", "message"), [
+    (np.uint32, node("Identity", ["x"]), "input 'x' has dtype uint32; expected one of"),
+    (np.uint8, node("Resize", ["x", "", "scales"], mode="linear"), "'the_Resize' .* expected floats")])
+def test_refused_integers(tmp_path: Path, dtype: type, made: Any, message: str) -> None:
+    kind = helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
+    x, y = (helper.make_tensor_value_info(name, kind, [1, 1, 2, 2]) for name in "xy")
+    scales = onnx.numpy_helper.from_array(np.ones(4, np.float32), "scales")
+    graph = helper.make_graph([made], "net", [x], [y], [scales])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)]), tmp_path / "net.onnx")
+    with pytest.raises(EspalierError, match=message):
+        espalier.compile(tmp_path / "net.onnx")
