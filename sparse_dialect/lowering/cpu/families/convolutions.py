@@ -92,6 +92,9 @@ class KernelClasses(Convolutions):
 
     def candidates(self, layer: PackedConvOp, schedule: Schedule, core: Core) -> list[Schedule]:
         kernel, schedule = self._begun(layer, schedule, core)
+        if schedule.prefetch and kernel.mixed:
+            raise op_error(layer, "a schedule without prefetch beside mixed kernels, which read packed lines",
+                           "prefetch = true", "leave out prefetch or mixed")
         schedule = schedule.filled(prefetch=fetches(layer, kernel, core))
         if schedule.tile is None:
             window = Convolution.of(layer).window

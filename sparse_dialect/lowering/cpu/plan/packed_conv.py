@@ -120,7 +120,7 @@ def _conv_kernel(conv: PackedConvOp, storage: Fkw | DenseKernels, known: Convolu
     classes = tuple(KernelClass(terms) for terms in storage.classes(scheme_of(conv), known.kernel))
     return ConvKernel(**common, group=storage.filters_per_group, classes=classes,
                       dense=isinstance(storage, DenseKernels), mixed=mixed,
-                      fetches=bool(schedule.prefetch) and not mixed)
+                      fetches=bool(schedule.prefetch))
 
 
 def fetches(conv: PackedConvOp, kernel: ConvKernel | ColumnsKernel, core: Core) -> bool:

@@ -21,7 +21,7 @@ LINES_IN_FLIGHT, LINES_KEPT = 3, 7  # registers for input lines beside accumulat
 # line of weights takes when it is streamed once more, for the next tile; and cycles until the first packed
 # line of a slice comes, from pages of its own.
 VISIT, STREAM, SLICE = 5.0, 2.0, 20.0
-NEAR_BYTES = 48 << 10  # a block's packed region that stays in L1
+PACKED_NEAR_BYTES = 48 << 10  # a block's packed region that stays in L1
 BLOCK_BYTES, SUM_BYTES = 512 << 10, 1 << 20  # a block's packed region, and partial sums, that stay in L2
 
 
@@ -80,7 +80,7 @@ def _visit(kernel: ConvKernel, lines: int, multiplies: float, core: Core) -> flo
     """Modelled cycles of one stored kernel: so many ``multiplies`` of a region of so many ``lines``."""
     if not kernel.mixed:
         return multiplies * core.multiply + min(lines, multiplies) * core.line + core.kernel
-    near = lines * kernel.channel_block * 4 * kernel.target.lanes <= NEAR_BYTES
+    near = lines * kernel.channel_block * 4 * kernel.target.lanes <= PACKED_NEAR_BYTES
     return multiplies * (core.multiply if near else 2 * core.line) + core.kernel / 4
 
 
