@@ -52,6 +52,11 @@ def gelu(x: torch.Tensor, approximate: str = "none") -> Any:
     return 0.5 * x * (1 + torch.tanh(sqrt(2 / pi) * (x + 0.044715 * x * x * x)))
 
 
+def elu(x: torch.Tensor, alpha: float = 1, scale: float = 1, input_scale: float = 1) -> torch.Tensor:
+    """``aten.elu``, small arguments too: torch-mlir's takes 1 from exp(x)."""
+    return torch.where(x > 0, scale * x, (alpha * scale) * torch.expm1(x * input_scale))
+
+
 def hypot(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
     """``aten.hypot``, finite where the sum of squares is not."""
     size, other = x.abs(), y.abs()
@@ -229,7 +234,7 @@ def _neutral(reduce: str, dtype: torch.dtype) -> Any:
     return limits.min if reduce == "amax" else limits.max
 
 
-__all__ = ["all_along", "angle", "copysign", "distances", "fmod", "fmod_by_number", "gelu", "hypot",
-           "index_reduce", "isfinite", "kthvalue", "median", "median_of", "own_distances", "power",
+__all__ = ["all_along", "angle", "copysign", "distances", "elu", "fmod", "fmod_by_number", "gelu",
+           "hypot", "index_reduce", "isfinite", "kthvalue", "median", "median_of", "own_distances", "power",
            "reciprocal", "roll", "rrelu", "rrelu_and_noise", "rsub", "scatter_reduce", "signbit",
            "sort_stable", "with_a_tensor"]
