@@ -3,8 +3,9 @@
     aten.erfc %x : f32   ->   %z = to f64 %x, for %x >= 0
                               to f32 (p((%z - 2) / (%z + 2)) / (%z + 2) * exp(-%z * %z))
 
-Errors, relative to the value: below 1e-6, of f64 below 1e-13 (around roots below 0: absolutely). Sources: Abramowitz and Stegun, 6.3.18 (digamma), 6.1.41 (lgamma); ``series.py``. Infinities, NaN
-and poles are PyTorch's.
+Errors, relative to the value: below 1e-6, of f64 below 1e-13 (around roots below 0: absolutely). Sources:
+Abramowitz and Stegun, 6.3.18 (digamma), 6.1.41 (lgamma); ``series.py``. Infinities, NaN and poles are
+PyTorch's.
 """
 
 from __future__ import annotations

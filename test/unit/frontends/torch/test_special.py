@@ -93,7 +93,9 @@ class Several(nn.Module):
 
     def forward(self, x: torch.Tensor) -> Any:
         flat = x[0, 0]
-        return (torch.erfc(flat), torch.erfinv(flat.double()), nn.functional.elu(flat.double() * 1e-12), torch.lgamma(flat), *torch.cummax(flat, 1), torch.copysign(flat, -flat),
+        wide = flat.double()
+        return (torch.erfc(flat), torch.erfinv(wide), nn.functional.elu(wide * 1e-12),
+                torch.lgamma(flat), *torch.cummax(flat, 1), torch.copysign(flat, -flat),
                 torch.bucketize(flat, torch.arange(-1.0, 2.0)),
                 nn.functional.interpolate(x, size=(3, 4), mode="bilinear", antialias=True))
 
