@@ -5,6 +5,7 @@
     Gemm(x, w, b, alpha=2, beta=3)       ->   Gemm(x, 2 w, 3 b)
     Pad(x, [1, 2], mode="wrap")          ->   Gather(x, [3, 0, 1, 2, 3, 0, 1])
     Pow(integers, 3)                     ->   Mul(Mul(x, x), x)
+    ReduceProd(x, [1], keepdims=0)       ->   Reshape(ReduceProd(x, [1], keepdims=1))
 """
 
 from __future__ import annotations
@@ -95,6 +96,8 @@ def write_out(graph: Graph) -> None:
             nodes += _wrapped(graph, node)
         elif node.op_type == "Pow":
             nodes += _multiplied(graph, node)
+        elif node.op_type == "ReduceProd":
+            nodes += _kept(graph, node)
         elif node.op_type == "MaxPool" and len(node.output) > 1 and node.output[1]:
             nodes += _places(graph, node)
         else:
@@ -167,6 +170,17 @@ def _multiplied(graph: Graph, node: Any) -> Iterable[Any]:
         graph.shapes[output] = dtype, shape
         product = build.add("Mul", [product, name], shape, output)
     return build.nodes
+
+
+def _kept(graph: Graph, node: Any) -> Iterable[Any]:
+    """A product along a dimension that goes, whose sizes torch-mlir forgets, as one that keeps it."""
+    size = graph.shape(node.output[0])
+    if attributes_of(node).get("keepdims", 1) or not size:
+        return [node]
+    build, copy = Builder(graph, node), changed(node, keepdims=1)
+    copy.output[0] = f"{node.output[0]}.kept"
+    build.reshape(copy.output[0], size, node.output[0])
+    return [copy, *build.nodes]
 
 
 def _places(graph: Graph, node: Any) -> Iterable[Any]:

@@ -286,6 +286,7 @@ def test_the_package_onnx_is_named_where_it_is_missing(
     ("Pad", (3, 5), {"p": np.array([0, -1, 1, -1])}, {}),
     ("Pad", (3, 5), {"p": np.array([-3, 3, 4, -1])}, {}),
     ("ReduceL2", (3, 4), {"a": np.zeros(0, np.int64)}, {"noop_with_empty_axes": 1}),
+    ("ReduceProd", (3, 4, 2), {"a": np.array([1])}, {"keepdims": 0}),
     ("Softsign", (3, 4), {}, {"opset": 9}), ("Softmax", (2, 3, 4), {}, {"axis": 1, "opset": 11}),
     ("BatchNormalization", (1, 3, 4),
      {"s": weights(3), "b": weights(3), "m": weights(3), "v": weights(3) ** 2}, {"opset": 9}),
