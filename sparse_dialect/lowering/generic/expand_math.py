@@ -4,9 +4,9 @@
     -> %c = (cut %x) ; %p = vector.fma ... ; %q = vector.fma ... ; %y = arith.divf %p, %q
 
 Vectors and scalars alike, so that an element's value does not depend on where it stands. How exact they are
-is said in ``cpu/emit/transcendental.py``; NaN stays NaN, and infinities go where PyTorch's do. Of f64,
-log1p and expm1 are put right by log and exp: upstream adds or subtracts 1. Vectors that a loop divides by one
-number are multiplied by its reciprocal (``divisions``).
+is said in ``cpu/emit/transcendental.py``; NaN stays NaN, and infinities go where PyTorch's do. Of f64, powers
+become products too, and log1p and expm1 are put right by log and exp: upstream adds or subtracts 1. Vectors
+that a loop divides by one number are multiplied by its reciprocal (``divisions``).
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ FUNCTIONS: dict[str, Callable[[Builder, Value], Value]] = {
     "math.log1p": transcendental.log1p, "math.tanh": transcendental.tanh, "math.erf": transcendental.erf,
     "math.rsqrt": transcendental.rsqrt}
 ACCURATE = ("math.log1p", "math.expm1")
+POWERS = ("math.powf", "math.fpowi")
 LARGEST_POWER = 16  # a constant exponent up to this is a few products, within some ulp
 
 
@@ -50,7 +51,7 @@ class ExpandMathPass(Pass):
         core = core_named(device_of(op).core)
         with op.context, ir.Location.unknown(op.context):
             builders: dict[Any, Builder] = {}
-            for found in _of(op, (*FUNCTIONS, "math.powf", "math.fpowi"), ir.F32Type):
+            for found in _of(op, (*FUNCTIONS, *POWERS), ir.F32Type):
                 result = found.results[0]
                 entry = _entry(found)
                 lanes = ir.VectorType(result.type).shape[0] if _is_vector(result) else 1
@@ -61,10 +62,13 @@ class ExpandMathPass(Pass):
                     result.replace_all_uses_with(value)
                     context.statistics[f"{found.name} expanded"] += 1
                     found.erase()
-            for found in _of(op, ACCURATE, ir.F64Type):
+            for found in _of(op, (*ACCURATE, *POWERS), ir.F64Type):
                 with found.location, ir.InsertionPoint(found):
-                    found.results[0].replace_all_uses_with(_accurate(found.name, found.operands[0]))
-                found.erase()
+                    value = _power(found) if found.name in POWERS else _accurate(found.name,
+                                                                                 found.operands[0])
+                if value is not None:
+                    found.results[0].replace_all_uses_with(value)
+                    found.erase()
             context.statistics["divisions by one number"] += expand_divisions(op)
 
 
@@ -87,15 +91,10 @@ def _accurate(name: str, x: Value) -> Value:
     def call(function: str, value: Value) -> Value:
         return ir.Operation.create(function, results=[x.type], operands=[value]).result
 
-    def number(value: float) -> Value:
-        attribute = ir.FloatAttr.get(ir.F64Type.get(), value)
-        return arith.ConstantOp(x.type, ir.DenseElementsAttr.get_splat(x.type, attribute) if _is_vector(x)
-                                else attribute).result
-
     def where(same: Value, value: Value, then: Value, other: Value) -> Value:
         return arith.SelectOp(arith.CmpFOp(arith.CmpFPredicate.OEQ, same, value).result, then, other).result
 
-    one = number(1.0)
+    one = _constant_like(x, 1.0)
     if name == "math.log1p":
         rounded = arith.AddFOp(one, x).result
         far = call("math.log", rounded)
@@ -104,8 +103,8 @@ def _accurate(name: str, x: Value) -> Value:
         rounded = far = call("math.exp", x)
         left = arith.SubFOp(rounded, one).result
         value = arith.MulFOp(left, arith.DivFOp(x, call("math.log", rounded)).result).result
-        value = where(left, number(-1.0), left, value)
-    value = where(rounded, number(float("inf")), far, value)
+        value = where(left, _constant_like(x, -1.0), left, value)
+    value = where(rounded, _constant_like(x, float("inf")), far, value)
     return where(rounded, one, x, value)
 
 
@@ -122,15 +121,15 @@ def _entry(op: ir.Operation) -> ir.Block:
 
 def _expanded(op: ir.Operation, b: Builder) -> Value | None:
     """The value of ``op`` as arithmetic; None where it stays."""
-    if op.name in ("math.powf", "math.fpowi"):
-        return _power(op, b)
+    if op.name in POWERS:
+        return _power(op)
     argument = op.operands[0]
     if _is_vector(argument):
         return FUNCTIONS[op.name](b, argument)
     return vector.ExtractOp(FUNCTIONS[op.name](b, b.broadcast(argument)), [], [0]).result
 
 
-def _power(op: ir.Operation, b: Builder) -> Value | None:
+def _power(op: ir.Operation) -> Value | None:
     """``x`` to a constant: products, or a root, where PyTorch too needs no logarithm; else a call."""
     x, exponent = op.operands
     number = _constant(exponent)
@@ -143,7 +142,7 @@ def _power(op: ir.Operation, b: Builder) -> Value | None:
         return ir.Operation.create("math.powf", results=[x.type], operands=[x, exponent]).result
     else:
         return None
-    return arith.DivFOp(_one(x, b), value).result if number < 0 else value
+    return arith.DivFOp(_constant_like(x, 1.0), value).result if number < 0 else value
 
 
 def _product(x: Value, times: int) -> Value:
@@ -155,8 +154,11 @@ def _product(x: Value, times: int) -> Value:
     return arith.MulFOp(square, x).result if times % 2 else square
 
 
-def _one(x: Value, b: Builder) -> Value:
-    return b.splat(1.0) if _is_vector(x) else arith.ConstantOp(x.type, ir.FloatAttr.get(x.type, 1.0)).result
+def _constant_like(x: Value, number: float) -> Value:
+    """``number`` of the type of ``x``."""
+    attribute = ir.FloatAttr.get(ir.VectorType(x.type).element_type if _is_vector(x) else x.type, number)
+    return arith.ConstantOp(x.type, ir.DenseElementsAttr.get_splat(x.type, attribute) if _is_vector(x)
+                            else attribute).result
 
 
 def _constant(value: Value) -> float | None:
