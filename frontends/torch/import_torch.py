@@ -31,6 +31,7 @@ from .floats import needs_widening, widen_floats
 from .narrow import widen_integers
 from .plain_weights import plain_weights
 from .recurrent import free_length, keep_whole, mark_steps
+from .selections import with_known_places
 from .signature import call_of, constant_inputs, drop_constants
 from .state import check_updates, keep_assignments, lift_states, mark_states, own_results
 
@@ -65,7 +66,8 @@ def export_module(module: torch.nn.Module, example_inputs: Any) -> torch.export.
         args, kwargs, dynamic_shapes = _with_free_sizes(module, *call_of(example_inputs))
     with quiet(), _inference(module), keep_whole(), keep_assignments(module):
         try:
-            return torch.export.export(module, args, kwargs, dynamic_shapes=dynamic_shapes, strict=False)
+            program = torch.export.export(module, args, kwargs, dynamic_shapes=dynamic_shapes, strict=False)
+            return with_known_places(program, args, kwargs, dynamic_shapes)
         except EspalierError:
             raise
         except Exception as error:  # torch.export raises whatever the model's own code raises
