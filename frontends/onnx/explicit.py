@@ -5,6 +5,7 @@
     Gemm(x, w, b, alpha=2, beta=3)       ->   Gemm(x, 2 w, 3 b)
     Pad(x, [1, 2], mode="wrap")          ->   Gather(x, [3, 0, 1, 2, 3, 0, 1])
     Pow(integers, 3)                     ->   Mul(Mul(x, x), x)
+    DepthToSpace(x)                      ->   Reshape(Transpose(Reshape(x)))
     ReduceProd(x, [1], keepdims=0)       ->   Reshape(ReduceProd(x, [1], keepdims=1))
 """
 
@@ -17,11 +18,13 @@ from typing import Any
 import numpy as np
 
 from .graph import Builder, Graph, attributes_of, changed, node_error
+from .grids import write_out_grid_sample
 
 POOLS = ("MaxPool", "AveragePool", "LpPool")
 # What reductions along no dimension compute.
 ALONE = {"ReduceL2": "Abs", "ReduceLogSum": "Log", "ReduceLogSumExp": "Identity"}
 MOST_FACTORS = 16  # of a power of integers
+SHUFFLES = ("DepthToSpace", "SpaceToDepth")
 RANGE = 1 << 28  # numbers that a Range may hold
 
 
@@ -96,6 +99,10 @@ def write_out(graph: Graph) -> None:
             nodes += _wrapped(graph, node)
         elif node.op_type == "Pow":
             nodes += _multiplied(graph, node)
+        elif node.op_type in SHUFFLES:
+            nodes += _shuffled(graph, node)
+        elif node.op_type == "GridSample":
+            nodes += write_out_grid_sample(graph, node)
         elif node.op_type == "ReduceProd":
             nodes += _kept(graph, node)
         elif node.op_type == "MaxPool" and len(node.output) > 1 and node.output[1]:
@@ -169,6 +176,27 @@ def _multiplied(graph: Graph, node: Any) -> Iterable[Any]:
         output = node.output[0] if count == exponent else f"{node.output[0]}.power.{count}"
         graph.shapes[output] = dtype, shape
         product = build.add("Mul", [product, name], shape, output)
+    return build.nodes
+
+
+def _shuffled(graph: Graph, node: Any) -> Iterable[Any]:
+    """Channels as blocks of pixels or the other way, whose order torch-mlir mixes up."""
+    known, shape, size = attributes_of(node), graph.shape(node.input[0]), graph.shape(node.output[0])
+    if shape is None or size is None:
+        return [node]
+    block = known["blocksize"]
+    batch, channels, height, width = shape
+    if node.op_type == "SpaceToDepth":
+        parts = [batch, channels, height // block, block, width // block, block]
+        order = [0, 3, 5, 1, 2, 4]
+    elif known.get("mode", "DCR") == "CRD":
+        parts, order = [batch, channels // block**2, block, block, height, width], [0, 1, 4, 2, 5, 3]
+    else:
+        parts, order = [batch, block, block, channels // block**2, height, width], [0, 3, 4, 1, 5, 2]
+    build = Builder(graph, node)
+    apart = build.reshape(node.input[0], parts)
+    turned = build.add("Transpose", [apart], [parts[axis] for axis in order], perm=order)
+    build.reshape(turned, size, node.output[0])
     return build.nodes
 
 

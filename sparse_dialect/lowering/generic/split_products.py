@@ -43,8 +43,10 @@ class _Factor:
 def split_products(function: ir.Operation) -> int:
     """Splits the products of ``function``; how many there were."""
     count = 0
-    for op in [view.operation for block in blocks(function) for view in block.operations]:
-        factors = _factors(op) if op.name == "linalg.generic" else None
+    found = [view.operation for block in blocks(function) for view in block.operations
+             if view.operation.name == "linalg.generic"]  # what lies inside them goes with them
+    for op in found:
+        factors = _factors(op)
         if factors is not None:
             _split(op, factors)
             count += 1

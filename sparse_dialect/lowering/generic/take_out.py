@@ -31,8 +31,9 @@ COSTS = {"math.": 8, "cf.assert": 3}  # operations that others make up
 
 def take_out_same(function: ir.Operation) -> int:
     """Splits operations of ``function``; how many there were."""
-    found = [view.operation for block in blocks(function) for view in block.operations]
-    return sum(_take_out(op) for op in found if op.name == "linalg.generic")
+    found = [view.operation for block in blocks(function) for view in block.operations
+             if view.operation.name == "linalg.generic"]  # what lies inside them goes with them
+    return sum(map(_take_out, found))
 
 
 def _take_out(op: ir.Operation) -> bool:

@@ -286,6 +286,9 @@ def test_the_package_onnx_is_named_where_it_is_missing(
     ("Pad", (3, 5), {"p": np.array([0, -1, 1, -1])}, {}),
     ("Pad", (3, 5), {"p": np.array([-3, 3, 4, -1])}, {}),
     ("ReduceL2", (3, 4), {"a": np.zeros(0, np.int64)}, {"noop_with_empty_axes": 1}),
+    ("DepthToSpace", (2, 8, 2, 3), {}, {"blocksize": 2, "mode": "CRD"}),
+    ("DepthToSpace", (2, 8, 2, 3), {}, {"blocksize": 2}),
+    ("SpaceToDepth", (2, 3, 4, 6), {}, {"blocksize": 2}),
     ("ReduceProd", (3, 4, 2), {"a": np.array([1])}, {"keepdims": 0}),
     ("Softsign", (3, 4), {}, {"opset": 9}), ("Softmax", (2, 3, 4), {}, {"axis": 1, "opset": 11}),
     ("BatchNormalization", (1, 3, 4),
@@ -297,6 +300,16 @@ def test_rules_are_onnx_runtimes(tmp_path: Path, kind: str, shape: tuple[int, ..
     opset = known.pop("opset", 18)
     compiled(save(tmp_path / "net.onnx", [node(kind, ["x", *arrays], **known)],
                   {name: array for name, array in arrays.items() if name}, shape, opset=opset))
+
+
+@pytest.mark.parametrize("known", [
+    {"mode": "linear"}, {"mode": "nearest", "padding_mode": "border", "align_corners": 1},
+    {"mode": "linear", "padding_mode": "reflection"}])
+def test_sampled_grids(tmp_path: Path, known: dict[str, Any]) -> None:
+    """Places of the image and beyond it, which a run computes."""
+    compiled(save(tmp_path / "net.onnx", [
+        node("Transpose", ["x"], ["t"], perm=[0, 2, 3, 1]), node("Gather", ["t", "two"], ["g"], axis=3),
+        node("GridSample", ["x", "g"], **known)], {"two": np.array([1, 0])}, (2, 4, 6, 5), opset=20))
 
 
 def test_padding_that_goes_round_and_powers_of_integers(tmp_path: Path) -> None:
