@@ -63,9 +63,12 @@ def table() -> dict[Any, Callable[..., Any]]:
              aten.scatter_reduce.two: operators.scatter_reduce,
              aten.index_reduce.default: operators.index_reduce,
              aten.pow.Tensor_Scalar: operators.power,
-             aten.rsub.Scalar: operators.rsub}
+             aten.rsub.Scalar: operators.rsub, aten.histc.default: operators.histc,
+             aten.polygamma.default: special.polygamma}
     for operator in (aten.bitwise_and, aten.bitwise_or, aten.bitwise_xor):
         ours[operator.Scalar] = operators.with_a_tensor(operator.Tensor)
+    for operator in (aten.bitwise_left_shift, aten.bitwise_right_shift):
+        ours[operator.Tensor_Scalar] = operators.with_a_tensor(operator.Tensor)
     for pad in (aten.reflection_pad1d, aten.reflection_pad2d, aten.reflection_pad3d):
         ours[pad.default] = borders.reflection_pad
     for pad in (aten.replication_pad1d, aten.replication_pad2d, aten.replication_pad3d):

@@ -212,6 +212,16 @@ def scatter_reduce(x: torch.Tensor, dim: int, index: torch.Tensor, source: torch
     return torch.where(written, share, x)
 
 
+def histc(x: torch.Tensor, bins: int = 100, low: Any = 0, high: Any = 0) -> Any:
+    """``aten.histc`` between known ends, the last one in the last bin."""
+    if low >= high or not x.dtype.is_floating_point:
+        return NotImplemented
+    inside = (x >= low) & (x <= high)
+    place = torch.where(inside, (x - low) / (high - low) * bins, torch.zeros_like(x)).to(torch.int64)
+    counts = torch.zeros(bins, dtype=x.dtype)
+    return counts.scatter_add(0, place.clamp(max=bins - 1).reshape(-1), inside.to(x.dtype).reshape(-1))
+
+
 def index_reduce(x: torch.Tensor, dim: int, index: torch.Tensor, source: torch.Tensor, reduce: str, *,
                  include_self: bool = True) -> Any:
     """``aten.index_reduce`` by ``aten.scatter_reduce``."""
@@ -235,6 +245,6 @@ def _neutral(reduce: str, dtype: torch.dtype) -> Any:
 
 
 __all__ = ["all_along", "angle", "copysign", "distances", "elu", "fmod", "fmod_by_number", "gelu",
-           "hypot", "index_reduce", "isfinite", "kthvalue", "median", "median_of", "own_distances", "power",
+           "histc", "hypot", "index_reduce", "isfinite", "kthvalue", "median", "median_of", "own_distances", "power",
            "reciprocal", "roll", "rrelu", "rrelu_and_noise", "rsub", "scatter_reduce", "signbit",
            "sort_stable", "with_a_tensor"]

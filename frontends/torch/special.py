@@ -11,9 +11,10 @@ PyTorch's.
 from __future__ import annotations
 
 from collections.abc import Callable
-from math import inf, log, nan, pi
+from math import factorial, inf, log, nan, pi
 from typing import Any
 
+import numpy as np
 import torch
 
 from . import series
@@ -23,6 +24,7 @@ aten = torch.ops.aten
 SHIFTS = 8  # an argument of 8 or more is what the asymptotic series take
 STIRLING = (1 / 12, -1 / 360, 1 / 1260, -1 / 1680, 1 / 1188, -691 / 360360, 1 / 156, -3617 / 122400)
 DIGAMMA = (1 / 12, -1 / 120, 1 / 252, -1 / 240, 1 / 132, -691 / 32760, 1 / 12, -3617 / 8160)
+BERNOULLI = (1 / 6, -1 / 30, 1 / 42, -1 / 30, 5 / 66, -691 / 2730, 7 / 6, -3617 / 510)
 GONE = 30.0  # exp(-x * x) is 0 from here on, and exp(x * x) infinite
 GRID = 16.0  # squares of numbers below GONE with this denominator are exact
 Formula = Callable[[torch.Tensor, bool], torch.Tensor]
@@ -145,15 +147,59 @@ def _times_exp(scaled: Callable[[torch.Tensor], torch.Tensor]) -> Callable[[torc
     return decomposed
 
 
+def polygamma(order: int, x: torch.Tensor) -> torch.Tensor:
+    """``aten.polygamma``: a derivative of digamma, by Euler and Maclaurin's sum (Abramowitz and Stegun, 6.4.10
+    and 23.2.9), below 0 by reflection (6.4.7); infinite at the poles, where PyTorch's trigamma is only large."""
+    if order == 0:
+        return torch.digamma(x)
+    sign = -1.0 if order % 2 == 0 else 1.0
+
+    def formula(x: torch.Tensor, exact: bool) -> torch.Tensor:
+        below = x < 0
+        near = torch.where(below, 1 - x, x)
+        shifted = near + SHIFTS + order
+        inverse = 1 / shifted
+        terms = [factorial(order - 1), factorial(order) / 2,
+                 *(number * factorial(2 * at + 1 + order) / factorial(2 * at + 2)
+                   for at, number in enumerate(BERNOULLI))]
+        sums = polynomial(inverse * inverse, [terms[0], *terms[2:]]) + terms[1] * inverse
+        found = sums * inverse**order
+        for step in range(SHIFTS + order):
+            found = found + factorial(order) / (near + step) ** (order + 1)
+        slope = polynomial(1 / torch.tan(pi * (x - torch.round(x))), _slopes_of_cot(order))
+        reflected = -sign * (sign * found) - pi ** (order + 1) * slope
+        pole = (x == torch.floor(x)) & (x <= 0)
+        return torch.where(pole, _number(sign * inf), torch.where(below, reflected, sign * found))
+
+    return _in_doubles(formula)(x)
+
+
+def _slopes_of_cot(order: int) -> list[float]:
+    """That derivative of cot(y) by powers of cot(y), the lowest first: cot' is -(1 + cot^2)."""
+    found = np.polynomial.Polynomial([0.0, 1.0])
+    for _ in range(order):
+        found = found.deriv() * np.polynomial.Polynomial([-1.0, 0.0, -1.0])
+    return [float(number) for number in found.coef]
+
+
+def spherical_j0(x: torch.Tensor, exact: bool) -> torch.Tensor:
+    """``aten.special_spherical_bessel_j0``: sin(x) / x."""
+    found = torch.where(x == 0, _number(1), torch.sin(x) / x)
+    return torch.where(x.abs() == inf, _number(0), found)
+
+
 def decompositions() -> dict[Any, Callable[..., Any]]:
-    """Operator -> what it becomes."""
+    """Operator of one tensor -> what it becomes."""
     formulas = {aten.erfc.default: erfc, aten.special_erfcx.default: erfcx, aten.erfinv.default: erfinv,
-                aten.lgamma.default: lgamma, aten.digamma.default: digamma}
+                aten.lgamma.default: lgamma, aten.digamma.default: digamma,
+                aten.special_spherical_bessel_j0.default: spherical_j0}
     zeroth = _bessel(series.I0_NEAR, series.I0_FAR, False)
     first = _bessel(series.I1_NEAR, series.I1_FAR, True)
     return {**{operator: _in_doubles(formula) for operator, formula in formulas.items()},
+            aten.special_modified_bessel_i0.default: _times_exp(zeroth),
+            aten.special_modified_bessel_i1.default: _times_exp(first),
             aten.special_i0e.default: zeroth, aten.special_i1e.default: first,
             aten.i0.default: _times_exp(zeroth), aten.special_i1.default: _times_exp(first)}
 
 
-__all__ = ["decompositions"]
+__all__ = ["decompositions", "polygamma"]

@@ -88,6 +88,25 @@ def test_elu_keeps_small_arguments(dtype: torch.dtype) -> None:
                                    rtol=8 * torch.finfo(dtype).eps, atol=0, equal_nan=True)
 
 
+@pytest.mark.parametrize("order", [0, 1, 2, 5, 9])
+def test_polygamma(order: int) -> None:
+    x = torch.cat([torch.linspace(-3.95, 40, 701, dtype=torch.float64),
+                   torch.tensor([1e-9, 1e4, 1e9, nan], dtype=torch.float64)])
+    found = special.polygamma(order, x)
+    torch.testing.assert_close(found, torch.polygamma(order, x), rtol=1e-9 if order == 1 else 1e-11,
+                               atol=1e-13, equal_nan=True)  # PyTorch's trigamma ends early
+    poles = special.polygamma(order, torch.tensor([0.0, -1.0, -7.0]))
+    assert poles.dtype == torch.float32
+    if order:
+        assert torch.equal(poles, torch.full((3,), inf if order % 2 else -inf))
+
+
+def test_histc_counts_between_known_ends() -> None:
+    x = torch.cat([torch.tensor([-1.0, 2.0, 2.5, -1.5, nan, inf]), torch.linspace(-1.3, 2.2, 99)])
+    assert torch.equal(operators.histc(x, 7, -1, 2), torch.histc(x, 7, -1, 2))
+    assert operators.histc(x, 7) is NotImplemented  # the ends are the data's
+
+
 class Several(nn.Module):
     """One of each kind."""
 
@@ -95,6 +114,7 @@ class Several(nn.Module):
         flat = x[0, 0]
         wide = flat.double()
         return (torch.erfc(flat), torch.erfinv(wide), nn.functional.elu(wide * 1e-12),
+                torch.polygamma(2, wide), torch.histc(flat, 4, -1, 1), torch.bitwise_left_shift(flat.long(), 2),
                 torch.lgamma(flat), *torch.cummax(flat, 1), torch.copysign(flat, -flat),
                 torch.bucketize(flat, torch.arange(-1.0, 2.0)),
                 nn.functional.interpolate(x, size=(3, 4), mode="bilinear", antialias=True))
