@@ -148,8 +148,9 @@ def _times_exp(scaled: Callable[[torch.Tensor], torch.Tensor]) -> Callable[[torc
 
 
 def polygamma(order: int, x: torch.Tensor) -> torch.Tensor:
-    """``aten.polygamma``: a derivative of digamma, by Euler and Maclaurin's sum (Abramowitz and Stegun, 6.4.10
-    and 23.2.9), below 0 by reflection (6.4.7); infinite at the poles, where PyTorch's trigamma is only large."""
+    """``aten.polygamma``: a derivative of digamma, by Euler and Maclaurin's sum (Abramowitz and Stegun,
+    6.4.10 and 23.2.9), below 0 by reflection (6.4.7); infinite at the poles, where PyTorch's trigamma is only
+    large."""
     if order == 0:
         return torch.digamma(x)
     sign = -1.0 if order % 2 == 0 else 1.0
