@@ -115,8 +115,8 @@ class Several(nn.Module):
         wide = flat.double()
         return (torch.erfc(flat), torch.erfinv(wide), nn.functional.elu(wide * 1e-12),
                 torch.polygamma(2, wide), torch.histc(flat, 4, -1, 1),
-                torch.bitwise_left_shift(flat.long(), 2), torch.lgamma(flat), *torch.cummax(flat, 1), torch.copysign(flat, -flat),
-                torch.bucketize(flat, torch.arange(-1.0, 2.0)),
+                torch.bitwise_left_shift(flat.long(), 2), torch.lgamma(flat), *torch.cummax(flat, 1),
+                torch.copysign(flat, -flat), torch.bucketize(flat, torch.arange(-1.0, 2.0)),
                 nn.functional.interpolate(x, size=(3, 4), mode="bilinear", antialias=True))
 
 
