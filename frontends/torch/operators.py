@@ -244,7 +244,7 @@ def _neutral(reduce: str, dtype: torch.dtype) -> Any:
     return limits.min if reduce == "amax" else limits.max
 
 
-__all__ = ["all_along", "angle", "copysign", "distances", "elu", "fmod", "fmod_by_number", "gelu",
-           "histc", "hypot", "index_reduce", "isfinite", "kthvalue", "median", "median_of",
-           "own_distances", "power", "reciprocal", "roll", "rrelu", "rrelu_and_noise", "rsub", "scatter_reduce",
-           "signbit", "sort_stable", "with_a_tensor"]
+__all__ = ["all_along", "angle", "copysign", "distances", "elu", "fmod", "fmod_by_number", "gelu", "histc",
+           "hypot", "index_reduce", "isfinite", "kthvalue", "median", "median_of", "own_distances", "power",
+           "reciprocal", "roll", "rrelu", "rrelu_and_noise", "rsub", "scatter_reduce", "signbit",
+           "sort_stable", "with_a_tensor"]
