@@ -288,6 +288,7 @@ def test_the_package_onnx_is_named_where_it_is_missing(
     ("ReduceL2", (3, 4), {"a": np.zeros(0, np.int64)}, {"noop_with_empty_axes": 1}),
     ("DepthToSpace", (2, 8, 2, 3), {}, {"blocksize": 2, "mode": "CRD"}),
     ("DepthToSpace", (2, 8, 2, 3), {}, {"blocksize": 2}),
+    ("Gelu", (9,), {}, {"approximate": "tanh", "opset": 20}),
     ("SpaceToDepth", (2, 3, 4, 6), {}, {"blocksize": 2}),
     ("ReduceProd", (3, 4, 2), {"a": np.array([1])}, {"keepdims": 0}),
     ("Softsign", (3, 4), {}, {"opset": 9}), ("Softmax", (2, 3, 4), {}, {"axis": 1, "opset": 11}),
