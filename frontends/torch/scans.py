@@ -1,4 +1,5 @@
-"""The largest and smallest numbers so far, in as many steps as doublings reach the length.
+"""The largest and smallest numbers so far, and logarithms of sums of exponentials, in as many steps
+as doublings reach the length.
 
     aten.cummax %x, 0 : [8]   ->   %a = where(%x[1:] >= %x[:-1], %x[1:], %x[:-1]), behind %x[:1]
                                    the same with 2 and with 4 in place of 1; places go along
@@ -38,6 +39,20 @@ def _extremes_so_far(x: torch.Tensor, dim: int, largest: bool) -> Any:
     return values.clone(), places.clone()
 
 
+def logcumsumexp(x: torch.Tensor, dim: int) -> Any:
+    """``aten.logcumsumexp``, finite where exp(x) is not: torch-mlir's sums exp(x)."""
+    if not all(isinstance(size, int) and size for size in x.shape):
+        return NotImplemented
+    found, count, step = x.clone(), x.shape[dim] if x.dim() else 1, 1
+    while step < count:
+        before, later = (found.narrow(dim, at, count - step) for at in (0, step))
+        rest = torch.where(before == later, torch.zeros_like(later), -(before - later).abs())
+        both = torch.maximum(before, later) + torch.log1p(torch.exp(rest))
+        found = torch.cat([found.narrow(dim, 0, step), both], dim)
+        step *= 2
+    return found
+
+
 def bucketize(x: Any, boundaries: torch.Tensor, *, out_int32: bool = False, right: bool = False) -> Any:
     """``aten.bucketize``: how many boundaries lie below a number; NaN is above all of them."""
     return _places(x, boundaries, out_int32, right)
@@ -63,7 +78,8 @@ def decompositions() -> dict[Any, Callable[..., Any]]:
     """Operator -> what it becomes."""
     return {aten.cummax.default: partial(_extremes_so_far, largest=True),
             aten.cummin.default: partial(_extremes_so_far, largest=False),
-            aten.bucketize.Tensor: bucketize, aten.searchsorted.Tensor: searchsorted}
+            aten.logcumsumexp.default: logcumsumexp, aten.bucketize.Tensor: bucketize,
+            aten.searchsorted.Tensor: searchsorted}
 
 
 __all__ = ["decompositions"]

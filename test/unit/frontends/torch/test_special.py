@@ -46,6 +46,15 @@ def test_running_extremes_and_their_places(operator: Any, shape: tuple[int, ...]
                 torch.testing.assert_close(found, expected, equal_nan=True)
 
 
+@pytest.mark.parametrize("shape", [(), (1,), (9,), (3, 5)])
+def test_logarithms_of_running_sums(shape: tuple[int, ...]) -> None:
+    x = torch.randn(shape, generator=torch.Generator().manual_seed(0)) * 200  # exp of it is 0 and infinite
+    for ends in (x, torch.where(x > 150, inf, torch.where(x < 0, -inf, x)), torch.where(x > 100, nan, x)):
+        for dim in range(-len(shape), max(len(shape), 1)):
+            torch.testing.assert_close(scans.logcumsumexp(ends, dim), torch.logcumsumexp(ends, dim),
+                                       equal_nan=True)
+
+
 @pytest.mark.parametrize("right", [False, True])
 def test_searches(right: bool) -> None:
     x, boundaries = torch.tensor([ENDS, ENDS[::-1]]), torch.tensor([-2.0, 0.0, 0.0, 1.0, 88.0])
@@ -116,6 +125,7 @@ class Several(nn.Module):
         return (torch.erfc(flat), torch.erfinv(wide), nn.functional.elu(wide * 1e-12),
                 torch.polygamma(2, wide), torch.histc(flat, 4, -1, 1),
                 torch.bitwise_left_shift(flat.long(), 2), torch.lgamma(flat), *torch.cummax(flat, 1),
+                torch.logcumsumexp(flat * 99, 1),
                 torch.copysign(flat, -flat), torch.bucketize(flat, torch.arange(-1.0, 2.0)),
                 nn.functional.interpolate(x, size=(3, 4), mode="bilinear", antialias=True))
 
