@@ -95,6 +95,7 @@ def import_program(program: torch.export.ExportedProgram) -> ir.Module:
     with quiet(), torch.autocast("cpu", enabled=False):
         try:
             regular_bags(program)
+            _reshape_views(program)
             if needs_widening(program):
                 program = without_checks(program.run_decompositions(whole_layers()))
                 own_results(program)
@@ -132,6 +133,14 @@ def _hint(error: Exception) -> str:
         return ""
     return ("; index by tensors: x.index_select(0, at) and x.index_copy_(0, at, y) with at of shape [1]; a "
             "branch on data is torch.where's, or stays Python by torch.compile(module, backend='espalier')")
+
+
+def _reshape_views(program: torch.export.ExportedProgram) -> None:
+    """Views of memory become reshapes, in place: decompositions (attention's) give strides of their own, of
+    which there may be no such view."""
+    for node in program.graph.nodes:
+        if node.target in (torch.ops.aten.view.default, torch.ops.aten._unsafe_view.default):
+            node.target = torch.ops.aten.reshape.default
 
 
 # -- checks -----------------------------------------------------------------------------------

@@ -206,6 +206,9 @@ FUNCTIONS: dict[str, tuple[Callable[..., Any], tuple[torch.Tensor, ...]]] = {
     "no rows": (lambda x: (x.var(0), *torch.var_mean(x, 0, correction=0), x.sum(0), x.prod(0), x.mean(0),
                            x.all(0), nn.functional.linear(x.t(), torch.zeros(4, 0), torch.ones(4))),
                 (torch.zeros(0, 3),)),
+    "a view behind attention": (lambda x: nn.functional.scaled_dot_product_attention(  # of two sequences
+        *[x[:4, :6].reshape(2, 2, 2, 3).transpose(1, 2)] * 3).transpose(1, 2).reshape(2, 2, 6).view(-1, 6),
+                                (ROWS,)),
     "scalars": (lambda x: x * torch.tensor(0.5) + torch.tensor([2.0])[0], (ROWS,)),
 }
 
