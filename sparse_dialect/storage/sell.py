@@ -261,17 +261,17 @@ def _entries(lists: np.ndarray, slices: Sell) -> tuple[np.ndarray, _Entries]:
         base = np.minimum(np.minimum(nearest - nearest % ALIGNMENT, limit), base + LARGEST_ADVANCE)
         used = found < (base + slices.window)[:, None]
         following += used
-        turns.append((active, base, found, used))
+        turns.append((active, base, (found - base[:, None]).astype(np.uint8), used))
     if not turns:
         none = np.zeros(0, np.int64)
         return place, _Entries(none, none, none, np.zeros((0, slices.lanes), np.uint8),
                                np.zeros((0, slices.lanes), bool))
-    owner, base, found, used = (np.concatenate(parts) for parts in zip(*turns, strict=True))
-    order = np.argsort(owner, kind="stable")
-    owner, base, found, used = owner[order], base[order], found[order], used[order]
+    fields = [np.concatenate(parts) for parts in zip(*turns, strict=True)]
+    order = np.argsort(fields[0], kind="stable")
+    owner, base, index, used = (field[order] for field in fields)
+    index[~used] = 0
     first = np.diff(owner, prepend=-1) > 0
     advance = np.where(first, base, np.diff(base, prepend=0))
-    index = np.where(used, found - base[:, None], 0).astype(np.uint8)
     return place, _Entries(owner, advance, base, index, used)
 
 
