@@ -168,7 +168,7 @@ def polygamma(order: int, x: torch.Tensor) -> torch.Tensor:
         for step in range(SHIFTS + order):
             found = found + factorial(order) / (near + step) ** (order + 1)
         slope = polynomial(1 / torch.tan(pi * (x - torch.round(x))), _slopes_of_cot(order))
-        reflected = -sign * (sign * found) - pi ** (order + 1) * slope
+        reflected = -found - pi ** (order + 1) * slope
         pole = (x == torch.floor(x)) & (x <= 0)
         return torch.where(pole, _number(sign * inf), torch.where(below, reflected, sign * found))
 
