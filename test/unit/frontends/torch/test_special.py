@@ -130,6 +130,7 @@ class Several(nn.Module):
                 nn.functional.interpolate(x, size=(3, 4), mode="bilinear", antialias=True))
 
 
+@pytest.mark.slow
 def test_they_are_compiled() -> None:
     x = torch.randn(1, 1, 5, 7, generator=torch.Generator().manual_seed(0))
     found = espalier.compile(Several(), (x,))(x)

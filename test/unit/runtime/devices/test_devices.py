@@ -183,6 +183,7 @@ needs_qemu = pytest.mark.skipif(bool(lacking("qemu-aarch64")), reason=lacking("q
 needs_arm = pytest.mark.skipif(ARM_COMPILER is None, reason="needs aarch64-linux-gnu-gcc or ziglang")
 
 
+@pytest.mark.slow
 @needs_qemu
 @needs_arm
 def test_qemu(espalier: CommandLine, tmp_path: Path) -> None:

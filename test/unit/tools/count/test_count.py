@@ -351,6 +351,7 @@ func.func @main(%x: tensor<4x4xf32>) -> tensor<4x4xf32> {
 """
 
 
+@pytest.mark.slow
 @needs_qemu
 def test_an_mlir_file_is_counted_without_peers(tmp_path: Path, cli: CommandLine) -> None:
     """It brings no inputs, and no PyTorch model to convert."""
