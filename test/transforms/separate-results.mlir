@@ -52,3 +52,33 @@ func.func @others(%a: memref<2x3xf32>) -> (memref<6xf32>, memref<2x3xf32, stride
   %part = memref.subview %x[0, 0] [2, 3] [1, 1] : memref<2x4xf32> to memref<2x3xf32, strided<[4, 1]>>
   return %flat, %part : memref<6xf32>, memref<2x3xf32, strided<[4, 1]>>
 }
+
+// -----
+
+// One view that is returned twice is allocated in its shape once.
+// CHECK-LABEL: func @again
+// CHECK: %[[Z:.*]] = memref.alloc() : memref<6xf32>
+// CHECK: %[[COPY:.*]] = memref.alloc() : memref<6xf32>
+// CHECK: memref.copy %[[Z]], %[[COPY]]
+// CHECK: return %[[Z]], %[[COPY]]
+func.func @again(%a: memref<2x3xf32>) -> (memref<6xf32>, memref<6xf32>) {
+  %y = memref.alloc() : memref<2x3xf32>
+  memref.copy %a, %y : memref<2x3xf32> to memref<2x3xf32>
+  %z = memref.collapse_shape %y [[0, 1]] : memref<2x3xf32> into memref<6xf32>
+  return %z, %z : memref<6xf32>, memref<6xf32>
+}
+
+// -----
+
+// Two shapes of one buffer: one of them stays a view, which is copied to its argument later.
+// CHECK-LABEL: func @shapes
+// CHECK: memref.alloc()
+// CHECK-NOT: memref.alloc()
+// CHECK: return %{{.*}}, %{{.*}} : memref<6xf32>, memref<3x2xf32>
+func.func @shapes(%a: memref<2x3xf32>) -> (memref<6xf32>, memref<3x2xf32>) {
+  %y = memref.alloc() : memref<2x3xf32>
+  memref.copy %a, %y : memref<2x3xf32> to memref<2x3xf32>
+  %z = memref.collapse_shape %y [[0, 1]] : memref<2x3xf32> into memref<6xf32>
+  %w = memref.expand_shape %z [[0, 1]] output_shape [3, 2] : memref<6xf32> into memref<3x2xf32>
+  return %z, %w : memref<6xf32>, memref<3x2xf32>
+}
