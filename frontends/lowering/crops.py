@@ -14,6 +14,7 @@ import re
 from ...errors import EspalierError
 from ...sparse_dialect.ir.mlir import ir
 from ...sparse_dialect.ir.walk import blocks
+from .operators import is_made_by, number
 
 SIZES = re.compile(r"!torch\.vtensor<\[([^\]]*)\]")
 END = 2**63 - 1  # of a slice: the end of a dimension whose size only the run knows
@@ -32,14 +33,9 @@ def split_crops(module: ir.Module) -> None:
 def _amounts(op: ir.Operation) -> list[int]:
     """The known amounts, the last dimension's first; those that the run gives count as nothing."""
     listed = op.operands[1].owner
-    values = listed.operands if _is_made_by(listed, "torch.prim.ListConstruct") else ()
+    values = listed.operands if is_made_by(listed, "torch.prim.ListConstruct") else ()
     return [ir.IntegerAttr(value.owner.attributes["value"]).value
-            if _is_made_by(value.owner, "torch.constant.int") else 0 for value in values]
-
-
-def _is_made_by(owner: ir.Operation | ir.Block, name: str) -> bool:
-    """Whether the ``owner`` of a value is an operation ``name``; that of an argument is a block."""
-    return not isinstance(owner, ir.Block) and owner.name == name
+            if is_made_by(value.owner, "torch.constant.int") else 0 for value in values]
 
 
 def _split(op: ir.Operation) -> None:
@@ -48,7 +44,7 @@ def _split(op: ir.Operation) -> None:
         low, high = (max(-amount, 0) for amount in amounts[2 * turn : 2 * turn + 2])
         if low or high:
             op.operands[0] = _sliced(op.operands[0], turn, low, high)
-    padded = [_integer(0) if amount < 0 else value
+    padded = [number(0) if amount < 0 else value
               for amount, value in zip(amounts, listed.operands, strict=True)]
     op.operands[1] = ir.Operation.create(listed.name, [op.operands[1].type], padded).results[0]
 
@@ -69,14 +65,8 @@ def _sliced(x: ir.Value, turn: int, low: int, high: int) -> ir.Value:
             raise EspalierError(f"padding takes {low + high} of {sizes[at]} places away; correct its amounts")
         sizes[at] = str(end - low)
     type_ = ir.Type.parse(SIZES.sub(f"!torch.vtensor<[{','.join(sizes)}]", text))
-    numbers = [_integer(value) for value in (at, low, end, 1)]
+    numbers = [number(value) for value in (at, low, end, 1)]
     return ir.Operation.create("torch.aten.slice.Tensor", [type_], [x, *numbers]).results[0]
-
-
-def _integer(value: int) -> ir.Value:
-    integer = ir.IntegerAttr.get(ir.IntegerType.get_signless(64), value)
-    return ir.Operation.create("torch.constant.int", [ir.Type.parse("!torch.int")],
-                               attributes={"value": integer}).results[0]
 
 
 __all__ = ["split_crops"]

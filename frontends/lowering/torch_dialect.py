@@ -15,6 +15,7 @@ from ...sparse_dialect.ir.mlir import PACKAGE, bindings, ir, passmanager
 from ...sparse_dialect.ir.walk import blocks
 from ..mlir_file import first_line
 from .crops import split_crops
+from .gelu import write_out_gelu
 from .nan import keep_nan
 from .recurrent_calls import calls_of_operators, ops_of_calls
 
@@ -41,6 +42,7 @@ def to_linalg(module: ir.Module, to_backend: str = TO_BACKEND) -> None:
     calls_of_operators(module)
     run(module, to_backend)
     split_crops(module)
+    write_out_gelu(module)
     run(module, TO_LINALG)
     _check_lowered(module)
     ops_of_calls(module)

@@ -12,7 +12,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from math import pi, prod, sqrt
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -101,8 +101,6 @@ def write_out(graph: Graph) -> None:
             nodes += _multiplied(graph, node)
         elif node.op_type in SHUFFLES:
             nodes += _shuffled(graph, node)
-        elif node.op_type == "Gelu" and attributes_of(node).get("approximate") == "tanh":
-            nodes += _gelu(graph, node)
         elif node.op_type == "GridSample":
             nodes += write_out_grid_sample(graph, node)
         elif node.op_type == "ReduceProd":
@@ -178,24 +176,6 @@ def _multiplied(graph: Graph, node: Any) -> Iterable[Any]:
         output = node.output[0] if count == exponent else f"{node.output[0]}.power.{count}"
         graph.shapes[output] = dtype, shape
         product = build.add("Mul", [product, name], shape, output)
-    return build.nodes
-
-
-def _gelu(graph: Graph, node: Any) -> Iterable[Any]:
-    """GELU by tanh, with more digits of the root of 2 / pi than torch-mlir has."""
-    x, shape = node.input[0], graph.shape(node.input[0])
-    if shape is None or x not in graph.shapes:
-        return [node]
-    build, dtype = Builder(graph, node), graph.shapes[x][0]
-
-    def add(kind: str, *operands: str | float, output: str = "") -> str:
-        names = [operand if isinstance(operand, str) else build.array(np.array(operand, dtype))
-                 for operand in operands]
-        return build.add(kind, names, shape, output)
-
-    cube = add("Mul", add("Mul", add("Mul", x, x), x), 0.044715)
-    inner = add("Tanh", add("Mul", add("Add", x, cube), sqrt(2 / pi)))
-    add("Mul", add("Mul", x, 0.5), add("Add", inner, 1.0), output=node.output[0])
     return build.nodes
 
 
