@@ -35,8 +35,12 @@ from .selections import with_known_places
 from .signature import call_of, constant_inputs, drop_constants
 from .state import check_updates, keep_assignments, lift_states, mark_states, own_results
 
+aten = torch.ops.aten
 _RANDOM = torch.Tag.nondeterministic_seeded
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+RESHAPES: dict[Any, Any] = {aten.view.default: aten.reshape.default,
+                            aten._unsafe_view.default: aten.reshape.default,
+                            aten.view_as.default: aten.reshape_as.default}
 DTYPES = (*FLOATS, torch.bool, torch.int8, torch.uint8, torch.int16, torch.int32, torch.int64)
 
 
@@ -139,8 +143,7 @@ def _reshape_views(program: torch.export.ExportedProgram) -> None:
     """Views of memory become reshapes, in place: decompositions (attention's) give strides of their own, of
     which there may be no such view."""
     for node in program.graph.nodes:
-        if node.target in (torch.ops.aten.view.default, torch.ops.aten._unsafe_view.default):
-            node.target = torch.ops.aten.reshape.default
+        node.target = RESHAPES.get(node.target, node.target)
 
 
 # -- checks -----------------------------------------------------------------------------------
@@ -180,11 +183,11 @@ def _check_operations(program: torch.export.ExportedProgram) -> None:
         if isinstance(node.target, torch._ops.OpOverload) and _RANDOM in node.target.tags:
             raise EspalierError(f"operation '{node.name}' ({node.target}) is random; expected a model that "
                                 "computes the same each time, call .eval() before exporting it")
-        if node.target is torch.ops.aten.index_put.default and any(
+        if node.target is aten.index_put.default and any(
                 index is not None and index.meta["val"].dtype == torch.bool for index in node.args[1]):
             raise EspalierError(f"operation '{node.name}' ({node.target}) assigns as many values as a mask "
                                 "holds places, which only data tell; use torch.where(mask, y, x)")
-        if node.target is torch.ops.aten.view.default:
+        if node.target is aten.view.default:
             shape = node.meta["val"].shape
             if any(isinstance(size, int) and size == 0 for size in shape):
                 raise EspalierError(f"operation '{node.name}' reshapes a tensor without elements to "
