@@ -65,11 +65,10 @@ class _Sampler:
 
     def add(self, kind: str, *operands: str | float) -> str:
         """A node on values of the places' shape and numbers (floats of the grid's dtype)."""
-        names = [operand if isinstance(operand, str) else self._number(operand) for operand in operands]
+        names = [operand if isinstance(operand, str) else
+                 self.build.array(np.array(operand, self._dtype if isinstance(operand, float) else np.int64))
+                 for operand in operands]
         return self.build.add(kind, names, self._shape)
-
-    def _number(self, value: float) -> str:
-        return self.build.array(np.array(value, self._dtype if isinstance(value, float) else np.int64))
 
     def corners(self, size: int, at: int, linear: bool) -> list[tuple[str, str]]:
         """Places on an axis of ``size``, whole numbers inside it, and their weights (empty: 1), for number

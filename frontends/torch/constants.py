@@ -114,13 +114,16 @@ def _is_pure(node: Node) -> bool:
     """Whether ``node`` computes tensors of static shape from its arguments, the same each time."""
     if node.op != "call_function":
         return False
-    if node.target is not operator.getitem:
-        if not isinstance(node.target, torch._ops.OpOverload):
-            return False
-        if node.target._schema.is_mutable or torch.Tag.nondeterministic_seeded in node.target.tags:
-            return False
+    if node.target is not operator.getitem and not same_each_time(node.target):
+        return False
     values = _tensors(node)
     return bool(values) and all(isinstance(size, int) for value in values for size in value.shape)
+
+
+def same_each_time(target: object) -> bool:
+    """Whether ``target`` is an operator that writes nothing, and gives the same of the same."""
+    return isinstance(target, torch._ops.OpOverload) and not (
+        target._schema.is_mutable or torch.Tag.nondeterministic_seeded in target.tags)
 
 
 def _tensors(node: Node) -> list[torch.Tensor]:
@@ -252,4 +255,4 @@ def _erase_unused(graph: torch.fx.Graph, known: dict[Node, tuple[str, torch.Tens
             graph.erase_node(node)
 
 
-__all__ = ["fold_constants"]
+__all__ = ["fold_constants", "same_each_time"]

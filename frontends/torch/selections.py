@@ -9,12 +9,14 @@ in place.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, cast
 
 import torch
 from torch.fx import GraphModule, Node, map_arg
 from torch.fx.experimental.symbolic_shapes import free_unbacked_symbols
+
+from .constants import same_each_time
 
 aten = torch.ops.aten
 WRITES = (aten.index_put.default, aten.index_put_.default)
@@ -72,10 +74,8 @@ class _Places:
 
     def write(self, node: Node) -> None:
         """Puts places in the stead of a known mask that ``node``, next in order, selects by."""
-        pure = isinstance(node.target, torch._ops.OpOverload) and not (
-            node.target._schema.is_mutable or torch.Tag.nondeterministic_seeded in node.target.tags)
-        self._known[node] = node not in self._written and (
-            node.op == "get_attr" or (pure and all(self._known[source] for source in node.all_input_nodes)))
+        self._known[node] = node not in self._written and (node.op == "get_attr" or (
+            same_each_time(node.target) and all(self._known[source] for source in node.all_input_nodes)))
         args: Any = node.args
         if node.target is aten.index.Tensor or (node.target in WRITES and _is_a_value_each(args)):
             indices: list[Any] = []
@@ -107,8 +107,10 @@ class _Places:
 
     def _value(self, node: Node) -> Any:
         if node not in self._values:
-            self._values[node] = self._attribute(node) if node.op == "get_attr" else _called(
-                node.target, map_arg(node.args, self._value), map_arg(node.kwargs, self._value))
+            arguments: Any = (node.args, node.kwargs)
+            args, kwargs = map_arg(arguments, self._value)
+            self._values[node] = (self._attribute(node) if node.op == "get_attr"
+                                  else cast(Callable[..., Any], node.target)(*args, **kwargs))
         return self._values[node]
 
     def _attribute(self, node: Node) -> Any:
@@ -129,10 +131,6 @@ class _Places:
             new = self._module.graph.get_attr(name)
         self._known[new], new.meta["val"] = True, value
         return new
-
-
-def _called(target: Any, args: Any, kwargs: Any) -> Any:
-    return target(*args, **kwargs)
 
 
 def _written(graph: torch.fx.Graph) -> Iterator[Node]:

@@ -16,7 +16,7 @@ from typing import Any
 
 from ...ir.mlir import bindings, ir
 from ...ir.values import element_of
-from ...ir.walk import blocks
+from ...ir.walk import blocks, operations
 from .body import clone
 from .generic_op import generic_op, parallel_loops
 from .memory import Value
@@ -43,9 +43,8 @@ class _Factor:
 def split_products(function: ir.Operation) -> int:
     """Splits the products of ``function``; how many there were."""
     count = 0
-    found = [view.operation for block in blocks(function) for view in block.operations
-             if view.operation.name == "linalg.generic"]  # what lies inside them goes with them
-    for op in found:
+    for view in operations(function, linalg.GenericOp):
+        op = view.operation
         factors = _factors(op)
         if factors is not None:
             _split(op, factors)

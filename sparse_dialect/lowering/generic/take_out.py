@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ...ir.mlir import bindings, ir
-from ...ir.walk import blocks
+from ...ir.walk import operations
 from .body import clone
 from .generic_op import generic_op, parallel_loops
 from .memory import Value
@@ -31,9 +31,7 @@ COSTS = {"math.": 8, "cf.assert": 3}  # operations that others make up
 
 def take_out_same(function: ir.Operation) -> int:
     """Splits operations of ``function``; how many there were."""
-    found = [view.operation for block in blocks(function) for view in block.operations
-             if view.operation.name == "linalg.generic"]  # what lies inside them goes with them
-    return sum(map(_take_out, found))
+    return sum(_take_out(view.operation) for view in operations(function, linalg.GenericOp))
 
 
 def _take_out(op: ir.Operation) -> bool:

@@ -130,6 +130,9 @@ class _Scan:
     loads: list[_Load] = field(default_factory=list)
 
     def __post_init__(self) -> None:
+        operations = [view.operation for view in self.block.operations]
+        if not any(op.name == "vector.load" for op in operations):
+            return
         self.numbers: dict[Hashable, int] = {}  # of values, and of what they compute
         self.live: dict[ir.Value, list[int]] = {}  # first and last position of each vector that is no line
         self.lines: set[ir.Value] = set()
@@ -137,9 +140,6 @@ class _Scan:
         for argument in self.block.arguments:
             if isinstance(argument.type, ir.VectorType):
                 self.live[argument] = [-1, -1]
-        operations = [view.operation for view in self.block.operations]
-        if not any(op.name == "vector.load" for op in operations):
-            return
         self.end = len(operations)
         for position, op in enumerate(operations):
             self._visit(op, op.name, position)

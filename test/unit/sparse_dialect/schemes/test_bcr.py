@@ -1,6 +1,5 @@
 """Scheme ``bcr`` (GRIM's BCR): its projection, detection, and the groups of rows behind its kernels."""
 
-
 import numpy as np
 import pytest
 from espalier.sparse_dialect import EspalierError

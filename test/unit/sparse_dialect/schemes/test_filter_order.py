@@ -1,5 +1,4 @@
-"""Filter kernel reorder: groups of equal length, similar filters adjacent, fast on large layers."""
-
+"""Filter kernel reorder: groups of equal length, similar filters adjacent, large layers too."""
 
 import numpy as np
 from espalier.sparse_dialect.schemes import filter_order

@@ -232,12 +232,12 @@ def test_small_doubles_keep_their_digits() -> None:
                                                 -torch.inf, torch.nan], dtype=torch.float64)])
 
     def functions(x: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        return (torch.log1p(x), torch.expm1(x), 0.1 - x, torch.rsub(x, 0.1, alpha=0.3), x.square(), x**7,
-                x**-3)
+        return (torch.log1p(x), torch.expm1(x), 0.1 - x, torch.rsub(x, 0.1, alpha=0.3), x.square(),
+                x**7, x**-3)
 
     found = espalier.compile(Calls(functions), (x,))(x)
-    for own, exact in zip(found, functions(x), strict=True):
-        torch.testing.assert_close(own, exact, rtol=3e-15, atol=0, equal_nan=True)
+    for own, exact, factors in zip(found, functions(x), (1, 1, 1, 1, 1, 3, 3), strict=True):
+        torch.testing.assert_close(own, exact, rtol=1e-15 * factors, atol=0, equal_nan=True)
 
 
 @pytest.mark.slow
