@@ -36,7 +36,7 @@ class SeparateResultsPass(Pass):
                 for block in function.regions[0].blocks:
                     last = list(block.operations)[-1].operation
                     if last.name == "func.return":
-                        for at in range(len(last.operands)):  # what is returned again is another value by then
+                        for at in range(len(last.operands)):  # the one before may have changed this one
                             context.statistics["results in shape"] += _shape(last.operands[at])
                         context.statistics["results copied"] += _separate(last)
 
