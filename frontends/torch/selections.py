@@ -40,7 +40,7 @@ def with_known_places(program: torch.export.ExportedProgram, args: tuple[Any, ..
             node.target = aten.detach.default
     places = _Places(module)
     for node in list(module.graph.nodes):
-        places.write(node)
+        places.visit(node)
     if not places.count:
         return program
     for node in reversed(list(module.graph.nodes)):
@@ -64,7 +64,7 @@ class _Places:
 
     def __init__(self, module: GraphModule) -> None:
         self._module = module
-        self._known: dict[Node, bool] = {}  # of the nodes that ``write`` has seen
+        self._known: dict[Node, bool] = {}  # of the nodes that ``visit`` has seen
         self._values: dict[Node, Any] = {}
         written = set(_written(module.graph))
         stores = {_store(self._attribute(node)) for node in written if node.op == "get_attr"}
@@ -72,7 +72,7 @@ class _Places:
                                    and _store(self._attribute(node)) in stores}
         self.count = 0
 
-    def write(self, node: Node) -> None:
+    def visit(self, node: Node) -> None:
         """Puts places in the stead of a known mask that ``node``, next in order, selects by."""
         self._known[node] = node not in self._written and (node.op == "get_attr" or (
             same_each_time(node.target) and all(self._known[source] for source in node.all_input_nodes)))
