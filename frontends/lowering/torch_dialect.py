@@ -41,6 +41,7 @@ def to_linalg(module: ir.Module, to_backend: str = TO_BACKEND) -> None:
     of PyTorch that torch-mlir can lower. Raises ``EspalierError`` for operations that it cannot (named)."""
     calls_of_operators(module)
     run(module, to_backend)
+    _check_samplers(module)
     split_crops(module)
     write_out_gelu(module)
     run(module, TO_LINALG)
@@ -92,6 +93,15 @@ def _complaint(module: ir.Module, complaints: list[tuple[str, str]]) -> str:
         if found is not None:
             location, message = str(found.operation.location), found.operation.name
     return _unsupported(location, message)
+
+
+def _check_samplers(module: ir.Module) -> None:
+    """No sampling of images by a grid, whose lowering in torch-mlir reads memory beyond them: PyTorch's and
+    ONNX's are other operations by now."""
+    for block in blocks(module.operation):
+        for view in block.operations:
+            if view.operation.name == "torch.aten.grid_sampler":
+                raise EspalierError(_unsupported(str(view.operation.location), view.operation.name))
 
 
 def _check_lowered(module: ir.Module) -> None:

@@ -25,6 +25,11 @@ GIVEN = ("func.func @main(%a: !torch.vtensor<[3],f32>, %p: !torch.list<int>) -> 
          " %f = torch.constant.float 0.0\n %0 = torch.aten.constant_pad_nd %a, %p, %f : "
          "!torch.vtensor<[3],f32>, !torch.list<int>, !torch.float -> "
          "!torch.vtensor<[2],f32>\n return %0 : !torch.vtensor<[2],f32>\n}")
+SAMPLED = ("func.func @main(%x: IMAGE, %g: GRID) -> IMAGE {\n"
+           " %0 = torch.constant.int 0\n %f = torch.constant.bool false\n"
+           " %r = torch.aten.grid_sampler %x, %g, %0, %0, %f : IMAGE, GRID, !torch.int, !torch.int, "
+           "!torch.bool -> IMAGE\n return %r : IMAGE\n}"
+           ).replace("IMAGE", "!torch.vtensor<[1,1,4,4],f32>").replace("GRID", "!torch.vtensor<[1,4,4,2],f32>")
 CROP = ("func.func @main(%a: tensor<3xf32>) -> tensor<2xf32> {\n"
         " %p = tosa.const_shape {values = dense<[-1, 0]> : tensor<2xindex>} : () -> !tosa.shape<2>\n"
         ' %c = "tosa.const"() <{values = dense<0.0> : tensor<1xf32>}> : () -> tensor<1xf32>\n'
@@ -42,6 +47,7 @@ CROP = ("func.func @main(%a: tensor<3xf32>) -> tensor<2xf32> {\n"
     ("func.func @main() -> tensor<1xf32> {\n %0 = arith.constant dense<1.0> : tensor<1xf32>\n"
      " return %0 : tensor<1xf32>\n}", "'func.func' expected an input, found none"),
     (GIVEN, "PyTorch operation 'aten.constant_pad_nd' is not supported"),
+    (SAMPLED, "PyTorch operation 'aten.grid_sampler' is not supported"),
     (CROP, "'tosa.pad' expected amounts of 0 or more, found \\[-1, 0\\]; write a crop as tosa.slice"),
     ("func.func @main(%a: T) -> T {\n %0 = call @g(%a) : (T) -> T\n return %0 : T\n}\n"
      "func.func private @g(%a: T) -> T {\n %0 = call @main(%a) : (T) -> T\n return %0 : T\n}"
