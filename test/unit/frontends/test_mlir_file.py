@@ -29,7 +29,8 @@ SAMPLED = ("func.func @main(%x: IMAGE, %g: GRID) -> IMAGE {\n"
            " %0 = torch.constant.int 0\n %f = torch.constant.bool false\n"
            " %r = torch.aten.grid_sampler %x, %g, %0, %0, %f : IMAGE, GRID, !torch.int, !torch.int, "
            "!torch.bool -> IMAGE\n return %r : IMAGE\n}"
-           .replace("IMAGE", "!torch.vtensor<[1,1,4,4],f32>").replace("GRID", "!torch.vtensor<[1,4,4,2],f32>"))
+           .replace("IMAGE", "!torch.vtensor<[1,1,4,4],f32>")
+           .replace("GRID", "!torch.vtensor<[1,4,4,2],f32>"))
 CROP = ("func.func @main(%a: tensor<3xf32>) -> tensor<2xf32> {\n"
         " %p = tosa.const_shape {values = dense<[-1, 0]> : tensor<2xindex>} : () -> !tosa.shape<2>\n"
         ' %c = "tosa.const"() <{values = dense<0.0> : tensor<1xf32>}> : () -> tensor<1xf32>\n'
